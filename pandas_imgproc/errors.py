@@ -1,0 +1,114 @@
+"""What can go wrong, in one place: exceptions, failure kinds, warnings.
+
+The exceptions form one tree::
+
+    ImgprocError
+    ├── UnreadableImageError (OSError)       one picture could not be read
+    ├── NoReadableImageError (OSError)       none of a call's pictures could be read
+    ├── MissingImagesError (ValueError)      a block was asked for, and some of its images are missing
+    ├── ResultTooLargeError (MemoryError)    the answer cannot fit into memory
+    └── ClusterError (RuntimeError)          the cluster is gone or cannot be used
+
+and one warning, `UnreadableImageWarning`, is shown each time, not once per line.
+"""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any, Literal, TypedDict, get_args
+
+FailureKind = Literal[
+    "missing",  # there is no such file
+    "permission",  # it may not be read
+    "not_a_file",  # a folder, a socket, a device
+    "invalid_path",  # what stands in the column cannot be a path
+    "outside_root",  # it leads out of root=
+    "empty",  # a file of zero bytes
+    "unidentified",  # no picture, or of a format that is not allowed
+    "truncated",  # a part of it is missing
+    "corrupt",  # it starts like a picture and is none
+    "too_large",  # more pixels than allowed
+    "unsupported",  # a good picture that cannot be given in the mode asked for
+    "timeout",  # it took too long
+    "remote",  # the server failed
+    "worker_died",  # it killed its process
+    "function",  # the user's function raised
+]
+"""Why a row has no picture; the categories of ``.img.failure``, in this order."""
+
+FAILURE_KINDS: tuple[FailureKind, ...] = get_args(FailureKind)
+
+
+class Failure(TypedDict):
+    """Why one row has no picture: plain data, so that it survives pickle, JSON and ``attrs``."""
+
+    position: int
+    path: str
+    kind: FailureKind
+    message: str
+
+
+class ImgprocError(Exception):
+    """The root of all exceptions of this library."""
+
+
+class UnreadableImageError(ImgprocError, OSError):
+    """One picture could not be read.
+
+    Parameters
+    ----------
+    kind : str
+        One of the failure kinds, for example ``"truncated"``.
+    message : str
+        The reason, in a sentence.
+
+    Examples
+    --------
+    >>> UnreadableImageError("missing", "there is no file 'a.jpg'").kind
+    'missing'
+    """
+
+    def __init__(self, kind: FailureKind, message: str) -> None:
+        # All arguments go to super().__init__: an exception that crosses a process is rebuilt from them.
+        super().__init__(kind, message)
+        self.kind: FailureKind = kind
+        self.message = message
+
+    def __str__(self) -> str:
+        return f"{self.message} [{self.kind}]"
+
+
+class NoReadableImageError(ImgprocError, OSError):
+    """None of a call's pictures could be read: a wrong folder or column, rather than bad pictures."""
+
+
+class MissingImagesError(ImgprocError, ValueError):
+    """A block of pixels was asked for, and some of its images are missing."""
+
+
+class ResultTooLargeError(ImgprocError, MemoryError):
+    """The answer cannot fit into memory."""
+
+
+class ClusterError(ImgprocError, RuntimeError):
+    """The cluster is gone or cannot be used."""
+
+
+class UnreadableImageWarning(UserWarning):
+    """Some pictures of a call could not be read; their rows are missing values."""
+
+
+# Python shows a warning once per line of code: the second call in a loop would lose its pictures silently.
+# Appended, so that the user's own filters still come first.
+warnings.filterwarnings("always", category=UnreadableImageWarning, append=True)
+
+
+def failure(position: int, path: Any, kind: FailureKind, message: str) -> Failure:
+    """Return a failure as plain data.
+
+    Examples
+    --------
+    >>> failure(3, "a.jpg", "empty", "the file has no bytes")
+    {'position': 3, 'path': 'a.jpg', 'kind': 'empty', 'message': 'the file has no bytes'}
+    """
+    return {"position": int(position), "path": str(path), "kind": kind, "message": message}

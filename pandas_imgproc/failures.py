@@ -1,0 +1,193 @@
+"""What is said about pictures that could not be read: the table, the warning, the error, and what would help."""
+
+from __future__ import annotations
+
+import os
+import sys
+import warnings
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+import numpy as np
+import pandas as pd
+
+from pandas_imgproc.array import ImageArray
+from pandas_imgproc.errors import (
+    FAILURE_KINDS,
+    Failure,
+    NoReadableImageError,
+    UnreadableImageError,
+    UnreadableImageWarning,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from pandas_imgproc.source import Source
+
+Errors = Literal["warn", "coerce", "raise"]
+
+LOOKED_AT = 2000
+"""Folders and files that are looked at, at most, to find where a missing path would be found."""
+
+
+def check_errors(errors: object) -> Errors:
+    """Return `errors`, or raise a ValueError that names the legal values."""
+    if errors not in get_args(Errors):
+        raise ValueError(f"errors={errors!r} is not one of {', '.join(map(repr, get_args(Errors)))}")
+    return errors  # type: ignore[return-value]
+
+
+def report(
+    errors: Errors, status: np.ndarray[Any, Any], failures: Sequence[Failure], index: pd.Index[Any], source: Source
+) -> None:
+    """Do with the failures of a call what `errors` says.
+
+    Raises
+    ------
+    UnreadableImageError
+        For the first failure, with ``errors="raise"``.
+    NoReadableImageError
+        If none of at least two pictures could be read, with ``errors="warn"``.
+
+    Warns
+    -----
+    UnreadableImageWarning
+        With the counts by kind and the first three failures, with ``errors="warn"``.
+    """
+    if not failures or errors == "coerce":
+        return
+    if errors == "raise":
+        first = failures[0]
+        raise UnreadableImageError(first["kind"], f"{_where(first, index)}: {first['message']}")
+    if len(failures) > 1 and not (status == 0).any():
+        raise NoReadableImageError(_none_read(failures, index, source))
+    warnings.warn(_some_not_read(failures, len(status), index), UnreadableImageWarning, stacklevel=_users_frame())
+
+
+def _where(failed: Failure, index: pd.Index[Any]) -> str:
+    return f"row {failed['position']} (label {index[failed['position']]!r}), {failed['path']!r}"
+
+
+def _counts(failures: Sequence[Failure]) -> str:
+    return ", ".join(f"{n:,} {kind}" for kind, n in Counter(f["kind"] for f in failures).most_common())
+
+
+def _some_not_read(failures: Sequence[Failure], n: int, index: pd.Index[Any]) -> str:
+    lines = [f"{len(failures):,} of {n:,} pictures could not be read and are missing values ({_counts(failures)}):"]
+    lines += [f"  {_where(failed, index)}: {failed['message']}" for failed in failures[:3]]
+    if len(failures) > 3:
+        lines.append(f"  and {len(failures) - 3:,} more")
+    lines.append("The table of them is result.img.failures; errors='coerce' is silent, errors='raise' stops.")
+    return "\n".join(lines)
+
+
+def _none_read(failures: Sequence[Failure], index: pd.Index[Any], source: Source) -> str:
+    first = failures[0]
+    text = f"none of {len(failures):,} pictures could be read ({_counts(failures)}); the first was "
+    text += f"{_where(first, index)}: {first['message']}"
+    if first["kind"] == "missing":
+        text += f"\nLooked in {str(Path(source.root or '').absolute())!r}."
+    hint = suggestion(first["path"], source) if first["kind"] in ("missing", "invalid_path", "not_a_file") else None
+    return f"{text}\n{hint}" if hint else f"{text}\nerrors='coerce' gives missing values instead of this error."
+
+
+def suggestion(name: str, source: Source) -> str | None:
+    """Return the sentence that names the ``root=`` or ``suffix=`` with which a path would be found.
+
+    Parameters
+    ----------
+    name : str
+        What stands in the column.
+    source : Source
+        How it was looked for.
+    """
+    if "://" in name or "\0" in name:
+        return None
+    wanted = name + (source.suffix or "")
+    for folder in _folders(Path(source.root or ".")):
+        if not Path(name).is_absolute() and _exists(folder / wanted):
+            return f"It would be found with root={str(folder)!r}."
+        ending = None if source.suffix else _ending(folder / wanted)
+        if ending:
+            at = "" if folder == Path(source.root or ".") else f"root={str(folder)!r} and "
+            return f"It would be found with {at}suffix={ending!r}."
+    return None
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
+
+
+def _ending(path: Path) -> str | None:
+    """Return what follows the name in the name of a file beside it."""
+    try:
+        names = sorted(entry.name for entry in os.scandir(path.parent) if entry.name.startswith(f"{path.name}."))
+    except (OSError, ValueError):
+        return None
+    return names[0][len(path.name) :] if names else None
+
+
+def _folders(top: Path) -> Iterator[Path]:
+    """Yield a folder and those below it, the nearest first, then those above and beside; not endlessly many."""
+    yield top
+    looked_at = 0
+    level = [top]
+    while level and looked_at < LOOKED_AT:
+        below: list[Path] = []
+        for folder in level:
+            entries = _entries(folder, LOOKED_AT - looked_at)
+            looked_at += len(entries)
+            below += sorted(Path(entry.path) for entry in entries if entry.is_dir(follow_symlinks=False))
+        yield from below
+        level = below
+    yield from list(top.absolute().parents)[:2]
+
+
+def _entries(folder: Path, most: int) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(folder) as entries:
+            return [entry for entry, _ in zip(entries, range(most), strict=False)]
+    except OSError:
+        return []
+
+
+def _users_frame() -> int:
+    """Return the stack level of the line that called this library, where a warning belongs."""
+    package = str(Path(__file__).parent)
+    level, frame = 1, sys._getframe(1)
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(package):
+        level, frame = level + 1, frame.f_back
+    return level
+
+
+def table(values: pd.Series[Any] | pd.DataFrame) -> pd.DataFrame:
+    """Return why rows of an answer have no picture.
+
+    Returns
+    -------
+    DataFrame
+        Index: the labels of the failed rows. Columns: ``position`` (int64, in the frame of the call that read
+        them), ``path`` (str), ``kind`` (category), ``message`` (str).
+    """
+    if isinstance(values, pd.Series) and isinstance(values.array, ImageArray):
+        array = values.array
+        rows = np.flatnonzero(array.status > 0)
+        return _table([array.failures[code - 1] for code in array.status[rows]], values.index[rows])
+    failures: Sequence[Failure] = values.attrs.get("failures", ())
+    inside = [failed for failed in failures if failed["position"] < len(values)]
+    return _table(inside, values.index[[failed["position"] for failed in inside]])
+
+
+def _table(failures: Sequence[Failure], labels: pd.Index[Any]) -> pd.DataFrame:
+    columns = {
+        "position": np.array([failed["position"] for failed in failures], dtype=np.int64),
+        "path": pd.Series([failed["path"] for failed in failures], dtype="str").array,
+        "kind": pd.Categorical([failed["kind"] for failed in failures], categories=list(FAILURE_KINDS)),
+        "message": pd.Series([failed["message"] for failed in failures], dtype="str").array,
+    }
+    return pd.DataFrame(columns, index=labels)

@@ -1,0 +1,68 @@
+"""The kernel: the only loop over rows, and the only ``try`` around one row."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from pandas_imgproc import codec, stages
+from pandas_imgproc.rows import Partition, Rows
+
+if TYPE_CHECKING:
+    from pandas_imgproc.note import Note
+    from pandas_imgproc.source import Source
+    from pandas_imgproc.tasks import Task
+
+DIED = "the processes that read it died, each time"
+
+
+def run_partition(task: Task, rows: Rows, source: Source, note: Note, settings: codec.PillowSettings) -> Partition:
+    """Do some rows.
+
+    Parameters
+    ----------
+    task : Task
+        What one row means.
+    rows : Rows
+        Which rows, and what stands in them.
+    source : Source
+        How that becomes files.
+    note : Note
+        Which row is in flight; rows that have killed two processes are skipped.
+    settings : PillowSettings
+        The caller's settings of Pillow, so that every process decodes alike.
+
+    Returns
+    -------
+    Partition
+        A row for each of `rows`, in their order.
+    """
+    part = Partition.blank(rows, task.empty(len(rows) * task.copies))
+    wall, cpu = time.perf_counter(), time.thread_time()
+    with codec.pillow_settings(settings), stages.clock() as seconds:
+        _fill(part, task, rows, source, note)
+    part.wall, part.cpu = time.perf_counter() - wall, time.thread_time() - cpu
+    part.seconds = dict(seconds)
+    return part
+
+
+def _fill(part: Partition, task: Task, rows: Rows, source: Source, note: Note) -> None:
+    guilty = note.guilty(rows.positions)
+    copies, values = task.copies, part.values
+    assert values is not None
+    for number, file in source.read(rows):
+        position = rows.positions[number]
+        if position in guilty:
+            part.fail(number, file.path, "worker_died", DIED)
+            continue
+        note.begin(position)
+        out = values[number * copies : (number + 1) * copies]
+        try:
+            task.fill(out, position, file)
+            part.status[number] = 0
+        except (Exception, SystemExit) as exc:  # whatever a decoder or a function raises costs this row only
+            part.fail(number, file.path, *task.explain(exc))
+            out[:] = task.empty(copies)
+        note.end(position)
+        if note.stopped:
+            break

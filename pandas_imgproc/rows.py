@@ -1,0 +1,71 @@
+"""Some rows of a call: `Rows` before they are done, a `Partition` after."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pandas_imgproc.errors import Failure, FailureKind, failure
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Some rows of a call: where they stand, and what stands there.
+
+    Attributes
+    ----------
+    positions : sequence of int
+        Positions in the frame, ascending.
+    cells : sequence
+        For each a path, bytes, a ``{bytes, path}`` mapping, a picture in memory, or None where missing.
+    """
+
+    positions: Sequence[int]
+    cells: Sequence[Any]
+
+    def __len__(self) -> int:
+        return len(self.cells)
+
+
+@dataclass
+class Partition:
+    """Some finished rows.
+
+    Attributes
+    ----------
+    positions : sequence of int
+        Where the rows stand in the frame.
+    values : ndarray, ``len(positions) * copies`` rows, or None
+        The answers; None once they are where they belong.
+    status : ndarray of int32, shape (len(positions),)
+        0 an answer, -1 missing, k > 0 is ``failures[k - 1]``.
+    failures : list of dict
+        Why some have no answer.
+    seconds : dict of str to float
+        Seconds by stage.
+    wall, cpu : float
+        Seconds on the clock, and of the processor.
+    """
+
+    positions: Sequence[int]
+    values: np.ndarray[Any, np.dtype[Any]] | None
+    status: np.ndarray[Any, np.dtype[np.int32]]
+    failures: list[Failure] = field(default_factory=list)
+    seconds: dict[str, float] = field(default_factory=dict)
+    wall: float = 0.0
+    cpu: float = 0.0
+
+    @classmethod
+    def blank(cls, rows: Rows, values: np.ndarray[Any, np.dtype[Any]]) -> Partition:
+        """Return room for the answers of some rows, all of them missing."""
+        return cls(rows.positions, values, np.full(len(rows), -1, dtype=np.int32))
+
+    def fail(self, number: int, path: str, kind: FailureKind, message: str) -> None:
+        """Note why a row has no answer."""
+        self.failures.append(failure(self.positions[number], path, kind, message))
+        self.status[number] = len(self.failures)

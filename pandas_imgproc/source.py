@@ -1,0 +1,225 @@
+"""Bytes in: what stands in a column becomes an iterator of files, in the order of the rows.
+
+A file that cannot be had is not an error here but a file whose `File.data` raises: the kernel's one ``try``
+stands around the row, not around the reading.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from pandas_imgproc.errors import UnreadableImageError
+from pandas_imgproc.stages import stage
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import pandas as pd
+
+    from pandas_imgproc.errors import FailureKind
+    from pandas_imgproc.rows import Rows
+
+MAX_FILE_BYTES = 2**30
+"""A file of more bytes is `too_large`: a worker reads it whole, and a sparse file may claim any size."""
+
+# The disk or the network failed, not the path.
+_FAILED = {errno.EIO, errno.ESTALE, errno.ECONNRESET, errno.EHOSTDOWN, errno.EREMOTEIO, errno.ENOTCONN}
+
+_REASONS: dict[type[OSError], tuple[FailureKind, str]] = {
+    FileNotFoundError: ("missing", "there is no such file"),
+    NotADirectoryError: ("missing", "a part of its path is a file, not a folder"),
+    PermissionError: ("permission", "it may not be read by this user"),
+    IsADirectoryError: ("not_a_file", "it is a folder"),
+}
+
+
+class File:
+    """One picture before it is decoded.
+
+    Parameters
+    ----------
+    cell : object
+        What stands in the column.
+    source : Source
+        How a name becomes a path.
+    """
+
+    __slots__ = ("_cell", "_source")
+
+    def __init__(self, cell: Any, source: Source) -> None:
+        self._cell = cell
+        self._source = source
+
+    @property
+    def path(self) -> str:
+        """What the failure table calls it."""
+        cell = self._cell
+        if isinstance(cell, Mapping):
+            return str(cell.get("path") or "<bytes>")
+        if isinstance(cell, (bytes, bytearray, memoryview)):
+            return "<bytes>"
+        return cell if isinstance(cell, str) else repr(cell)[:200]
+
+    def data(self) -> Any:
+        """Return the encoded bytes, or the array of a picture that is in memory already.
+
+        Returns
+        -------
+        bytes or ndarray of uint8, shape (height, width, channels)
+
+        Raises
+        ------
+        UnreadableImageError
+            With the kind of failure and the reason.
+        """
+        with stage("read"):
+            return self._source.data(self._cell)
+
+
+@dataclass(frozen=True)
+class Source:
+    """How what stands in a column becomes bytes.
+
+    Attributes
+    ----------
+    root : str or None
+        The folder that relative paths start from; nothing outside of it is read.
+    suffix : str or None
+        What is added to each name, for a column of ids.
+    """
+
+    root: str | None = None
+    suffix: str | None = None
+
+    def read(self, rows: Rows) -> Iterator[tuple[int, File]]:
+        """Yield ``(number, file)`` for each row that names a picture; missing rows are passed over."""
+        for number, cell in enumerate(rows.cells):
+            if cell is not None:
+                yield number, File(cell, self)
+
+    def data(self, cell: Any) -> Any:
+        """Return the encoded bytes behind a cell, or its array (see `File.data`)."""
+        if isinstance(cell, Mapping):
+            cell = cell.get("path") if cell.get("bytes") is None else cell["bytes"]
+        if isinstance(cell, (bytes, bytearray, memoryview)):
+            return _not_empty(bytes(cell))
+        if hasattr(cell, "__array_interface__"):
+            return cell
+        return _not_empty(read_file(self.locate(cell)))
+
+    def locate(self, name: object) -> str:
+        """Return the path of a name: with suffix, below root.
+
+        Raises
+        ------
+        UnreadableImageError
+            ``invalid_path`` if it cannot be one, ``outside_root`` if it leads out of root.
+
+        Examples
+        --------
+        >>> Source(root="train", suffix=".jpg").locate(17)
+        'train/17.jpg'
+        """
+        text = _text(name, has_suffix=self.suffix is not None) + (self.suffix or "")
+        scheme, separator, rest = text.partition("://")
+        if separator and scheme == "file":
+            text = rest
+        elif separator and scheme.isalnum():
+            raise UnreadableImageError("unsupported", f"{scheme}:// is not a folder of this machine; download it first")
+        return text if self.root is None else _below(self.root, text)
+
+
+def _text(name: object, *, has_suffix: bool) -> str:
+    if isinstance(name, str):
+        if not name.strip():
+            raise UnreadableImageError("invalid_path", "the path is an empty text")
+        if "\0" in name:
+            raise UnreadableImageError("invalid_path", "the path holds a NUL character")
+        return name
+    if has_suffix and isinstance(name, int):
+        return str(name)
+    kind = type(name).__name__
+    raise UnreadableImageError("invalid_path", f"a path, URL or bytes was expected, not {kind} {name!r:.100}")
+
+
+def _below(root: str, name: str) -> str:
+    path = os.path.join(root, name)
+    try:
+        inside = os.path.realpath(path)
+    except (OSError, ValueError) as exc:
+        raise UnreadableImageError("invalid_path", f"the path cannot be followed: {exc}") from exc
+    top = os.path.realpath(root)
+    if not inside.startswith(top.rstrip(os.sep) + os.sep):
+        raise UnreadableImageError("outside_root", f"it leads out of root={root!r}")
+    return path
+
+
+def _not_empty(data: bytes) -> bytes:
+    if not data:
+        raise UnreadableImageError("empty", "the file has no bytes")
+    return data
+
+
+def read_file(path: str) -> bytes:
+    """Return the bytes of a file of this machine.
+
+    Raises
+    ------
+    UnreadableImageError
+        With one of the kinds missing, permission, not_a_file, invalid_path, too_large, remote.
+    """
+    try:
+        # O_NONBLOCK: opening a named pipe would wait for a writer for ever.
+        fd = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0))
+        with open(fd, "rb", buffering=0) as file:
+            _check_regular(os.fstat(fd))
+            return file.readall()
+    except OSError as exc:
+        if isinstance(exc, UnreadableImageError):
+            raise
+        raise _unreadable(exc) from exc
+    except ValueError as exc:  # among them UnicodeEncodeError, for half of a surrogate pair
+        raise UnreadableImageError("invalid_path", f"it cannot be a path: {exc}") from exc
+
+
+def _check_regular(status: os.stat_result) -> None:
+    if stat.S_ISDIR(status.st_mode):
+        raise UnreadableImageError("not_a_file", "it is a folder")
+    if not stat.S_ISREG(status.st_mode):
+        raise UnreadableImageError("not_a_file", "it is a pipe, a socket or a device")
+    if status.st_size > MAX_FILE_BYTES:
+        raise UnreadableImageError(
+            "too_large", f"it has {status.st_size:,} bytes, more than {MAX_FILE_BYTES:,}"
+        )
+
+
+def _unreadable(exc: OSError) -> UnreadableImageError:
+    for known, (kind, message) in _REASONS.items():
+        if isinstance(exc, known):
+            return UnreadableImageError(kind, message)
+    reason = exc.strerror or str(exc)
+    kind: FailureKind = "remote" if exc.errno in _FAILED else "invalid_path"
+    return UnreadableImageError(kind, f"it could not be opened: {reason}")
+
+
+def cells(column: pd.Series[Any]) -> list[Any]:
+    """Return what stands in a column as plain Python values, None where missing.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> cells(pd.Series([Path("a.jpg"), None, float("nan"), 7], dtype=object))
+    ['a.jpg', None, None, 7]
+    """
+    values = column.to_numpy(dtype=object)
+    missing = column.isna().to_numpy()
+    return [None if na else _plain(value) for value, na in zip(values, missing, strict=True)]
+
+
+def _plain(value: Any) -> Any:
+    return os.fspath(value) if isinstance(value, os.PathLike) else value

@@ -1,0 +1,200 @@
+"""Which plan runs, that all plans give the same bytes, and what is left when one ends early."""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing
+import os
+import subprocess
+import sys
+import textwrap
+import threading
+
+import dask
+import numpy as np
+import pandas as pd
+import pytest
+from pictures import row_picture
+
+import pandas_imgproc
+from pandas_imgproc import ResultTooLargeError, cluster, drivers
+from pandas_imgproc.destination import Block, WriteInto
+from pandas_imgproc.drivers import Call, Run, cut
+from pandas_imgproc.progress import progress
+from pandas_imgproc.shared import Address
+from pandas_imgproc.source import Source
+
+
+@pytest.fixture(scope="module")
+def paths(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("drivers")
+    for number in range(30):
+        row_picture(number, (24, 16)).save(folder / f"{number}.png")
+    return pd.Series([str(folder / f"{k % 30}.png") for k in range(400)])
+
+
+def plan_of(caplog, call):
+    """The plan that a call's summary names."""
+    with caplog.at_level(logging.DEBUG, logger="pandas_imgproc"):
+        caplog.clear()
+        call()
+    return caplog.records[-1].getMessage()
+
+
+def test_a_small_call_runs_in_line_and_starts_nothing(paths, caplog):
+    pandas_imgproc.close()
+    assert "in line on" in plan_of(caplog, lambda: paths.head(10).img.load_resized(8))
+    assert cluster.borrow() is None
+
+
+def test_npartitions_runs_on_the_cluster(paths, caplog, own_cluster):
+    assert "local cluster of 2 processes" in plan_of(caplog, lambda: paths.img.load_resized(8, npartitions=4))
+
+
+def test_a_long_call_goes_to_the_cluster_after_the_first_rows(paths, caplog, own_cluster):
+    with dask.config.set({"pandas-imgproc.inline-seconds-warm": 0}):
+        assert "local cluster" in plan_of(caplog, lambda: paths.img.load_resized(8))
+
+
+@pytest.mark.parametrize(("scheduler", "plan"), [("synchronous", "1 thread;"), ("threads", "threads"),
+                                                 ("distributed", "local cluster")])  # fmt: skip
+def test_the_scheduler_can_be_chosen_by_hand(paths, caplog, own_cluster, scheduler, plan):
+    with dask.config.set(scheduler=scheduler):
+        assert plan in plan_of(caplog, lambda: paths.img.load_resized(8))
+
+
+@pytest.mark.parametrize("size", [8, 120])
+def test_all_plans_give_the_same_bytes(paths, own_cluster, size):
+    with dask.config.set(scheduler="synchronous"):
+        expected = paths.img.load_resized(size).img.to_numpy()
+    with dask.config.set(scheduler="threads"):
+        assert np.array_equal(paths.img.load_resized(size).img.to_numpy(), expected)
+    for npartitions in (1, 3, 400, 405):
+        assert np.array_equal(paths.img.load_resized(size, npartitions=npartitions).img.to_numpy(), expected)
+
+
+def test_pixels_do_not_travel(paths, own_cluster, monkeypatch):
+    """Workers hand back partitions without values: the block was written where it is mapped."""
+    came_back = []
+    collect = Block.collect
+    monkeypatch.setattr(Block, "collect", lambda self, part: (came_back.append(part.values), collect(self, part)))
+    paths.img.load_resized(120, npartitions=4)
+    assert came_back == [None] * 4
+
+
+def test_workers_out_of_reach_hand_their_values_back(paths, own_cluster, monkeypatch):
+    expected = paths.img.load_resized(120).img.to_numpy()
+    elsewhere = Address(os.getpid(), 0, "the number of another machine's file")
+    monkeypatch.setattr(Block, "put", property(lambda self: WriteInto(elsewhere, self._copies, self._row_bytes)))
+    again = paths.img.load_resized(120, npartitions=4).img.to_numpy()
+    assert np.array_equal(again, expected)
+
+
+def test_the_users_client_is_used_and_left_open(paths, caplog):
+    from distributed import Client
+
+    with Client(n_workers=1, threads_per_worker=2, processes=False, dashboard_address=None) as client:
+        text = plan_of(caplog, lambda: paths.img.load_resized(8, npartitions=4))
+        assert client.scheduler.address in text
+        assert client.status == "running"
+
+
+def test_inside_a_dask_task_it_runs_in_line(paths, own_cluster):
+    def task():
+        import pandas as pd
+
+        import pandas_imgproc  # noqa: F401
+
+        return pd.Series(list(paths)).img.load_resized(8, npartitions=3).img.to_numpy().sum()
+
+    assert own_cluster.submit(task, pure=False).result(timeout=60) == paths.img.load_resized(8).img.to_numpy().sum()
+
+
+def test_inside_a_daemonic_process_it_runs_in_line(paths):
+    context = multiprocessing.get_context("fork")
+    with context.Pool(1) as pool:
+        assert pool.apply(_sum, (list(paths),)) == _sum(list(paths))
+
+
+def _sum(paths):
+    return int(
+        pd.Series(paths)
+        .img.load_resized(8, npartitions=3 if multiprocessing.current_process().daemon else None)
+        .img.to_numpy()
+        .sum()
+    )
+
+
+def test_calls_from_several_threads(paths, own_cluster):
+    expected = paths.img.load_resized(8).img.to_numpy()
+    results = {}
+
+    def call(number):
+        results[number] = paths.img.load_resized(8, npartitions=5).img.to_numpy()
+
+    threads = [threading.Thread(target=call, args=(k,)) for k in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert all(np.array_equal(results[k], expected) for k in range(4))
+
+
+def test_a_result_larger_than_memory_is_refused_at_once(paths):
+    many = pd.Series(np.repeat(paths.to_numpy(), 1000))
+    with pytest.raises(ResultTooLargeError, match=r"400,000 rows need 4\d{4}\.\d\d GB of memory"):
+        many.img.load_resized((6000, 6000))
+
+
+class _Task:
+    name = "nothing"
+    copies = 1
+
+    def empty(self, n):
+        return np.zeros((n, 0), dtype=np.uint8)
+
+
+@pytest.mark.parametrize("n", [0, 1, 15, 16, 17, 1000, 100_000])
+@pytest.mark.parametrize("npartitions", [None, 1, 7, 2000])
+@pytest.mark.parametrize("seconds", [0.0, 1e-6, 0.01, 5.0])
+def test_cuts_cover_every_row_once_in_order(n, npartitions, seconds):
+    call = Call(_Task(), Source(), [None] * n, npartitions)
+    state = Run(call, None, progress("nothing", 0), done=1, wall=seconds)
+    ranges = list(cut(state, 0, 2))
+    assert [k for rows in ranges for k in rows] == list(range(n))
+    assert all(len(rows) <= max(drivers.MOST_ROWS, n if npartitions else 0) for rows in ranges)
+    if npartitions:
+        assert len(ranges) == min(n, npartitions)
+
+
+SCRIPT = """
+import sys, pandas as pd, pandas_imgproc, logging
+logging.basicConfig(level=logging.DEBUG, format="%(message)s"); logging.getLogger("PIL").setLevel(30)
+paths = pd.Series({paths!r} * 10)
+column = paths.img.load_resized(8, npartitions=3)
+assert column.notna().all()
+sys.stdout.write(f"sum {{column.img.to_numpy().sum()}}")
+"""
+
+
+@pytest.mark.parametrize("how", ["script", "stdin"])
+def test_a_script_needs_no_guard(paths, tmp_path, how):
+    code = SCRIPT.format(paths=list(paths[:3]))
+    (tmp_path / "script.py").write_text(code)
+    command = [sys.executable, "-"] if how == "stdin" else [sys.executable, str(tmp_path / "script.py")]
+    done = subprocess.run(command, input=code, capture_output=True, text=True, timeout=60, cwd=tmp_path,
+                          env={**os.environ, "PYTHONPATH": os.getcwd()})  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    expected = pd.Series(list(paths[:3]) * 10).img.load_resized(8).img.to_numpy().sum()
+    assert done.stdout == f"sum {expected}"
+    assert "local cluster of" in done.stderr
+
+
+def test_ten_images_import_nothing_of_the_cluster(paths):
+    code = textwrap.dedent(f"""
+        import sys, pandas as pd, pandas_imgproc
+        pd.Series({list(paths[:10])!r}).img.load_resized(64)
+        heavy = {{"distributed", "dask.dataframe", "matplotlib", "IPython", "bokeh"}} & set(sys.modules)
+        assert not heavy, heavy
+    """)
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60, env={**os.environ, "PYTHONPATH": os.getcwd()})

@@ -1,0 +1,137 @@
+"""What a person reads when pictures cannot be read."""
+
+from __future__ import annotations
+
+import pickle
+import warnings
+
+import pandas as pd
+import pytest
+from pictures import row_picture
+
+from pandas_imgproc import NoReadableImageError, UnreadableImageError, UnreadableImageWarning
+from pandas_imgproc.failures import suggestion
+from pandas_imgproc.source import Source
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    (tmp_path / "data" / "images").mkdir(parents=True)
+    for number in range(3):
+        row_picture(number, (24, 16)).save(tmp_path / "data" / "images" / f"{number}.png")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path / "data" / "images"
+
+
+def test_warn_names_counts_and_the_first_three_at_the_users_line(folder):
+    paths = pd.Series(["0.png", *(f"gone{k}.png" for k in range(5))], index=list("abcdef"))
+    with pytest.warns(UnreadableImageWarning) as caught:
+        paths.img.load_resized(8, root=folder)
+    text = str(caught[0].message)
+    assert text.startswith("5 of 6 pictures could not be read and are missing values (5 missing):")
+    assert "row 1 (label 'b'), 'gone0.png': there is no such file" in text
+    assert "and 2 more" in text
+    assert caught[0].filename == __file__
+
+
+def test_the_warning_is_shown_each_time(folder):
+    paths = pd.Series(["0.png", "gone.png"])
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("default")
+        warnings.filterwarnings("always", category=UnreadableImageWarning)
+        for _ in range(2):
+            paths.img.load_resized(8, root=folder)
+    assert len(caught) == 2
+
+
+def test_coerce_is_silent_and_never_raises(folder):
+    column = pd.Series(["gone.png", "gone too.png"]).img.load_resized(8, root=folder, errors="coerce")
+    assert column.isna().all()
+    assert len(column.img.failures) == 2
+
+
+def test_raise_names_label_path_and_reason(folder):
+    paths = pd.Series(["0.png", "gone.png", "1.png"], index=list("abc"))
+    with pytest.raises(UnreadableImageError, match=r"row 1 \(label 'b'\), 'gone.png': there is no such file") as caught:
+        paths.img.load_resized(8, root=folder, errors="raise")
+    assert caught.value.kind == "missing"
+    assert pickle.loads(pickle.dumps(caught.value)).kind == "missing"
+
+
+def test_a_cluster_stays_usable_after_raise(folder, own_cluster):
+    paths = pd.Series(["0.png", "gone.png", *["1.png"] * 200])
+    with pytest.raises(UnreadableImageError):
+        paths.img.load_resized(8, root=folder, errors="raise", npartitions=50)
+    good = paths.drop(1).img.load_resized(8, root=folder, errors="raise", npartitions=5)
+    assert good.notna().all()
+
+
+def test_none_of_several_is_an_error_and_one_of_one_is_not(folder):
+    with pytest.raises(NoReadableImageError, match="none of 2 pictures could be read"):
+        pd.Series(["gone.png", "gone.jpg"]).img.load_resized(8, root=folder)
+    with pytest.warns(UnreadableImageWarning):
+        pd.Series(["gone.png"]).img.load_resized(8, root=folder)
+    assert pd.Series([None, None], dtype=object).img.load_resized(8).isna().all()
+
+
+def test_the_root_that_was_forgotten_is_suggested(folder):
+    with pytest.raises(NoReadableImageError, match=r"It would be found with root='data/images'\."):
+        pd.Series(["0.png", "1.png"]).img.load_resized(8)
+    with pytest.raises(NoReadableImageError, match=r"root='data/images' and suffix='\.png'\."):
+        pd.Series(["0", "1"]).img.load_resized(8)
+    with pytest.raises(NoReadableImageError, match=r"It would be found with suffix='\.png'\."):
+        pd.Series(["0", "1"]).img.load_resized(8, root=folder)
+
+
+@pytest.mark.parametrize("name", ["s3://a/b.png", "a\0b", "\ud800", "/gone.png", "../gone.png", "gone.png", "x" * 5000])
+def test_a_suggestion_of_nothing(folder, name):
+    assert suggestion(name, Source()) is None
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "says"),
+    [
+        ({"size": "64"}, TypeError, "size"),
+        ({"size": (64, 64, 3)}, ValueError, "size"),
+        ({"size": 0}, ValueError, "size"),
+        ({"size": 8, "mode": "HSV"}, ValueError, "mode"),
+        ({"size": 8, "fit": "cover"}, ValueError, "fit"),
+        ({"size": 8, "resample": "cubic"}, ValueError, "resample"),
+        ({"size": 8, "background": "blu"}, ValueError, "background"),
+        ({"size": 8, "reducing_gap": 0.5}, ValueError, "reducing_gap"),
+        ({"size": 8, "errors": "ignore"}, ValueError, "errors"),
+        ({"size": 8, "npartitions": 0}, ValueError, "npartitions"),
+        ({"size": 8, "npartitions": 1.5}, TypeError, "npartitions"),
+        ({"size": 8, "suffix": 3}, TypeError, "suffix"),
+        ({"size": 8, "formats": ["JPG9"]}, ValueError, "formats"),
+        ({"size": 8, "max_pixels": -1}, ValueError, "max_pixels"),
+    ],
+)
+def test_argument_mistakes_are_errors_before_anything_is_read(arguments, error, says):
+    with pytest.raises(error, match=says):
+        pd.Series(["gone.png", "gone.jpg"]).img.load_resized(**arguments)
+
+
+def test_a_mistyped_column_lists_near_names():
+    frame = pd.DataFrame({"image_path": ["a"], "label": [1]})
+    with pytest.raises(KeyError, match="did you mean 'image_path'"):
+        frame.img.load_resized("image_pth", size=8)
+    with pytest.raises(TypeError, match="holds int64, not paths"):
+        frame.img.load_resized("label", size=8)
+    with pytest.raises(TypeError, match="load it first"):
+        frame["image_path"].img.to_numpy()
+    twice = pd.concat([frame, frame], axis=1)
+    with pytest.raises(ValueError, match="2 columns named 'label'"):
+        twice.img.load_resized("label", size=8)
+
+
+def test_verify_tells_the_broken_from_the_whole(folder):
+    (folder / "text.png").write_text("no picture")
+    frame = pd.DataFrame({"image_path": ["0.png", "text.png", None, "gone.png"]}, index=[5, 5, 6, 7])
+    verdict = frame.img.verify("image_path", root=folder)
+    assert verdict.index.tolist() == [5, 5, 6, 7]
+    assert verdict["kind"].isna().tolist() == [True, False, True, False]
+    assert verdict["message"].isna().tolist() == [True, False, True, False]
+    assert verdict.img.failures["kind"].tolist() == ["unidentified", "missing"]
+    frame[verdict.columns] = verdict
+    assert frame["kind"].astype(object).tolist()[1] == "unidentified"

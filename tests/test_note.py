@@ -1,0 +1,65 @@
+"""Two deaths for a killer, none for its neighbours; the caller's wish to stop is seen."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from pandas_imgproc.note import Note, NoteAddress, shared_note
+
+
+def test_a_row_in_flight_twice_is_guilty_and_its_neighbours_are_not():
+    note = Note.blank(5)
+    assert note.guilty(range(5)) == set()
+    for deaths in (1, 2):
+        note.begin(1), note.end(1), note.begin(2)
+        assert note.guilty(range(5)) == ({2} if deaths == 2 else set())
+    assert note.guilty(range(5)) == {2}
+
+
+def test_many_deaths_do_not_overflow_the_mark():
+    note = Note.blank(1)
+    for _ in range(300):
+        note.begin(0)
+        note.guilty(range(1))
+    assert note.guilty(range(1)) == {0}
+
+
+def test_another_process_reads_and_writes_the_same_marks():
+    with shared_note(3) as (note, address):
+        child = os.fork()
+        if child == 0:
+            with address.open() as marks:
+                marks.begin(1)
+            os._exit(0)
+        os.waitpid(child, 0)
+        note.guilty(range(3))
+        note.begin(1)
+        assert note.guilty(range(3)) == {1}
+        note.stop()
+        with address.open() as marks:
+            assert marks.stopped
+
+
+def test_out_of_reach_it_is_blank():
+    with shared_note(3) as (note, address):
+        note.stop()
+    with address.open() as marks:
+        assert not marks.stopped
+    with NoteAddress(None, 3).open() as marks:
+        assert marks.guilty(range(3)) == set()
+
+
+def test_a_stranger_at_the_same_address_is_not_written():
+    with shared_note(3) as (_, address):
+        pass
+    fd = os.memfd_create("stranger")
+    try:
+        os.write(fd, bytes(4))
+        assert fd == address.file.fd or pytest.skip("the number went to another file")
+        with address.open() as marks:
+            marks.begin(1)
+        assert os.pread(fd, 4, 0) == bytes(4)
+    finally:
+        os.close(fd)

@@ -1,0 +1,149 @@
+"""Row i of the answer is the picture of row i, with the frame's index, whatever the index, column and driver."""
+
+from __future__ import annotations
+
+import dask
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from pictures import row_of, row_picture
+
+import pandas_imgproc
+from pandas_imgproc import UnreadableImageWarning
+
+N = 40
+ABSURD = ["", " ", "gone.png", "a\0b", "\ud800", "..", "/", "/dev/zero", "x" * 5000, "http://", "text.png", 7.5, [], {}]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """N pictures whose colour says their number, and one file that is none."""
+    folder = tmp_path_factory.mktemp("rows")
+    for number in range(N):
+        row_picture(number, (24, 16)).save(folder / f"{number}.png")
+    (folder / "text.png").write_text("no picture")
+    return folder
+
+
+INDEXES = {
+    "default": lambda n: pd.RangeIndex(n),
+    "shuffled": lambda n: pd.Index(np.random.default_rng(0).permutation(n)),
+    "duplicated": lambda n: pd.Index([k // 3 for k in range(n)]),
+    "constant": lambda n: pd.Index([0] * n),
+    "text": lambda n: pd.Index([f"row {k % 7}" for k in range(n)], name="id"),
+    "missing": lambda n: pd.Index([None if k % 2 else float(k) for k in range(n)]),
+    "dates": lambda n: pd.date_range("2026-01-01", periods=n, tz="UTC")[::-1],
+    "levels": lambda n: pd.MultiIndex.from_arrays([[k % 3 for k in range(n)], ["x"] * n], names=["a", "b"]),
+}
+
+
+def check(column: pd.Series, cells: list, index: pd.Index) -> None:
+    """The answer has the frame's length, index and order, and each row its own colour."""
+    pd.testing.assert_index_equal(column.index, index, exact=True)
+    assert len(column) == len(cells)
+    for cell, image in zip(cells, column.array, strict=True):
+        number = int(cell[:-4]) if isinstance(cell, str) and cell[:-4].isdigit() else None
+        if number is None:
+            assert image is pd.NA
+        else:
+            assert row_of(np.asarray(image)) == number
+
+
+rows = st.lists(
+    st.one_of(st.integers(0, N - 1).map("{}.png".format), st.none(), st.just(float("nan")), st.sampled_from(ABSURD)),
+    max_size=60,
+)
+
+
+@pytest.mark.parametrize("scheduler", ["synchronous", "threads"])
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(cells=rows, kind=st.sampled_from(sorted(INDEXES)))
+def test_in_line(folder, scheduler, cells, kind):
+    index = INDEXES[kind](len(cells))
+    frame = pd.DataFrame({"image_path": pd.Series(cells, index=index, dtype=object)})
+    with dask.config.set(scheduler=scheduler):
+        column = frame.img.load_resized("image_path", size=8, root=folder, errors="coerce")
+    check(column, cells, index)
+
+
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(cells=rows, kind=st.sampled_from(sorted(INDEXES)), npartitions=st.sampled_from([1, 3, 60, 65]))
+def test_on_the_cluster(folder, own_cluster, cells, kind, npartitions):
+    index = INDEXES[kind](len(cells))
+    frame = pd.DataFrame({"image_path": pd.Series(cells, index=index, dtype=object)})
+    column = frame.img.load_resized("image_path", size=8, root=folder, errors="coerce", npartitions=npartitions)
+    check(column, cells, index)
+    with dask.config.set(scheduler="synchronous"):
+        alone = frame.img.load_resized("image_path", size=8, root=folder, errors="coerce")
+    pd.testing.assert_series_equal(column, alone)
+    pd.testing.assert_frame_equal(column.img.failures, alone.img.failures)
+    assert np.array_equal(column.array.block, alone.array.block)
+
+
+@pytest.mark.parametrize("kind", sorted(INDEXES))
+def test_it_goes_back_into_the_frame(folder, kind):
+    cells = [f"{k}.png" for k in range(N)]
+    frame = pd.DataFrame({"image_path": cells, "number": range(N)}, index=INDEXES[kind](N))
+    frame["image"] = frame["image_path"].img.load_resized(8, root=folder)
+    for _, row in frame.sample(frac=1, random_state=0).iterrows():
+        assert row_of(np.asarray(row["image"])) == row["number"]
+
+
+def test_failures_follow_the_column(folder):
+    frame = pd.DataFrame({"image_path": ["0.png", "gone.png", "1.png", None, "text.png"]}, index=list("abcde"))
+    with pytest.warns(UnreadableImageWarning, match=r"2 of 5 .*\(1 missing, 1 unidentified\)"):
+        frame["image"] = frame.img.load_resized("image_path", size=8, root=folder)
+    failures = frame["image"].img.failures
+    assert failures.index.tolist() == ["b", "e"]
+    assert failures["position"].tolist() == [1, 4]
+    assert failures["path"].tolist() == ["gone.png", "text.png"]
+    assert failures["kind"].tolist() == ["missing", "unidentified"]
+    turned = frame.sort_index(ascending=False).query("index != 'b'")
+    assert turned["image"].img.failures.index.tolist() == ["e"]
+    assert turned["image"].img.failure.tolist()[0] == "unidentified"
+    assert frame["image"].img.failure.isna().tolist() == [True, False, True, True, False]
+    twice = pd.concat([frame, turned])
+    assert twice["image"].img.failures.index.tolist() == ["b", "e", "e"]
+    assert turned.reset_index(drop=True)["image"].img.failures.index.tolist() == [0]
+
+
+def test_every_kind_of_source_gives_the_same_pixels(folder):
+    paths = [str(folder / f"{k}.png") for k in range(3)]
+    data = [(folder / f"{k}.png").read_bytes() for k in range(3)]
+    sources = {
+        "str": paths,
+        "path": [folder / f"{k}.png" for k in range(3)],
+        "bytes": data,
+        "struct": [{"bytes": blob, "path": None} for blob in data],
+        "mixed": [paths[0], data[1], {"bytes": None, "path": paths[2]}],
+    }
+    expected = pd.Series(paths).img.load_resized(8).img.to_numpy()
+    for cells in sources.values():
+        assert np.array_equal(pd.Series(cells, dtype=object).img.load_resized(8).img.to_numpy(), expected)
+    full = pd.Series(paths).img.load_resized((24, 16))
+    assert np.array_equal(full.img.load_resized(8).img.to_numpy(), expected)
+
+
+def test_ids_with_a_suffix(folder):
+    frame = pd.DataFrame({"id": range(5)})
+    column = frame.img.load_resized("id", size=8, root=folder, suffix=".png")
+    check(column, [f"{k}.png" for k in range(5)], frame.index)
+    with pytest.raises(TypeError, match="suffix='.jpg'"):
+        frame.img.load_resized("id", size=8, root=folder)
+
+
+def test_load_image_gives_the_pixels_of_the_column(folder):
+    path = str(folder / "7.png")
+    expected = pd.Series([path]).img.load_resized((9, 5), fit="crop", mode="L").img.to_numpy()[0]
+    assert np.array_equal(pandas_imgproc.load_image(path, (9, 5), fit="crop", mode="L"), expected)
+    assert np.array_equal(
+        pandas_imgproc.load_image((folder / "7.png").read_bytes(), (9, 5), fit="crop", mode="L"), expected
+    )
+
+
+@pytest.mark.parametrize("source", [None, 7, "", "gone.jpg"])
+def test_load_image_of_nothing_is_an_error(source):
+    with pytest.raises((TypeError, OSError)):
+        pandas_imgproc.load_image(source, 8)

@@ -1,0 +1,125 @@
+"""Whatever stands in a column is bytes, or an explained failure: never a hang, never a file from elsewhere."""
+
+from __future__ import annotations
+
+import os
+import socket
+import stat
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pandas_imgproc.errors import FAILURE_KINDS, UnreadableImageError
+from pandas_imgproc.rows import Rows
+from pandas_imgproc.source import MAX_FILE_BYTES, Source, cells
+
+
+def kind_of(cell, **source):
+    with pytest.raises(UnreadableImageError) as caught:
+        Source(**source).data(cell)
+    return caught.value.kind
+
+
+def test_reads_paths_bytes_and_structs(tmp_path):
+    (tmp_path / "a b#?%é.jpg").write_bytes(b"xyz")
+    path = str(tmp_path / "a b#?%é.jpg")
+    for cell in (path, b"xyz", bytearray(b"xyz"), {"bytes": b"xyz", "path": None}, {"bytes": None, "path": path}):
+        assert Source().data(cell) == b"xyz"
+    assert Source().data("file://" + path) == b"xyz"
+
+
+def test_suffix_and_root_make_a_path_of_an_id(tmp_path):
+    (tmp_path / "17.jpg").write_bytes(b"xyz")
+    assert Source(root=str(tmp_path), suffix=".jpg").data(17) == b"xyz"
+
+
+@pytest.mark.parametrize(
+    ("cell", "kind"),
+    [
+        ("gone.jpg", "missing"),
+        ("gone/gone.jpg", "missing"),
+        ("", "invalid_path"),
+        ("  ", "invalid_path"),
+        ("a\0b.jpg", "invalid_path"),
+        ("\ud800.jpg", "invalid_path"),
+        ("x" * 5000, "invalid_path"),
+        (7, "invalid_path"),
+        (7.5, "invalid_path"),
+        (["a.jpg"], "invalid_path"),
+        (object(), "invalid_path"),
+        (b"", "empty"),
+        ({"bytes": None, "path": None}, "invalid_path"),
+        ("/", "not_a_file"),
+        ("/dev/zero", "not_a_file"),
+        ("s3://bucket/a.jpg", "unsupported"),
+    ],
+)
+def test_absurd_cells_are_explained(cell, kind):
+    assert kind_of(cell) == kind
+
+
+def test_special_files_neither_hang_nor_fill_the_memory(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    assert kind_of(str(tmp_path / "pipe")) == "not_a_file"
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(tmp_path / "socket"))
+        assert kind_of(str(tmp_path / "socket")) == "invalid_path"
+    with (tmp_path / "sparse.jpg").open("wb") as file:
+        file.truncate(MAX_FILE_BYTES + 1)
+    assert kind_of(str(tmp_path / "sparse.jpg")) == "too_large"
+    (tmp_path / "empty.jpg").touch()
+    assert kind_of(str(tmp_path / "empty.jpg")) == "empty"
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    assert kind_of(str(tmp_path / "loop")) == "invalid_path"
+    assert kind_of(str(tmp_path / "empty.jpg" / "a.jpg")) == "missing"
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_a_file_that_may_not_be_read(tmp_path):
+    (tmp_path / "secret.jpg").touch(mode=stat.S_IWUSR)
+    assert kind_of(str(tmp_path / "secret.jpg")) == "permission"
+
+
+def test_nothing_outside_root_is_read(tmp_path):
+    root = tmp_path / "root"
+    (root / "sub").mkdir(parents=True)
+    (root / "in.jpg").write_bytes(b"in")
+    (tmp_path / "rooted.jpg").write_bytes(b"out")
+    (root / "link.jpg").symlink_to(tmp_path / "rooted.jpg")
+    (root / "fine.jpg").symlink_to(root / "in.jpg")
+    source = Source(root=str(root))
+    for name in ("in.jpg", "sub/../in.jpg", "fine.jpg", str(root / "in.jpg")):
+        assert source.data(name) == b"in"
+    for name in ("../rooted.jpg", "sub/../../rooted.jpg", "link.jpg", str(tmp_path / "rooted.jpg"), "/etc/passwd",
+                 "file:///etc/passwd", "..", "."):  # fmt: skip
+        assert kind_of(name, root=str(root)) == "outside_root", name
+
+
+def test_a_root_whose_name_begins_another(tmp_path):
+    for name in ("a", "ab"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "x.jpg").write_bytes(name.encode())
+    assert kind_of("../ab/x.jpg", root=str(tmp_path / "a")) == "outside_root"
+
+
+def test_missing_rows_are_passed_over():
+    numbers = [number for number, _ in Source().read(Rows(range(4), ["a", None, "b", None]))]
+    assert numbers == [0, 2]
+
+
+@pytest.mark.parametrize("dtype", ["object", "str", "string", "category"])
+def test_cells_of_any_dtype(dtype):
+    assert cells(pd.Series(["a.jpg", None], dtype=dtype)) == ["a.jpg", None]
+
+
+def test_cells_of_paths_and_missing_values():
+    column = pd.Series([Path("a.jpg"), pd.NA, float("nan"), pd.NaT, 7, [1, 2]], dtype=object)
+    assert cells(column) == ["a.jpg", None, None, None, 7, [1, 2]]
+
+
+@given(st.text())
+def test_any_text_is_bytes_or_a_known_failure(text):
+    assert kind_of(text, root="no such folder") in FAILURE_KINDS

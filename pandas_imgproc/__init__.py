@@ -1,3 +1,48 @@
-"""A pandas accessor that turns a column of image paths into a column of images."""
+"""A pandas accessor that turns a column of image paths into a column of images.
+
+>>> import pandas as pd
+>>> import pandas_imgproc  # registers .img
+>>> df = pd.DataFrame({"image_path": ["red.png", "blue.jpg"]})
+>>> df["image"] = df.img.load_resized("image_path", size=64, root=getfixture("photos"))
+>>> df["image"].img.to_numpy().shape
+(2, 64, 64, 3)
+"""
+
+from pandas_imgproc import accessor, dask_frames
+from pandas_imgproc.array import ImageArray, ImageCell, ImageDtype
+from pandas_imgproc.cluster import close, get_client
+from pandas_imgproc.codec import FORMATS
+from pandas_imgproc.errors import (
+    FAILURE_KINDS,
+    ClusterError,
+    ImgprocError,
+    MissingImagesError,
+    NoReadableImageError,
+    ResultTooLargeError,
+    UnreadableImageError,
+    UnreadableImageWarning,
+)
+from pandas_imgproc.single import load_image
 
 __version__ = "0.1.0"
+
+__all__ = [
+    "FAILURE_KINDS",
+    "FORMATS",
+    "ClusterError",
+    "ImageArray",
+    "ImageCell",
+    "ImageDtype",
+    "ImgprocError",
+    "MissingImagesError",
+    "NoReadableImageError",
+    "ResultTooLargeError",
+    "UnreadableImageError",
+    "UnreadableImageWarning",
+    "close",
+    "get_client",
+    "load_image",
+]
+
+accessor.register()
+dask_frames.register()

@@ -284,7 +284,8 @@ def _on_client(state: Run, ranges: Iterator[range], client: Client, workers: int
                 state.announce(workers)
         finally:
             note.stop()
-            client.cancel(list(waiting.futures))
+            if waiting.futures:
+                client.cancel(list(waiting.futures))
 
 
 class _Submission:

@@ -111,4 +111,9 @@ def failure(position: int, path: Any, kind: FailureKind, message: str) -> Failur
     >>> failure(3, "a.jpg", "empty", "the file has no bytes")
     {'position': 3, 'path': 'a.jpg', 'kind': 'empty', 'message': 'the file has no bytes'}
     """
-    return {"position": int(position), "path": str(path), "kind": kind, "message": message}
+    return {"position": int(position), "path": _writable(str(path)), "kind": kind, "message": _writable(message)}
+
+
+def _writable(text: str) -> str:
+    """Return a text that every string column can hold: Arrow's refuse half of a surrogate pair."""
+    return text.encode(errors="backslashreplace").decode()

@@ -8,10 +8,11 @@ from pathlib import Path
 import pandas_imgproc
 
 FLOORS = [
-    {"errors", "stages", "configuration", "preload"},
-    {"rows", "shared", "source", "codec", "array", "cluster", "progress"},
-    {"note", "tasks", "destination"},
-    {"partition"},
+    {"errors", "stages", "configuration"},
+    {"rows", "shared"},
+    {"source", "codec", "array", "cluster", "progress", "note"},
+    {"tasks", "gallery"},
+    {"partition", "destination"},
     {"drivers"},
     {"failures"},
     {"accessor", "dask_frames", "single"},

@@ -1,0 +1,240 @@
+"""One picture of an image column: the scalar that pandas hands out."""
+# ruff: noqa: RUF001, RUF002  the sign of multiplication stands where it multiplies
+
+from __future__ import annotations
+
+import io
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+Pixels = np.ndarray[Any, np.dtype[Any]]
+
+CHANNELS = (1, 3, 4)
+
+
+def readonly(array: Pixels) -> Pixels:
+    """Return a view of an array that cannot be written through; the array's own flag stays as it is."""
+    view = array.view(np.ndarray)
+    view.flags.writeable = False
+    return view
+
+
+def subtype_of(dtype: Any) -> np.dtype[Any]:
+    """Return a dtype that pixels may have, in the machine's byte order.
+
+    Raises
+    ------
+    TypeError
+        When it is none of numpy's booleans and numbers.
+    """
+    try:
+        subtype: np.dtype[Any] = np.dtype(dtype).newbyteorder("=")
+    except TypeError:
+        subtype = np.dtype(object)
+    if subtype.kind not in "buifc":
+        message = f"dtype must be one of numpy's numeric dtypes, such as 'uint8', got {dtype!r}"
+        raise TypeError(message)
+    return subtype
+
+
+def shape_of(shape: Any) -> tuple[int, int, int]:
+    """Return a picture's shape as plain integers.
+
+    Raises
+    ------
+    ValueError
+        When it is not (height, width, channels), all positive, with 1, 3 or 4 channels.
+    """
+    sides = tuple(shape) if isinstance(shape, (tuple, list)) else (shape,)
+    whole = all(isinstance(side, (int, np.integer)) and side > 0 for side in sides)
+    if not (whole and len(sides) == 3 and sides[2] in CHANNELS):
+        message = (
+            "shape must be (height, width, channels), positive integers with 1, 3 or 4 channels, "
+            f"such as (64, 64, 3), got {shape!r}"
+        )
+        raise ValueError(message)
+    return int(sides[0]), int(sides[1]), int(sides[2])
+
+
+def refuse_order(*_: object, **__: object) -> NoReturn:
+    """Raise the TypeError of everything that sorts."""
+    message = "images have no order: sort by another column, or by a number made from the pixels"
+    raise TypeError(message)
+
+
+class ImageCell:
+    """One picture, read-only: what ``series.iloc[0]`` of an image column gives.
+
+    Two cells are equal, and hash alike, when dtype, shape and every byte of their pixels are.
+
+    Parameters
+    ----------
+    pixels : array-like of numbers, shape (height, width, channels) or (height, width)
+        An array is not copied: whoever goes on writing to it changes the cell.
+
+    Raises
+    ------
+    ValueError
+        When the shape is no picture's.
+    TypeError
+        When the dtype is not numeric.
+
+    Notes
+    -----
+    It has ``__array_interface__`` and not ``__array__``: numpy, Pillow and matplotlib read its pixels, while
+    pandas takes it for the scalar that it is, so that ``pd.isna(cell)`` is False and not an array.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> cell = ImageCell(np.zeros((48, 64, 3), dtype="uint8"))
+    >>> cell
+    <image 64×48×3 uint8>
+    >>> np.asarray(cell).shape
+    (48, 64, 3)
+    >>> cell.to_pil().size
+    (64, 48)
+    """
+
+    __slots__ = ("__weakref__", "_pixels")
+
+    def __init__(self, pixels: Any) -> None:
+        array = np.asarray(pixels)
+        array = array.astype(subtype_of(array.dtype), copy=False)
+        array = array[:, :, None] if array.ndim == 2 else array
+        shape_of(array.shape)
+        self._pixels = readonly(np.ascontiguousarray(array))
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(height, width, channels), numpy's order."""
+        height, width, channels = self._pixels.shape
+        return height, width, channels
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The numpy dtype of the pixels."""
+        return self._pixels.dtype
+
+    @property
+    def __array_interface__(self) -> dict[str, Any]:
+        # numpy keeps this cell, and with it the pixels, alive as the base of what it makes of it.
+        return self._pixels.__array_interface__
+
+    def to_pil(self) -> Image.Image:
+        """Return the picture as Pillow's.
+
+        Returns
+        -------
+        PIL.Image.Image
+            Of mode L, RGB or RGBA for uint8; other dtypes where Pillow has a mode for them.
+
+        Raises
+        ------
+        TypeError
+            When Pillow has no mode for this dtype and number of channels.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> ImageCell(np.zeros((48, 64, 1), dtype="uint8")).to_pil().mode
+        'L'
+        """
+        pixels = self._pixels[:, :, 0] if self.shape[2] == 1 else self._pixels
+        try:
+            return Image.fromarray(pixels)
+        except TypeError as exc:
+            message = f"Pillow has no mode for {self}: give it np.asarray(cell) scaled to uint8"
+            raise TypeError(message) from exc
+
+    def _repr_png_(self) -> bytes | None:
+        # None makes a notebook fall back to the text.
+        if self.dtype != np.uint8:
+            return None
+        file = io.BytesIO()
+        self.to_pil().save(file, "PNG")
+        return file.getvalue()
+
+    def _identity(self) -> tuple[str, tuple[int, int, int], bytes]:
+        return self.dtype.str, self.shape, self._pixels.tobytes()
+
+    def __eq__(self, other: object) -> Any:
+        if not isinstance(other, ImageCell):
+            return NotImplemented
+        return self._identity() == other._identity()
+
+    # Where pandas falls back to comparing cells, the sentence still says what to do.
+    __lt__ = __le__ = __gt__ = __ge__ = refuse_order
+
+    def __hash__(self) -> int:
+        return hash(self._identity())
+
+    def __repr__(self) -> str:
+        height, width, channels = self.shape
+        return f"<image {width}×{height}×{channels} {self.dtype}>"
+
+    def __reduce__(self) -> tuple[Callable[..., ImageCell], tuple[Pixels]]:
+        return ImageCell, (self._pixels,)
+
+    def __dask_tokenize__(self) -> object:
+        return "pandas_imgproc.ImageCell", *self._identity()
+
+    def toDict(self) -> dict[str, Any]:  # noqa: N802  the name that pandas' to_json looks for
+        """Return what `pandas.DataFrame.to_json` writes for a picture: its dtype and shape, no pixels."""
+        return {"dtype": str(self.dtype), "shape": list(self.shape)}
+
+
+def wrapped(pixels: Pixels) -> ImageCell:
+    """Return a cell over pixels that are known to be read-only, contiguous and a picture's."""
+    cell = ImageCell.__new__(ImageCell)
+    cell._pixels = pixels
+    return cell
+
+
+def is_missing(value: object) -> bool:
+    """Return whether a value stands for a missing picture: None, NA or NaN."""
+    return value is None or value is pd.NA or (isinstance(value, (float, np.floating)) and bool(np.isnan(value)))
+
+
+def is_picture(value: Any) -> bool:
+    """Return whether a value is one picture, even of a wrong shape, rather than a sequence of pictures."""
+    if isinstance(value, np.ndarray):
+        return value.dtype != object and value.ndim < 4
+    return hasattr(value, "__array_interface__")
+
+
+def pixels_of(value: Any, subtype: np.dtype[Any], shape: tuple[int, int, int]) -> Pixels:
+    """Return the pixels of a cell, an array or a Pillow image that fit into a column.
+
+    Raises
+    ------
+    TypeError
+        When it is no picture, or of another dtype: scaling is the caller's choice, never a side effect.
+    ValueError
+        When its shape is another.
+    """
+    if not (isinstance(value, np.ndarray) or hasattr(value, "__array_interface__")):
+        message = (
+            f"an image column holds arrays of shape {shape} and dtype {subtype}, cells and missing values, "
+            f"got {value!r} of type {type(value).__name__}"
+        )
+        raise TypeError(message)
+    pixels = np.asarray(value)
+    if pixels.ndim == 2 and shape[2] == 1:
+        pixels = pixels[:, :, None]
+    if pixels.shape != shape:
+        message = f"a picture of shape {pixels.shape} does not fit into an image column of shape {shape}"
+        raise ValueError(message)
+    if pixels.dtype.newbyteorder("=") != subtype:
+        message = (
+            f"a picture of dtype {pixels.dtype} and shape {pixels.shape} does not fit into an image column "
+            f"of dtype {subtype} and shape {shape}: convert it first"
+        )
+        raise TypeError(message)
+    return pixels

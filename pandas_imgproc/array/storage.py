@@ -1,0 +1,182 @@
+"""What an image array and its views hold together: pixels, status, failures; copied at the first write.
+
+::
+
+    ImageArray ──rows──┐
+    its slices ──rows──┤                  ┌── block    (n, h, w, c)   the caller's, until somebody writes
+                       └──▶  Storage  ────┼── status   (n,)           0 picture, -1 missing, k > 0 failures[k-1]
+    its copies ──────────▶ another one,   └── failures tuple of dicts
+                           same block
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pandas_imgproc.array.cell import Pixels, shape_of, subtype_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from pandas_imgproc.errors import Failure
+
+MISSING = -1
+
+
+class Storage:
+    """Pixels, status and failures, which an array shares with its views.
+
+    Attributes
+    ----------
+    block : ndarray, shape (n, height, width, channels)
+    status : ndarray of int32, shape (n,)
+    failures : tuple of dict
+    private : bool
+        Whether it was copied for a write, and nobody else has seen the block since.
+    """
+
+    __slots__ = ("block", "failures", "private", "status")
+
+    def __init__(self, block: Pixels, status: Pixels, failures: tuple[Failure, ...] = ()) -> None:
+        self.block = block
+        self.status = status
+        self.failures = failures
+        self.private = False
+
+    def own(self) -> None:
+        """Make the pixels private, so that they may be written."""
+        if not self.private:
+            self.block = self.block.copy()
+            self.status = self.status.copy()
+            self.private = True
+
+    def write(self, rows: Any, pixels: Any, codes: Any, failures: tuple[Failure, ...]) -> None:
+        """Put pixels into rows, with codes that number failures of their own."""
+        self.own()
+        if failures and failures != self.failures:
+            parts = [(self.status, self.failures), (codes, failures)]
+            (self.status, codes), self.failures = joined_failures(parts)
+        self.block[rows] = pixels
+        self.status[rows] = codes
+
+    def share(self) -> None:
+        """Promise that what is seen from now on never changes: the next write copies first."""
+        self.private = False
+
+
+def checked_block(block: Any) -> Pixels:
+    """Return a block of pixels in the machine's byte order, each picture contiguous; copied only if it must be.
+
+    Raises
+    ------
+    ValueError
+        When it has not the shape (n, height, width, channels).
+    TypeError
+        When its dtype is not numeric.
+    """
+    array = np.asarray(block)
+    if array.ndim != 4:
+        message = f"block must have the shape (n, height, width, channels), got {array.shape}"
+        raise ValueError(message)
+    shape_of(array.shape[1:])
+    array = array.astype(subtype_of(array.dtype), copy=False)
+    # Steps between rows are fine (every second row of a block is a view), steps inside a picture are not.
+    return array if len(array) == 0 or array[0].flags.c_contiguous else np.ascontiguousarray(array)
+
+
+def checked_status(status: Any, n: int, failures: Sequence[Failure]) -> Pixels:
+    """Return a status for n rows; all pictures without one.
+
+    Raises
+    ------
+    ValueError
+        When its length is another, or a code has no failure.
+    TypeError
+        When it does not hold integers.
+    """
+    if status is None:
+        return np.zeros(n, dtype=np.int32)
+    codes = np.asarray(status)
+    if codes.dtype.kind not in "iu" and codes.size:
+        message = f"status must hold integers, got dtype {codes.dtype}"
+        raise TypeError(message)
+    if codes.shape != (n,):
+        message = f"status must have the shape ({n},), one code for each picture, got {codes.shape}"
+        raise ValueError(message)
+    if n and not (codes.min() >= MISSING and codes.max() <= len(failures)):
+        message = (
+            f"status must lie between -1 and the number of failures, {len(failures)}; "
+            f"got {codes.min()} to {codes.max()}"
+        )
+        raise ValueError(message)
+    return codes.astype(np.int32, copy=False)
+
+
+def blank(n: int, subtype: np.dtype[Any], shape: tuple[int, ...]) -> Storage:
+    """Return n black pictures."""
+    return Storage(np.zeros((n, *shape), dtype=subtype), np.zeros(n, dtype=np.int32))
+
+
+def taken(storage: Storage, positions: Pixels, *, fill: bool) -> Storage:
+    """Return the rows at positions; with fill, -1 is a black picture that is missing.
+
+    Raises
+    ------
+    IndexError
+        When a position is out of bounds.
+    ValueError
+        When with fill a position is below -1.
+    """
+    absent = positions < 0
+    if not (fill and absent.any()):
+        return Storage(storage.block.take(positions, axis=0), storage.status.take(positions), storage.failures)
+    if positions.min() < MISSING:
+        message = f"with allow_fill=True the smallest position is -1, got {positions.min()}"
+        raise ValueError(message)
+    if absent.all():
+        result = blank(len(positions), storage.block.dtype, storage.block.shape[1:])
+        result.failures = storage.failures
+    else:
+        result = taken(storage, positions, fill=False)
+        result.block[absent] = 0
+    result.status[absent] = MISSING
+    return result
+
+
+def used_failures(status: Pixels, failures: tuple[Failure, ...]) -> tuple[Pixels, tuple[Failure, ...]]:
+    """Return the status and the failures without those that no row has."""
+    used = np.unique(status[status > 0])
+    if len(used) == len(failures):
+        return status, failures
+    lookup = np.zeros(len(failures) + 1, dtype=np.int32)
+    lookup[used] = np.arange(1, len(used) + 1)
+    # Pictures and missing rows keep their code; only failures are looked up.
+    return np.where(status > 0, lookup[np.maximum(status, 0)], status), tuple(failures[k - 1] for k in used)
+
+
+def joined_failures(
+    parts: Iterable[tuple[Pixels, tuple[Failure, ...]]],
+) -> tuple[list[Pixels], tuple[Failure, ...]]:
+    """Return each part's status with the codes of one common table, and that table.
+
+    Equal failures become one: a table that is concatenated with itself again and again does not grow.
+    """
+    parts = list(parts)
+    tables = {id(table): table for _, table in parts}
+    if len(tables) == 1:
+        return [status for status, _ in parts], parts[0][1]
+    codes: dict[tuple[Any, ...], int] = {}
+    joined: list[Failure] = []
+    statuses = []
+    for status, table in (used_failures(*part) for part in parts):
+        lookup = np.zeros(len(table) + 1, dtype=np.int32)
+        for k, failure in enumerate(table, start=1):
+            key = tuple(failure.values())
+            if key not in codes:
+                joined.append(failure)
+                codes[key] = len(joined)
+            lookup[k] = codes[key]
+        statuses.append(np.where(status > 0, lookup[np.maximum(status, 0)], status))
+    return statuses, tuple(joined)

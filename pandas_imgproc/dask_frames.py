@@ -1,0 +1,46 @@
+"""Image columns in Dask: what dask and dask.dataframe must know of the dtype, told once they are imported.
+
+This module imports neither: half a second for people who never use a Dask frame.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import numpy as np
+import wrapt
+
+from pandas_imgproc.array import ImageArray, ImageCell, ImageDtype
+
+
+@functools.cache
+def register() -> None:
+    """Register the dtype with Dask, at once or when Dask is imported; a second time does nothing.
+
+    Examples
+    --------
+    >>> register()
+    """
+    wrapt.when_imported("dask.tokenize")(_register_tokens)
+    wrapt.when_imported("dask.dataframe")(_register_dtype)
+
+
+def _register_tokens(tokenize: Any) -> None:
+    # Dask's own rule for extension arrays goes through an object array: slow, and blind to the failures.
+    tokenize.normalize_token.register(ImageArray, ImageArray.__dask_tokenize__)
+    tokenize.normalize_token.register(ImageDtype, ImageDtype.__dask_tokenize__)
+
+
+def _register_dtype(dataframe: Any) -> None:
+    dataframe.extensions.make_array_nonempty.register(ImageDtype, _example)
+    dataframe.extensions.make_scalar.register(ImageCell, _same)
+
+
+def _example(dtype: ImageDtype) -> ImageArray:
+    """Return the two pictures on which Dask tries an operation to learn its answer's columns."""
+    return ImageArray(np.zeros((2, *dtype.shape), dtype=dtype.subtype))
+
+
+def _same(cell: ImageCell) -> ImageCell:
+    return cell

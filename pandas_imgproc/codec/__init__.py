@@ -1,0 +1,29 @@
+"""Bytes to pixels with Pillow.
+
+`recipes`   everything that changes the pixels, one frozen value
+`pixels`    the only way from bytes to pixels: a column, one picture for serving, a saved file cannot differ
+`reasons`   why it was no picture
+`settings`  Pillow's globals, which belong to the user
+"""
+
+from .pixels import decode_into, load, open_image
+from .reasons import explain
+from .recipes import CHANNELS, FILTERS, FITS, FORMATS, Recipe, RecipeOptions, parse_size, recipe
+from .settings import PillowSettings, pillow_settings
+
+__all__ = [
+    "CHANNELS",
+    "FILTERS",
+    "FITS",
+    "FORMATS",
+    "PillowSettings",
+    "Recipe",
+    "RecipeOptions",
+    "decode_into",
+    "explain",
+    "load",
+    "open_image",
+    "parse_size",
+    "pillow_settings",
+    "recipe",
+]

@@ -1,0 +1,317 @@
+"""Makers of test pictures: each proves something about itself, so that a test need not trust a second decoder.
+
+`row_picture`   its colour is its row number, `row_of` reads it back, through JPEG and at 8 x 8 too
+`scene`         looks like a photograph: smooth areas, edges, fine detail
+`marked`        its colour is its place: tells what was cropped, turned or padded
+`oriented`      stored sideways, with the EXIF orientation that turns it upright
+`png`           a PNG file of any depth and colour type, byte by byte, also those that Pillow cannot write
+`every_picture` one file of each mode in each format
+`broken`        files that are no pictures, in every way that was met or thought of
+"""
+
+from __future__ import annotations
+
+import functools
+import io
+import random
+import struct
+import zlib
+from collections.abc import Iterator
+
+import numpy as np
+from PIL import Image
+
+ROWS = 4096  # how many rows have a colour of their own
+
+_STORED = {  # what a camera does to an upright picture before it writes the tag
+    1: None,
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_90,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_270,
+}
+
+
+def encoded(image: Image.Image, format: str = "PNG", **options: object) -> bytes:  # noqa: A002  Pillow's word
+    """Return the picture as a file of this format."""
+    buffer = io.BytesIO()
+    image.save(buffer, format, **options)
+    return buffer.getvalue()
+
+
+# ---- pictures that prove their place
+
+
+def row_picture(row: int, size: tuple[int, int] = (32, 24), mode: str = "RGB") -> Image.Image:
+    """Return a picture whose colour is the number of its row, 0 to 4095: one hexadecimal digit a channel."""
+    assert 0 <= row < ROWS
+    colour = tuple(8 + 16 * (row >> shift & 15) for shift in (8, 4, 0))
+    return Image.new("RGB", size, colour).convert(mode)
+
+
+def row_bytes(row: int, format: str = "JPEG", size: tuple[int, int] = (32, 24)) -> bytes:  # noqa: A002
+    """Return `row_picture` as a file."""
+    return encoded(row_picture(row, size), format)
+
+
+def row_of(pixels: np.ndarray) -> int:
+    """Return the row number of a picture (h, w, 3 or 4); -1 when its colour is no row's."""
+    height, width = pixels.shape[:2]
+    middle = pixels[height // 4 : height - height // 4, width // 4 : width - width // 4, :3].astype(float)
+    levels = middle.mean((0, 1))
+    digits = np.round((levels - 8) / 16)
+    if np.abs(levels - (8 + 16 * digits)).max() > 6 or digits.min() < 0 or digits.max() > 15:
+        return -1
+    high, middle_digit, low = digits.astype(int)
+    return int(high * 256 + middle_digit * 16 + low)
+
+
+@functools.lru_cache(maxsize=32)
+def scene(width: int, height: int, seed: int = 0) -> Image.Image:
+    """Return a picture with the statistics of a photograph: noise of 1/f, a horizon, discs with sharp edges."""
+    rng = np.random.default_rng(seed)
+    canvas = np.zeros((height, width, 3))
+    octave = 2
+    while octave <= max(width, height):
+        size = max(2, octave * width // max(width, height)), max(2, octave * height // max(width, height))
+        noise = Image.fromarray(rng.integers(0, 256, (size[1], size[0], 3), dtype=np.uint8))
+        canvas += (np.asarray(noise.resize((width, height), Image.Resampling.BICUBIC), float) - 128) / octave**0.7
+        octave *= 2
+    y, x = np.mgrid[0:height, 0:width]
+    canvas[y > height * 0.6] -= 40
+    for _ in range(6):
+        cx, cy, radius = rng.uniform(0, width), rng.uniform(0, height), rng.uniform(0.04, 0.2) * min(width, height)
+        canvas[(x - cx) ** 2 + (y - cy) ** 2 < radius**2] += rng.uniform(-90, 90, 3)
+    return Image.fromarray(np.clip(canvas + 128, 0, 255).astype(np.uint8))
+
+
+def marked(width: int, height: int) -> Image.Image:
+    """Return a picture whose red runs from left to right and whose green runs from top to bottom."""
+    x = np.broadcast_to(np.linspace(0, 255, width), (height, width))
+    y = np.broadcast_to(np.linspace(0, 255, height)[:, None], (height, width))
+    return Image.fromarray(np.stack([x, y, np.full_like(x, 128)], -1).round().astype(np.uint8))
+
+
+def oriented(upright: Image.Image, orientation: int, format: str = "JPEG", **options: object) -> bytes:  # noqa: A002
+    """Return a file that holds the picture turned, and the EXIF tag that turns it back."""
+    turn = _STORED[orientation]
+    stored = upright if turn is None else upright.transpose(turn)
+    if format == "TIFF":
+        return encoded(stored, format, tiffinfo={274: orientation}, **options)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    return encoded(stored, format, exif=exif.tobytes(), **options)
+
+
+# ---- PNG by hand
+
+
+def chunk(name: bytes, body: bytes) -> bytes:
+    """Return one PNG chunk with its checksum."""
+    return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
+
+
+def png(
+    levels: np.ndarray,
+    depth: int,
+    colour: int,
+    *,
+    trns: bytes | None = None,
+    palette: bytes | None = None,
+    size: tuple[int, int] | None = None,
+    extra: bytes = b"",
+) -> bytes:
+    """Return a PNG file of these samples.
+
+    ``levels`` is (h, w) or (h, w, channels) in the range of the depth; ``colour`` the PNG colour type: 0 grey,
+    2 RGB, 3 palette, 4 grey and alpha, 6 RGBA. ``size`` lies in the header.
+    """
+    height, width = levels.shape[:2]
+    if depth == 16:
+        rows = levels.astype(">u2").reshape(height, -1).view(np.uint8)
+    elif depth == 8:
+        rows = levels.astype(np.uint8).reshape(height, -1)
+    else:
+        bits = levels[..., None].astype(np.uint8) >> np.arange(depth - 1, -1, -1, dtype=np.uint8) & 1
+        rows = np.packbits(bits.reshape(height, -1), axis=1)
+    raw = np.concatenate([np.zeros((height, 1), np.uint8), rows], axis=1).tobytes()
+    header = struct.pack(">IIBBBBB", *(size or (width, height)), depth, colour, 0, 0, 0)
+    return b"".join(
+        [
+            b"\x89PNG\r\n\x1a\n",
+            chunk(b"IHDR", header),
+            b"" if palette is None else chunk(b"PLTE", palette),
+            b"" if trns is None else chunk(b"tRNS", trns),
+            extra,
+            chunk(b"IDAT", zlib.compress(raw)),
+            chunk(b"IEND", b""),
+        ]
+    )
+
+
+def bomb(width: int = 12000, height: int = 12000) -> bytes:
+    """Return a small PNG file of one bit a pixel that decodes to a large picture."""
+    return png(np.zeros((height, width), np.uint8), 1, 0)
+
+
+def icon_around(inner: bytes, side: int = 16) -> bytes:
+    """Return an ICO file whose directory says side x side, whatever the PNG inside says."""
+    entry = struct.pack("<BBBBHHII", side, side, 0, 0, 1, 32, len(inner), 22)
+    return struct.pack("<HHH", 0, 1, 1) + entry + inner
+
+
+# ---- every mode and format
+
+_MODES_OF = {
+    "JPEG": ("RGB", "L", "CMYK"),
+    "MPO": ("RGB",),
+    "PNG": ("RGB", "RGBA", "L", "LA", "P", "1", "I;16"),
+    "GIF": ("P", "L", "1", "RGB"),
+    "WEBP": ("RGB", "RGBA"),
+    "BMP": ("RGB", "L", "P", "1"),
+    "TIFF": ("RGB", "RGBA", "L", "LA", "P", "1", "I;16", "I", "F", "CMYK", "LAB"),
+    "AVIF": ("RGB", "RGBA", "L"),
+    "JPEG2000": ("RGB", "RGBA", "L", "LA", "I;16"),
+    "PPM": ("RGB", "L", "1", "I;16", "F"),
+    "ICO": ("RGBA", "RGB"),
+    "TGA": ("RGB", "RGBA", "L", "LA", "P", "1"),
+}
+
+
+def in_mode(image: Image.Image, mode: str) -> Image.Image:
+    """Return an RGB picture in this mode; with alpha, its left half fades out; 16 bits use their full range."""
+    if mode in ("RGBA", "LA"):
+        fade = np.clip(np.arange(image.width) * 510 // image.width, 0, 255).astype(np.uint8)
+        alpha = Image.fromarray(np.repeat(fade[None], image.height, 0))
+        image = image.convert("RGB" if mode == "RGBA" else "L")
+        image.putalpha(alpha)
+        return image
+    if mode in ("I;16", "I"):
+        levels = np.asarray(image.convert("L")).astype(np.uint16) * 257
+        return Image.fromarray(levels if mode == "I;16" else levels.astype(np.int32))
+    if mode == "LAB":
+        from PIL import ImageCms
+
+        srgb, lab = ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB")
+        return ImageCms.applyTransform(image, ImageCms.buildTransform(srgb, lab, "RGB", "LAB"))
+    return image.convert(mode)
+
+
+def every_picture(size: tuple[int, int] = (40, 30), seed: int = 0) -> Iterator[tuple[str, str, bytes]]:
+    """Yield (format, mode, file) for every format of the allowlist in every mode that can be written."""
+    image = scene(*size, seed=seed)
+    for name, modes in _MODES_OF.items():
+        for mode in modes:
+            options: dict[str, object] = {}
+            if name == "ICO":
+                options["sizes"] = [(32, 32)]
+            if name == "MPO":
+                options |= {"save_all": True, "append_images": [image.rotate(180)]}
+            source = image.resize((32, 32)) if name == "ICO" else image
+            yield name, mode, encoded(in_mode(source, mode), name, **options)
+
+
+# ---- what is no picture
+
+
+def _flipped(data: bytes, rng: random.Random, bits: int) -> bytes:
+    changed = bytearray(data)
+    for _ in range(bits):
+        changed[rng.randrange(len(changed))] ^= 1 << rng.randrange(8)
+    return bytes(changed)
+
+
+def _zeroed(data: bytes, rng: random.Random) -> bytes:
+    start = rng.randrange(len(data))
+    end = min(len(data), start + rng.randrange(1, max(2, len(data) // 3)))
+    return data[:start] + bytes(end - start) + data[end:]
+
+
+def _spliced(data: bytes, other: bytes, rng: random.Random) -> bytes:
+    return data[: rng.randrange(len(data))] + other[rng.randrange(len(other)) :]
+
+
+def _without(data: bytes, rng: random.Random) -> bytes:
+    start = rng.randrange(len(data))
+    return data[:start] + data[start + rng.randrange(1, 64) :]
+
+
+def _huge_numbers(data: bytes, rng: random.Random) -> bytes:
+    changed = bytearray(data)
+    start = rng.randrange(min(len(data), 64))
+    changed[start : start + 4] = rng.choice((b"\xff\xff\xff\xff", b"\x7f\xff\xff\xff", b"\xff\xff\xff\x7f", bytes(4)))
+    return bytes(changed[: len(data)])
+
+
+def mutated(data: bytes, other: bytes, rng: random.Random) -> tuple[str, bytes]:
+    """Return how a file was damaged, and the damaged file."""
+    data = data.ljust(4, b"\0")
+    ways = {
+        "truncated": lambda: data[: rng.randrange(len(data))],
+        "truncated late": lambda: data[: len(data) - rng.randrange(1, min(len(data), 40))],
+        "one bit flipped": lambda: _flipped(data, rng, 1),
+        "header flipped": lambda: _flipped(data[:64], rng, 2) + data[64:],
+        "bits flipped": lambda: _flipped(data, rng, 1 + len(data) // 100),
+        "zeroed": lambda: _zeroed(data, rng),
+        "spliced": lambda: _spliced(data, other, rng),
+        "a piece is missing": lambda: _without(data, rng),
+        "huge numbers": lambda: _huge_numbers(data, rng),
+        "twice": lambda: data[: len(data) // 2] + data,
+    }
+    way = rng.choice(list(ways))
+    return way, ways[way]()
+
+
+def not_pictures() -> dict[str, bytes]:
+    """Return files that no one may take for a picture, by the name they have in a folder."""
+    photo = encoded(scene(64, 48), "JPEG")
+    flat = encoded(Image.new("RGB", (8, 8)), "PNG")
+    return {
+        "empty.jpg": b"",
+        "one_byte.jpg": b"\xff",
+        "zeros.jpg": bytes(5000),
+        "text.jpg": b"This is not a picture.\nIt is a letter.\n",
+        "page.jpg": b"<!DOCTYPE html>\n<html><head><title>404 Not Found</title></head></html>",
+        "drawing.png": b'<?xml version="1.0"?>\n<svg xmlns="http://www.w3.org/2000/svg"/>',
+        "data.png": b'{"error": "quota exceeded"}',
+        "umlauts.jpg": "Größe geändert".encode(),
+        "latin1.jpg": "Größe geändert".encode("latin-1"),
+        "pointer.jpg": b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a2146\nsize 12345\n",
+        "postscript.jpg": b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\nshowpage\n%%EOF\n",
+        "document.jpg": b"%PDF-1.7\n1 0 obj\n<<>>\nendobj\n",
+        "archive.jpg": b"PK\x03\x04" + bytes(60),
+        "compressed.jpg": b"\x1f\x8b\x08\x00" + bytes(60),
+        "video.jpg": b"\0\0\0\x18ftypisom\0\0\x02\0isomiso2" + bytes(60),
+        "phone.jpg": b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(60),
+        "photoshop.jpg": b"8BPS\0\x01" + bytes(6) + b"\0\x03\0\0\0\x08\0\0\0\x08\0\x08\0\x03" + bytes(40),
+        "array.jpg": b"\x93NUMPY\x01\x00" + bytes(60),
+        "only_signature.jpg": photo[:3],
+        "only_signature.png": flat[:8],
+        "text_mode.png": flat.replace(b"\r\n", b"\n"),
+        "no_pixels.png": flat[: flat.index(b"IDAT") - 4] + chunk(b"IEND", b""),
+        "size_zero.png": png(np.zeros((8, 8)), 8, 0, size=(0, 8)),
+        "depth_3.png": png(np.zeros((8, 8)), 8, 0).replace(b"\x08\0\0\0\0", b"\x03\0\0\0\0", 1),
+        "header_lies.png": png(np.zeros((8, 8)), 8, 0, size=(60, 60)),
+        "two_billion.png": png(np.zeros((8, 8)), 8, 0, size=(2**31 - 1, 2**31 - 1)),
+        "five_gigapixels.bmp": b"BM" + bytes(8) + struct.pack("<IIiiHHIIiiII", 54, 40, 70000, 70000, 1, 24, *[0] * 6),
+        "icon_of_a_giant.ico": icon_around(png(np.zeros((8, 8)), 8, 0, size=(30000, 30000))),
+        "half.jpg": photo[: len(photo) // 2],
+    }
+
+
+def broken(seed: int = 0, n: int = 200) -> Iterator[tuple[str, bytes]]:
+    """Yield (name, file): all of `not_pictures`, each format cut at many points, then n random damages."""
+    yield from not_pictures().items()
+    files = [(f"{name} {mode}", data) for name, mode, data in every_picture()]
+    for name, data in files:
+        for part in (0.02, 0.1, 0.3, 0.5, 0.9, 0.99):
+            yield f"{name} cut at {part:.0%}", data[: max(1, int(len(data) * part))]
+    rng = random.Random(seed)
+    for number in range(n):
+        name, data = rng.choice(files)
+        _, other = rng.choice(files)
+        way, damaged = mutated(data, other, rng)
+        yield f"{number}: {name}, {way}", damaged

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     import numpy as np
 
+    from pandas_imgproc.failures import Errors
     from pandas_imgproc.tasks import Task
 
 P = ParamSpec("P")
@@ -53,7 +54,7 @@ class SeriesImageAccessor:
         frame: int = 0,
         max_pixels: int | None = None,
         formats: Sequence[str] = codec.FORMATS,
-        errors: failures.Errors = "warn",
+        errors: Errors = "warn",
         root: str | os.PathLike[str] | None = None,
         suffix: str | None = None,
         npartitions: int | None = None,
@@ -139,7 +140,8 @@ class SeriesImageAccessor:
             exif_transpose=exif_transpose, scale_depth=scale_depth, frame=frame, max_pixels=max_pixels,
             formats=formats,
         )  # fmt: skip
-        return self._run(LoadResized(recipe), errors, root, suffix, npartitions, progress)
+        column: pd.Series[Any] = self._run(LoadResized(recipe), errors, root, suffix, npartitions, progress)
+        return column
 
     def verify(
         self,
@@ -172,7 +174,8 @@ class SeriesImageAccessor:
         {'r': nan, 'h': 'truncated'}
         """
         recipe = codec.recipe(size=None, max_pixels=max_pixels, formats=formats)
-        return self._run(Verify(recipe), "coerce", root, suffix, npartitions, progress)
+        verdict: pd.DataFrame = self._run(Verify(recipe), "coerce", root, suffix, npartitions, progress)
+        return verdict
 
     def to_numpy(
         self, dtype: Any = None, copy: bool = False, na_value: Any = pd.api.extensions.no_default
@@ -247,7 +250,7 @@ class SeriesImageAccessor:
     def _run(
         self,
         task: Task,
-        errors: failures.Errors,
+        errors: Errors,
         root: str | os.PathLike[str] | None,
         suffix: str | None,
         npartitions: int | None,
@@ -299,7 +302,7 @@ def _column_of(frame: pd.DataFrame, column: Any) -> pd.Series[Any]:
         near = difflib.get_close_matches(str(column), [str(name) for name in frame.columns], cutoff=0.5)
         hint = f"did you mean {' or '.join(map(repr, near))}?" if near else f"it has {list(frame.columns)[:10]}"
         raise KeyError(f"the frame has no column {column!r}; {hint}")
-    found = frame[column]
+    found: pd.Series[Any] | pd.DataFrame = frame[column]
     if isinstance(found, pd.DataFrame):
         raise ValueError(
             f"the frame has {found.shape[1]} columns named {column!r}; rename them, or use .iloc[:, k]"
@@ -320,7 +323,7 @@ def _on_column(
     own, *rest = signature.parameters.values()
     column = inspect.Parameter("column", inspect.Parameter.POSITIONAL_OR_KEYWORD)
     on_frame.__signature__ = signature.replace(parameters=[own, column, *rest])  # type: ignore[attr-defined]
-    return on_frame
+    return on_frame  # type: ignore[return-value]  # the column may be named, which Concatenate cannot say
 
 
 class FrameImageAccessor:

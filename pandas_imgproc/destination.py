@@ -198,7 +198,7 @@ class WriteInto:
 def write_all(fd: int, values: np.ndarray[Any, np.dtype[Any]], offset: int) -> None:
     """Write an array at an offset; the system may take it in several pieces (2 GB at most each)."""
     # A private buffer and pwrite, not a map: the first touch of a mapped page costs five times as much.
-    rest = memoryview(np.ascontiguousarray(values).reshape(-1).view(np.uint8))
+    rest = np.ascontiguousarray(values).reshape(-1).view(np.uint8).data
     while rest:
         written = os.pwrite(fd, rest, offset)
         offset, rest = offset + written, rest[written:]

@@ -25,8 +25,8 @@ class Progress(Protocol):
     def advance(self, rows: int, failures: int) -> None:
         """Tell that some rows are done, and how many failures there are in all."""
 
-    def say(self, line: str) -> None:
-        """Show a line that stays."""
+    def say(self, line: str, *, of_short_jobs_too: bool = False) -> None:
+        """Show a line that stays; by default only if the call has taken long enough to be of interest."""
 
     def __enter__(self) -> Progress: ...
 
@@ -75,7 +75,7 @@ def _bar_class() -> Any:
 class _Silent:
     def advance(self, rows: int, failures: int) -> None: ...
 
-    def say(self, line: str) -> None: ...
+    def say(self, line: str, *, of_short_jobs_too: bool = False) -> None: ...
 
     def __enter__(self) -> _Silent:
         return self
@@ -96,12 +96,11 @@ class _Bar:
             self._bar.set_postfix_str(f"{failures:,} failed", refresh=False)
         self._bar.update(rows)
 
-    def say(self, line: str) -> None:
-        if time.perf_counter() - self._started < self._delay:
+    def say(self, line: str, *, of_short_jobs_too: bool = False) -> None:
+        if of_short_jobs_too or time.perf_counter() - self._started >= self._delay:
+            self._bar.write(line, file=sys.stderr)
+        else:
             logger.debug(line)
-            return
-        self._bar.refresh()
-        self._bar.write(line, file=sys.stderr)
 
     def __enter__(self) -> _Bar:
         return self
@@ -130,9 +129,9 @@ class _Log:
             )  # fmt: skip
         self._tenths = tenths
 
-    def say(self, line: str) -> None:
-        short = time.perf_counter() - self._started < setting("progress-delay")
-        logger.log(logging.DEBUG if short else logging.INFO, line)
+    def say(self, line: str, *, of_short_jobs_too: bool = False) -> None:
+        long = of_short_jobs_too or time.perf_counter() - self._started >= setting("progress-delay")
+        logger.log(logging.INFO if long else logging.DEBUG, line)
 
     def __enter__(self) -> _Log:
         return self

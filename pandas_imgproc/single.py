@@ -58,4 +58,5 @@ def load_image(
     if part.status[0] < 0:
         raise TypeError("source=None is not a picture; give a path or the encoded bytes")
     assert part.values is not None
-    return part.values[0]
+    pixels: np.ndarray[Any, np.dtype[np.uint8]] = part.values[0]
+    return pixels

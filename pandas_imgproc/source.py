@@ -199,12 +199,11 @@ def _check_regular(status: os.stat_result) -> None:
 
 
 def _unreadable(exc: OSError) -> UnreadableImageError:
-    for known, (kind, message) in _REASONS.items():
+    for known, reason in _REASONS.items():
         if isinstance(exc, known):
-            return UnreadableImageError(kind, message)
-    reason = exc.strerror or str(exc)
+            return UnreadableImageError(*reason)
     kind: FailureKind = "remote" if exc.errno in _FAILED else "invalid_path"
-    return UnreadableImageError(kind, f"it could not be opened: {reason}")
+    return UnreadableImageError(kind, f"it could not be opened: {exc.strerror or exc}")
 
 
 def cells(column: pd.Series[Any]) -> list[Any]:

@@ -130,7 +130,7 @@ def test_ids_with_a_suffix(folder):
     frame = pd.DataFrame({"id": range(5)})
     column = frame.img.load_resized("id", size=8, root=folder, suffix=".png")
     check(column, [f"{k}.png" for k in range(5)], frame.index)
-    with pytest.raises(TypeError, match="suffix='.jpg'"):
+    with pytest.raises(TypeError, match=r"suffix='\.jpg'"):
         frame.img.load_resized("id", size=8, root=folder)
 
 

@@ -13,7 +13,7 @@ import statistics
 import time
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
-from itertools import islice, cycle
+from itertools import cycle, islice
 from pathlib import Path
 
 import dask
@@ -65,10 +65,10 @@ def main() -> None:
     with ProcessPoolExecutor(CPU_COUNT, multiprocessing.get_context("fork")) as warm:
         for size in options.sizes:
             ways = {
-                "process pool": lambda: process_pool(paths, size),
-                "bare kernel": lambda: limit(paths, size, warm),
-                "cluster": lambda: ours(paths, size, "distributed"),
-                "in line": lambda: ours(paths, size, "threads"),
+                "process pool": partial(process_pool, paths, size),
+                "bare kernel": partial(limit, paths, size, warm),
+                "cluster": partial(ours, paths, size, "distributed"),
+                "in line": partial(ours, paths, size, "threads"),
             }
             for way in ways.values():
                 way()

@@ -192,6 +192,9 @@ def _drive(state: Run) -> Plan:
         start = min(SAMPLE_ROWS, len(state.call.cells))
         state.finish(state.here(range(start), Note.blank(len(state.call.cells))))
         plan = _chosen_by_time(state)
+    link = None if plan.client is None else cluster.unsaid_dashboard_link(plan.client)
+    if link:
+        state.progress.say(f"Dask dashboard: {link}", of_short_jobs_too=True)
     if state.rest and not state.stopped:
         workers = plan.threads if plan.client is None else max(1, sum(plan.client.nthreads().values()))
         ranges = cut(state, start, workers)

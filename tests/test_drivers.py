@@ -10,10 +10,12 @@ import sys
 import textwrap
 import threading
 
+import cloudpickle
 import dask
 import numpy as np
 import pandas as pd
 import pytest
+from distributed import Client, LocalCluster
 from pictures import row_picture
 
 import pandas_imgproc
@@ -91,8 +93,6 @@ def test_workers_out_of_reach_hand_their_values_back(paths, own_cluster, monkeyp
 
 
 def test_the_users_client_is_used_and_left_open(paths, caplog, tmp_path):
-    from distributed import Client
-
     with Client(
         n_workers=1, threads_per_worker=2, processes=False, dashboard_address="127.0.0.1:0", local_directory=tmp_path
     ) as client:
@@ -146,6 +146,49 @@ def test_a_result_larger_than_memory_is_refused_at_once(paths):
     many = pd.Series(np.repeat(paths.to_numpy(), 1000))
     with pytest.raises(ResultTooLargeError, match=r"100,000 rows need 108\d{2}\.\d\d GB of memory"):
         many.img.load_resized((6000, 6000))
+
+
+class _Killer:
+    """Rows of the number 13 end their process; the others are what they say."""
+
+    name = "killer"
+    copies = 1
+
+    def empty(self, n):
+        return np.zeros((n, 1), dtype=np.int64)
+
+    def fill(self, out, position, file):
+        number = int(file.data())
+        if number == 13:
+            os._exit(1)
+        out[0] = number
+
+    def explain(self, exc):
+        return "corrupt", str(exc)
+
+
+@pytest.mark.parametrize("whose", ["own", "user's"])
+def test_a_row_that_kills_its_worker_costs_that_row_only(own_cluster, tmp_path, whose):
+    cloudpickle.register_pickle_by_value(sys.modules[__name__])
+    numbers = [13 if k in (41, 42) else k + 100 for k in range(100)]
+    call = Call(_Killer(), Source(), [str(k).encode() for k in numbers], npartitions=3)
+    if whose == "own":
+        done = drivers.run(call)
+        client = own_cluster
+    else:
+        with (
+            LocalCluster(
+                n_workers=2, threads_per_worker=1, dashboard_address="127.0.0.1:0", local_directory=tmp_path
+            ) as theirs,
+            Client(theirs) as client,
+        ):
+            done = drivers.run(call)
+    status, failures = done.status()
+    assert [failed["position"] for failed in failures] == [41, 42]
+    assert {failed["kind"] for failed in failures} == {"worker_died"}
+    assert [int(value) for value in done.values()[status == 0, 0]] == [k for k in numbers if k != 13]
+    if whose == "own":
+        client.wait_for_workers(2, timeout=30)
 
 
 class _Task:

@@ -1,0 +1,120 @@
+"""No test may leave anything behind: no thread, open file, process, temporary folder or shared memory.
+
+The own cluster may stay up between tests, because starting it takes a second; the end of the session closes it
+and looks again.
+"""
+
+import collections
+import gc
+import os
+import re
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from pandas_imgproc import cluster
+
+# Thread pools that Dask and asyncio keep for the life of the process.
+POOLS = ("Dask-", "asyncio_")
+
+
+def wait_until(condition, seconds=10.0):
+    """Return whether a condition became true in time; a busy machine needs patience, an idle one no pause."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.02)
+    return True
+
+
+def shared_memory(pid="self"):
+    """Return the names in /dev/shm that a process has mapped."""
+    try:
+        maps = Path(f"/proc/{pid}/maps").read_text()
+    except OSError:
+        return set()
+    return {Path(name) for name in re.findall(r"(/dev/shm/\S+)", maps)}
+
+
+def cluster_pids():
+    """Return the processes of our own cluster, those that are being restarted too."""
+    own = cluster._own
+    if own is None:
+        return set()
+    return {nanny.pid for nanny in own.cluster.workers.values()}
+
+
+def _threads():
+    return {t for t in threading.enumerate() if not t.daemon and not t.name.startswith(POOLS)}
+
+
+def _files():
+    """Count the open files; sockets and pipes come and go with the cluster's work."""
+    links = []
+    for fd in Path("/proc/self/fd").glob("*"):
+        try:
+            links.append(str(fd.readlink()))
+        except OSError:  # the descriptor that lists them
+            continue
+    return collections.Counter(x for x in links if x.startswith("/") and not x.startswith(("/dev/", "/proc/")))
+
+
+def _children():
+    found = set()
+    for child in psutil.Process().children(recursive=True):
+        try:
+            is_tracker = any("resource_tracker" in word for word in child.cmdline())
+            if not is_tracker and child.status() != psutil.STATUS_ZOMBIE and child.pid not in cluster_pids():
+                found.add(child)
+        except psutil.NoSuchProcess:
+            continue
+    return found
+
+
+@pytest.fixture(autouse=True)
+def _no_thread_left():
+    before = _threads()
+    yield
+    assert wait_until(lambda: not _threads() - before), f"threads left running: {_threads() - before}"
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _no_file_or_process_left():
+    if sys.platform != "linux":
+        yield
+        return
+    files, children = _files(), _children()
+    yield
+    gc.collect()
+    assert wait_until(lambda: not _files() - files), f"files left open: {_files() - files}"
+    assert wait_until(lambda: not _children() - children), f"processes left: {_children() - children}"
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _nothing_left(tmp_path_factory):
+    """Give the session a temporary folder of its own, so that whatever is in it at the end is ours."""
+    folder = tmp_path_factory.mktemp("session-tmp")
+    before, os.environ["TMPDIR"] = os.environ.get("TMPDIR"), str(folder)
+    tempfile.tempdir = None
+    yield
+    mapped = shared_memory()
+    cluster.close()
+    assert wait_until(lambda: not _children()), f"processes left: {_children()}"
+    assert not [name for name in mapped if name.exists()]
+    # Dask's own folder of this name stays after a cluster of the user's.
+    left = sorted(x.name for x in folder.iterdir() if x.name != "dask-scratch-space")
+    assert not left, f"temporary files left: {left}"
+    os.environ.pop("TMPDIR") if before is None else os.environ.update(TMPDIR=before)
+    tempfile.tempdir = None
+
+
+@pytest.fixture
+def own_cluster():
+    """The client of our own cluster of two processes; it is used again by the next test that asks."""
+    return cluster.get_client(n_workers=2)

@@ -202,7 +202,7 @@ class SeriesImageAccessor:
 
         Examples
         --------
-        >>> column = pd.Series([np.zeros((4, 6, 3)), None], dtype="image[uint8, (4, 6, 3)]")
+        >>> column = pd.Series([np.zeros((4, 6, 3), "uint8"), None], dtype="image[uint8, (4, 6, 3)]")
         >>> column.img.to_numpy(na_value=255)[:, 0, 0, 0]
         array([  0, 255], dtype=uint8)
         """
@@ -258,7 +258,7 @@ class SeriesImageAccessor:
     ) -> Any:
         """Do a task on every row, and wrap the answer with the index of the column."""
         errors = failures.check_errors(errors)
-        source = Source(None if root is None else os.fspath(root), _check_suffix(suffix))
+        source = Source(_check_root(root), _check_suffix(suffix), _working_directory())
         _check_column(self._column, source)
         call = drivers.Call(
             task, source, cells(self._column), _check_count("npartitions", npartitions), progress,
@@ -278,6 +278,21 @@ def _check_column(column: pd.Series[Any], source: Source) -> None:
         return
     advice = "if they are names of files, say which with suffix='.jpg' (and root=)"
     raise TypeError(f"the column {column.name!r} holds {dtype}, not paths; {advice}")
+
+
+def _check_root(root: object) -> str | None:
+    if root is None:
+        return None
+    if not isinstance(root, str | os.PathLike):
+        raise TypeError(f"root={root!r} is not a folder; give a path such as 'train'")
+    return os.fspath(root)
+
+
+def _working_directory() -> str:
+    try:
+        return os.getcwd()
+    except FileNotFoundError:  # it was removed: relative paths are missing, absolute ones are not
+        return ""
 
 
 def _check_suffix(suffix: object) -> str | None:
@@ -304,9 +319,7 @@ def _column_of(frame: pd.DataFrame, column: Any) -> pd.Series[Any]:
         raise KeyError(f"the frame has no column {column!r}; {hint}")
     found: pd.Series[Any] | pd.DataFrame = frame[column]
     if isinstance(found, pd.DataFrame):
-        raise ValueError(
-            f"the frame has {found.shape[1]} columns named {column!r}; rename them, or use .iloc[:, k]"
-        )
+        raise ValueError(f"the frame has {found.shape[1]} columns named {column!r}; rename them, or use .iloc[:, k]")
     return found
 
 

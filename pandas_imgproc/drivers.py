@@ -5,6 +5,7 @@ The in-line driver is the specification: on a client the same call gives the sam
 
 from __future__ import annotations
 
+import math
 import time
 import uuid
 from collections import defaultdict
@@ -122,9 +123,13 @@ class Run:
             self.seconds[name] += seconds
         self.progress.advance(len(part.status), self.failures)
 
+    def seconds_left(self, workers: int) -> float:
+        """Return how long the rest takes at the rate measured so far."""
+        return self.rest * self.row_seconds / workers
+
     def announce(self, workers: int) -> None:
         """Say once, of a long call, what it will take."""
-        left = self.rest * self.row_seconds / workers
+        left = self.seconds_left(workers)
         if not self.announced and left > LONG_JOB:
             self.announced = True
             need = size(self.destination.nbytes)
@@ -147,11 +152,12 @@ class Run:
 
 @dataclass(frozen=True)
 class Plan:
-    """Where the rest of a call runs: in line on `threads`, or on `client`."""
+    """Where the rest of a call runs: in line on `threads` as long as it takes less than `seconds`, or on `client`."""
 
     threads: int
     client: Client | None = None
     why: str = ""
+    seconds: float = math.inf
 
     def __str__(self) -> str:
         if self.client is not None:
@@ -187,21 +193,17 @@ def run(call: Call) -> Returned:
 def _drive(state: Run) -> Plan:
     """Time the first rows, choose a plan, and do the rest by it."""
     plan = _chosen_by_hand(state.call)
-    start = 0
     if plan is None:
-        start = min(SAMPLE_ROWS, len(state.call.cells))
-        state.finish(state.here(range(start), Note.blank(len(state.call.cells))))
+        first = range(min(SAMPLE_ROWS, len(state.call.cells)))
+        state.finish(state.here(first, Note.blank(len(state.call.cells))))
         plan = _chosen_by_time(state)
-    link = None if plan.client is None else cluster.unsaid_dashboard_link(plan.client)
-    if link:
-        state.progress.say(f"Dask dashboard: {link}", of_short_jobs_too=True)
-    if state.rest and not state.stopped:
-        workers = plan.threads if plan.client is None else max(1, sum(plan.client.nthreads().values()))
-        ranges = cut(state, start, workers)
-        if plan.client is None:
-            _in_line(state, ranges, plan.threads)
-        else:
-            _on_client(state, ranges, plan.client, workers)
+    if plan.client is None:
+        _in_line(state, plan)
+        if state.rest and not state.stopped:
+            # The first rows were quicker than those that followed: think again.
+            plan = Plan(CPU_COUNT, cluster.get_client())
+    if plan.client is not None and state.rest and not state.stopped:
+        _on_client(state, plan.client)
     return plan
 
 
@@ -224,19 +226,18 @@ def _chosen_by_time(state: Run) -> Plan:
     """Return the plan for the rest, by how long the first rows took."""
     client = cluster.borrow()
     limit = setting("inline-seconds" if client is None else "inline-seconds-warm")
-    if state.rest * state.row_seconds / CPU_COUNT <= limit:
-        return Plan(CPU_COUNT)
+    if state.seconds_left(CPU_COUNT) <= limit:
+        # Twice the limit: what is nearly done is not moved.
+        return Plan(CPU_COUNT, seconds=2 * limit)
     return Plan(CPU_COUNT, cluster.get_client())
 
 
-def cut(state: Run, start: int, workers: int) -> Iterator[range]:
-    """Yield ranges of rows: as many as asked for, or of about a second, and smaller at the end.
+def cut(state: Run, workers: int) -> Iterator[range]:
+    """Yield ranges of the rows that are left: as many as asked for, or of about a second, and smaller at the end.
 
-    Examples
-    --------
-    Called lazily, it follows the rate that has been measured so far.
+    It is lazy, so that each range follows the rate measured so far.
     """
-    n = len(state.call.cells)
+    start, n = state.done, len(state.call.cells)
     if state.call.npartitions:
         count = min(state.call.npartitions, n)
         yield from (range(n * k // count, n * (k + 1) // count) for k in range(count))
@@ -251,8 +252,10 @@ def cut(state: Run, start: int, workers: int) -> Iterator[range]:
         start += rows
 
 
-def _in_line(state: Run, ranges: Iterator[range], threads: int) -> None:
-    note = Note.blank(len(state.call.cells))
+def _in_line(state: Run, plan: Plan) -> None:
+    """Do rows on threads of this process: all, or until the rest would take longer than the plan allows."""
+    note, threads = Note.blank(len(state.call.cells)), plan.threads
+    ranges = cut(state, threads)
     with ThreadPoolExecutor(threads, "pandas_imgproc") as pool:
         try:
             waiting = {pool.submit(state.here, rows, note) for rows in islice(ranges, 2 * threads)}
@@ -260,16 +263,23 @@ def _in_line(state: Run, ranges: Iterator[range], threads: int) -> None:
                 finished, waiting = wait(waiting, return_when=FIRST_COMPLETED)
                 for future in finished:
                     state.finish(future.result())
-                    waiting |= {pool.submit(state.here, rows, note) for rows in islice(ranges, 1)}
                 state.announce(threads)
+                more = len(finished) if state.seconds_left(threads) <= plan.seconds else 0
+                waiting |= {pool.submit(state.here, rows, note) for rows in islice(ranges, more)}
         finally:
             note.stop()
             pool.shutdown(cancel_futures=True)
 
 
-def _on_client(state: Run, ranges: Iterator[range], client: Client, workers: int) -> None:
-    from distributed import as_completed
+def _on_client(state: Run, client: Client) -> None:
+    """Do rows on the workers of a client, a few partitions in flight for each."""
+    from distributed import as_completed  # costs 0.4 s
 
+    workers = max(1, sum(client.nthreads().values()))
+    ranges = cut(state, workers)
+    link = cluster.unsaid_dashboard_link(client)
+    if link:
+        state.progress.say(f"Dask dashboard: {link}", of_short_jobs_too=True)
     with shared_note(len(state.call.cells)) as (note, address):
         submit = _Submission(state, client, address)
         waiting = as_completed(loop=client.loop)

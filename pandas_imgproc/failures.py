@@ -173,14 +173,28 @@ def table(values: pd.Series[Any] | pd.DataFrame) -> pd.DataFrame:
     DataFrame
         Index: the labels of the failed rows. Columns: ``position`` (int64, in the frame of the call that read
         them), ``path`` (str), ``kind`` (category), ``message`` (str).
+
+    Notes
+    -----
+    An image column tells of the rows it holds. Other answers tell of the call that made them, also after rows
+    were selected.
     """
     if isinstance(values, pd.Series) and isinstance(values.array, ImageArray):
         array = values.array
         rows = np.flatnonzero(array.status > 0)
         return _table([array.failures[code - 1] for code in array.status[rows]], values.index[rows])
-    failures: Sequence[Failure] = values.attrs.get("failures", ())
-    inside = [failed for failed in failures if failed["position"] < len(values)]
-    return _table(inside, values.index[[failed["position"] for failed in inside]])
+    failures = values.attrs.get("failures", ())
+    return _table(failures, _labels([failed["label"] for failed in failures], values.index))
+
+
+def _labels(labels: list[Any], like: pd.Index[Any]) -> pd.Index[Any]:
+    """Return labels as the index they were taken from had them."""
+    if not labels:
+        return like[:0]
+    if isinstance(like, pd.MultiIndex):
+        return pd.MultiIndex.from_tuples([tuple(label) for label in labels], names=like.names)
+    found: pd.Index[Any] = pd.Index(labels, name=like.name).astype(like.dtype)
+    return found
 
 
 def _table(failures: Sequence[Failure], labels: pd.Index[Any]) -> pd.DataFrame:

@@ -145,7 +145,7 @@ def duration(seconds: float) -> str:
     Examples
     --------
     >>> duration(4.26), duration(200), duration(7300)
-    ('4.3 s', '3 min 20 s', '2 h 2 min')
+    ('4.3 s', '3 min 20 s', '2 h 1 min')
     """
     if seconds < 60:
         return f"{seconds:.1f} s"

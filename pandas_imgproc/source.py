@@ -91,10 +91,13 @@ class Source:
         The folder that relative paths start from; nothing outside of it is read.
     suffix : str or None
         What is added to each name, for a column of ids.
+    folder : str
+        The caller's working directory: that of a worker may be another.
     """
 
     root: str | None = None
     suffix: str | None = None
+    folder: str = ""
 
     def read(self, rows: Rows) -> Iterator[tuple[int, File]]:
         """Yield ``(number, file)`` for each row that names a picture; missing rows are passed over."""
@@ -131,7 +134,9 @@ class Source:
             text = rest
         elif separator and scheme.isalnum():
             raise UnreadableImageError("unsupported", f"{scheme}:// is not a folder of this machine; download it first")
-        return text if self.root is None else _below(self.root, text)
+        if self.root is not None:
+            return _below(os.path.join(self.folder, self.root), text)
+        return os.path.join(self.folder, text)
 
 
 def _text(name: object, *, has_suffix: bool) -> str:
@@ -176,9 +181,12 @@ def read_file(path: str) -> bytes:
     try:
         # O_NONBLOCK: opening a named pipe would wait for a writer for ever.
         fd = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0))
-        with open(fd, "rb", buffering=0) as file:
+        try:
             _check_regular(os.fstat(fd))
-            return file.readall()
+            with open(fd, "rb", buffering=0, closefd=False) as file:
+                return file.readall()
+        finally:
+            os.close(fd)
     except OSError as exc:
         if isinstance(exc, UnreadableImageError):
             raise
@@ -193,9 +201,7 @@ def _check_regular(status: os.stat_result) -> None:
     if not stat.S_ISREG(status.st_mode):
         raise UnreadableImageError("not_a_file", "it is a pipe, a socket or a device")
     if status.st_size > MAX_FILE_BYTES:
-        raise UnreadableImageError(
-            "too_large", f"it has {status.st_size:,} bytes, more than {MAX_FILE_BYTES:,}"
-        )
+        raise UnreadableImageError("too_large", f"it has {status.st_size:,} bytes, more than {MAX_FILE_BYTES:,}")
 
 
 def _unreadable(exc: OSError) -> UnreadableImageError:

@@ -133,5 +133,26 @@ class Verify:
             "message": pd.array(messages, dtype="string"),
         }
         frame = pd.DataFrame(columns, index=index)
-        frame.attrs["failures"] = failures
+        frame.attrs["failures"] = labelled(failures, index)
         return frame
+
+
+def labelled(failures: tuple[Failure, ...], index: pd.Index[Any]) -> tuple[dict[str, Any], ...]:
+    """Return failures with the labels of their rows, for ``attrs``, which stay as they are when rows are selected.
+
+    Plain values only: pandas writes ``attrs`` as JSON.
+
+    Examples
+    --------
+    >>> from pandas_imgproc.errors import failure
+    >>> labelled((failure(1, "b.jpg", "empty", "the file has no bytes"),), pd.Index([10, 20]))[0]["label"]
+    20
+    """
+    return tuple({"label": _plain(index[failed["position"]]), **failed} for failed in failures)
+
+
+def _plain(label: Any) -> Any:
+    if isinstance(label, tuple):
+        return tuple(map(_plain, label))
+    value = label.item() if isinstance(label, np.generic) else label
+    return value if isinstance(value, str | int | float | bool | None) else str(value)

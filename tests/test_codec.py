@@ -758,7 +758,7 @@ def test_parse_size_refuses(size, error, words):
         ({"formats": "XYZ"}, ValueError, "XYZ.*Known: AVIF"),
         ({"formats": ()}, TypeError, "formats"),
         ({"formats": 5}, TypeError, "formats"),
-        ({"formats": ["JPEG", "HEIC"]}, ValueError, "pillow_heif"),
+        ({"formats": ["JPEG", "JXL"]}, ValueError, "pillow_heif"),
     ],
 )
 def test_recipe_refuses(options, error, words):

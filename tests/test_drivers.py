@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from distributed import Client, LocalCluster
-from pictures import row_picture
+from pictures import row_of, row_picture
 
 import pandas_imgproc
 from pandas_imgproc import ResultTooLargeError, cluster, drivers
@@ -73,6 +73,31 @@ def test_all_plans_give_the_same_bytes(paths, own_cluster, size):
         assert np.array_equal(paths.img.load_resized(size).img.to_numpy(), expected)
     for npartitions in (1, 3, 100, 105):
         assert np.array_equal(paths.img.load_resized(size, npartitions=npartitions).img.to_numpy(), expected)
+
+
+def test_first_rows_that_were_quicker_than_the_rest_do_not_hold_the_call_in_line(paths, own_cluster, caplog):
+    many = pd.Series(["gone.png"] * 16 + list(paths) * 20)
+    with dask.config.set({"pandas-imgproc.inline-seconds-warm": 0.02}):
+        assert "local cluster" in plan_of(caplog, lambda: many.img.load_resized(100, errors="coerce"))
+
+
+def test_relative_paths_are_the_callers(own_cluster, tmp_path, monkeypatch):
+    """Workers keep the folder they were started in."""
+    row_picture(7).save(tmp_path / "7.png")
+    monkeypatch.chdir(tmp_path)
+    assert pd.Series(["7.png"] * 3).img.load_resized(8, npartitions=2).notna().all()
+    assert pd.Series(["7.png"] * 3).img.load_resized(8, npartitions=2, root=".").notna().all()
+
+
+def test_a_plugin_is_imported_where_pictures_are_decoded(own_cluster, tmp_path):
+    heif = pytest.importorskip("pillow_heif")
+    heif.from_pillow(row_picture(7, (64, 64))).save(tmp_path / "7.heic")
+    paths = pd.Series([str(tmp_path / "7.heic")] * 4)
+    assert paths.img.load_resized(8, errors="coerce").isna().all()
+    with dask.config.set({"pandas-imgproc.plugins": ["pillow_heif.HeifImagePlugin"]}):
+        for npartitions in (None, 2):
+            column = paths.img.load_resized(8, formats=["HEIF"], npartitions=npartitions)
+            assert [row_of(np.asarray(image)) for image in column] == [7] * 4
 
 
 def test_pixels_do_not_travel(paths, own_cluster, monkeypatch):
@@ -204,9 +229,10 @@ class _Task:
 @pytest.mark.parametrize("seconds", [0.0, 1e-6, 0.01, 5.0])
 def test_cuts_cover_every_row_once_in_order(n, npartitions, seconds):
     call = Call(_Task(), Source(), [None] * n, npartitions)
-    state = Run(call, None, progress("nothing", 0), done=1, wall=seconds)
-    ranges = list(cut(state, 0, 2))
-    assert [k for rows in ranges for k in rows] == list(range(n))
+    done = 0 if npartitions else min(n, 5)
+    state = Run(call, None, progress("nothing", 0), done=done, wall=seconds)
+    ranges = list(cut(state, 2))
+    assert [k for rows in ranges for k in rows] == list(range(done, n))
     assert all(len(rows) <= max(drivers.MOST_ROWS, n if npartitions else 0) for rows in ranges)
     if npartitions:
         assert len(ranges) == min(n, npartitions)

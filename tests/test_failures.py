@@ -135,3 +135,23 @@ def test_verify_tells_the_broken_from_the_whole(folder):
     assert verdict.img.failures["kind"].tolist() == ["unidentified", "missing"]
     frame[verdict.columns] = verdict
     assert frame["kind"].astype(object).tolist()[1] == "unidentified"
+
+
+@pytest.mark.parametrize(
+    "index",
+    [
+        pd.Index(list("dcba"), name="id"),
+        pd.Index([3, 1, 1, 0]),
+        pd.date_range("2026-01-01", periods=4)[::-1],
+        pd.MultiIndex.from_tuples([("x", 2), ("x", 1), ("w", 1), ("w", 0)], names=["a", "b"]),
+    ],
+)
+def test_failures_of_a_frame_keep_their_labels(folder, tmp_path, index):
+    paths = pd.Series(["0.png", "gone.png", "1.png", "lost.png"], index=index)
+    verdict = paths.img.verify(root=folder)
+    for answer in (verdict, verdict.sort_index(), verdict.iloc[1:]):
+        table = answer.img.failures
+        assert table["path"].tolist() == ["gone.png", "lost.png"]
+        pd.testing.assert_index_equal(table.index, index[[1, 3]], exact="equiv")
+    verdict.to_parquet(tmp_path / "verdict.parquet")
+    assert pd.read_parquet(tmp_path / "verdict.parquet").attrs["failures"][0]["path"] == "gone.png"

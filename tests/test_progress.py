@@ -64,7 +64,7 @@ def test_without_a_terminal_tenths_are_logged(monkeypatch, paths, caplog):
 def test_a_bar_is_closed_after_an_error(monkeypatch):
     stream = _Terminal()
     monkeypatch.setattr(sys, "stderr", stream)
-    with (
+    with (  # noqa: PT012
         dask.config.set({"pandas-imgproc.progress-delay": 0}),
         pytest.raises(KeyboardInterrupt),
         progress("load_resized", 10, show=True) as bar,

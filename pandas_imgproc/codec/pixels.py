@@ -15,7 +15,7 @@ from pandas_imgproc.errors import UnreadableImageError
 from pandas_imgproc.stages import stage
 
 from .reasons import claims, icon_entries, is_cut_off, unidentified
-from .recipes import FILTERS, FORMATS, Recipe
+from .recipes import FILTERS, FORMATS, Recipe, import_plugins
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,6 +36,7 @@ def open_image(
     *,
     max_pixels: int | None = None,
     frame: int = 0,
+    plugins: tuple[str, ...] = (),
 ) -> ImageFile.ImageFile:
     """Read the header of a picture: nothing is decoded, and nothing but an allowed format is opened.
 
@@ -49,6 +50,8 @@ def open_image(
         More than these (width times height) are refused. Pillow's own limit, twice
         ``PIL.Image.MAX_IMAGE_PIXELS``, always holds.
     frame : int, default 0
+    plugins : tuple of str
+        Modules that teach Pillow those of the formats that it does not know by itself.
 
     Returns
     -------
@@ -72,7 +75,7 @@ def open_image(
     if max_pixels is not None and bytes(data[:4]) == b"\0\0\1\0":
         _check_pixels(_icon_size(data), max_pixels)
     with _cut_off_is_said(data):
-        image = _identify(data, formats)
+        image = _identify(data, formats, plugins)
         if frame:
             _seek(image, frame)
     _check_pixels(image.size, max_pixels)
@@ -109,7 +112,9 @@ def load(data: Any, recipe: Recipe) -> Image.Image:
     if hasattr(data, "__array_interface__"):
         return _from_memory(np.asarray(data), recipe)
     with stage("decode"):
-        image = open_image(data, recipe.formats, max_pixels=recipe.max_pixels, frame=recipe.frame)
+        image = open_image(
+            data, recipe.formats, max_pixels=recipe.max_pixels, frame=recipe.frame, plugins=recipe.plugins
+        )
         turn = _turn(image, recipe) if image.format in _TURNED_BEFORE else None
         full = image.size
         box = _draft(image, recipe, turn)
@@ -165,13 +170,14 @@ def decode_into(data: Any, recipe: Recipe, out: NDArray[np.uint8]) -> None:
         out[...] = pixels if pixels.ndim == 3 else pixels[:, :, np.newaxis]
 
 
-def _identify(data: bytes, formats: tuple[str, ...]) -> ImageFile.ImageFile:
+def _identify(data: bytes, formats: tuple[str, ...], plugins: tuple[str, ...]) -> ImageFile.ImageFile:
     signed = _signed(formats)
     buffer = io.BytesIO(data)
     try:
         return Image.open(buffer, formats=signed)
     except KeyError:
-        # a plugin named in formats= that this process has not imported
+        # a format of a plugin that this process has not imported
+        import_plugins(plugins)
         signed = tuple(name for name in signed if name in Image.OPEN)
     except UnidentifiedImageError:
         pass
@@ -237,7 +243,7 @@ def _check_sums(data: bytes) -> None:
     view, start = memoryview(data), 8
     while start + 12 <= len(data):
         end = start + 8 + int.from_bytes(view[start : start + 4], "big")
-        name, told = view[start + 4 : start + 8], view[end : end + 4]
+        name, told = bytes(view[start + 4 : start + 8]), view[end : end + 4]
         wrong = len(told) == 4 and zlib.crc32(view[start + 4 : end]) != int.from_bytes(told, "big")
         if name == b"IDAT" and wrong:
             raise UnreadableImageError("corrupt", "the checksum of its pixels is wrong")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import math
 import operator
 from collections.abc import Iterable
@@ -10,6 +11,8 @@ from typing import Any, SupportsIndex, TypedDict
 
 import numpy as np
 from PIL import Image, ImageColor
+
+from pandas_imgproc.configuration import setting
 
 # The formats that Pillow imports first stand first: a folder of JPEG files never imports all forty plugins.
 # TGA has no signature and stands last. EPS is left out for a reason: it starts Ghostscript.
@@ -52,6 +55,8 @@ class Recipe:
         Larger pictures are refused before they are decoded.
     formats : tuple of str
         The formats that may be opened, by Pillow's names.
+    plugins : tuple of str
+        Modules that teach Pillow formats, imported wherever one of `formats` is not known.
     """
 
     size: tuple[int, int] | None
@@ -65,6 +70,7 @@ class Recipe:
     frame: int = 0
     max_pixels: int | None = None
     formats: tuple[str, ...] = FORMATS
+    plugins: tuple[str, ...] = ()
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -162,7 +168,20 @@ def recipe(
         frame=_integer("frame", frame, least=0),
         max_pixels=None if max_pixels is None else _integer("max_pixels", max_pixels, least=1),
         formats=_formats(formats),
+        plugins=tuple(setting("plugins")),
     )
+
+
+def import_plugins(modules: tuple[str, ...]) -> None:
+    """Import the modules that teach Pillow formats.
+
+    Raises
+    ------
+    ImportError
+        If one is not installed.
+    """
+    for name in modules:
+        importlib.import_module(name)
 
 
 def parse_size(size: Any) -> tuple[int, int]:
@@ -270,11 +289,12 @@ def _formats(value: Any) -> tuple[str, ...]:
     extra = sorted(wanted.difference(FORMATS))
     if extra:
         Image.init()
+        import_plugins(tuple(setting("plugins")))
     unknown = [name for name in extra if name not in Image.OPEN]
     if unknown:
-        hint = "; import pillow_heif and call register_heif_opener() first" if "HEIF" in unknown else ""
         raise ValueError(
-            f"formats names {unknown!r}, which Pillow does not know{hint}. "
+            f"formats names {unknown!r}, which Pillow does not know; name the module that teaches it in Dask's "
+            "configuration, such as dask.config.set({'pandas-imgproc.plugins': ['pillow_heif.HeifImagePlugin']}). "
             f"Known: {', '.join(sorted({*Image.OPEN, *FORMATS}))}"
         )
     # One order for one set, so that equal choices are equal recipes.

@@ -1,0 +1,137 @@
+"""The examples, run as a user runs them: a script, in a folder of its own."""
+
+import filecmp
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from pictures import row_picture
+from PIL import Image
+
+import pandas_imgproc  # noqa: F401  registers .img
+
+ROOT = Path(__file__).parent.parent
+QUICKSTART = ROOT / "examples" / "quickstart.py"
+
+
+def run(folder, *arguments, check=True):
+    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+    return subprocess.run(
+        [sys.executable, str(QUICKSTART), *map(str, arguments)],
+        cwd=folder, env={**os.environ, "PYTHONPATH": path, "COLUMNS": "200"}, capture_output=True, text=True,
+        timeout=100, check=check,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def catalogue(tmp_path_factory):
+    """Return what the quickstart said and the folder that it wrote, for 60 pictures."""
+    pytest.importorskip("skimage")
+    pytest.importorskip("sklearn")
+    folder = tmp_path_factory.mktemp("catalogue")
+    return run(folder, "--images", 60), folder / "quickstart_output"
+
+
+def test_quickstart_prints_the_frame_the_failures_and_the_speed(catalogue):
+    done, _ = catalogue
+    kinds = [line.split()[3] for line in done.stdout.split("failures tells why:")[1].splitlines()[2:7]]
+    assert kinds == ["missing", "truncated", "empty", "unidentified", "missing"]
+    assert "image[uint8, (64, 64, 3)]" in done.stdout
+    assert "to_numpy(na_value=0) is (60, 64, 64, 3)" in done.stdout
+    assert "images per second" in done.stdout
+
+
+def test_quickstart_warns_once_and_without_a_traceback(catalogue):
+    done, _ = catalogue
+    assert done.stderr.count("UnreadableImageWarning: 5 of 60 pictures") == 1
+    assert "Traceback" not in done.stderr
+
+
+def test_quickstart_saves_a_sheet_of_forty_with_all_five_failures(catalogue):
+    _, folder = catalogue
+    with Image.open(folder / "contact_sheet.png") as sheet:
+        assert 1000 < sheet.width <= 1200
+        assert 850 < sheet.height <= 1000
+        frames = [sheet.getpixel((20 + 142 * (i % 8) + 64, 30 + 20 + 178 * (i // 8) + 1)) for i in range(40)]
+    assert frames.count((220, 179, 156)) == 5  # the band on top of a tile that says why
+
+
+def test_quickstart_s_catalogue_is_as_mixed_as_it_says(tmp_path):
+    pytest.importorskip("skimage")
+    pytest.importorskip("sklearn")
+    run(tmp_path, "--images", 150)
+    folder = tmp_path / "quickstart_output"
+    df = pd.read_csv(folder / "catalogue.csv")
+    assert df["image_path"].is_unique
+    found, turned, sizes = set(), set(), set()
+    for path in sorted((folder / "images").iterdir()):
+        try:
+            with Image.open(path) as picture:
+                found.add((picture.format, picture.mode))
+                turned.add(picture.getexif().get(0x0112, 1))
+                sizes.add(picture.size)
+        except OSError:
+            continue
+    assert {("JPEG", "RGB"), ("JPEG", "L"), ("PNG", "RGBA"), ("PNG", "P"), ("PNG", "I;16"), ("WEBP", "RGB")} <= found
+    assert turned == {1, 3, 6, 8}
+    assert len(sizes) > 100
+    assert all(190 <= edge <= 900 for size in sizes for edge in size)
+    kinds = df["image_path"].img.verify(root=folder)["kind"].dropna()
+    assert kinds.tolist() == ["missing", "truncated", "empty", "unidentified", "missing"]
+
+
+def test_quickstart_makes_the_same_again_over_another_one(catalogue, tmp_path):
+    _, first = catalogue
+    run(tmp_path, "--images", 30)  # its files are in the way
+    run(tmp_path, "--images", 60)
+    again = tmp_path / "quickstart_output"
+    names = sorted(path.name for path in (first / "images").iterdir())
+    assert sorted(path.name for path in (again / "images").iterdir()) == names
+    assert filecmp.cmpfiles(first / "images", again / "images", names, shallow=False)[0] == names
+    assert filecmp.cmp(first / "catalogue.csv", again / "catalogue.csv", shallow=False)
+
+
+@pytest.fixture
+def own(tmp_path):
+    """Return a folder with a CSV of ids, one of which is nowhere."""
+    (tmp_path / "photos").mkdir()
+    for row in range(4):
+        row_picture(row, (50, 40)).save(tmp_path / "photos" / f"{row}.png")
+    pd.DataFrame({"id": range(5), "name": list("abcde")}).to_csv(tmp_path / "train.csv", index=False)
+    return tmp_path
+
+
+def test_quickstart_loads_one_s_own(own):
+    done = run(own, "train.csv", "id", "--size", 32, "--root", "photos", "--suffix", ".png", "--to", "seen")
+    assert "is (5, 32, 32, 3)" in done.stdout
+    assert "UnreadableImageWarning: 1 of 5" in done.stderr
+    assert (own / "seen" / "contact_sheet.png").exists()
+    assert not (own / "quickstart_output").exists()
+
+
+def test_quickstart_loads_a_column_that_is_called_image_itself(own):
+    pd.DataFrame({"image": ["0.png", None, "2.png"]}).to_csv(own / "image.csv")
+    done = run(own, "image.csv", "image", "--root", "photos")
+    assert "is (3, 64, 64, 3)" in done.stdout
+    assert "Warning" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "help_"),
+    [
+        (["train.csv", "nam"], "did you mean 'name'?"),
+        (["gone.csv", "name"], "No such file or directory: 'gone.csv'"),
+        (["paths.csv", "path"], "It would be found with root='photos'."),
+        (["train.csv", "id", "--root", "photos", "--suffix", ".png", "--caption", "titel"], "quickstart: titel"),
+        (["--images", "3"], "--images must be at least 30"),
+    ],
+)
+def test_quickstart_s_mistakes_end_in_a_sentence(own, arguments, help_):
+    pd.DataFrame({"path": ["0.png", "1.png"]}).to_csv(own / "paths.csv", index=False)
+    done = run(own, *arguments, check=False)
+    assert done.returncode != 0
+    assert help_ in done.stderr
+    assert "Traceback" not in done.stderr

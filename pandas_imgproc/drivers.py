@@ -12,6 +12,7 @@ from collections import defaultdict
 from concurrent.futures import FIRST_COMPLETED, CancelledError, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from itertools import islice
+from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 import dask.config
@@ -28,7 +29,7 @@ from pandas_imgproc.progress import LONG_JOB, Progress, duration, progress, size
 from pandas_imgproc.rows import Partition, Rows
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from distributed import Client, Future
 
@@ -245,8 +246,9 @@ def cut(state: Run, workers: int) -> Iterator[range]:
     while start < n:
         one = state.row_seconds
         second = int(setting("partition-seconds") / one) if one else SAMPLE_ROWS
-        # Half of an equal share: whoever gets the slow pictures has less left to hold the others up with.
-        share = (n - start) // (2 * workers)
+        # Half of an equal share: whoever gets the slow pictures has less left to hold the others up with. Not less
+        # than a twentieth of a second: handing it out takes a tenth of that.
+        share = max((n - start) // (2 * workers), second // 20)
         rows = max(SAMPLE_ROWS, min(second, share, MOST_ROWS))
         yield range(start, min(start + rows, n))
         start += rows
@@ -272,33 +274,25 @@ def _in_line(state: Run, plan: Plan) -> None:
 
 
 def _on_client(state: Run, client: Client) -> None:
-    """Do rows on the workers of a client, a few partitions in flight for each."""
-    from distributed import as_completed  # costs 0.4 s
-
-    workers = max(1, sum(client.nthreads().values()))
+    """Do rows on the workers of a client, two partitions for each in flight: one to do, one to go on with."""
+    workers = cluster.threads(client)
     ranges = cut(state, workers)
     link = cluster.unsaid_dashboard_link(client)
     if link:
         state.progress.say(f"Dask dashboard: {link}", of_short_jobs_too=True)
     with shared_note(len(state.call.cells)) as (note, address):
-        submit = _Submission(state, client, address)
-        waiting = as_completed(loop=client.loop)
+        submission = _Submission(state, client, address)
         try:
-            # Two for each worker: one to do, one to begin with when it is done.
-            for rows in islice(ranges, 2 * workers):
-                waiting.add(submit(rows))
-            for future in waiting:
-                for part in submit.parts(future):
+            submission.add(islice(ranges, 2 * workers))
+            while submission.waiting and not state.stopped:
+                future = submission.next_done()
+                submission.add(islice(ranges, 1))
+                for part in submission.parts(future):
                     state.finish(part)
-                if state.stopped:
-                    break
-                for rows in islice(ranges, 1):
-                    waiting.add(submit(rows))
                 state.announce(workers)
         finally:
             note.stop()
-            if waiting.futures:
-                client.cancel(list(waiting.futures))
+            submission.cancel()
 
 
 class _Submission:
@@ -308,21 +302,38 @@ class _Submission:
         self._state, self._client, self._note = state, client, note
         self._call = uuid.uuid4().hex[:8]
         self._attempt = 0
-        self._positions: dict[str, range] = {}
+        # Not `as_completed`: between looking and waiting it may miss a future that is done, for a tenth of a second.
+        self._done: SimpleQueue[Future] = SimpleQueue()
+        self.waiting: dict[Future, range] = {}
 
-    def __call__(self, positions: range) -> Future:
+    def add(self, ranges: Iterable[range]) -> None:
+        """Send partitions to the workers."""
+        for positions in ranges:
+            future = self._submit(positions)
+            self.waiting[future] = positions
+            future.add_done_callback(self._done.put)
+
+    def next_done(self) -> Future:
+        """Wait for a partition and return it; it may have failed."""
+        return self._done.get()
+
+    def cancel(self) -> None:
+        """Take back what nobody waits for any more."""
+        if self.waiting:
+            self._client.cancel(list(self.waiting))
+
+    def _submit(self, positions: range) -> Future:
         call = self._state.call
         self._attempt += 1
         # The dashboard groups tasks by what stands before the first dash, and shows the rest when asked.
         key = f"{call.task.name}-{self._call}-{positions.start}-{positions.stop - 1}-{self._attempt}"
-        self._positions[key] = positions
         rows, put = self._state.rows(positions), self._state.destination.put
         arguments = (call.task, rows, call.source, self._note, self._state.settings, put)
         return self._client.submit(run_and_put, *arguments, key=key, pure=False)
 
     def parts(self, future: Future) -> Iterator[Partition]:
         """Yield the partition of a finished task, or its rows one by one if it cost too many workers."""
-        positions = self._positions.pop(future.key)
+        positions = self.waiting.pop(future)
         part = self._part(future)
         if part is not None:
             yield part
@@ -330,7 +341,7 @@ class _Submission:
         for row in positions:
             alone = range(row, row + 1)
             # One at a time: the scheduler blames all that wait on a worker that dies.
-            yield self._part(self(alone)) or self._died(alone)
+            yield self._part(self._submit(alone)) or self._died(alone)
 
     def _part(self, future: Future) -> Partition | None:
         """Return the partition of a task, or None if the scheduler gave it up because its workers died."""

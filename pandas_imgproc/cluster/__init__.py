@@ -177,6 +177,23 @@ def is_own(client: Client) -> bool:
     return own is not None and own.client is client
 
 
+def threads(client: Client) -> int:
+    """Return how many partitions a client's workers do at a time, at least 1.
+
+    Parameters
+    ----------
+    client : distributed.Client
+
+    Returns
+    -------
+    int
+    """
+    own = _own
+    if own is not None and own.client is client:
+        return own.n_workers  # asking the scheduler takes five milliseconds
+    return max(1, sum(client.nthreads().values()))
+
+
 def describe(client: Client) -> str:
     """Return where a client computes, as the summary line says it.
 

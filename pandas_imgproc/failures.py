@@ -90,7 +90,8 @@ def _none_read(failures: Sequence[Failure], index: pd.Index[Any], source: Source
     if first["kind"] == "missing":
         text += f"\nLooked in {str(Path(source.root or '').absolute())!r}."
     hint = suggestion(first["path"], source) if first["kind"] in ("missing", "invalid_path", "not_a_file") else None
-    return f"{text}\n{hint}" if hint else f"{text}\nerrors='coerce' gives missing values instead of this error."
+    hint = hint or "Is this the column of pictures? errors='coerce' gives missing values instead of this error."
+    return f"{text}\n{hint}"
 
 
 def suggestion(name: str, source: Source) -> str | None:

@@ -230,7 +230,7 @@ class _Task:
 def test_cuts_cover_every_row_once_in_order(n, npartitions, seconds):
     call = Call(_Task(), Source(), [None] * n, npartitions)
     done = 0 if npartitions else min(n, 5)
-    state = Run(call, None, progress("nothing", 0), done=done, wall=seconds)
+    state = Run(call, None, progress("nothing", 0), done=done, timed=1, wall=seconds)
     ranges = list(cut(state, 2))
     assert [k for rows in ranges for k in rows] == list(range(done, n))
     assert all(len(rows) <= max(drivers.MOST_ROWS, n if npartitions else 0) for rows in ranges)

@@ -191,7 +191,8 @@ def threads(client: Client) -> int:
     own = _own
     if own is not None and own.client is client:
         return own.n_workers  # asking the scheduler takes five milliseconds
-    return max(1, sum(client.nthreads().values()))
+    threads_of: dict[str, int] = client.nthreads()
+    return max(1, sum(threads_of.values()))
 
 
 def describe(client: Client) -> str:

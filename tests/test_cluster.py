@@ -47,6 +47,11 @@ print(client.submit(kill_once, os.environ["FLAG"]).result(), flush=True)
 """
 
 
+def connections(process):
+    """Return the sockets of a process; psutil 6 has renamed the method."""
+    return process.net_connections() if hasattr(process, "net_connections") else process.connections()
+
+
 @pytest.fixture
 def caller(tmp_path):
     """Run Python code in a process of its own, which finds nothing but this package and an empty TMPDIR."""
@@ -192,7 +197,7 @@ class TestSafety:
 
     def test_every_socket_is_on_the_loopback(self, own_cluster):
         tree = [psutil.Process(), *psutil.Process().children(recursive=True)]
-        listening = [c.laddr.ip for p in tree for c in p.net_connections() if c.status == "LISTEN"]
+        listening = [c.laddr.ip for p in tree for c in connections(p) if c.status == "LISTEN"]
         assert len(listening) >= 6
         assert set(listening) == {"127.0.0.1"}
         assert own_cluster.dashboard_link.startswith("http://127.0.0.1:")

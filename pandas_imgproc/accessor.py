@@ -13,6 +13,7 @@ import pandas as pd
 
 from pandas_imgproc import codec, drivers, failures
 from pandas_imgproc.array import ImageArray, ImageDtype
+from pandas_imgproc.destination import in_memory
 from pandas_imgproc.source import Source, cells
 from pandas_imgproc.tasks import LoadResized, Verify
 
@@ -260,14 +261,16 @@ class SeriesImageAccessor:
         errors = failures.check_errors(errors)
         source = Source(_check_root(root), _check_suffix(suffix), _working_directory())
         _check_column(self._column, source)
+        rows = cells(self._column)
         call = drivers.Call(
-            task, source, cells(self._column), _check_count("npartitions", npartitions), progress,
+            task, source, rows, _check_count("npartitions", npartitions), progress,
             stop_at_failure=errors == "raise",
         )  # fmt: skip
-        done = drivers.run(call)
-        status, failed = done.status()
+        destination = in_memory(task, len(rows))
+        drivers.run(call, destination)
+        status, failed = destination.status()
         failures.report(errors, status, failed, self._column.index, source)
-        return task.wrap(done.values(), status, failed, self._column.index)
+        return destination.wrap(task, self._column.index)
 
 
 def _check_column(column: pd.Series[Any], source: Source) -> None:

@@ -7,6 +7,7 @@ The exceptions form one tree::
     ├── NoReadableImageError (OSError)       none of a call's pictures could be read
     ├── MissingImagesError (ValueError)      a block was asked for, and some of its images are missing
     ├── ResultTooLargeError (MemoryError)    the answer cannot fit into memory
+    ├── JournalError (ValueError)            what stands at out= is of another job, or damaged
     └── ClusterError (RuntimeError)          the cluster is gone or cannot be used
 
 and one warning, `UnreadableImageWarning`, is shown each time, not once per line.
@@ -88,6 +89,10 @@ class MissingImagesError(ImgprocError, ValueError):
 
 class ResultTooLargeError(ImgprocError, MemoryError):
     """The answer cannot fit into memory."""
+
+
+class JournalError(ImgprocError, ValueError):
+    """What stands at ``out=`` belongs to another job, or its journal cannot be read."""
 
 
 class ClusterError(ImgprocError, RuntimeError):

@@ -13,8 +13,6 @@ if TYPE_CHECKING:
     from pandas_imgproc.source import Source
     from pandas_imgproc.tasks import Task
 
-DIED = "the processes that read it died, each time"
-
 
 def run_partition(task: Task, rows: Rows, source: Source, note: Note, settings: codec.PillowSettings) -> Partition:
     """Do some rows.
@@ -47,13 +45,13 @@ def run_partition(task: Task, rows: Rows, source: Source, note: Note, settings: 
 
 
 def _fill(part: Partition, task: Task, rows: Rows, source: Source, note: Note) -> None:
-    guilty = note.guilty(rows.positions)
+    guilty = note.attempt(rows.positions)
     copies, values = task.copies, part.values
     assert values is not None
     for number, file in source.read(rows):
         position = rows.positions[number]
         if position in guilty:
-            part.fail(number, file.path, "worker_died", DIED)
+            part.fail(number, file.path, *guilty[position])
             continue
         note.begin(position)
         out = values[number * copies : (number + 1) * copies]
@@ -63,6 +61,7 @@ def _fill(part: Partition, task: Task, rows: Rows, source: Source, note: Note) -
         except (Exception, SystemExit) as exc:  # whatever a decoder or a function raises costs this row only
             part.fail(number, file.path, *task.explain(exc))
             out[:] = task.empty(copies)
+        part.stamps[number] = file.stamp
         note.end(position)
         if note.stopped:
             break

@@ -46,6 +46,8 @@ class Partition:
         0 an answer, -1 missing, k > 0 is ``failures[k - 1]``.
     failures : list of dict
         Why some have no answer.
+    stamps : ndarray of int64, shape (len(positions), 2)
+        Size in bytes and time of modification in nanoseconds of each file that was read, else -1.
     seconds : dict of str to float
         Seconds by stage.
     wall, cpu : float
@@ -55,6 +57,7 @@ class Partition:
     positions: Sequence[int]
     values: np.ndarray[Any, np.dtype[Any]] | None
     status: np.ndarray[Any, np.dtype[np.int32]]
+    stamps: np.ndarray[Any, np.dtype[np.int64]]
     failures: list[Failure] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
     wall: float = 0.0
@@ -63,7 +66,8 @@ class Partition:
     @classmethod
     def blank(cls, rows: Rows, values: np.ndarray[Any, np.dtype[Any]]) -> Partition:
         """Return room for the answers of some rows, all of them missing."""
-        return cls(rows.positions, values, np.full(len(rows), -1, dtype=np.int32))
+        n = len(rows)
+        return cls(rows.positions, values, np.full(n, -1, dtype=np.int32), np.full((n, 2), -1, dtype=np.int64))
 
     def fail(self, number: int, path: str, kind: FailureKind, message: str) -> None:
         """Note why a row has no answer."""

@@ -53,6 +53,44 @@ class Address:
             if fd is not None:
                 os.close(fd)
 
+    def settle(self, fd: int) -> None:
+        """Return at once: memory is not a disk."""
+
+
+@dataclass(frozen=True)
+class PathAddress:
+    """Where a process finds a file that has a name.
+
+    Attributes
+    ----------
+    path : str
+        Absolute.
+    device, inode : int
+        Which file that is here. On another machine the same path may be another file.
+    """
+
+    path: str
+    device: int
+    inode: int
+
+    @contextlib.contextmanager
+    def open(self) -> Iterator[int | None]:
+        """Give a descriptor of the file for a block, or None where it is not that file."""
+        fd = None
+        with contextlib.suppress(OSError):
+            fd = os.open(self.path, os.O_RDWR | getattr(os, "O_CLOEXEC", 0))
+        try:
+            status = None if fd is None else os.fstat(fd)
+            same = status is not None and (status.st_dev, status.st_ino) == (self.device, self.inode)
+            yield fd if same else None
+        finally:
+            if fd is not None:
+                os.close(fd)
+
+    def settle(self, fd: int) -> None:
+        """Return when what was written is safely on disk."""
+        os.fsync(fd)
+
 
 class SharedFile:
     """Memory without a name, reserved when it is made.

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 MAX_FILE_BYTES = 2**30
 """A file of more bytes is `too_large`: a worker reads it whole, and a sparse file may claim any size."""
 
+Stamp = tuple[int, int]
+NO_STAMP: Stamp = (-1, -1)
+
 # The disk or the network failed, not the path.
 _FAILED = {errno.EIO, errno.ESTALE, errno.ECONNRESET, errno.EHOSTDOWN, errno.EREMOTEIO, errno.ENOTCONN}
 
@@ -49,11 +52,12 @@ class File:
         How a name becomes a path.
     """
 
-    __slots__ = ("_cell", "_source")
+    __slots__ = ("_cell", "_source", "stamp")
 
     def __init__(self, cell: Any, source: Source) -> None:
         self._cell = cell
         self._source = source
+        self.stamp = NO_STAMP
 
     @property
     def path(self) -> str:
@@ -78,7 +82,8 @@ class File:
             With the kind of failure and the reason.
         """
         with stage("read"):
-            return self._source.data(self._cell)
+            data, self.stamp = self._source.data(self._cell)
+        return data
 
 
 @dataclass(frozen=True)
@@ -105,15 +110,25 @@ class Source:
             if cell is not None:
                 yield number, File(cell, self)
 
-    def data(self, cell: Any) -> Any:
-        """Return the encoded bytes behind a cell, or its array (see `File.data`)."""
+    def data(self, cell: Any) -> tuple[Any, Stamp]:
+        """Return the encoded bytes behind a cell, or its array (see `File.data`), and the stamp of the file."""
         if isinstance(cell, Mapping):
             cell = cell.get("path") if cell.get("bytes") is None else cell["bytes"]
         if isinstance(cell, (bytes, bytearray, memoryview)):
-            return _not_empty(bytes(cell))
+            return _not_empty(bytes(cell)), NO_STAMP
         if hasattr(cell, "__array_interface__"):
-            return cell
-        return _not_empty(read_file(self.locate(cell)))
+            return cell, NO_STAMP
+        data, stamp = read_file(self.locate(cell))
+        return _not_empty(data), stamp
+
+    def stamp(self, cell: Any) -> Stamp:
+        """Return the stamp that the file of a cell has now, without reading it; `NO_STAMP` where there is none."""
+        if isinstance(cell, Mapping):
+            cell = cell.get("path") if cell.get("bytes") is None else None
+        try:
+            return stamp_of(os.stat(self.locate(cell)))
+        except (OSError, ValueError):
+            return NO_STAMP
 
     def locate(self, name: object) -> str:
         """Return the path of a name: with suffix, below root.
@@ -170,8 +185,13 @@ def _not_empty(data: bytes) -> bytes:
     return data
 
 
-def read_file(path: str) -> bytes:
-    """Return the bytes of a file of this machine.
+def stamp_of(status: os.stat_result) -> Stamp:
+    """Return what tells a file from a later one of the same name."""
+    return status.st_size, status.st_mtime_ns
+
+
+def read_file(path: str) -> tuple[bytes, Stamp]:
+    """Return the bytes of a file of this machine, and its stamp.
 
     Raises
     ------
@@ -182,9 +202,10 @@ def read_file(path: str) -> bytes:
         # O_NONBLOCK: opening a named pipe would wait for a writer for ever.
         fd = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0))
         try:
-            _check_regular(os.fstat(fd))
+            status = os.fstat(fd)
+            _check_regular(status)
             with open(fd, "rb", buffering=0, closefd=False) as file:
-                return file.readall()
+                return file.readall(), stamp_of(status)
         finally:
             os.close(fd)
     except OSError as exc:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+from collections import deque
 
 import cloudpickle
 import dask
@@ -20,8 +21,9 @@ from pictures import row_of, row_picture
 
 import pandas_imgproc
 from pandas_imgproc import ResultTooLargeError, cluster, drivers
-from pandas_imgproc.destination import Block, WriteInto
-from pandas_imgproc.drivers import Call, Run, cut
+from pandas_imgproc.destination import in_memory
+from pandas_imgproc.destination.memory import Block, WriteInto
+from pandas_imgproc.drivers import Call, Run
 from pandas_imgproc.progress import progress
 from pandas_imgproc.shared import Address
 from pandas_imgproc.source import Source
@@ -112,7 +114,8 @@ def test_pixels_do_not_travel(paths, own_cluster, monkeypatch):
 def test_workers_out_of_reach_hand_their_values_back(paths, own_cluster, monkeypatch):
     expected = paths.img.load_resized(120).img.to_numpy()
     elsewhere = Address(os.getpid(), 0, "the number of another machine's file")
-    monkeypatch.setattr(Block, "put", property(lambda self: WriteInto(elsewhere, self._copies, self._row_bytes)))
+    put_on = lambda self, positions: WriteInto(elsewhere, self._copies, self._row_bytes)  # noqa: E731
+    monkeypatch.setattr(Block, "put_on", put_on)
     again = paths.img.load_resized(120, npartitions=4).img.to_numpy()
     assert np.array_equal(again, expected)
 
@@ -197,8 +200,9 @@ def test_a_row_that_kills_its_worker_costs_that_row_only(own_cluster, tmp_path, 
     cloudpickle.register_pickle_by_value(sys.modules[__name__])
     numbers = [13 if k in (41, 42) else k + 100 for k in range(100)]
     call = Call(_Killer(), Source(), [str(k).encode() for k in numbers], npartitions=3)
+    done = in_memory(call.task, 100)
     if whose == "own":
-        done = drivers.run(call)
+        drivers.run(call, done)
         client = own_cluster
     else:
         with (
@@ -207,7 +211,7 @@ def test_a_row_that_kills_its_worker_costs_that_row_only(own_cluster, tmp_path, 
             ) as theirs,
             Client(theirs) as client,
         ):
-            done = drivers.run(call)
+            drivers.run(call, done)
     status, failures = done.status()
     assert [failed["position"] for failed in failures] == [41, 42]
     assert {failed["kind"] for failed in failures} == {"worker_died"}
@@ -229,13 +233,20 @@ class _Task:
 @pytest.mark.parametrize("seconds", [0.0, 1e-6, 0.01, 5.0])
 def test_cuts_cover_every_row_once_in_order(n, npartitions, seconds):
     call = Call(_Task(), Source(), [None] * n, npartitions)
-    done = 0 if npartitions else min(n, 5)
-    state = Run(call, None, progress("nothing", 0), done=done, timed=1, wall=seconds)
-    ranges = list(cut(state, 2))
-    assert [k for rows in ranges for k in rows] == list(range(done, n))
-    assert all(len(rows) <= max(drivers.MOST_ROWS, n if npartitions else 0) for rows in ranges)
+    left = deque([range(n)] if n else [])
+    state = Run(call, None, progress("nothing", 0), left, timed=1, wall=seconds)
+    ranges = list(state.cut(2))
+    assert [k for rows in ranges for k in rows] == list(range(n))
+    assert all(0 < len(rows) <= max(drivers.MOST_ROWS, n if npartitions else 0) for rows in ranges)
     if npartitions:
         assert len(ranges) == min(n, npartitions)
+
+
+@pytest.mark.parametrize("npartitions", [None, 1, 2, 7, 300])
+def test_cuts_leave_out_what_is_done(npartitions):
+    todo = [range(3, 40), range(41, 42), range(50, 200)]
+    state = Run(Call(_Task(), Source(), [None] * 200, npartitions), None, progress("nothing", 0), deque(todo))
+    assert [k for rows in state.cut(2) for k in rows] == [k for rows in todo for k in rows]
 
 
 SCRIPT = """

@@ -10,7 +10,7 @@ import pandas_imgproc
 FLOORS = [
     {"errors", "stages", "configuration"},
     {"rows", "shared"},
-    {"source", "codec", "array", "cluster", "progress", "note"},
+    {"source", "codec", "array", "cluster", "progress", "note", "journal"},
     {"tasks", "gallery"},
     {"partition", "destination"},
     {"drivers"},

@@ -6,24 +6,24 @@ import os
 
 import pytest
 
-from pandas_imgproc.note import Note, NoteAddress, shared_note
+from pandas_imgproc.note import DIED, SLOW, Note, NoteAddress, shared_note
 
 
 def test_a_row_in_flight_twice_is_guilty_and_its_neighbours_are_not():
     note = Note.blank(5)
-    assert note.guilty(range(5)) == set()
+    assert note.attempt(range(5)) == {}
     for deaths in (1, 2):
         note.begin(1), note.end(1), note.begin(2)
-        assert note.guilty(range(5)) == ({2} if deaths == 2 else set())
-    assert note.guilty(range(5)) == {2}
+        assert note.attempt(range(5)) == ({2: DIED} if deaths == 2 else {})
+    assert note.attempt(range(5)) == {2: DIED}
 
 
 def test_many_deaths_do_not_overflow_the_mark():
     note = Note.blank(1)
     for _ in range(300):
         note.begin(0)
-        note.guilty(range(1))
-    assert note.guilty(range(1)) == {0}
+        note.attempt(range(1))
+    assert note.attempt(range(1)) == {0: DIED}
 
 
 def test_another_process_reads_and_writes_the_same_marks():
@@ -34,9 +34,9 @@ def test_another_process_reads_and_writes_the_same_marks():
                 marks.begin(1)
             os._exit(0)
         os.waitpid(child, 0)
-        note.guilty(range(3))
+        note.attempt(range(3))
         note.begin(1)
-        assert note.guilty(range(3)) == {1}
+        assert note.attempt(range(3)) == {1: DIED}
         note.stop()
         with address.open() as marks:
             assert marks.stopped
@@ -48,7 +48,7 @@ def test_out_of_reach_it_is_blank():
     with address.open() as marks:
         assert not marks.stopped
     with NoteAddress(None, 3).open() as marks:
-        assert marks.guilty(range(3)) == set()
+        assert marks.attempt(range(3)) == {}
 
 
 def test_a_stranger_at_the_same_address_is_not_written():
@@ -63,3 +63,15 @@ def test_a_stranger_at_the_same_address_is_not_written():
         assert os.pread(fd, 4, 0) == bytes(4)
     finally:
         os.close(fd)
+
+
+def test_a_row_that_took_too_long_is_not_tried_again():
+    note = Note.blank(5)
+    note.attempt(range(1, 4))
+    note.begin(2)
+    assert note.in_flight(range(1, 4)) == 2
+    assert note.process(range(1, 4)) == os.getpid()
+    note.too_slow(2)
+    assert note.attempt(range(1, 4)) == {2: SLOW}
+    assert note.attempt(range(1, 4)) == {2: SLOW}
+    assert note.in_flight(range(1, 4)) is None

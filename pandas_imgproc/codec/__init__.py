@@ -6,7 +6,7 @@
 `settings`  Pillow's globals, which belong to the user
 """
 
-from .pixels import decode_into, load, open_image
+from .pixels import decode_into, load, open_image, warm_up
 from .reasons import explain
 from .recipes import CHANNELS, FILTERS, FITS, FORMATS, Recipe, RecipeOptions, parse_size, recipe
 from .settings import PillowSettings, pillow_settings
@@ -26,4 +26,5 @@ __all__ = [
     "parse_size",
     "pillow_settings",
     "recipe",
+    "warm_up",
 ]

@@ -82,6 +82,11 @@ def open_image(
     return image
 
 
+def warm_up() -> None:
+    """Import what Pillow would import with the first picture."""
+    Image.preinit()
+
+
 def load(data: Any, recipe: Recipe) -> Image.Image:
     """Return the picture as the recipe says: decoded, upright, flattened, resized.
 

@@ -1,4 +1,4 @@
-"""Where finished values go, and which rows are done."""
+"""Values that stay in memory: plain, or one block that workers write into."""
 
 from __future__ import annotations
 
@@ -11,10 +11,12 @@ import numpy as np
 import psutil
 
 from pandas_imgproc.errors import ResultTooLargeError
-from pandas_imgproc.shared import Address, SharedFile
+from pandas_imgproc.shared import Address, PathAddress, SharedFile
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+
+    import pandas as pd
 
     from pandas_imgproc.errors import Failure
     from pandas_imgproc.rows import Partition
@@ -37,7 +39,7 @@ class Put(Protocol):
         ...
 
 
-def destination(task: Task, n: int) -> Returned:
+def in_memory(task: Task, n: int) -> Returned:
     """Return where the values of n rows go: a shared block if they are many, plain memory if not.
 
     Raises
@@ -45,15 +47,20 @@ def destination(task: Task, n: int) -> Returned:
     ResultTooLargeError
         If they cannot fit into memory.
     """
-    one = task.empty(0)
-    nbytes = n * task.copies * int(np.prod(one.shape[1:])) * one.dtype.itemsize
+    nbytes = n * task.copies * row_bytes(task)
     _check_fits(task, n, nbytes)
-    if one.dtype.hasobject or nbytes <= SMALL_RESULT:
+    if task.empty(0).dtype.hasobject or nbytes <= SMALL_RESULT:
         return Returned(task, n)
     try:
         return Block(task, n)
     except OSError:  # no nameless files here: values come back through the socket
         return Returned(task, n)
+
+
+def row_bytes(task: Task) -> int:
+    """Return the bytes of one row of a task's answer."""
+    one = task.empty(0)
+    return int(np.prod(one.shape[1:])) * one.dtype.itemsize
 
 
 def _check_fits(task: Task, n: int, nbytes: int) -> None:
@@ -63,7 +70,7 @@ def _check_fits(task: Task, n: int, nbytes: int) -> None:
     if nbytes > free:
         raise ResultTooLargeError(
             f"{task.name}: {n:,} rows need {nbytes / 1e9:.2f} GB of memory, and {free / 1e9:.2f} GB are free; "
-            "ask for a smaller size=, or for some rows at a time (df.iloc[:100_000])"
+            f"write them to disk with out='{task.name}.npy', or ask for a smaller size="
         )
 
 
@@ -96,9 +103,8 @@ class Returned:
     def _reserve(self, task: Task) -> np.ndarray[Any, np.dtype[Any]]:
         return task.empty(self.n * task.copies)
 
-    @property
-    def put(self) -> Put:
-        """What workers do with a finished partition; it is sent to them with every task."""
+    def put_on(self, positions: range) -> Put:  # noqa: ARG002  others need them
+        """Return what a worker does with a finished partition."""
         return leave
 
     def todo(self) -> list[range]:
@@ -109,13 +115,16 @@ class Returned:
         """Place in the caller what came back, and note it as done."""
         if part.values is not None:
             self._place(part.positions, part.values)
+        self._note(part)
+
+    def _note(self, part: Partition) -> None:
         status = part.status.copy()
         status[status > 0] += len(self._failures)
         self._status[np.asarray(part.positions, dtype=np.int64)] = status
         self._failures.extend(part.failures)
 
     def _place(self, positions: Sequence[int], values: np.ndarray[Any, np.dtype[Any]]) -> None:
-        for first, own in _runs(positions, values, self._copies):
+        for first, own in runs(positions, values, self._copies):
             self._values[first : first + len(own)] = own
 
     @property
@@ -135,6 +144,10 @@ class Returned:
         code[[k + 1 for k in order]] = np.arange(1, len(order) + 1)
         status = np.where(self._status > 0, code[np.maximum(self._status, 0)], self._status)
         return status.astype(np.int32), tuple(self._failures[k] for k in order)
+
+    def wrap(self, task: Task, index: pd.Index[Any]) -> Any:
+        """Return the answer as pandas."""
+        return task.wrap(self.values(), *self.status(), index)
 
     def close(self) -> None:
         """Let go of what only a running call needs."""
@@ -157,17 +170,14 @@ class Block(Returned):
     """
 
     def _reserve(self, task: Task) -> np.ndarray[Any, np.dtype[Any]]:
-        one = task.empty(0)
-        self._shape = (self.n * task.copies, *one.shape[1:])
-        self._dtype = one.dtype
-        self._row_bytes = int(np.prod(one.shape[1:])) * one.dtype.itemsize
-        self._file = SharedFile(self._shape[0] * self._row_bytes)
+        one, rows = task.empty(0), self.n * task.copies
+        self._row_bytes = row_bytes(task)
+        self._file = SharedFile(rows * self._row_bytes)
         # The caller's own rows, and those of workers out of reach, go through the same map.
-        return self._file.map(writeable=True).view(self._dtype).reshape(self._shape)
+        return self._file.map(writeable=True).view(one.dtype).reshape(rows, *one.shape[1:])
 
-    @property
-    def put(self) -> Put:
-        """What workers do with a finished partition; it is sent to them with every task."""
+    def put_on(self, positions: range) -> Put:  # noqa: ARG002  others need them
+        """Return what a worker does with a finished partition."""
         return WriteInto(self._file.address, self._copies, self._row_bytes)
 
     def close(self) -> None:
@@ -179,9 +189,10 @@ class Block(Returned):
 class WriteInto:
     """Write a partition's values into a shared block, if this machine has it."""
 
-    address: Address
+    address: Address | PathAddress
     copies: int
     row_bytes: int
+    offset: int = 0
 
     def __call__(self, part: Partition) -> Partition:
         """Write the values and drop them; out of reach, leave them."""
@@ -189,8 +200,9 @@ class WriteInto:
         with self.address.open() as fd:
             if fd is None:
                 return part
-            for first, own in _runs(part.positions, part.values, self.copies):
-                write_all(fd, own, first * self.row_bytes)
+            for first, own in runs(part.positions, part.values, self.copies):
+                write_all(fd, own, self.offset + first * self.row_bytes)
+            self.address.settle(fd)
         part.values = None
         return part
 
@@ -204,7 +216,7 @@ def write_all(fd: int, values: np.ndarray[Any, np.dtype[Any]], offset: int) -> N
         offset, rest = offset + written, rest[written:]
 
 
-def _runs(
+def runs(
     positions: Sequence[int], values: np.ndarray[Any, np.dtype[Any]], copies: int
 ) -> Iterator[tuple[int, np.ndarray[Any, np.dtype[Any]]]]:
     """Yield ``(first row of the answer, values)`` for each run of neighbouring rows."""

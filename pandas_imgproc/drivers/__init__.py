@@ -1,0 +1,125 @@
+"""Where partitions run: in line, on threads of this process, or on a Dask client.
+
+The in-line driver is the specification: on a client the same call gives the same bytes.
+
+`call`       a call, and what is known of it while it runs
+`in_line`    threads of this process
+`on_client`  the workers of a client
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import dask.config
+from dask.system import CPU_COUNT
+
+from pandas_imgproc import cluster
+from pandas_imgproc.codec import warm_up
+from pandas_imgproc.configuration import setting
+from pandas_imgproc.drivers.call import MOST_ROWS, SAMPLE_ROWS, Call, Run
+from pandas_imgproc.drivers.in_line import run_in_line
+from pandas_imgproc.drivers.on_client import run_on_client
+from pandas_imgproc.note import Note
+from pandas_imgproc.progress import progress
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+    from pandas_imgproc.destination import Returned
+
+__all__ = ["MOST_ROWS", "SAMPLE_ROWS", "Call", "Plan", "Run", "run"]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Where the rest of a call runs: in line on `threads` as long as it takes less than `seconds`, or on `client`."""
+
+    threads: int
+    client: Client | None = None
+    why: str = ""
+    seconds: float = math.inf
+
+    def __str__(self) -> str:
+        if self.client is not None:
+            return cluster.describe(self.client)
+        return f"in line on {self.threads} thread{'s' * (self.threads > 1)}{self.why}"
+
+
+def run(call: Call, destination: Returned) -> None:
+    """Do what is left of a call.
+
+    Parameters
+    ----------
+    call : Call
+        What is asked.
+    destination : Returned
+        Where the values go; it knows what is done. Afterwards it has a status for every row, or for some if the
+        call stops at failures and there was one.
+
+    Raises
+    ------
+    ClusterError
+        If the cluster went away.
+    """
+    try:
+        left = deque(destination.todo())
+        with progress(call.task.name, sum(map(len, left)), show=call.progress) as bar:
+            state = Run(call, destination, bar, left)
+            plan = _drive(state)
+            if state.done:
+                bar.say(state.summary(str(plan)))
+    finally:
+        destination.close()
+
+
+def _drive(state: Run) -> Plan:
+    """Time the first rows, choose a plan, and do the rest by it."""
+    plan = _chosen_by_hand(state.call) if state.left else Plan(1)
+    if plan is None:
+        _time_first_rows(state)
+        plan = _chosen_by_time(state)
+    if plan.client is None:
+        run_in_line(state, plan.threads, plan.seconds)
+        if state.rest and not state.stopped:
+            # The first rows were quicker than those that followed: think again.
+            plan = Plan(CPU_COUNT, cluster.get_client())
+    if plan.client is not None and state.rest and not state.stopped:
+        run_on_client(state, plan.client)
+    return plan
+
+
+def _time_first_rows(state: Run) -> None:
+    """Do the first rows in this thread, to know how long a row takes."""
+    if not state.left:
+        return
+    warm_up()  # or the very first row would pay for importing Pillow's plugins
+    state.finish(state.here(state.take(SAMPLE_ROWS), Note.blank(len(state.call.cells))))
+
+
+def _chosen_by_hand(call: Call) -> Plan | None:
+    """Return the plan that place, configuration or arguments leave no choice about."""
+    inside = cluster.inside()
+    if inside:
+        return Plan(CPU_COUNT, why=f" ({inside})")
+    scheduler = dask.config.get("scheduler", None)
+    if scheduler in ("synchronous", "sync", "single-threaded"):
+        return Plan(1)
+    if scheduler in ("threads", "threading"):
+        return Plan(CPU_COUNT)
+    if call.npartitions or setting("row-timeout") or call.needs_cluster or scheduler == "distributed":
+        return Plan(CPU_COUNT, cluster.get_client())
+    return None
+
+
+def _chosen_by_time(state: Run) -> Plan:
+    """Return the plan for the rest, by how long the first rows took."""
+    client = cluster.borrow()
+    limit = setting("inline-seconds" if client is None else "inline-seconds-warm")
+    if state.seconds_left(CPU_COUNT) <= limit:
+        # Twice the limit: what is nearly done is not moved.
+        return Plan(CPU_COUNT, seconds=2 * limit)
+    return Plan(CPU_COUNT, cluster.get_client())

@@ -1,0 +1,182 @@
+"""One call of a method, and what is known of it while it runs."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from pandas_imgproc.codec import PillowSettings
+from pandas_imgproc.configuration import setting
+from pandas_imgproc.partition import run_partition
+from pandas_imgproc.progress import LONG_JOB, Progress, duration, size
+from pandas_imgproc.rows import Partition, Rows
+
+if TYPE_CHECKING:
+    from collections import deque
+    from collections.abc import Iterator, Sequence
+
+    from pandas_imgproc.destination import Returned
+    from pandas_imgproc.note import Note
+    from pandas_imgproc.source import Source
+    from pandas_imgproc.tasks import Task
+
+SAMPLE_ROWS = 16
+"""Rows that are timed in line before it is decided where the rest runs; also the least rows of a partition."""
+
+MOST_ROWS = 8192
+"""The most rows of a partition: submitting it costs a millisecond or two, whatever its size."""
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call of a method, ready to run.
+
+    Attributes
+    ----------
+    task : Task
+        What one row means.
+    source : Source
+        How cells become files.
+    cells : list
+        What stands in the column, row by row; None where missing.
+    npartitions : int, optional
+        How many partitions; a call that says so always runs on a cluster.
+    progress : bool, optional
+        Whether progress is shown.
+    stop_at_failure : bool
+        Whether the first failure ends the call.
+    needs_cluster : bool
+        Whether rows run what may crash: only on a cluster does that cost one row.
+    """
+
+    task: Task
+    source: Source
+    cells: Sequence[Any]
+    npartitions: int | None = None
+    progress: bool | None = None
+    stop_at_failure: bool = False
+    needs_cluster: bool = False
+
+
+@dataclass
+class Run:
+    """A call under way: what is known of it so far.
+
+    Attributes
+    ----------
+    left : deque of range
+        The rows that nobody has been given yet.
+    """
+
+    call: Call
+    destination: Returned
+    progress: Progress
+    left: deque[range]
+    settings: PillowSettings = field(default_factory=PillowSettings.current)
+    started: float = field(default_factory=time.perf_counter)
+    done: int = 0
+    failures: int = 0
+    timed: int = 0
+    wall: float = 0.0
+    cpu: float = 0.0
+    seconds: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
+    announced: bool = False
+
+    @property
+    def stopped(self) -> bool:
+        """Whether a failure has ended the call."""
+        return self.call.stop_at_failure and self.failures > 0
+
+    @property
+    def rest(self) -> int:
+        """Rows that are not done."""
+        return self.total - self.done
+
+    def __post_init__(self) -> None:
+        self.total = sum(map(len, self.left))
+
+    def take(self, rows: int) -> range:
+        """Return the next rows that nobody has been given, at most so many."""
+        first = self.left.popleft()
+        if len(first) > rows:
+            self.left.appendleft(first[rows:])
+        return first[:rows]
+
+    def cut(self, workers: int) -> Iterator[range]:
+        """Yield ranges of rows: as many as asked for, or of about a second's work, and smaller at the end.
+
+        It is lazy, so that each range follows the rate measured so far.
+        """
+        yield from self._cut_by_number() if self.call.npartitions else self._cut_by_time(workers)
+
+    def _cut_by_number(self) -> Iterator[range]:
+        rest = sum(map(len, self.left))
+        for count in range(min(self.call.npartitions or 1, rest), 0, -1):
+            if self.left:
+                rows = self.take(rest // count)
+                rest -= len(rows)
+                yield rows
+        while self.left:  # ranges with gaps between them need more pieces than were asked for
+            yield self.left.popleft()
+
+    def _cut_by_time(self, workers: int) -> Iterator[range]:
+        while self.left:
+            one = self.row_seconds
+            second = int(setting("partition-seconds") / one) if one else SAMPLE_ROWS
+            # Half of an equal share: whoever gets the slow pictures has less left to hold the others up with. Not
+            # less than a twentieth of a second: handing it out takes a tenth of that.
+            share = max(sum(map(len, self.left)) // (2 * workers), second // 20)
+            yield self.take(max(SAMPLE_ROWS, min(second, share, MOST_ROWS)))
+
+    @property
+    def row_seconds(self) -> float:
+        """Seconds that one worker takes for one row, as measured so far; 0 before anything was."""
+        return self.wall / self.timed if self.timed else 0.0
+
+    def rows(self, positions: range) -> Rows:
+        """Return the rows at some positions with what stands in them."""
+        return Rows(positions, self.call.cells[positions.start : positions.stop])
+
+    def here(self, positions: range, note: Note) -> Partition:
+        """Do some rows in this thread."""
+        return run_partition(self.call.task, self.rows(positions), self.call.source, note, self.settings)
+
+    def finish(self, part: Partition) -> None:
+        """Take a finished partition."""
+        self.destination.collect(part)
+        self.done += len(part.status)
+        self.failures += len(part.failures)
+        self.timed += len(part.status)
+        self.wall += part.wall
+        self.cpu += part.cpu
+        for name, seconds in part.seconds.items():
+            self.seconds[name] += seconds
+        self.progress.advance(len(part.status), self.failures)
+
+    def seconds_left(self, workers: int) -> float:
+        """Return how long the rest takes at the rate measured so far."""
+        return self.rest * self.row_seconds / workers
+
+    def announce(self, workers: int) -> None:
+        """Say once, of a long call, what it will take."""
+        left = self.seconds_left(workers)
+        if not self.announced and left > LONG_JOB:
+            self.announced = True
+            need = size(self.destination.nbytes)
+            self.progress.say(f"{self.call.task.name}: about {duration(left)} and {need} for {self.rest:,} images")
+
+    def summary(self, plan: str) -> str:
+        """Return the line that tells what was done, how fast, and which plan ran."""
+        wall = time.perf_counter() - self.started
+        parts = [
+            f"{self.call.task.name}: {self.done:,} images in {duration(wall)} ({self.done / wall:,.0f} images/s)",
+            f"{self.failures:,} failed",
+            f"wall {duration(wall)}, CPU {duration(self.cpu)}",
+            plan,
+        ]
+        if self.seconds:
+            slowest = max(self.seconds, key=lambda name: self.seconds[name])
+            parts.append(f"slowest stage: {slowest} ({self.seconds[slowest] / sum(self.seconds.values()):.0%})")
+        return "; ".join(parts)

@@ -16,12 +16,14 @@ from pandas_imgproc.errors import (
     FAILURE_KINDS,
     ClusterError,
     ImgprocError,
+    JournalError,
     MissingImagesError,
     NoReadableImageError,
     ResultTooLargeError,
     UnreadableImageError,
     UnreadableImageWarning,
 )
+from pandas_imgproc.results import read_result
 from pandas_imgproc.single import load_image
 
 __version__ = "0.1.0"
@@ -34,6 +36,7 @@ __all__ = [
     "ImageCell",
     "ImageDtype",
     "ImgprocError",
+    "JournalError",
     "MissingImagesError",
     "NoReadableImageError",
     "ResultTooLargeError",
@@ -42,6 +45,7 @@ __all__ = [
     "close",
     "get_client",
     "load_image",
+    "read_result",
 ]
 
 accessor.register()

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
 import pandas as pd
 
-from pandas_imgproc import codec, drivers, failures
+from pandas_imgproc import codec, drivers, failures, results
 from pandas_imgproc.array import ImageArray, ImageDtype
 from pandas_imgproc.destination import in_memory
 from pandas_imgproc.source import Source, cells
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     import numpy as np
 
+    from pandas_imgproc.destination import Retry
     from pandas_imgproc.failures import Errors
     from pandas_imgproc.tasks import Task
 
@@ -60,6 +61,9 @@ class SeriesImageAccessor:
         suffix: str | None = None,
         npartitions: int | None = None,
         progress: bool | None = None,
+        out: str | os.PathLike[str] | None = None,
+        overwrite: bool = False,
+        retry: Retry = "passing",
     ) -> pd.Series[Any]:
         """Load each picture at one size, as a column of images.
 
@@ -103,6 +107,15 @@ class SeriesImageAccessor:
             How many partitions; a call that says so runs on a cluster.
         progress : bool, optional
             Whether a bar is shown; by default where there is a terminal or a notebook.
+        out : path, optional
+            A ``.npy`` file that is written as pictures are done, with a journal beside it. The same call again
+            continues: what is done is not read again, unless its file has changed. A frame that has grown at its
+            end continues with the new rows. The answer maps the file; nothing is read until it is used.
+        overwrite : bool
+            Whether `out` is started anew, whatever stands there.
+        retry : {"passing", "all"}
+            Which failed rows of an earlier run are tried again: those that failed for a passing reason
+            (``missing``, ``remote``, ``timeout``, ``worker_died``), or all.
 
         Returns
         -------
@@ -119,7 +132,11 @@ class SeriesImageAccessor:
         UnreadableImageError
             At the first picture that cannot be read, with ``errors="raise"``.
         ResultTooLargeError
-            If the answer cannot fit into memory.
+            If the answer cannot fit into memory, and there is no `out`.
+        JournalError
+            If what stands at `out` is of another job or another frame.
+        OSError
+            If `out` cannot be written; what was finished is kept.
 
         Notes
         -----
@@ -141,7 +158,8 @@ class SeriesImageAccessor:
             exif_transpose=exif_transpose, scale_depth=scale_depth, frame=frame, max_pixels=max_pixels,
             formats=formats,
         )  # fmt: skip
-        column: pd.Series[Any] = self._run(LoadResized(recipe), errors, root, suffix, npartitions, progress)
+        kept = results.place(out, overwrite=overwrite, retry=retry)
+        column: pd.Series[Any] = self._run(LoadResized(recipe), errors, root, suffix, npartitions, progress, kept)
         return column
 
     def verify(
@@ -256,6 +274,7 @@ class SeriesImageAccessor:
         suffix: str | None,
         npartitions: int | None,
         progress: bool | None,
+        kept: results.Place | None = None,
     ) -> Any:
         """Do a task on every row, and wrap the answer with the index of the column."""
         errors = failures.check_errors(errors)
@@ -266,7 +285,7 @@ class SeriesImageAccessor:
             task, source, rows, _check_count("npartitions", npartitions), progress,
             stop_at_failure=errors == "raise",
         )  # fmt: skip
-        destination = in_memory(task, len(rows))
+        destination = in_memory(task, len(rows)) if kept is None else kept.open(call, self._column.index)
         drivers.run(call, destination)
         status, failed = destination.status()
         failures.report(errors, status, failed, self._column.index, source)

@@ -13,10 +13,15 @@ import json
 import os
 import zlib
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import IO, TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import pandas as pd
+
+try:
+    import fcntl
+except ImportError:  # Windows locks what it writes
+    fcntl = None  # type: ignore[assignment]
 
 from pandas_imgproc.errors import FAILURE_KINDS, Failure, JournalError
 
@@ -43,6 +48,10 @@ class Lines(Protocol):
         """Add a line, and return when it is safely kept."""
         ...
 
+    def close(self) -> None:
+        """Let others write."""
+        ...
+
 
 class LinesInFile:
     """Lines in a file of this machine.
@@ -55,6 +64,7 @@ class LinesInFile:
 
     def __init__(self, path: str) -> None:
         self.name = path
+        self._file: IO[bytes] | None = None
 
     def read(self) -> bytes:
         """Return all lines, or nothing; cuts off what a crash has torn."""
@@ -68,40 +78,39 @@ class LinesInFile:
         except FileNotFoundError:
             return b""
 
+    def lock(self) -> None:
+        """Open the file for writing, which one process may do at a time.
+
+        Raises
+        ------
+        JournalError
+            If another process is at it.
+        """
+        self._file = open(self.name, "ab")  # noqa: SIM115  the lock lasts as long as the file is open
+        if fcntl is not None:
+            try:
+                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                self.close()
+                raise JournalError(f"{self.name!r} is being written by another process; wait for it") from None
+
     def append(self, line: bytes) -> None:
         """Add a line, and return when it is safely on disk."""
-        with open(self.name, "ab") as file:
-            file.write(line)
-            file.flush()
-            os.fsync(file.fileno())
+        assert self._file is not None
+        self._file.write(line)
+        self._file.flush()
+        os.fsync(self._file.fileno())
 
+    def clear(self) -> None:
+        """Forget all lines."""
+        assert self._file is not None
+        self._file.truncate(0)
 
-class LinesInFolder:
-    """Lines in a store that cannot append: an object each.
-
-    Parameters
-    ----------
-    fs : fsspec.AbstractFileSystem
-        The store.
-    name : str
-        The folder; it need not exist.
-    """
-
-    def __init__(self, fs: Any, name: str) -> None:
-        self._fs, self.name = fs, name
-        self._n = len(self._objects())
-
-    def _objects(self) -> list[str]:
-        return sorted(self._fs.glob(f"{self.name}/*.jsonl"))
-
-    def read(self) -> bytes:
-        """Return all lines, or nothing."""
-        return b"".join(self._fs.cat_file(path) for path in self._objects())
-
-    def append(self, line: bytes) -> None:
-        """Add a line; an object is there whole or not at all."""
-        self._fs.pipe_file(f"{self.name}/{self._n:08d}.jsonl", line)
-        self._n += 1
+    def close(self) -> None:
+        """Let others write."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -250,6 +259,17 @@ class Journal:
         stamps = _text(part.stamps)
         self._write({"rows": [rows.start, rows.stop], "missing": missing, "failures": part.failures, "stamps": stamps})
         self._set(rows, missing, part.failures, part.stamps)
+
+    def close(self) -> None:
+        """Let others continue the job."""
+        self._lines.close()
+
+    def answer(self) -> tuple[Numbers, tuple[Failure, ...]]:
+        """Return the status of each row, as an image column keeps it, and the failures."""
+        positions = sorted(self.failures)
+        status = self.status.copy()
+        status[positions] = np.arange(1, len(positions) + 1)
+        return status, tuple(self.failures[position] for position in positions)
 
     def _write(self, line: dict[str, Any]) -> None:
         self._lines.append(json.dumps(line, separators=(",", ":")).encode() + b"\n")

@@ -14,7 +14,7 @@ FLOORS = [
     {"tasks", "gallery"},
     {"partition", "destination"},
     {"drivers"},
-    {"failures"},
+    {"failures", "results"},
     {"accessor", "dask_frames", "single"},
     {"__init__"},
 ]

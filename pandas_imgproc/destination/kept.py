@@ -52,7 +52,7 @@ class Kept(Returned):
         Parameters
         ----------
         asked : Asked
-            What is asked; the journal has been compared with it.
+            What is asked.
         source : Source
             How cells become files.
         cells : list
@@ -60,6 +60,7 @@ class Kept(Returned):
         retry : {"passing", "all"}
             Which failed rows are tried again.
         """
+        self.journal.check(asked)
         self.journal.ask(asked, versions())
         again = self._failed(retry) + self._changed(source, cells)
         self._left = ~self.journal.done
@@ -91,10 +92,11 @@ class Kept(Returned):
 
     def status(self) -> tuple[np.ndarray[Any, np.dtype[np.int32]], tuple[Failure, ...]]:
         """Return the status of each row and the failures, those of earlier runs too."""
-        positions = sorted(self.journal.failures)
-        status = self.journal.status.copy()
-        status[positions] = np.arange(1, len(positions) + 1)
-        return status, tuple(self.journal.failures[position] for position in positions)
+        return self.journal.answer()
+
+    def close(self) -> None:
+        """Let others continue the job."""
+        self.journal.close()
 
 
 def ranges_of(wanted: np.ndarray[Any, np.dtype[np.bool_]]) -> list[range]:

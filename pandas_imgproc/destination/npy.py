@@ -54,8 +54,10 @@ class NpyFile(Kept):
 
     def todo(self) -> list[range]:
         """Return the ranges of rows that are not done; if there are any, the file is made ready for them."""
+        if not os.path.exists(self._path) and not os.path.exists(self._partial):
+            self._left[:] = True  # somebody has removed it
         left = super().todo()
-        if self._fd < 0 and (left or not os.path.exists(self._path)):
+        if left or not os.path.exists(self._path):
             self._open()
         return left
 
@@ -101,6 +103,7 @@ class NpyFile(Kept):
             self._fd = -1
             if self.journal.done.all():
                 os.replace(self._partial, self._path)
+        super().close()
 
 
 def _header(shape: tuple[int, ...], dtype: np.dtype[Any]) -> bytes:

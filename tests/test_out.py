@@ -1,0 +1,373 @@
+"""What is done stays done: results on disk, killed runs, full disks, changed sources, tampered journals."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import mmap
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import dask
+import numpy as np
+import pandas as pd
+import pytest
+from pictures import row_of, row_picture
+
+from conftest import cluster_pids
+from pandas_imgproc import JournalError, read_result
+
+ROOT = Path(__file__).parent.parent
+N = 60
+
+
+@pytest.fixture
+def folder(tmp_path):
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for number in range(N):
+        row_picture(number, (24, 16)).save(folder / f"{number}.png")
+    return folder
+
+
+@pytest.fixture
+def paths():
+    return pd.Series([f"{k}.png" for k in range(N)], index=[f"row {k}" for k in range(N)])
+
+
+def rows_done(caplog, call):
+    """How many rows a call has done, and its answer."""
+    with caplog.at_level(logging.DEBUG, logger="pandas_imgproc"):
+        caplog.clear()
+        answer = call()
+    found = [re.match(r"load_resized: ([\d,]+) images in", record.getMessage()) for record in caplog.records]
+    return sum(int(match[1].replace(",", "")) for match in found if match), answer
+
+
+def is_mapped(array):
+    while isinstance(array, np.ndarray):
+        array = array.base
+    return isinstance(array, mmap.mmap)
+
+
+def check(column, index, missing=()):
+    pd.testing.assert_index_equal(column.index, index, exact="equiv")
+    for k, image in enumerate(column.array):
+        assert (image is pd.NA) if k in missing else row_of(np.asarray(image)) == k
+
+
+@pytest.mark.parametrize("npartitions", [None, 7])
+def test_a_file_that_numpy_maps(folder, paths, tmp_path, own_cluster, npartitions):
+    out = tmp_path / "x.npy"
+    column = paths.img.load_resized(8, root=folder, out=out, npartitions=npartitions)
+    check(column, paths.index)
+    assert sorted(path.name for path in tmp_path.glob("x*")) == ["x.npy", "x.npy.index", "x.npy.journal"]
+    mapped = np.load(out, mmap_mode="r")
+    assert np.array_equal(mapped, paths.img.load_resized(8, root=folder).img.to_numpy())
+    assert is_mapped(column.img.to_numpy())
+    assert not column.img.to_numpy().flags.writeable
+    again = read_result(out)
+    pd.testing.assert_series_equal(again, column)
+
+
+def test_the_same_call_again_reads_nothing(folder, paths, tmp_path, caplog):
+    def call():
+        return paths.img.load_resized(8, root=folder, out=tmp_path / "x.npy")
+
+    assert rows_done(caplog, call)[0] == N
+    n, column = rows_done(caplog, call)
+    assert n == 0
+    check(column, paths.index)
+
+
+def test_failures_are_kept_and_passing_ones_tried_again(folder, paths, tmp_path, caplog):
+    (folder / "5.png").unlink()
+    (folder / "9.png").write_text("no picture")
+    paths.iloc[20] = None
+
+    def call(**options):
+        return paths.img.load_resized(8, root=folder, out=tmp_path / "x.npy", errors="coerce", **options)
+
+    _, column = rows_done(caplog, call)
+    check(column, paths.index, missing=(5, 9, 20))
+    assert column.img.failures["kind"].tolist() == ["missing", "unidentified"]
+    assert read_result(tmp_path / "x.npy").img.failures.index.tolist() == ["row 5", "row 9"]
+    row_picture(5, (24, 16)).save(folder / "5.png")
+    n, column = rows_done(caplog, call)
+    assert n == 1
+    check(column, paths.index, missing=(9, 20))
+    n, column = rows_done(caplog, lambda: call(retry="all"))
+    assert n == 1
+    assert column.img.failures["kind"].tolist() == ["unidentified"]
+
+
+def test_a_source_that_changed_is_made_again(folder, paths, tmp_path, caplog):
+    def call():
+        return paths.img.load_resized(8, root=folder, out=tmp_path / "x.npy")
+
+    call()
+    row_picture(1000, (24, 16)).save(folder / "7.png")
+    os.utime(folder / "7.png", ns=(1, 1))
+    (folder / "8.png").unlink()  # what is gone stays done
+    n, column = rows_done(caplog, call)
+    assert n == 1
+    assert [row_of(np.asarray(image)) for image in column][6:9] == [6, 1000, 8]
+
+
+def test_a_frame_that_has_grown_continues(folder, paths, tmp_path, caplog):
+    def call(n):
+        return paths.iloc[:n].img.load_resized(8, root=folder, out=tmp_path / "x.npy")
+
+    call(40)
+    n, column = rows_done(caplog, lambda: call(N))
+    assert n == N - 40
+    check(column, paths.index)
+    assert np.load(tmp_path / "x.npy", mmap_mode="r").shape == (N, 8, 8, 3)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda p, o: p.img.load_resized(9, **o), r"size was \[8, 8\] and is \[9, 9\]"),
+        (lambda p, o: p.img.load_resized(8, fit="crop", **o), "fit was 'stretch' and is 'crop'"),
+        (lambda p, o: p.iloc[:10].img.load_resized(8, **o), "it has 60 rows, the frame has 10"),
+        (lambda p, o: p.replace("7.png", "8.png").img.load_resized(8, **o), "row 7 has another path"),
+        (lambda p, o: p.rename({"row 3": "x"}).img.load_resized(8, **o), "row 3 has another label"),
+    ],
+)
+def test_another_job_into_the_same_file_is_refused(folder, paths, tmp_path, change, says):
+    options = {"root": folder, "out": tmp_path / "x.npy"}
+    paths.img.load_resized(8, **options)
+    before = (tmp_path / "x.npy").read_bytes()
+    with pytest.raises(JournalError, match=says):
+        change(paths, options)
+    assert (tmp_path / "x.npy").read_bytes() == before
+    change(paths, options | {"overwrite": True})
+
+
+@pytest.mark.parametrize(
+    ("tamper", "says"),
+    [
+        (lambda lines: ["{}", *lines], "line 1"),
+        (lambda lines: [lines[0], "cos\nsystem\n(S'echo'\ntR.", *lines[1:]], "line 2"),
+        (lambda lines: [lines[0], lines[1].replace('"rows":[0', '"rows":[-5')], "rows -5 to"),
+        (lambda lines: [lines[0].replace('"journal":1', '"journal":99'), *lines[1:]], "format 99"),
+        (lambda lines: [lines[0], lines[1].replace('"stamps":"', '"stamps":"!')], "line 2"),
+        (lambda lines: [lines[0].replace('"paths":"', '"paths":"AAAA'), *lines[1:]], "line 1"),
+        (lambda lines: ["[]", *lines], "line 1"),
+    ],
+)
+def test_a_tampered_journal_is_refused(folder, paths, tmp_path, tamper, says):
+    paths.img.load_resized(8, root=folder, out=tmp_path / "x.npy")
+    journal = tmp_path / "x.npy.journal"
+    journal.write_text("\n".join(tamper(journal.read_text().splitlines())) + "\n")
+    with pytest.raises(JournalError, match=says):
+        paths.img.load_resized(8, root=folder, out=tmp_path / "x.npy")
+    with pytest.raises(JournalError, match=says):
+        read_result(tmp_path / "x.npy")
+
+
+def test_a_torn_last_line_is_ignored(folder, paths, tmp_path, caplog):
+    def call():
+        with dask.config.set(scheduler="synchronous"):
+            return paths.img.load_resized(8, root=folder, out=tmp_path / "x.npy")
+
+    call()
+    journal = tmp_path / "x.npy.journal"
+    lines = journal.read_bytes().splitlines(keepends=True)
+    rows = json.loads(lines[-1])["rows"]
+    journal.write_bytes(b"".join(lines[:-1]) + lines[-1][:-9])
+    n, column = rows_done(caplog, call)
+    assert n == rows[1] - rows[0]
+    check(column, paths.index)
+
+
+def test_a_file_that_is_not_ours_is_not_overwritten(folder, paths, tmp_path):
+    np.save(tmp_path / "x.npy", np.arange(3))
+    with pytest.raises(JournalError, match="without a journal"):
+        paths.img.load_resized(8, root=folder, out=tmp_path / "x.npy")
+    assert np.load(tmp_path / "x.npy").tolist() == [0, 1, 2]
+
+
+@pytest.mark.parametrize("out", ["x.parquet", "x", 7])
+def test_other_names_are_refused(paths, out):
+    with pytest.raises((ValueError, TypeError), match="out="):
+        paths.img.load_resized(8, out=out)
+
+
+def test_a_folder_that_is_not_there(folder, paths, tmp_path):
+    with pytest.raises(OSError, match=r"gone.*No such file"):
+        paths.img.load_resized(8, root=folder, out=tmp_path / "gone" / "x.npy")
+
+
+def test_parts_of_one_frame_come_back_into_its_order(folder, tmp_path):
+    frame = pd.DataFrame({"image_path": [f"{k}.png" for k in range(N)]})
+    outs = [tmp_path / f"{k}.npy" for k in range(4)]
+    for k in (2, 0, 3, 1):
+        frame.iloc[k::4].img.load_resized("image_path", size=8, root=folder, out=outs[k])
+    check(read_result(outs), frame.index)
+    check(read_result(outs[::-1]), frame.index)
+    with pytest.raises(ValueError, match="not the parts"):
+        read_result([outs[0], outs[0], tmp_path / "1.npy"])
+    with pytest.raises(FileNotFoundError, match="no result"):
+        read_result(tmp_path / "none.npy")
+
+
+@pytest.mark.parametrize("kind", ["levels", "dates", "numbers"])
+def test_the_index_comes_back(folder, tmp_path, kind):
+    index = {
+        "levels": pd.MultiIndex.from_arrays([list("ab"), [1, 1]], names=["x", None]),
+        "dates": pd.DatetimeIndex(["2026-01-01", "2026-01-03"], tz="UTC", name="day"),
+        "numbers": pd.Index([5, 5], name="n"),
+    }[kind]
+    pd.Series(["0.png", "1.png"], index=index).img.load_resized(8, root=folder, out=tmp_path / "x.npy")
+    pd.testing.assert_index_equal(read_result(tmp_path / "x.npy").index, index, exact="equiv")
+
+
+SCRIPT = """
+import sys, dask, pandas as pd, pandas_imgproc
+folder, out, n = sys.argv[1], sys.argv[2], int(sys.argv[3])
+paths = pd.Series([f"{folder}/{k % 60}.png" for k in range(n)])
+with dask.config.set({"pandas-imgproc.n-workers": 2, "pandas-imgproc.partition-seconds": 0.02}):
+    paths.img.load_resized(200, out=out, npartitions=50, resample="lanczos")
+"""
+
+
+def killed_at(fraction, folder, out, n):
+    """Run the script, and kill it when so much of it is done; return how many rows its journal names."""
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    script = subprocess.Popen([sys.executable, "-c", SCRIPT, str(folder), str(out), str(n)], env=env)
+    journal = Path(f"{out}.journal")
+    while script.poll() is None:
+        done = journal.read_bytes().count(b"\n") - 1 if journal.exists() else 0
+        if done >= fraction * 50:
+            script.send_signal(signal.SIGKILL)
+        time.sleep(0.002)
+    script.wait()
+    lines = journal.read_bytes().split(b"\n")[1:-1]
+    return sum(json.loads(line)["rows"][1] - json.loads(line)["rows"][0] for line in lines)
+
+
+@pytest.mark.parametrize("fraction", [0.1, 0.5, 0.9])
+def test_a_killed_run_continues_where_it_was(folder, tmp_path, caplog, own_cluster, fraction):
+    n = 600
+    out = tmp_path / "x.npy"
+    done = killed_at(fraction, folder, out, n)
+    assert 0 < done < n
+    assert not out.exists()
+    assert read_result(out).notna().sum() == done
+    paths = pd.Series([f"{folder}/{k % 60}.png" for k in range(n)])
+    again, column = rows_done(caplog, lambda: paths.img.load_resized(200, out=out, resample="lanczos", npartitions=9))
+    assert again == n - done
+    assert out.exists()
+    expected = paths.head(60).img.load_resized(200, resample="lanczos").img.to_numpy()
+    assert np.array_equal(column.img.to_numpy(), np.tile(expected, (10, 1, 1, 1)))
+
+
+def test_two_processes_do_not_write_one_file(folder, paths, tmp_path):
+    code = f"""
+import fcntl, sys
+file = open({str(tmp_path / "x.npy.journal")!r}, "ab")
+fcntl.flock(file, fcntl.LOCK_EX)
+print("locked", flush=True)
+sys.stdin.read()
+"""
+    with subprocess.Popen([sys.executable, "-c", code], stdin=-1, stdout=-1) as other:
+        other.stdout.readline()
+        with pytest.raises(JournalError, match="being written by another process"):
+            paths.img.load_resized(8, root=folder, out=tmp_path / "x.npy")
+        other.stdin.close()
+    check(paths.img.load_resized(8, root=folder, out=tmp_path / "x.npy"), paths.index)
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of two megabytes."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", disk], capture_output=True, check=False)
+    if mounted.returncode:
+        pytest.skip("a file system cannot be mounted here")
+    yield disk
+    subprocess.run(["umount", disk], check=True)
+
+
+@pytest.mark.parametrize("filled", [0, 500_000, 1_000_000, 1_900_000, 2_080_000])
+def test_a_full_disk_damages_nothing(folder, paths, small_disk, caplog, filled):
+    (small_disk / "filler").write_bytes(bytes(filled))
+    out = small_disk / "x.npy"
+    if filled > 100_000:
+        with pytest.raises(OSError, match=r"x\.npy.*(GB are free|No space left)"):
+            paths.img.load_resized(100, root=folder, out=out)  # 1.8 MB of 2.1
+        assert not out.exists()
+        (small_disk / "filler").unlink()
+    check(paths.img.load_resized(100, root=folder, out=out), paths.index)
+
+
+def test_a_row_that_never_ends_is_stopped(folder, own_cluster, tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    import cloudpickle
+
+    cloudpickle.register_pickle_by_value(sys.modules[__name__])
+    from pandas_imgproc.destination import in_memory
+    from pandas_imgproc.drivers import Call, run
+    from pandas_imgproc.source import Source
+
+    task = _Sleeper()
+    call = Call(task, Source(), [b"stuck" if k == 5 else b"fine" for k in range(30)])
+    destination = in_memory(task, 30)
+    with dask.config.set({"pandas-imgproc.row-timeout": 1.0}):
+        run(call, destination)
+    status, failures = destination.status()
+    assert [(failed["position"], failed["kind"]) for failed in failures] == [(5, "timeout")]
+    assert (np.delete(status, 5) == 0).all()
+    own_cluster.wait_for_workers(2, timeout=30)
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_workers_that_are_killed_at_random_cost_nothing(folder, tmp_path, own_cluster, seed):
+    paths = pd.Series([f"{folder}/{k % 60}.png" for k in range(600)])
+    rng, stop, kills = random.Random(seed), threading.Event(), []
+
+    def kill():
+        while not stop.wait(rng.uniform(0.2, 0.6)) and len(kills) < 4:
+            pids = sorted(cluster_pids() - {None, 0})
+            if pids:
+                kills.append(rng.choice(pids))
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(kills[-1], signal.SIGKILL)
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    try:
+        column = paths.img.load_resized(400, out=tmp_path / "x.npy", resample="lanczos", npartitions=40, errors="raise")
+    finally:
+        stop.set()
+        killer.join()
+    assert kills
+    expected = paths.head(60).img.load_resized(400, resample="lanczos").img.to_numpy()
+    assert np.array_equal(column.img.to_numpy(), np.tile(expected, (10, 1, 1, 1)))
+    own_cluster.wait_for_workers(2, timeout=30)
+
+
+class _Sleeper:
+    name = "sleeper"
+    copies = 1
+
+    def empty(self, n):
+        return np.zeros((n, 1), dtype=np.uint8)
+
+    def fill(self, out, position, file):
+        if file.data() == b"stuck":
+            signal.pause()
+
+    def explain(self, exc):
+        return "corrupt", str(exc)

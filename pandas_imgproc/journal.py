@@ -40,6 +40,14 @@ class Lines(Protocol):
 
     name: str
 
+    def lock(self) -> None:
+        """Keep other processes from writing."""
+        ...
+
+    def clear(self) -> None:
+        """Forget all lines."""
+        ...
+
     def read(self) -> bytes:
         """Return all lines, or nothing."""
         ...
@@ -111,6 +119,40 @@ class LinesInFile:
         if self._file is not None:
             self._file.close()
             self._file = None
+
+
+class LinesInFolder:
+    """Lines in a store that cannot append: a file each.
+
+    Parameters
+    ----------
+    folder : Folder
+        The folder; its files are written whole or not at all.
+    """
+
+    def __init__(self, folder: Any) -> None:
+        self._folder, self.name = folder, folder.url
+        self._names = [name for name in folder.names() if name.endswith(".jsonl")]
+
+    def lock(self) -> None:
+        """Do nothing: such stores have no locks."""
+
+    def read(self) -> bytes:
+        """Return all lines, or nothing."""
+        return b"".join(self._folder.read(name) for name in self._names)
+
+    def append(self, line: bytes) -> None:
+        """Add a line."""
+        self._names.append(f"{len(self._names):08d}.jsonl")
+        self._folder.write(self._names[-1], line)
+
+    def clear(self) -> None:
+        """Forget all lines."""
+        while self._names:
+            self._folder.remove(self._names.pop())
+
+    def close(self) -> None:
+        """Do nothing: nothing is open."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -11,9 +11,9 @@ import numpy as np
 import pandas as pd
 
 from pandas_imgproc.array import ImageArray
-from pandas_imgproc.destination import Kept, NpyFile, Retry
+from pandas_imgproc.destination import Folder, Kept, NpyFile, ParquetParts, Retry, part_name, parts_in, read_parts
 from pandas_imgproc.errors import JournalError
-from pandas_imgproc.journal import Asked, Journal, LinesInFile
+from pandas_imgproc.journal import Asked, Journal, Lines, LinesInFile, LinesInFolder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -28,7 +28,7 @@ class Place:
     Attributes
     ----------
     path : str
-        Absolute.
+        Absolute, or a URL.
     overwrite : bool
         Whether what stands there is thrown away.
     retry : {"passing", "all"}
@@ -36,18 +36,8 @@ class Place:
     """
 
     path: str
-    overwrite: bool
-    retry: Retry
-
-    @property
-    def journal(self) -> str:
-        """The journal's file."""
-        return f"{self.path}.journal"
-
-    @property
-    def labels(self) -> str:
-        """The file with the frame's index."""
-        return f"{self.path}.index"
+    overwrite: bool = False
+    retry: Retry = "passing"
 
     def open(self, call: Call, index: pd.Index[Any]) -> Kept:
         """Continue what stands there, or start.
@@ -59,31 +49,115 @@ class Place:
         OSError
             If it cannot be written.
         """
-        if not self.overwrite and os.path.exists(self.path) and not os.path.exists(self.journal):
-            raise JournalError(f"out={self.path!r} is a file without a journal; overwrite=True replaces it")
         asked = Asked.of(call.task, call.source, call.cells, index)
         try:
-            lines = LinesInFile(self.journal)
+            lines = self.make()
             lines.lock()
             with _closed_on_error(lines):
                 if self.overwrite:
-                    self._remove(lines)
-                kept = NpyFile(call.task, len(call.cells), Journal(lines), self.path)
+                    lines.clear()
+                    self.remove()
+                kept = self.destination(call, Journal(lines), index)
                 kept.begin(asked, call.source, call.cells, self.retry)
-                write_index(self.labels, index)
+                self.keep_labels(index)
         except OSError as exc:
             raise OSError(exc.errno, f"out={self.path!r} cannot be written: {exc.strerror or exc}") from exc
         return kept
 
-    def _remove(self, lines: LinesInFile) -> None:
-        lines.clear()
-        for path in (self.path, f"{self.path}.partial", self.labels):
+    def lines(self) -> Lines:
+        """Return where the journal's lines are."""
+        raise NotImplementedError
+
+    def make(self) -> Lines:
+        """Make what must be there before the journal."""
+        raise NotImplementedError
+
+    def remove(self) -> None:
+        """Remove the answer of an earlier job."""
+        raise NotImplementedError
+
+    def destination(self, call: Call, journal: Journal, index: pd.Index[Any]) -> Kept:
+        """Return the destination of a call."""
+        raise NotImplementedError
+
+    def keep_labels(self, index: pd.Index[Any]) -> None:
+        """Keep the labels of the frame, where the values do not hold them."""
+
+    def read(self, journal: Journal) -> tuple[Any, pd.Index[Any]]:
+        """Return the block of all rows, and their labels."""
+        raise NotImplementedError
+
+
+class NpyPlace(Place):
+    """A NumPy file, its journal and its index beside it."""
+
+    def lines(self) -> Lines:
+        """Return where the journal's lines are."""
+        return LinesInFile(f"{self.path}.journal")
+
+    def make(self) -> Lines:
+        """Refuse a file that is not ours."""
+        if not self.overwrite and os.path.exists(self.path) and not os.path.exists(f"{self.path}.journal"):
+            raise JournalError(f"out={self.path!r} is a file without a journal; overwrite=True replaces it")
+        return self.lines()
+
+    def remove(self) -> None:
+        """Remove the answer of an earlier job."""
+        for path in (self.path, f"{self.path}.partial", f"{self.path}.index"):
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(path)
 
+    def destination(self, call: Call, journal: Journal, index: pd.Index[Any]) -> Kept:  # noqa: ARG002  kept beside it
+        """Return the destination of a call."""
+        return NpyFile(call.task, len(call.cells), journal, self.path)
+
+    def keep_labels(self, index: pd.Index[Any]) -> None:
+        """Write the index beside the file."""
+        write_index(f"{self.path}.index", index)
+
+    def read(self, journal: Journal) -> tuple[Any, pd.Index[Any]]:
+        """Return a map of the file, and the labels."""
+        path = self.path if os.path.exists(self.path) else f"{self.path}.partial"
+        n = len(journal.done)
+        return np.asarray(np.load(path, mmap_mode="r" if n else None)), read_index(f"{self.path}.index", n)
+
+
+class ParquetPlace(Place):
+    """A folder of Parquet parts, with its journal in it."""
+
+    def lines(self) -> Lines:
+        """Return where the journal's lines are."""
+        folder = Folder(self.path)
+        if folder.is_local:
+            return LinesInFile(f"{self.path}/_journal.jsonl")
+        return LinesInFolder(Folder(f"{self.path}/_journal"))
+
+    def make(self) -> Lines:
+        """Make the folder; refuse one that is not ours."""
+        folder = Folder(self.path)
+        folder.make()
+        lines = self.lines()
+        if not self.overwrite and not lines.read() and folder.names() not in ([], ["_journal"], ["_journal.jsonl"]):
+            raise JournalError(f"out={self.path!r} is a folder without a journal; overwrite=True replaces its parts")
+        return lines
+
+    def remove(self) -> None:
+        """Remove the parts of an earlier job."""
+        folder = Folder(self.path)
+        for rows in parts_in(folder.names()):
+            folder.remove(part_name(rows))
+
+    def destination(self, call: Call, journal: Journal, index: pd.Index[Any]) -> Kept:
+        """Return the destination of a call."""
+        return ParquetParts(call.task, len(call.cells), journal, Folder(self.path), index)
+
+    def read(self, journal: Journal) -> tuple[Any, pd.Index[Any]]:
+        """Return the block and the labels of all parts, read into memory; those of rows not done are missing."""
+        return read_parts(Folder(self.path), journal.done)
+
 
 @contextlib.contextmanager
-def _closed_on_error(lines: LinesInFile) -> Iterator[None]:
+def _closed_on_error(lines: Lines) -> Iterator[None]:
     try:
         yield
     except BaseException:
@@ -97,12 +171,12 @@ def place(out: str | os.PathLike[str] | None, *, overwrite: bool, retry: Retry) 
     Raises
     ------
     TypeError, ValueError
-        If it is no path, or does not end in ``.npy``.
+        If it is no path, or does not end in ``.npy`` or ``.parquet``.
 
     Examples
     --------
-    >>> place("train_64.npy", overwrite=False, retry="passing").journal.endswith("train_64.npy.journal")
-    True
+    >>> type(place("train_64.npy", overwrite=False, retry="passing")).__name__
+    'NpyPlace'
     """
     if retry not in get_args(Retry):
         raise ValueError(f"retry={retry!r} is not one of {', '.join(map(repr, get_args(Retry)))}")
@@ -110,10 +184,22 @@ def place(out: str | os.PathLike[str] | None, *, overwrite: bool, retry: Retry) 
         return None
     if not isinstance(out, str | os.PathLike):
         raise TypeError(f"out={out!r} is not a path such as 'train_64.npy'")
-    path = os.fspath(out)
-    if not path.endswith(".npy"):
-        raise ValueError(f"out={path!r} does not end in .npy: give the name of a NumPy file")
-    return Place(os.path.abspath(path), overwrite, retry)
+    return _kind_of(os.fspath(out))(_absolute(os.fspath(out)), overwrite, retry)
+
+
+def _kind_of(path: str) -> type[Place]:
+    if path.rstrip("/").endswith(".parquet"):
+        return ParquetPlace
+    if path.endswith(".npy") and "://" not in path:
+        return NpyPlace
+    raise ValueError(
+        f"out={path!r} is neither a NumPy file of this machine ('train_64.npy') nor a folder of Parquet parts, here or "
+        "at a URL ('train_64.parquet')"
+    )
+
+
+def _absolute(path: str) -> str:
+    return path.rstrip("/") if "://" in path else os.path.abspath(path)
 
 
 def write_index(path: str, index: pd.Index[Any]) -> None:
@@ -151,14 +237,14 @@ def read_result(out: str | os.PathLike[str] | Sequence[str | os.PathLike[str]]) 
     Parameters
     ----------
     out : path, or list of paths
-        A ``.npy`` file; or several, made of the parts ``df.iloc[k::m]`` of one frame, k from 0 to m - 1: they are put
-        back into its order.
+        A ``.npy`` file or a ``.parquet`` folder; or several, made of the parts ``df.iloc[k::m]`` of one frame, k from
+        0 to m - 1: they are put back into its order.
 
     Returns
     -------
     Series
-        Named ``image``, with the index of the frame. One file is mapped: nothing is read until it is used. Rows that
-        are not done are missing.
+        Named ``image``, with the index of the frame. A NumPy file is mapped: nothing is read until it is used.
+        Rows that are not done are missing.
 
     Raises
     ------
@@ -178,21 +264,18 @@ def read_result(out: str | os.PathLike[str] | Sequence[str | os.PathLike[str]]) 
     ['c']
     """
     if isinstance(out, str | os.PathLike):
-        return _read_one(os.path.abspath(os.fspath(out)))
+        return _read_one(os.fspath(out))
     return _interleaved([read_result(part) for part in out])
 
 
 def _read_one(path: str) -> pd.Series[Any]:
-    there = Place(path, overwrite=False, retry="passing")
-    journal = Journal(LinesInFile(there.journal))
+    there = _kind_of(path)(_absolute(path))
+    journal = Journal(there.lines())
     if journal.asked is None:
-        raise FileNotFoundError(f"there is no result at {path!r}: its journal {there.journal!r} is missing")
-    block = np.load(path if os.path.exists(path) else f"{path}.partial", mmap_mode="r" if len(journal.done) else None)
-    status, failures = journal.answer()
-    return pd.Series(
-        ImageArray(np.asarray(block), status, failures),
-        index=read_index(there.labels, len(status)), name="image", copy=False,
-    )  # fmt: skip
+        raise FileNotFoundError(f"there is no result at {path!r}: its journal is missing")
+    block, index = there.read(journal)
+    images = ImageArray(block, *journal.answer())
+    return pd.Series(images, index=index, name="image", copy=False)
 
 
 def _interleaved(parts: list[pd.Series[Any]]) -> pd.Series[Any]:

@@ -38,6 +38,12 @@ def folder(tmp_path):
     return folder
 
 
+@pytest.fixture(params=["x.npy", "x.parquet"])
+def out(request, tmp_path):
+    """Each kind of place."""
+    return tmp_path / request.param
+
+
 @pytest.fixture
 def paths():
     return pd.Series([f"{k}.png" for k in range(N)], index=[f"row {k}" for k in range(N)])
@@ -50,6 +56,23 @@ def rows_done(caplog, call):
         answer = call()
     found = [re.match(r"load_resized: ([\d,]+) images in", record.getMessage()) for record in caplog.records]
     return sum(int(match[1].replace(",", "")) for match in found if match), answer
+
+
+def images(answer):
+    """The images of an answer, which for a folder names the part of each row."""
+    if answer.name != "part":
+        return answer
+    column = read_result(Path(answer.iloc[0]).parent)
+    pd.testing.assert_index_equal(column.index, answer.index, exact="equiv")
+    for k, part in enumerate(answer):
+        start, stop = map(int, re.search(r"part-(\d+)-(\d+)\.parquet", part).groups())
+        assert start <= k <= stop
+        assert Path(part).exists()
+    return column
+
+
+def journal_of(out):
+    return out / "_journal.jsonl" if out.suffix == ".parquet" else Path(f"{out}.journal")
 
 
 def is_mapped(array):
@@ -78,40 +101,40 @@ def test_a_file_that_numpy_maps(folder, paths, tmp_path, own_cluster, npartition
     pd.testing.assert_series_equal(again, column)
 
 
-def test_the_same_call_again_reads_nothing(folder, paths, tmp_path, caplog):
+def test_the_same_call_again_reads_nothing(folder, paths, out, caplog):
     def call():
-        return paths.img.load_resized(8, root=folder, out=tmp_path / "x.npy")
+        return paths.img.load_resized(8, root=folder, out=out)
 
     assert rows_done(caplog, call)[0] == N
     n, column = rows_done(caplog, call)
     assert n == 0
-    check(column, paths.index)
+    check(images(column), paths.index)
 
 
-def test_failures_are_kept_and_passing_ones_tried_again(folder, paths, tmp_path, caplog):
+def test_failures_are_kept_and_passing_ones_tried_again(folder, paths, out, caplog):
     (folder / "5.png").unlink()
     (folder / "9.png").write_text("no picture")
     paths.iloc[20] = None
 
     def call(**options):
-        return paths.img.load_resized(8, root=folder, out=tmp_path / "x.npy", errors="coerce", **options)
+        return paths.img.load_resized(8, root=folder, out=out, errors="coerce", **options)
 
     _, column = rows_done(caplog, call)
-    check(column, paths.index, missing=(5, 9, 20))
-    assert column.img.failures["kind"].tolist() == ["missing", "unidentified"]
-    assert read_result(tmp_path / "x.npy").img.failures.index.tolist() == ["row 5", "row 9"]
+    check(images(column), paths.index, missing=(5, 9, 20))
+    assert images(column).img.failures["kind"].tolist() == ["missing", "unidentified"]
+    assert read_result(out).img.failures.index.tolist() == ["row 5", "row 9"]
     row_picture(5, (24, 16)).save(folder / "5.png")
     n, column = rows_done(caplog, call)
     assert n == 1
-    check(column, paths.index, missing=(9, 20))
+    check(images(column), paths.index, missing=(9, 20))
     n, column = rows_done(caplog, lambda: call(retry="all"))
     assert n == 1
-    assert column.img.failures["kind"].tolist() == ["unidentified"]
+    assert images(column).img.failures["kind"].tolist() == ["unidentified"]
 
 
-def test_a_source_that_changed_is_made_again(folder, paths, tmp_path, caplog):
+def test_a_source_that_changed_is_made_again(folder, paths, out, caplog):
     def call():
-        return paths.img.load_resized(8, root=folder, out=tmp_path / "x.npy")
+        return paths.img.load_resized(8, root=folder, out=out)
 
     call()
     row_picture(1000, (24, 16)).save(folder / "7.png")
@@ -119,18 +142,17 @@ def test_a_source_that_changed_is_made_again(folder, paths, tmp_path, caplog):
     (folder / "8.png").unlink()  # what is gone stays done
     n, column = rows_done(caplog, call)
     assert n == 1
-    assert [row_of(np.asarray(image)) for image in column][6:9] == [6, 1000, 8]
+    assert [row_of(np.asarray(image)) for image in images(column)][6:9] == [6, 1000, 8]
 
 
-def test_a_frame_that_has_grown_continues(folder, paths, tmp_path, caplog):
+def test_a_frame_that_has_grown_continues(folder, paths, out, caplog):
     def call(n):
-        return paths.iloc[:n].img.load_resized(8, root=folder, out=tmp_path / "x.npy")
+        return paths.iloc[:n].img.load_resized(8, root=folder, out=out)
 
     call(40)
     n, column = rows_done(caplog, lambda: call(N))
     assert n == N - 40
-    check(column, paths.index)
-    assert np.load(tmp_path / "x.npy", mmap_mode="r").shape == (N, 8, 8, 3)
+    check(images(column), paths.index)
 
 
 @pytest.mark.parametrize(
@@ -143,13 +165,13 @@ def test_a_frame_that_has_grown_continues(folder, paths, tmp_path, caplog):
         (lambda p, o: p.rename({"row 3": "x"}).img.load_resized(8, **o), "row 3 has another label"),
     ],
 )
-def test_another_job_into_the_same_file_is_refused(folder, paths, tmp_path, change, says):
-    options = {"root": folder, "out": tmp_path / "x.npy"}
+def test_another_job_into_the_same_file_is_refused(folder, paths, out, change, says):
+    options = {"root": folder, "out": out}
     paths.img.load_resized(8, **options)
-    before = (tmp_path / "x.npy").read_bytes()
+    before = read_result(out).img.to_numpy().copy()
     with pytest.raises(JournalError, match=says):
         change(paths, options)
-    assert (tmp_path / "x.npy").read_bytes() == before
+    assert np.array_equal(read_result(out).img.to_numpy(), before)
     change(paths, options | {"overwrite": True})
 
 
@@ -165,29 +187,29 @@ def test_another_job_into_the_same_file_is_refused(folder, paths, tmp_path, chan
         (lambda lines: ["[]", *lines], "line 1"),
     ],
 )
-def test_a_tampered_journal_is_refused(folder, paths, tmp_path, tamper, says):
-    paths.img.load_resized(8, root=folder, out=tmp_path / "x.npy")
-    journal = tmp_path / "x.npy.journal"
+def test_a_tampered_journal_is_refused(folder, paths, out, tamper, says):
+    paths.img.load_resized(8, root=folder, out=out)
+    journal = journal_of(out)
     journal.write_text("\n".join(tamper(journal.read_text().splitlines())) + "\n")
     with pytest.raises(JournalError, match=says):
-        paths.img.load_resized(8, root=folder, out=tmp_path / "x.npy")
+        paths.img.load_resized(8, root=folder, out=out)
     with pytest.raises(JournalError, match=says):
-        read_result(tmp_path / "x.npy")
+        read_result(out)
 
 
-def test_a_torn_last_line_is_ignored(folder, paths, tmp_path, caplog):
+def test_a_torn_last_line_is_ignored(folder, paths, out, caplog):
     def call():
         with dask.config.set(scheduler="synchronous"):
-            return paths.img.load_resized(8, root=folder, out=tmp_path / "x.npy")
+            return paths.img.load_resized(8, root=folder, out=out)
 
     call()
-    journal = tmp_path / "x.npy.journal"
+    journal = journal_of(out)
     lines = journal.read_bytes().splitlines(keepends=True)
     rows = json.loads(lines[-1])["rows"]
     journal.write_bytes(b"".join(lines[:-1]) + lines[-1][:-9])
     n, column = rows_done(caplog, call)
     assert n == rows[1] - rows[0]
-    check(column, paths.index)
+    check(images(column), paths.index)
 
 
 def test_a_file_that_is_not_ours_is_not_overwritten(folder, paths, tmp_path):
@@ -197,10 +219,10 @@ def test_a_file_that_is_not_ours_is_not_overwritten(folder, paths, tmp_path):
     assert np.load(tmp_path / "x.npy").tolist() == [0, 1, 2]
 
 
-@pytest.mark.parametrize("out", ["x.parquet", "x", 7])
-def test_other_names_are_refused(paths, out):
+@pytest.mark.parametrize("name", ["x.csv", "x", "s3://bucket/x.npy", 7])
+def test_other_names_are_refused(paths, name):
     with pytest.raises((ValueError, TypeError), match="out="):
-        paths.img.load_resized(8, out=out)
+        paths.img.load_resized(8, out=name)
 
 
 def test_a_folder_that_is_not_there(folder, paths, tmp_path):
@@ -245,7 +267,7 @@ def killed_at(fraction, folder, out, n):
     """Run the script, and kill it when so much of it is done; return how many rows its journal names."""
     env = {**os.environ, "PYTHONPATH": str(ROOT)}
     script = subprocess.Popen([sys.executable, "-c", SCRIPT, str(folder), str(out), str(n)], env=env)
-    journal = Path(f"{out}.journal")
+    journal = journal_of(out)
     while script.poll() is None:
         done = journal.read_bytes().count(b"\n") - 1 if journal.exists() else 0
         if done >= fraction * 50:
@@ -257,17 +279,16 @@ def killed_at(fraction, folder, out, n):
 
 
 @pytest.mark.parametrize("fraction", [0.1, 0.5, 0.9])
-def test_a_killed_run_continues_where_it_was(folder, tmp_path, caplog, own_cluster, fraction):
+def test_a_killed_run_continues_where_it_was(folder, out, caplog, own_cluster, fraction):
     n = 600
-    out = tmp_path / "x.npy"
     done = killed_at(fraction, folder, out, n)
     assert 0 < done < n
-    assert not out.exists()
+    assert out.suffix == ".parquet" or not out.exists()
     assert read_result(out).notna().sum() == done
     paths = pd.Series([f"{folder}/{k % 60}.png" for k in range(n)])
     again, column = rows_done(caplog, lambda: paths.img.load_resized(200, out=out, resample="lanczos", npartitions=9))
     assert again == n - done
-    assert out.exists()
+    column = images(column)
     expected = paths.head(60).img.load_resized(200, resample="lanczos").img.to_numpy()
     assert np.array_equal(column.img.to_numpy(), np.tile(expected, (10, 1, 1, 1)))
 
@@ -371,3 +392,61 @@ class _Sleeper:
 
     def explain(self, exc):
         return "corrupt", str(exc)
+
+
+def test_parts_are_read_by_others(folder, paths, tmp_path):
+    (folder / "9.png").write_text("no picture")
+    out = tmp_path / "x.parquet"
+    paths.img.load_resized(8, root=folder, out=out, errors="coerce", npartitions=7)
+    frame = pd.read_parquet(out)
+    check(frame["image"], paths.index, missing=(9,))
+    assert frame["failure"].dropna().to_dict() == {"row 9": "unidentified"}
+    assert len(list(out.glob("part-*.parquet"))) == 7
+    alone = f"import pandas; f = pandas.read_parquet({str(out)!r}); print(len(f), len(f['image'].iloc[0]), f.index[5])"
+    done = subprocess.run([sys.executable, "-c", alone], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["60", "192", "row", "5"]
+    import dask.dataframe as dd
+
+    with dask.config.set(scheduler="synchronous"):
+        lazy = dd.read_parquet(out)
+        check(lazy["image"].compute().set_axis(paths.index), paths.index, missing=(9,))
+
+
+def test_parts_at_a_url(folder, paths, caplog):
+    def call(**options):
+        with dask.config.set(scheduler="threads"):
+            return paths.img.load_resized(8, root=folder, out="memory://bucket/x.parquet", **options)
+
+    assert rows_done(caplog, call)[0] == N
+    n, parts = rows_done(caplog, call)
+    assert n == 0
+    assert parts.iloc[0].startswith("memory://bucket/x.parquet/part-000000000-")
+    check(read_result("memory://bucket/x.parquet"), paths.index)
+    with pytest.raises(JournalError, match="size was"):
+        paths.img.load_resized(9, root=folder, out="memory://bucket/x.parquet")
+    assert rows_done(caplog, lambda: call(overwrite=True))[0] == N
+
+
+def test_a_part_that_is_gone_is_made_again(folder, paths, tmp_path, caplog):
+    def call():
+        return paths.img.load_resized(8, root=folder, out=tmp_path / "x.parquet", npartitions=6)
+
+    call()
+    (tmp_path / "x.parquet" / "part-000000010-000000019.parquet").unlink()
+    (tmp_path / "x.parquet" / "part-000000070-000000079.parquet").write_bytes(b"of a frame that was longer")
+    n, parts = rows_done(caplog, call)
+    assert n == 10
+    check(images(parts), paths.index)
+    assert len(list((tmp_path / "x.parquet").glob("part-*"))) == 5 + len(set(parts.iloc[10:20]))
+
+
+@pytest.mark.parametrize("left", [60_000, 300_000, 800_000])
+def test_a_disk_that_fills_while_parts_are_written(folder, paths, small_disk, left):
+    out = small_disk / "x.parquet"
+    (small_disk / "filler").write_bytes(bytes(2 * 2**20 - left))
+    with pytest.raises(OSError, match=r"x\.parquet.*No space left"):
+        paths.img.load_resized(80, root=folder, out=out, npartitions=12)  # 1.2 MB
+    for part in out.glob("part-*"):
+        assert len(pd.read_parquet(part)) == 5
+    (small_disk / "filler").unlink()
+    check(images(paths.img.load_resized(80, root=folder, out=out, npartitions=12)), paths.index)

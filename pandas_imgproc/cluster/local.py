@@ -24,6 +24,7 @@ import os
 import secrets
 import shutil
 import signal
+import socket
 import tempfile
 import threading
 import warnings
@@ -118,7 +119,7 @@ def start(n_workers: int, memory_limit: str | float) -> LocalCluster:
                 memory_limit=memory_limit,
                 host="127.0.0.1",
                 security=Security.temporary(),
-                dashboard_address="127.0.0.1:8787",
+                dashboard_address=f"127.0.0.1:{_free_port()}",
                 worker_class=_Nanny,
                 silence_logs=logging.ERROR,  # a worker that dies is said by the row's failure
                 preload=[preload.__file__],
@@ -167,6 +168,19 @@ def disown(cluster: LocalCluster) -> None:
         if running:
             running._proc_finalizer.detach()
             children.discard(running._process)
+
+
+def _free_port() -> int:
+    """Return 8787, where people look for a dashboard, or 0 for any if somebody else is there."""
+    with socket.socket() as probe:
+        # As the dashboard's own server does it: connections that are still closing do not count.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", 8787))
+            probe.listen(1)
+        except OSError:
+            return 0
+    return 8787
 
 
 def _scratch() -> str:
@@ -279,7 +293,7 @@ class _Scheduler(Scheduler):  # type: ignore[misc]
         preload.leave_scratch(self)
 
     def start_http_server(self, *args: Any, **kwargs: Any) -> None:
-        # Another cluster has the port: Dask takes a free one, and the link that is shown says which.
+        # Somebody took the port since it was looked at: Dask takes a free one, and the link that is shown says which.
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Port 8787 is already in use")
             super().start_http_server(*args, **kwargs)

@@ -288,6 +288,8 @@ def read_parts(folder: Folder, done: np.ndarray[Any, np.dtype[np.bool_]]) -> tup
     block[where] = whole.array.block
     if len(where) == len(done):
         return block, whole.index
-    take = np.full(len(done), -1)
+    take = np.full(len(done), len(where))
     take[where] = np.arange(len(where))
-    return block, whole.index.take(take, fill_value=None if isinstance(whole.index, pd.MultiIndex) else pd.NA)
+    several = isinstance(whole.index, pd.MultiIndex)
+    none = pd.MultiIndex.from_tuples([(None,) * whole.index.nlevels]) if several else pd.Index([None])
+    return block, whole.index.append(none).take(take)

@@ -116,6 +116,9 @@ class _Submission:
             return None
         except CancelledError as exc:
             raise ClusterError(f"the {cluster.describe(self._client)} went away during the call") from exc
+        finally:
+            # An error that it holds holds the frames of this call, and with them the call's memory.
+            future.release()
         return part
 
     def _died(self, positions: range) -> Partition:
@@ -141,6 +144,7 @@ class _Watch:
         self._note, self._seconds = note, seconds
         self.interval = None if seconds is None else min(1.0, seconds / 4)
         self._since: dict[int, float] = {}
+        self._ended: set[int] = set()
 
     def look(self, partitions: Iterable[range]) -> None:
         """Look at the rows in flight, and end the processes of those that took too long."""
@@ -149,12 +153,16 @@ class _Watch:
         flying.pop(None, None)
         self._since = {row: self._since.get(row, now) for row in flying if row is not None}
         for row, since in self._since.items():
-            process = self._note.process(flying[row])
-            # A thread of this very process cannot be ended: there the row is waited for.
-            if self._seconds is not None and now - since > self._seconds and process not in (0, os.getpid()):
-                self._note.too_slow(row)
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(process, signal.SIGKILL)
+            if self._seconds is not None and now - since > self._seconds and row not in self._ended:
+                self._end(row, self._note.process(flying[row]))
+
+    def _end(self, row: int, process: int) -> None:
+        # Once: the row stays in flight until its partition is tried again, and by then the number may be another's.
+        self._ended.add(row)
+        if process not in (0, os.getpid()):  # a thread of this very process cannot be ended: its row is waited for
+            self._note.too_slow(row)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process, signal.SIGKILL)
 
 
 def run_and_put(

@@ -7,6 +7,7 @@ import functools
 import inspect
 import numbers
 import os
+from collections.abc import Hashable
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
 import pandas as pd
@@ -14,7 +15,7 @@ import pandas as pd
 from pandas_imgproc import codec, drivers, failures, results
 from pandas_imgproc.array import ImageArray, ImageDtype
 from pandas_imgproc.destination import in_memory
-from pandas_imgproc.source import Source, cells
+from pandas_imgproc.source import Source, Unreadable, cells
 from pandas_imgproc.tasks import LoadResized, Verify
 
 if TYPE_CHECKING:
@@ -280,7 +281,7 @@ class SeriesImageAccessor:
         errors = failures.check_errors(errors)
         source = Source(_check_root(root), _check_suffix(suffix), _working_directory())
         _check_column(self._column, source)
-        rows = cells(self._column)
+        rows = _cells(self._column)
         call = drivers.Call(
             task, source, rows, _check_count("npartitions", npartitions), progress,
             stop_at_failure=errors == "raise",
@@ -296,10 +297,19 @@ def _check_column(column: pd.Series[Any], source: Source) -> None:
     dtype = column.dtype
     if isinstance(dtype, ImageDtype) or not pd.api.types.is_numeric_dtype(dtype) or column.isna().all():
         return
-    if pd.api.types.is_integer_dtype(dtype) and source.suffix is not None:
+    if pd.api.types.is_any_real_numeric_dtype(dtype) and source.suffix is not None:
         return
     advice = "if they are names of files, say which with suffix='.jpg' (and root=)"
     raise TypeError(f"the column {column.name!r} holds {dtype}, not paths; {advice}")
+
+
+def _cells(column: pd.Series[Any]) -> list[Any]:
+    """Return what stands in a column; in an image column also why some images are missing."""
+    found = cells(column)
+    if isinstance(column.array, ImageArray):
+        for position, failed in zip(*column.array.failure_rows(), strict=True):
+            found[position] = Unreadable(failed["path"], failed["kind"], failed["message"])
+    return found
 
 
 def _check_root(root: object) -> str | None:
@@ -335,6 +345,8 @@ def _check_count(name: str, value: object) -> int | None:
 
 def _column_of(frame: pd.DataFrame, column: Any) -> pd.Series[Any]:
     """Return a column of a frame; a mistyped one lists the near names."""
+    if not isinstance(column, Hashable):
+        raise TypeError(f"column={column!r:.100} is not the name of a column; give one name, such as 'image_path'")
     if column not in frame.columns:
         near = difflib.get_close_matches(str(column), [str(name) for name in frame.columns], cutoff=0.5)
         hint = f"did you mean {' or '.join(map(repr, near))}?" if near else f"it has {list(frame.columns)[:10]}"

@@ -67,7 +67,9 @@ def report(
 
 
 def _where(failed: Failure, index: pd.Index[Any]) -> str:
-    return f"row {failed['position']} (label {index[failed['position']]!r}), {failed['path']!r}"
+    label = index[failed["position"]]
+    label = label.item() if isinstance(label, np.generic) else label
+    return f"row {failed['position']} (label {label!r}), {failed['path']!r}"
 
 
 def _counts(failures: Sequence[Failure]) -> str:

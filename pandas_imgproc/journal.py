@@ -185,7 +185,7 @@ class Asked:
 def _checksum(cell: Any) -> int:
     if isinstance(cell, Mapping):
         cell = cell.get("path") if cell.get("bytes") is None else cell["bytes"]
-    if hasattr(cell, "__array_interface__"):
+    if hasattr(cell, "__array_interface__") and not isinstance(cell, np.generic):
         cell = np.asarray(cell).tobytes()
     return zlib.crc32(cell if isinstance(cell, bytes) else str(cell).encode(errors="surrogatepass"))
 

@@ -28,6 +28,9 @@ class Progress(Protocol):
     def say(self, line: str, *, of_short_jobs_too: bool = False) -> None:
         """Show a line that stays; by default only if the call has taken long enough to be of interest."""
 
+    def finish(self, line: str) -> None:
+        """Show the last line of a call that is done, below the bar; nothing if it was short."""
+
     def __enter__(self) -> Progress: ...
 
     def __exit__(
@@ -77,6 +80,8 @@ class _Silent:
 
     def say(self, line: str, *, of_short_jobs_too: bool = False) -> None: ...
 
+    def finish(self, line: str) -> None: ...
+
     def __enter__(self) -> _Silent:
         return self
 
@@ -101,6 +106,10 @@ class _Bar:
             self._bar.write(line, file=sys.stderr)
         else:
             logger.debug(line)
+
+    def finish(self, line: str) -> None:
+        self._bar.close()
+        self.say(line)
 
     def __enter__(self) -> _Bar:
         return self
@@ -132,6 +141,9 @@ class _Log:
     def say(self, line: str, *, of_short_jobs_too: bool = False) -> None:
         long = of_short_jobs_too or time.perf_counter() - self._started >= setting("progress-delay")
         logger.log(logging.INFO if long else logging.DEBUG, line)
+
+    def finish(self, line: str) -> None:
+        self.say(line)
 
     def __enter__(self) -> _Log:
         return self

@@ -7,11 +7,14 @@ stands around the row, not around the reading.
 from __future__ import annotations
 
 import errno
+import numbers
 import os
 import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from pandas_imgproc.errors import UnreadableImageError
 from pandas_imgproc.stages import stage
@@ -41,6 +44,15 @@ _REASONS: dict[type[OSError], tuple[FailureKind, str]] = {
 }
 
 
+@dataclass(frozen=True)
+class Unreadable:
+    """What stands in an image column where there was no picture: the reason goes on."""
+
+    path: str
+    kind: FailureKind
+    message: str
+
+
 class File:
     """One picture before it is decoded.
 
@@ -67,7 +79,11 @@ class File:
             return str(cell.get("path") or "<bytes>")
         if isinstance(cell, (bytes, bytearray, memoryview)):
             return "<bytes>"
-        return cell if isinstance(cell, str) else repr(cell)[:200]
+        if isinstance(cell, Unreadable):
+            return cell.path
+        if isinstance(cell, str | numbers.Integral):
+            return f"{cell}{self._source.suffix or ''}"
+        return repr(cell)[:200]
 
     def data(self) -> Any:
         """Return the encoded bytes, or the array of a picture that is in memory already.
@@ -116,7 +132,9 @@ class Source:
             cell = cell.get("path") if cell.get("bytes") is None else cell["bytes"]
         if isinstance(cell, (bytes, bytearray, memoryview)):
             return _not_empty(bytes(cell)), NO_STAMP
-        if hasattr(cell, "__array_interface__"):
+        if isinstance(cell, Unreadable):
+            raise UnreadableImageError(cell.kind, cell.message)
+        if hasattr(cell, "__array_interface__") and not isinstance(cell, np.generic):
             return cell, NO_STAMP
         data, stamp = read_file(self.locate(cell))
         return _not_empty(data), stamp
@@ -161,8 +179,10 @@ def _text(name: object, *, has_suffix: bool) -> str:
         if "\0" in name:
             raise UnreadableImageError("invalid_path", "the path holds a NUL character")
         return name
-    if has_suffix and isinstance(name, int):
+    if has_suffix and isinstance(name, numbers.Integral):
         return str(name)
+    if has_suffix and isinstance(name, float) and name.is_integer():
+        return str(int(name))  # pandas makes floats of a column of ids with a hole
     kind = type(name).__name__
     raise UnreadableImageError("invalid_path", f"a path, URL or bytes was expected, not {kind} {name!r:.100}")
 

@@ -868,3 +868,14 @@ def test_a_picture_in_memory_is_resized_as_its_file_would_be(channels):
 def test_a_picture_of_floats_in_memory_is_refused():
     with pytest.raises(UnreadableImageError, match="float64"):
         codec.load(np.zeros((3, 3, 3)), codec.recipe(8))
+
+
+@pytest.mark.parametrize(
+    ("levels", "mode"),
+    [(np.linspace(0, 1, 64, dtype=np.float32), "F"), (np.linspace(0, 9e6, 64).astype(np.int32), "I")],
+)
+def test_a_picture_whose_white_is_not_known_is_not_shown_black(levels, mode):
+    data = encoded(Image.fromarray(np.tile(levels, (64, 1))), "TIFF")
+    with pytest.raises(UnreadableImageError, match=f"mode {mode} with levels from 0 to"):
+        codec.load(data, codec.recipe(8))
+    assert codec.load(data, codec.recipe(8, scale_depth=False)).size == (8, 8)

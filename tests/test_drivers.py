@@ -155,6 +155,25 @@ def _sum(paths):
     )
 
 
+def test_a_forked_child_has_a_cluster_of_its_own(paths, own_cluster):
+    """As in `ProcessPoolExecutor`, whose processes are forked where nothing else is said."""
+    expected = int(paths.img.load_resized(8, npartitions=3).img.to_numpy().sum())
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            with dask.config.set({"pandas-imgproc.n-workers": 1}):
+                total = int(paths.img.load_resized(8, npartitions=3, progress=False).img.to_numpy().sum())
+            pandas_imgproc.close()
+            os.write(writer, str(total).encode())
+        finally:
+            os._exit(0)
+    os.close(writer)
+    with os.fdopen(reader) as answer:
+        assert answer.read() == str(expected)
+    os.waitpid(child, 0)
+
+
 def test_calls_from_several_threads(paths, own_cluster):
     expected = paths.img.load_resized(8).img.to_numpy()
     results = {}

@@ -147,3 +147,22 @@ def test_load_image_gives_the_pixels_of_the_column(folder):
 def test_load_image_of_nothing_is_an_error(source):
     with pytest.raises((TypeError, OSError)):
         pandas_imgproc.load_image(source, 8)
+
+
+def test_ids_with_a_hole(folder):
+    for dtype in ("float64", "Int64", "object", "category"):
+        column = pd.Series([1, None, 3], dtype=dtype).img.load_resized(8, root=folder, suffix=".png")
+        check(column, ["1.png", None, "3.png"], pd.RangeIndex(3))
+
+
+def test_names_of_numpy_are_paths(folder):
+    column = pd.Series(list(np.array(["1.png", "2.png"])), dtype=object).img.load_resized(8, root=folder)
+    check(column, ["1.png", "2.png"], pd.RangeIndex(2))
+    assert row_of(pandas_imgproc.load_image(np.str_(folder / "3.png"), 8)) == 3
+
+
+def test_reasons_go_on_when_an_image_column_is_resized(folder):
+    column = pd.Series(["1.png", "gone.png", None]).img.load_resized(16, root=folder, errors="coerce")
+    again = column.img.load_resized(8, errors="coerce")
+    check(again, ["1.png", None, None], pd.RangeIndex(3))
+    pd.testing.assert_frame_equal(again.img.failures, column.img.failures)

@@ -17,6 +17,7 @@ import numbers
 import os
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +31,9 @@ if TYPE_CHECKING:
     from distributed import Client, LocalCluster
 
 logger = logging.getLogger("pandas_imgproc")
+
+LEAST_MEMORY = 256_000_000
+"""Bytes that a worker has used up before its first picture, and some for that; with less it would never start."""
 
 
 @dataclass
@@ -334,6 +338,8 @@ def _checked_memory(value: Any, name: str) -> str | float:
             raise ValueError(f"{name}={value!r} is no amount of memory; {legal}") from None
     if not (math.isfinite(value) and value > 0):
         raise ValueError(f"{name}={value!r} is no amount of memory; {legal}")
+    if 1 < value < LEAST_MEMORY or (value == 1 and not isinstance(value, float)):
+        raise ValueError(f"{name}={value!r} is less than the {LEAST_MEMORY:,} bytes that an idle worker needs; {legal}")
     return float(value) if isinstance(value, float) and value <= 1 else int(value)
 
 
@@ -341,6 +347,10 @@ def _forget_parents() -> None:
     """Drop the handle in a forked child: the cluster, its sockets and its threads are the parent's."""
     global _own, _lock
     _lock = threading.RLock()  # another thread of the parent may have held it
+    utils = sys.modules.get("distributed.utils")
+    if utils is not None:
+        # Its one thread is the parent's: whatever a client of the child hands to it would wait for ever.
+        utils._offload_executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="Dask-Offload")
     if _own is not None:
         from pandas_imgproc.cluster import local
 

@@ -121,7 +121,7 @@ def start(n_workers: int, memory_limit: str | float) -> LocalCluster:
                 security=Security.temporary(),
                 dashboard_address=f"127.0.0.1:{_free_port()}",
                 worker_class=_Nanny,
-                silence_logs=logging.ERROR,  # a worker that dies is said by the row's failure
+                silence_logs=logging.CRITICAL,  # a worker that dies is said by the row's failure
                 preload=[preload.__file__],
                 preload_argv=[],
                 local_directory=scratch,

@@ -336,9 +336,13 @@ def _raw_mode(image: ImageFile.ImageFile) -> str:
 
 def _eight_bits(image: Image.Image, recipe: Recipe, raw: str) -> Image.Image:
     """Return "L" or "LA" for a picture of 16-bit grey levels, any other as it is."""
+    if image.mode == "F" and recipe.scale_depth:
+        _check_range("F", np.asarray(image), 255, above=1)
     if not (image.mode.startswith("I;16") or (image.mode == "I" and recipe.scale_depth)):
         return image
     levels = np.asarray(image)
+    if recipe.scale_depth:
+        _check_range(image.mode, levels, 65535)
     grey = _scaled(levels, 4095 if "12" in raw else 65535) if recipe.scale_depth else image.convert("L")
     transparent = image.info.get("transparency")
     if recipe.background is None and recipe.mode != "RGBA":
@@ -350,8 +354,19 @@ def _eight_bits(image: Image.Image, recipe: Recipe, raw: str) -> Image.Image:
     return Image.merge("LA", (grey, Image.fromarray(alpha)))
 
 
+def _check_range(mode: str, levels: NDArray[Any], top: int, above: float = -1) -> None:
+    """Refuse levels whose white is nowhere written and cannot be meant: what was shown would be black or clipped."""
+    low, high = float(levels.min()), float(levels.max())
+    if not (low >= 0 and above < high <= top):
+        raise UnreadableImageError(
+            "unsupported",
+            f"a picture of mode {mode} with levels from {low:g} to {high:g}: what is white in it is not known; "
+            "scale_depth=False clips it as Pillow does",
+        )
+
+
 def _scaled(levels: NDArray[Any], top: int) -> Image.Image:
-    # The range of a 32-bit picture is nowhere written: it is read as 16 bits, as most writers mean it.
+    # The range of a 32-bit picture is nowhere written: within 16 bits it is read as 16 bits, as most writers mean it.
     wide = np.clip(levels, 0, top).astype(np.uint32)
     wide *= 255
     wide += top // 2

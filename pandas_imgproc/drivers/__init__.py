@@ -71,7 +71,7 @@ def run(call: Call, destination: Returned) -> None:
             state = Run(call, destination, bar, left)
             plan = _drive(state)
             if state.done:
-                bar.say(state.summary(str(plan)))
+                bar.finish(state.summary(str(plan)))
     finally:
         destination.close()
 

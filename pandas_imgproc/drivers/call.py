@@ -172,8 +172,8 @@ class Run:
         wall = time.perf_counter() - self.started
         parts = [
             f"{self.call.task.name}: {self.done:,} images in {duration(wall)} ({self.done / wall:,.0f} images/s)",
+            f"{duration(self.cpu)} of CPU time",
             f"{self.failures:,} failed",
-            f"wall {duration(wall)}, CPU {duration(self.cpu)}",
             plan,
         ]
         if self.seconds:

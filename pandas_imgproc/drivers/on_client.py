@@ -109,11 +109,17 @@ class _Submission:
     def _part(self, future: Future) -> Partition | None:
         """Return the partition of a task, or None if the scheduler gave it up because its workers died."""
         from distributed import KilledWorker
+        from distributed.scheduler import NoWorkerError
 
         try:
             part: Partition = future.result()
         except KilledWorker:
             return None
+        except NoWorkerError as exc:
+            raise ClusterError(
+                f"the {cluster.describe(self._client)} has had no worker for a while; if workers end because they need "
+                "more memory, give them more (memory_limit=) or have fewer of them (n_workers=)"
+            ) from exc
         except CancelledError as exc:
             raise ClusterError(f"the {cluster.describe(self._client)} went away during the call") from exc
         finally:

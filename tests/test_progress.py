@@ -45,9 +45,8 @@ def test_a_terminal_shows_a_bar_and_a_last_line(monkeypatch, paths):
     assert "load_resized: 100%" in text
     assert re.search(r"100/100 \[.* images/s, 10 failed\]", text)
     last = next(line for line in re.split(r"[\r\n]", text) if line.startswith("load_resized: 100 images in"))
-    assert re.search(
-        r"images/s\), .* s of CPU time; 10 failed; in line on \d+ threads?; slowest stage: \w+ \(\d+%\)", last
-    )
+    assert re.search(r"images/s\); .* s of CPU time; 10 failed; in line on", last)
+    assert re.search(r"; slowest stage: \w+ \(\d+%\)$", last)
 
 
 def test_false_is_silent_even_there(monkeypatch, paths):

@@ -350,7 +350,7 @@ def _forget_parents() -> None:
     utils = sys.modules.get("distributed.utils")
     if utils is not None:
         # Its one thread is the parent's: whatever a client of the child hands to it would wait for ever.
-        utils._offload_executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="Dask-Offload")
+        vars(utils)["_offload_executor"] = ThreadPoolExecutor(max_workers=1, thread_name_prefix="Dask-Offload")
     if _own is not None:
         from pandas_imgproc.cluster import local
 

@@ -209,6 +209,8 @@ class Journal:
     ----------
     asked : Asked or None
         What was asked; None where nothing was.
+    versions : dict of str to str
+        What made the pixels, when the job was last begun or grew.
     done : ndarray of bool, shape (n,)
         Which rows are done.
     status : ndarray of int32, shape (n,)
@@ -224,6 +226,7 @@ class Journal:
     def __init__(self, lines: Lines) -> None:
         self._lines = lines
         self.asked: Asked | None = None
+        self.versions: dict[str, str] = {}
         self.failures: dict[int, Failure] = {}
         self.partitions: list[range] = []
         self.done: Numbers = np.zeros(0, dtype=bool)
@@ -260,7 +263,7 @@ class Journal:
         if self.asked is not None and len(asked) < len(self.asked):
             raise ValueError("the frame has become shorter")
         self._resize(len(asked))
-        self.asked = asked
+        self.asked, self.versions = asked, dict(line["versions"])
 
     def _take_done(self, line: dict[str, Any]) -> None:
         start, stop = line["rows"]
@@ -292,7 +295,7 @@ class Journal:
                 {"journal": FORMAT, "asked": asked.task, "versions": versions, "paths": paths, "labels": labels}
             )
             self._resize(len(asked))
-            self.asked = asked
+            self.asked, self.versions = asked, versions
 
     def record(self, part: Partition) -> None:
         """Write that a partition is done; its data must be safely kept."""

@@ -155,6 +155,18 @@ def test_a_frame_that_has_grown_continues(folder, paths, out, caplog):
     check(images(column), paths.index)
 
 
+def test_other_versions_only_warn(folder, paths, out, caplog):
+    def call():
+        return paths.img.load_resized(8, root=folder, out=out)
+
+    call()
+    journal = journal_of(out)
+    journal.write_text(re.sub(r'"pillow":"[^"]+"', '"pillow":"1.1.7"', journal.read_text()))
+    n, _ = rows_done(caplog, call)
+    assert n == 0
+    assert any("pillow 1.1.7 (now " in record.getMessage() for record in caplog.records)
+
+
 @pytest.mark.parametrize(
     ("change", "says"),
     [
@@ -291,6 +303,44 @@ def test_a_killed_run_continues_where_it_was(folder, out, caplog, own_cluster, f
     column = images(column)
     expected = paths.head(60).img.load_resized(200, resample="lanczos").img.to_numpy()
     assert np.array_equal(column.img.to_numpy(), np.tile(expected, (10, 1, 1, 1)))
+
+
+INTERRUPTED = """
+import sys, time, pandas as pd, pandas_imgproc
+paths = pd.Series([f"{sys.argv[1]}/{k % 60}.png" for k in range(600)])
+def call():
+    return paths.img.load_resized(400, out=sys.argv[2], resample="lanczos", npartitions=60)
+pandas_imgproc.get_client(n_workers=2)
+try:
+    call()
+except KeyboardInterrupt:
+    print("interrupted", time.time(), flush=True)
+workers = {nanny.pid for nanny in pandas_imgproc.cluster._own.cluster.workers.values()}
+column = call()
+assert column.notna().all()
+assert {nanny.pid for nanny in pandas_imgproc.cluster._own.cluster.workers.values()} == workers
+print("done", flush=True)
+"""
+
+
+def test_ctrl_c_keeps_what_is_done_and_leaves_the_cluster_usable(folder, tmp_path):
+    out = tmp_path / "x.npy"
+    command = [sys.executable, "-c", INTERRUPTED, str(folder), str(out)]
+    with subprocess.Popen(
+        command, env={**os.environ, "PYTHONPATH": str(ROOT)}, stdout=-1, text=True, start_new_session=True
+    ) as script:
+        journal = journal_of(out)
+        while script.poll() is None and (not journal.exists() or journal.read_bytes().count(b"\n") < 10):
+            time.sleep(0.002)
+        pressed, kept = time.time(), journal.read_bytes()
+        os.killpg(script.pid, signal.SIGINT)  # as a terminal does: workers too
+        word, at = script.stdout.readline().split()
+        assert word == "interrupted"
+        assert float(at) - pressed < 2.5
+        assert script.stdout.readline() == "done\n"
+    assert script.returncode == 0
+    assert journal.read_bytes().startswith(kept)
+    assert len(journal.read_bytes().splitlines()) <= 75  # not all sixty again
 
 
 def test_two_processes_do_not_write_one_file(folder, paths, tmp_path):

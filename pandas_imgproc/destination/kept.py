@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
-import warnings
+import logging
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from pandas_imgproc.rows import Partition
     from pandas_imgproc.source import Source
     from pandas_imgproc.tasks import Task
+
+logger = logging.getLogger("pandas_imgproc")
 
 Retry = Literal["passing", "all"]
 
@@ -61,6 +63,7 @@ class Kept(Returned):
             Which failed rows are tried again.
         """
         self.journal.check(asked)
+        warn_of_versions(self.journal.versions)
         self.journal.ask(asked, versions())
         again = self._failed(retry) + self._changed(source, cells)
         self._left = ~self.journal.done
@@ -117,8 +120,8 @@ def versions() -> dict[str, str]:
 
 
 def warn_of_versions(before: dict[str, str]) -> None:
-    """Warn if an earlier run was made by others: their pixels may differ a little."""
+    """Log a warning if an earlier run was made by other versions: their pixels may differ a little."""
     now = versions()
-    changed = [f"{name} {before[name]} → {now[name]}" for name in now if before.get(name, now[name]) != now[name]]
+    changed = [f"{name} {before[name]} (now {now[name]})" for name in now if before.get(name, now[name]) != now[name]]
     if changed:
-        warnings.warn(f"the earlier part of this job was made by other versions: {', '.join(changed)}", stacklevel=2)
+        logger.warning("the earlier part of this job was made by other versions: %s", ", ".join(changed))

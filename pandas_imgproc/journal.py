@@ -219,8 +219,6 @@ class Journal:
         The failures by position.
     stamps : ndarray of int64, shape (n, 2)
         Size and time of modification of each row's source, when it was read.
-    partitions : list of range
-        The finished partitions, in the order in which they were finished.
     """
 
     def __init__(self, lines: Lines) -> None:
@@ -228,7 +226,6 @@ class Journal:
         self.asked: Asked | None = None
         self.versions: dict[str, str] = {}
         self.failures: dict[int, Failure] = {}
-        self.partitions: list[range] = []
         self.done: Numbers = np.zeros(0, dtype=bool)
         self.status: Numbers = np.zeros(0, dtype=np.int32)
         self.stamps: Numbers = np.zeros((0, 2), dtype=np.int64)
@@ -283,7 +280,6 @@ class Journal:
         for failed in failures:
             self.failures[failed["position"]] = failed
             self.status[failed["position"]] = 1
-        self.partitions.append(rows)
 
     # ---- lines, as they are written
 
@@ -344,11 +340,11 @@ class Journal:
         return None
 
 
-def _first_difference(before: dict[str, Any], now: dict[str, Any], of: str = "") -> str | None:
+def _first_difference(before: dict[str, Any], now: dict[str, Any]) -> str | None:
     for name in dict.fromkeys([*before, *now]):
         a, b = before.get(name), now.get(name)
         if isinstance(a, dict) and isinstance(b, dict):
-            inner = _first_difference(a, b, of)
+            inner = _first_difference(a, b)
             if inner:
                 return inner
         elif a != b:

@@ -94,8 +94,6 @@ def _drive(state: Run) -> Plan:
 
 def _time_first_rows(state: Run) -> None:
     """Do the first rows in this thread, to know how long a row takes."""
-    if not state.left:
-        return
     warm_up()  # or the very first row would pay for importing Pillow's plugins
     state.finish(state.here(state.take(SAMPLE_ROWS), Note.blank(len(state.call.cells))))
 

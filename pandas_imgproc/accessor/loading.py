@@ -1,47 +1,28 @@
-"""``.img`` on pandas: check the arguments, make the task, call a driver, wrap the answer."""
+"""The methods that load pictures, and those of an image column."""
 
 from __future__ import annotations
 
-import difflib
-import functools
-import inspect
-import numbers
-import os
-from collections.abc import Hashable
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from pandas_imgproc import codec, drivers, failures, results
-from pandas_imgproc.array import ImageArray, ImageDtype
-from pandas_imgproc.destination import in_memory
-from pandas_imgproc.source import Source, Unreadable, cells
+from pandas_imgproc import codec, failures, results
+from pandas_imgproc.accessor import arguments
+from pandas_imgproc.accessor.column import Column
 from pandas_imgproc.tasks import LoadResized, Verify
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    import os
+    from collections.abc import Sequence
 
     import numpy as np
 
     from pandas_imgproc.destination import Retry
     from pandas_imgproc.failures import Errors
-    from pandas_imgproc.tasks import Task
-
-P = ParamSpec("P")
-R = TypeVar("R")
 
 
-class SeriesImageAccessor:
-    """``series.img``: a column of pictures, as paths, encoded bytes, ``{bytes, path}`` structs or images.
-
-    Parameters
-    ----------
-    column : Series
-        The column.
-    """
-
-    def __init__(self, column: pd.Series[Any]) -> None:
-        self._column = column
+class Loading(Column):
+    """Load pictures as they are, or at one size."""
 
     def load_resized(
         self,
@@ -159,8 +140,10 @@ class SeriesImageAccessor:
             exif_transpose=exif_transpose, scale_depth=scale_depth, frame=frame, max_pixels=max_pixels,
             formats=formats,
         )  # fmt: skip
-        kept = results.place(out, overwrite=overwrite, retry=retry)
-        column: pd.Series[Any] = self._run(LoadResized(recipe), errors, root, suffix, npartitions, progress, kept)
+        how = arguments.how(errors=errors, root=root, suffix=suffix, npartitions=npartitions, progress=progress)
+        column: pd.Series[Any] = self._run(
+            LoadResized(recipe), how, results.place(out, overwrite=overwrite, retry=retry)
+        )
         return column
 
     def verify(
@@ -194,7 +177,8 @@ class SeriesImageAccessor:
         {'r': nan, 'h': 'truncated'}
         """
         recipe = codec.recipe(size=None, max_pixels=max_pixels, formats=formats)
-        verdict: pd.DataFrame = self._run(Verify(recipe), "coerce", root, suffix, npartitions, progress)
+        how = arguments.how(errors="coerce", root=root, suffix=suffix, npartitions=npartitions, progress=progress)
+        verdict: pd.DataFrame = self._run(Verify(recipe), how)
         return verdict
 
     def to_numpy(
@@ -257,144 +241,3 @@ class SeriesImageAccessor:
             Named ``failure``, with the index of the column.
         """
         return pd.Series(self._images.kinds(), index=self._column.index, name="failure")
-
-    @property
-    def _images(self) -> ImageArray:
-        if isinstance(self._column.array, ImageArray):
-            return self._column.array
-        raise TypeError(
-            f"the column {self._column.name!r} holds {self._column.dtype}, not images; "
-            "load it first: .img.load_resized(size=64)"
-        )
-
-    def _run(
-        self,
-        task: Task,
-        errors: Errors,
-        root: str | os.PathLike[str] | None,
-        suffix: str | None,
-        npartitions: int | None,
-        progress: bool | None,
-        kept: results.Place | None = None,
-    ) -> Any:
-        """Do a task on every row, and wrap the answer with the index of the column."""
-        errors = failures.check_errors(errors)
-        source = Source(_check_root(root), _check_suffix(suffix), _working_directory())
-        _check_column(self._column, source)
-        rows = _cells(self._column)
-        call = drivers.Call(
-            task, source, rows, _check_count("npartitions", npartitions), progress,
-            stop_at_failure=errors == "raise",
-        )  # fmt: skip
-        destination = in_memory(task, len(rows)) if kept is None else kept.open(call, self._column.index)
-        drivers.run(call, destination)
-        status, failed = destination.status()
-        failures.report(errors, status, failed, self._column.index, source)
-        return destination.wrap(task, self._column.index)
-
-
-def _check_column(column: pd.Series[Any], source: Source) -> None:
-    dtype = column.dtype
-    if isinstance(dtype, ImageDtype) or not pd.api.types.is_numeric_dtype(dtype) or column.isna().all():
-        return
-    if pd.api.types.is_any_real_numeric_dtype(dtype) and source.suffix is not None:
-        return
-    advice = "if they are names of files, say which with suffix='.jpg' (and root=)"
-    raise TypeError(f"the column {column.name!r} holds {dtype}, not paths; {advice}")
-
-
-def _cells(column: pd.Series[Any]) -> list[Any]:
-    """Return what stands in a column; in an image column also why some images are missing."""
-    found = cells(column)
-    if isinstance(column.array, ImageArray):
-        for position, failed in zip(*column.array.failure_rows(), strict=True):
-            found[position] = Unreadable(failed["path"], failed["kind"], failed["message"])
-    return found
-
-
-def _check_root(root: object) -> str | None:
-    if root is None:
-        return None
-    if not isinstance(root, str | os.PathLike):
-        raise TypeError(f"root={root!r} is not a folder; give a path such as 'train'")
-    return os.fspath(root)
-
-
-def _working_directory() -> str:
-    try:
-        return os.getcwd()
-    except FileNotFoundError:  # it was removed: relative paths are missing, absolute ones are not
-        return ""
-
-
-def _check_suffix(suffix: object) -> str | None:
-    if suffix is None or isinstance(suffix, str):
-        return suffix
-    raise TypeError(f"suffix={suffix!r} is not a text such as '.jpg'")
-
-
-def _check_count(name: str, value: object) -> int | None:
-    if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, numbers.Integral):
-        raise TypeError(f"{name}={value!r} is not a whole number")
-    if value < 1:
-        raise ValueError(f"{name}={value!r} is less than 1")
-    return int(value)
-
-
-def _column_of(frame: pd.DataFrame, column: Any) -> pd.Series[Any]:
-    """Return a column of a frame; a mistyped one lists the near names."""
-    if not isinstance(column, Hashable):
-        raise TypeError(f"column={column!r:.100} is not the name of a column; give one name, such as 'image_path'")
-    if column not in frame.columns:
-        near = difflib.get_close_matches(str(column), [str(name) for name in frame.columns], cutoff=0.5)
-        hint = f"did you mean {' or '.join(map(repr, near))}?" if near else f"it has {list(frame.columns)[:10]}"
-        raise KeyError(f"the frame has no column {column!r}; {hint}")
-    found: pd.Series[Any] | pd.DataFrame = frame[column]
-    if isinstance(found, pd.DataFrame):
-        raise ValueError(f"the frame has {found.shape[1]} columns named {column!r}; rename them, or use .iloc[:, k]")
-    return found
-
-
-def _on_column(
-    method: Callable[Concatenate[SeriesImageAccessor, P], R],
-) -> Callable[Concatenate[FrameImageAccessor, Any, P], R]:
-    """Return a method of a column as one of a frame, which is told the column first."""
-
-    @functools.wraps(method)
-    def on_frame(self: FrameImageAccessor, column: Any, *args: P.args, **kwargs: P.kwargs) -> R:
-        return method(SeriesImageAccessor(_column_of(self._frame, column)), *args, **kwargs)
-
-    signature = inspect.signature(method)
-    own, *rest = signature.parameters.values()
-    column = inspect.Parameter("column", inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    on_frame.__signature__ = signature.replace(parameters=[own, column, *rest])  # type: ignore[attr-defined]
-    return on_frame  # type: ignore[return-value]  # the column may be named, which Concatenate cannot say
-
-
-class FrameImageAccessor:
-    """``df.img``: the methods of ``series.img``, each told the column of pictures first.
-
-    Parameters
-    ----------
-    frame : DataFrame
-        The frame.
-    """
-
-    def __init__(self, frame: pd.DataFrame) -> None:
-        self._frame = frame
-
-    load_resized = _on_column(SeriesImageAccessor.load_resized)
-    verify = _on_column(SeriesImageAccessor.verify)
-
-    @property
-    def failures(self) -> pd.DataFrame:
-        """Why rows of an answer that is a frame have no value (see `SeriesImageAccessor.failures`)."""
-        return failures.table(self._frame)
-
-
-def register() -> None:
-    """Register ``.img`` on the frames and columns of pandas."""
-    pd.api.extensions.register_dataframe_accessor("img")(FrameImageAccessor)
-    pd.api.extensions.register_series_accessor("img")(SeriesImageAccessor)

@@ -1,0 +1,96 @@
+"""``.img`` on pandas: check the arguments, make the task, call a driver, wrap the answer.
+
+`arguments`  what methods share, checked
+`column`     the one way that every method takes
+`loading`    the methods, by what they are for
+"""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import inspect
+from collections.abc import Hashable
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
+
+import pandas as pd
+
+from pandas_imgproc import failures
+from pandas_imgproc.accessor.loading import Loading
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["FrameImageAccessor", "SeriesImageAccessor", "register"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class SeriesImageAccessor(Loading):
+    """``series.img``: a column of pictures, as paths, encoded bytes, ``{bytes, path}`` structs or images.
+
+    Parameters
+    ----------
+    column : Series
+        The column.
+    frame : DataFrame, optional
+        The frame that it is a column of, if the method was called on that.
+    """
+
+
+def _column_of(frame: pd.DataFrame, column: Any) -> pd.Series[Any]:
+    """Return a column of a frame; a mistyped one lists the near names."""
+    if not isinstance(column, Hashable):
+        raise TypeError(f"column={column!r:.100} is not the name of a column; give one name, such as 'image_path'")
+    if column not in frame.columns:
+        near = difflib.get_close_matches(str(column), [str(name) for name in frame.columns], cutoff=0.5)
+        hint = f"did you mean {' or '.join(map(repr, near))}?" if near else f"it has {list(frame.columns)[:10]}"
+        raise KeyError(f"the frame has no column {column!r}; {hint}")
+    found: pd.Series[Any] | pd.DataFrame = frame[column]
+    if isinstance(found, pd.DataFrame):
+        raise ValueError(f"the frame has {found.shape[1]} columns named {column!r}; rename them, or use .iloc[:, k]")
+    return found
+
+
+def _on_column(
+    method: Callable[Concatenate[SeriesImageAccessor, P], R],
+) -> Callable[Concatenate[FrameImageAccessor, Any, P], R]:
+    """Return a method of a column as one of a frame, which is told the column first."""
+
+    @functools.wraps(method)
+    def on_frame(self: FrameImageAccessor, column: Any, *args: P.args, **kwargs: P.kwargs) -> R:
+        return method(SeriesImageAccessor(_column_of(self._frame, column), self._frame), *args, **kwargs)
+
+    signature = inspect.signature(method)
+    own, *rest = signature.parameters.values()
+    column = inspect.Parameter("column", inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    on_frame.__signature__ = signature.replace(parameters=[own, column, *rest])  # type: ignore[attr-defined]
+    return on_frame  # type: ignore[return-value]  # the column may be named, which Concatenate cannot say
+
+
+class FrameImageAccessor:
+    """``df.img``: the methods of ``series.img``, each told the column of pictures first.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        The frame.
+    """
+
+    def __init__(self, frame: pd.DataFrame) -> None:
+        self._frame = frame
+
+    load_resized = _on_column(SeriesImageAccessor.load_resized)
+    verify = _on_column(SeriesImageAccessor.verify)
+
+    @property
+    def failures(self) -> pd.DataFrame:
+        """Why rows of an answer that is a frame have no value (see `SeriesImageAccessor.failures`)."""
+        return failures.table(self._frame)
+
+
+def register() -> None:
+    """Register ``.img`` on the frames and columns of pandas."""
+    pd.api.extensions.register_dataframe_accessor("img")(FrameImageAccessor)
+    pd.api.extensions.register_series_accessor("img")(SeriesImageAccessor)

@@ -1,0 +1,62 @@
+"""Whether pictures are whole."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+import pandas as pd
+
+from pandas_imgproc import codec
+from pandas_imgproc.errors import FAILURE_KINDS, Failure, FailureKind
+from pandas_imgproc.tasks.task import labelled
+
+if TYPE_CHECKING:
+    from pandas_imgproc.source import File
+    from pandas_imgproc.tasks.task import Values
+
+
+@dataclass(frozen=True)
+class Verify:
+    """Whether each picture can be read to its last pixel; no pixel is kept.
+
+    Attributes
+    ----------
+    recipe : Recipe
+        Of full size: what is decoded, and by which formats and limits.
+    """
+
+    recipe: codec.Recipe
+    name: ClassVar[str] = "verify"
+    copies: ClassVar[int] = 1
+
+    def empty(self, n: int) -> Values:
+        """Return n rows of nothing: the verdict is the row's status."""
+        return np.zeros((n, 0), dtype=np.uint8)
+
+    def fill(self, out: Values, position: int, file: File) -> None:  # noqa: ARG002  the protocol's
+        """Decode one picture, or raise."""
+        codec.load(file.data(), self.recipe)
+
+    def explain(self, exc: BaseException) -> tuple[FailureKind, str]:
+        """Return why a picture could not be read."""
+        return codec.explain(exc)
+
+    def wrap(
+        self,
+        values: Values,  # noqa: ARG002  there are none
+        status: Values,
+        failures: tuple[Failure, ...],
+        index: pd.Index[Any],
+    ) -> pd.DataFrame:
+        """Return the DataFrame ``kind``, ``message``: both missing where nothing is wrong."""
+        kinds = [failures[code - 1]["kind"] if code > 0 else None for code in status]
+        messages = [failures[code - 1]["message"] if code > 0 else None for code in status]
+        columns = {
+            "kind": pd.Categorical(kinds, categories=list(FAILURE_KINDS)),
+            "message": pd.array(messages, dtype="string"),
+        }
+        frame = pd.DataFrame(columns, index=index)
+        frame.attrs["failures"] = labelled(failures, index)
+        return frame

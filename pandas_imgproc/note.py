@@ -84,19 +84,18 @@ class Note:
         """Mark a row as survived."""
         self._marks[position] &= ~_IN_FLIGHT & 0xFF
 
-    def in_flight(self, positions: range) -> int | None:
-        """Return the row of a partition that is in flight, if it has begun."""
-        marks = self._marks[positions.start : positions.stop]
-        where = np.flatnonzero(marks & _IN_FLIGHT)
-        return positions.start + int(where[0]) if len(where) else None
+    def in_flight(self) -> list[tuple[int, int]]:
+        """Return the rows that are in flight, each with the process that is at it."""
+        rows = np.flatnonzero(self._marks[:-1] & _IN_FLIGHT)
+        if not len(rows):
+            return []
+        first = np.flatnonzero(self._processes)  # rows that a partition begins with
+        processes = self._processes[first[np.searchsorted(first, rows, side="right") - 1]]
+        return list(zip(rows.tolist(), processes.tolist(), strict=True))
 
     def too_slow(self, position: int) -> None:
         """Mark a row as one that is not tried again."""
         self._marks[position] |= _SLOW
-
-    def process(self, positions: range) -> int:
-        """Return the process that does a partition."""
-        return int(self._processes[positions.start])
 
     def stop(self) -> None:
         """Ask every partition of the call to stop after the row it is at."""

@@ -277,7 +277,8 @@ class _WorkerProcess(WorkerProcess):  # type: ignore[misc]
         # A worker can die before its report was read: its successor would share this object with an attempt
         # that is not over, and take its report for its own.
         async with self.starting:
-            for pause in itertools.chain(_PAUSES, itertools.repeat(_PAUSES[-1])):
+            pauses = itertools.chain(_PAUSES, itertools.repeat(_PAUSES[-1]))
+            while True:
                 try:
                     return await self._start_once()
                 except (OSError, RuntimeError, ValueError):
@@ -286,7 +287,7 @@ class _WorkerProcess(WorkerProcess):  # type: ignore[misc]
                     if self.worker_address is None or not self.is_wanted():
                         raise
                 await self.kill()
-                await asyncio.sleep(pause)
+                await asyncio.sleep(next(pauses))
 
     async def _start_once(self) -> Any:
         self.worker_kwargs["local_directory"] = scratch = _scratch()

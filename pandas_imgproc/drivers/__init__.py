@@ -2,9 +2,10 @@
 
 The in-line driver is the specification: on a client the same call gives the same bytes.
 
-`call`       a call, and what is known of it while it runs
-`in_line`    threads of this process
-`on_client`  the workers of a client
+`call`         a call, and what is known of it while it runs
+`in_line`      threads of this process
+`on_client`    the workers of a client
+`row_timeout`  a clock for rows that never end
 """
 
 from __future__ import annotations

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
-import signal
-import time
 import uuid
 from concurrent.futures import CancelledError
 from itertools import islice
-from queue import Empty, SimpleQueue
+from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
 from pandas_imgproc import cluster
 from pandas_imgproc.configuration import setting
+from pandas_imgproc.drivers.row_timeout import slow_rows_ended
 from pandas_imgproc.errors import ClusterError
-from pandas_imgproc.note import DIED, Note, NoteAddress, shared_note
+from pandas_imgproc.note import DIED, NoteAddress, shared_note
 from pandas_imgproc.partition import run_partition
 from pandas_imgproc.rows import Partition, Rows
 
@@ -38,13 +35,13 @@ def run_on_client(state: Run, client: Client) -> None:
     link = cluster.unsaid_dashboard_link(client)
     if link:
         state.progress.say(f"Dask dashboard: {link}", of_short_jobs_too=True)
-    with shared_note(len(state.call.cells)) as (note, address):
+    seconds = setting("row-timeout")
+    with shared_note(len(state.call.cells)) as (note, address), slow_rows_ended(note, seconds):
         submission = _Submission(state, client, address)
-        watch = _Watch(note, setting("row-timeout"))
         try:
             submission.add(islice(ranges, 2 * workers))
             while submission.waiting and not state.stopped:
-                future = submission.next_done(watch)
+                future = submission.next_done()
                 submission.add(islice(ranges, 1))
                 for part in submission.parts(future):
                     state.finish(part)
@@ -72,13 +69,9 @@ class _Submission:
             self.waiting[future] = positions
             future.add_done_callback(self._done.put)
 
-    def next_done(self, watch: _Watch) -> Future:
+    def next_done(self) -> Future:
         """Wait for a partition and return it; it may have failed."""
-        while True:
-            try:
-                return self._done.get(timeout=watch.interval)
-            except Empty:
-                watch.look(self.waiting.values())
+        return self._done.get()
 
     def cancel(self) -> None:
         """Take back what nobody waits for any more."""
@@ -133,42 +126,6 @@ class _Submission:
         for number, file in self._state.call.source.read(rows):
             part.fail(number, file.path, *DIED)
         return part
-
-
-class _Watch:
-    """A clock beside the note: it ends the process of a row that takes too long.
-
-    Parameters
-    ----------
-    note : Note
-        Which rows are in flight.
-    seconds : float, optional
-        How long a row may take; None is for ever.
-    """
-
-    def __init__(self, note: Note, seconds: float | None) -> None:
-        self._note, self._seconds = note, seconds
-        self.interval = None if seconds is None else min(1.0, seconds / 4)
-        self._since: dict[int, float] = {}
-        self._ended: set[int] = set()
-
-    def look(self, partitions: Iterable[range]) -> None:
-        """Look at the rows in flight, and end the processes of those that took too long."""
-        now = time.monotonic()
-        flying = {self._note.in_flight(rows): rows for rows in partitions}
-        flying.pop(None, None)
-        self._since = {row: self._since.get(row, now) for row in flying if row is not None}
-        for row, since in self._since.items():
-            if self._seconds is not None and now - since > self._seconds and row not in self._ended:
-                self._end(row, self._note.process(flying[row]))
-
-    def _end(self, row: int, process: int) -> None:
-        # Once: the row stays in flight until its partition is tried again, and by then the number may be another's.
-        self._ended.add(row)
-        if process not in (0, os.getpid()):  # a thread of this very process cannot be ended: its row is waited for
-            self._note.too_slow(row)
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(process, signal.SIGKILL)
 
 
 def run_and_put(

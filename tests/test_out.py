@@ -383,26 +383,6 @@ def test_a_full_disk_damages_nothing(folder, paths, small_disk, caplog, filled):
     check(paths.img.load_resized(100, root=folder, out=out), paths.index)
 
 
-def test_a_row_that_never_ends_is_stopped(folder, own_cluster, tmp_path):
-    os.mkfifo(tmp_path / "pipe")
-    import cloudpickle
-
-    cloudpickle.register_pickle_by_value(sys.modules[__name__])
-    from pandas_imgproc.destination import in_memory
-    from pandas_imgproc.drivers import Call, run
-    from pandas_imgproc.source import Source
-
-    task = _Sleeper()
-    call = Call(task, Source(), [b"stuck" if k == 5 else b"fine" for k in range(30)])
-    destination = in_memory(task, 30)
-    with dask.config.set({"pandas-imgproc.row-timeout": 1.0}):
-        run(call, destination)
-    status, failures = destination.status()
-    assert [(failed["position"], failed["kind"]) for failed in failures] == [(5, "timeout")]
-    assert (np.delete(status, 5) == 0).all()
-    own_cluster.wait_for_workers(2, timeout=30)
-
-
 @pytest.mark.parametrize("seed", [0, 1])
 def test_workers_that_are_killed_at_random_cost_nothing(folder, tmp_path, own_cluster, seed):
     paths = pd.Series([f"{folder}/{k % 60}.png" for k in range(600)])
@@ -427,21 +407,6 @@ def test_workers_that_are_killed_at_random_cost_nothing(folder, tmp_path, own_cl
     expected = paths.head(60).img.load_resized(400, resample="lanczos").img.to_numpy()
     assert np.array_equal(column.img.to_numpy(), np.tile(expected, (10, 1, 1, 1)))
     own_cluster.wait_for_workers(2, timeout=30)
-
-
-class _Sleeper:
-    name = "sleeper"
-    copies = 1
-
-    def empty(self, n):
-        return np.zeros((n, 1), dtype=np.uint8)
-
-    def fill(self, out, position, file):
-        if file.data() == b"stuck":
-            signal.pause()
-
-    def explain(self, exc):
-        return "corrupt", str(exc)
 
 
 def test_parts_are_read_by_others(folder, paths, tmp_path):

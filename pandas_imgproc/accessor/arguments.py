@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numbers
 import os
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,7 +54,7 @@ def how(
     """
     errors = check_errors(errors)
     source = Source(_check_root(root), _check_suffix(suffix), _working_directory())
-    return How(source, errors, check_count("npartitions", npartitions), progress)
+    return How(source, errors, None if npartitions is None else check_count("npartitions", npartitions), progress)
 
 
 def check_column(column: pd.Series[Any], source: Source) -> None:
@@ -88,12 +89,32 @@ def _check_suffix(suffix: object) -> str | None:
     raise TypeError(f"suffix={suffix!r} is not a text such as '.jpg'")
 
 
-def check_count(name: str, value: object) -> int | None:
-    """Return a whole number from 1 up, or None; raise if it is none."""
-    if value is None:
-        return None
+def check_count(name: str, value: Any, *, least: int = 1) -> int:
+    """Return a whole number of at least so much, or raise."""
     if isinstance(value, bool) or not isinstance(value, numbers.Integral):
-        raise TypeError(f"{name}={value!r} is not a whole number")
-    if value < 1:
-        raise ValueError(f"{name}={value!r} is less than 1")
+        raise TypeError(f"{name}={value!r:.100} is not a whole number")
+    if value < least:
+        raise ValueError(f"{name}={value!r} is less than {least}")
     return int(value)
+
+
+def check_flag(name: str, value: Any) -> bool:
+    """Return True or False, or raise."""
+    if not isinstance(value, bool):
+        raise TypeError(f"{name}={value!r:.100} is neither True nor False")
+    return value
+
+
+def check_callable(name: str, value: Any) -> Callable[..., Any]:
+    """Return a function, or raise."""
+    if not callable(value):
+        raise TypeError(f"{name}={value!r:.100} cannot be called; give a function of one picture's pixels")
+    function: Callable[..., Any] = value
+    return function
+
+
+def check_dtype(dtype: Any) -> Any:
+    """Return a dtype of pandas, a dict of them, or None; raise if it is none."""
+    if isinstance(dtype, Mapping):
+        return {name: check_dtype(one) for name, one in dtype.items()}
+    return None if dtype is None else pd.api.types.pandas_dtype(dtype)

@@ -14,6 +14,7 @@ from pandas_imgproc.source import NO_STAMP
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from pandas_imgproc.destination.memory import Room
     from pandas_imgproc.errors import Failure
     from pandas_imgproc.journal import Asked, Journal
     from pandas_imgproc.rows import Partition
@@ -45,7 +46,7 @@ class Kept(Returned):
         self.journal = journal
         super().__init__(task, n)
 
-    def _reserve(self, task: Task) -> np.ndarray[Any, np.dtype[Any]]:
+    def _reserve(self, task: Room) -> np.ndarray[Any, np.dtype[Any]]:
         return task.empty(0)
 
     def begin(self, asked: Asked, source: Source, cells: Sequence[Any], retry: Retry) -> None:

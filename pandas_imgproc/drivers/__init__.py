@@ -109,7 +109,7 @@ def _chosen_by_hand(call: Call) -> Plan | None:
         return Plan(1)
     if scheduler in ("threads", "threading"):
         return Plan(CPU_COUNT)
-    if call.npartitions or setting("row-timeout") or call.needs_cluster or scheduler == "distributed":
+    if call.npartitions or setting("row-timeout") or call.task.needs_cluster or scheduler == "distributed":
         return Plan(CPU_COUNT, cluster.get_client())
     return None
 

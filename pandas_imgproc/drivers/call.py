@@ -47,8 +47,6 @@ class Call:
         Whether progress is shown.
     stop_at_failure : bool
         Whether the first failure ends the call.
-    needs_cluster : bool
-        Whether rows run what may crash: only on a cluster does that cost one row.
     """
 
     task: Task
@@ -57,7 +55,6 @@ class Call:
     npartitions: int | None = None
     progress: bool | None = None
     stop_at_failure: bool = False
-    needs_cluster: bool = False
 
 
 @dataclass

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +28,9 @@ Verdict = tuple["FailureKind", str]
 
 STRIKES = 2
 """How many processes a row may kill before it is skipped. One would blame whoever was in flight at any death."""
+
+PATIENCE = 0.05
+"""Seconds that a row stays in flight after its end, where a process has died at it or at one of the next two."""
 
 DIED: Verdict = ("worker_died", "the processes that read it died, each time")
 SLOW: Verdict = ("timeout", "it took longer than pandas-imgproc.row-timeout allows")
@@ -48,9 +52,10 @@ class Note:
         Rows.
     """
 
-    __slots__ = ("_marks", "_processes")
+    __slots__ = ("_marks", "_patient", "_processes")
 
     def __init__(self, data: np.ndarray[Any, np.dtype[np.uint8]], n: int) -> None:
+        self._patient: frozenset[int] = frozenset()
         self._marks = data[: n + 1]
         self._processes = data[-4 * n :].view(np.int32) if n else np.zeros(0, dtype=np.int32)
 
@@ -65,23 +70,21 @@ class Note:
         if not len(where):
             return {}
         self._processes[where[0]] = os.getpid()
-        marks = self._marks[where]
-        died = (marks & _IN_FLIGHT).astype(bool)
-        struck = np.minimum(marks[died] & (_SLOW - 1), _MOST) + (_STRIKE - _IN_FLIGHT)
-        self._marks[where[died]] = struck | (marks[died] & _SLOW)
-        marks = self._marks[where]
-        guilty = marks >= STRIKES * _STRIKE
-        return {
-            int(position): SLOW if mark & _SLOW else DIED
-            for position, mark in zip(where[guilty], marks[guilty], strict=True)
-        }
+        marks = self._marks[where] = _struck(self._marks[where])
+        known = np.flatnonzero(marks >= _STRIKE)
+        self._patient = frozenset(where[np.unique(np.maximum(known[:, None] - [0, 1, 2], 0))].tolist())
+        guilty = np.flatnonzero(marks >= STRIKES * _STRIKE)
+        return {int(where[row]): SLOW if marks[row] & _SLOW else DIED for row in guilty}
 
     def begin(self, position: int) -> None:
         """Mark a row as in flight."""
         self._marks[position] |= _IN_FLIGHT
 
     def end(self, position: int) -> None:
-        """Mark a row as survived."""
+        """Mark a row as survived; one beside a row that was struck only after a while."""
+        if position in self._patient:
+            # A signal may reach a process when its row is over: the next one must not be blamed for it.
+            time.sleep(PATIENCE)
         self._marks[position] &= ~_IN_FLIGHT & 0xFF
 
     def in_flight(self) -> list[tuple[int, int]]:
@@ -105,6 +108,12 @@ class Note:
     def stopped(self) -> bool:
         """Whether the caller has given up."""
         return bool(self._marks[-1])
+
+
+def _struck(marks: np.ndarray[Any, np.dtype[np.uint8]]) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    """Return marks with a strike for each row that was in flight, which then no longer is."""
+    strikes = np.minimum(marks & (_SLOW - 1), _MOST) + (_STRIKE - _IN_FLIGHT)
+    return np.where(marks & _IN_FLIGHT, strikes | (marks & _SLOW), marks).astype(np.uint8)
 
 
 def nbytes(n: int) -> int:

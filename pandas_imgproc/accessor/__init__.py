@@ -3,6 +3,7 @@
 `arguments`  what methods share, checked
 `column`     the one way that every method takes
 `loading`    the methods, by what they are for
+`saving`     those that write files
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import pandas as pd
 
 from pandas_imgproc import failures
 from pandas_imgproc.accessor.loading import Loading
+from pandas_imgproc.accessor.saving import Saving
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,7 +29,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-class SeriesImageAccessor(Loading):
+class SeriesImageAccessor(Loading, Saving):
     """``series.img``: a column of pictures, as paths, encoded bytes, ``{bytes, path}`` structs or images.
 
     Parameters
@@ -82,6 +84,8 @@ class FrameImageAccessor:
         self._frame = frame
 
     load_resized = _on_column(SeriesImageAccessor.load_resized)
+    save_resized = _on_column(SeriesImageAccessor.save_resized)
+    save_thumbnails = _on_column(SeriesImageAccessor.save_thumbnails)
     verify = _on_column(SeriesImageAccessor.verify)
 
     @property

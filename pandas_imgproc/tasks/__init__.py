@@ -4,11 +4,13 @@ A new feature is a new task; the kernel knows none of them.
 
 `task`    what the kernel and the drivers need to know, and what tasks share
 `load`    pictures as pixels of one shape
+`save`    pictures as the bytes of files
 `verify`  whether pictures are whole
 """
 
 from pandas_imgproc.tasks.load import LoadResized
+from pandas_imgproc.tasks.save import SaveResized, written
 from pandas_imgproc.tasks.task import Task, Values, labelled
 from pandas_imgproc.tasks.verify import Verify
 
-__all__ = ["LoadResized", "Task", "Values", "Verify", "labelled"]
+__all__ = ["LoadResized", "SaveResized", "Task", "Values", "Verify", "labelled", "written"]

@@ -15,14 +15,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 
 from pandas_imgproc.errors import UnreadableImageError
 from pandas_imgproc.stages import stage
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    import pandas as pd
+    from collections.abc import Iterator, Sequence
 
     from pandas_imgproc.errors import FailureKind
     from pandas_imgproc.rows import Rows
@@ -280,6 +279,14 @@ def cells(column: pd.Series[Any]) -> list[Any]:
     values = column.to_numpy(dtype=object)
     missing = column.isna().to_numpy()
     return [None if na else _plain(value) for value, na in zip(values, missing, strict=True)]
+
+
+def paths_as_column(paths: Sequence[str] | np.ndarray[Any, Any], index: Any = None) -> pd.Series[Any]:
+    """Return paths as a column of str, or of objects where a name is none that Arrow can hold: it is of bytes."""
+    try:
+        return pd.Series(paths, index=index, dtype="str")
+    except UnicodeEncodeError:
+        return pd.Series(paths, index=index, dtype=object)
 
 
 def has_bytes(cell: Any) -> bool:

@@ -107,6 +107,11 @@ def _text(to: object) -> str:
     return text
 
 
+def is_template(to: str | os.PathLike[str]) -> bool:
+    """Return whether a path has fields to be filled, or is a plain folder."""
+    return any(isinstance(piece, tuple) for component in parse(os.fspath(to)) for piece in component)
+
+
 def parse(text: str) -> list[Component]:
     """Return the components of a template, each made of texts and fields.
 

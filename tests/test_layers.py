@@ -11,7 +11,7 @@ FLOORS = [
     {"errors", "stages", "configuration"},
     {"rows", "shared", "writing"},
     {"source", "codec", "array", "cluster", "progress", "note", "journal"},
-    {"tasks", "gallery", "made", "targets"},
+    {"tasks", "gallery", "made", "targets", "listing"},
     {"partition", "destination"},
     {"drivers"},
     {"failures", "results"},

@@ -84,6 +84,7 @@ class FrameImageAccessor:
         self._frame = frame
 
     load_resized = _on_column(SeriesImageAccessor.load_resized)
+    save = _on_column(SeriesImageAccessor.save)
     save_resized = _on_column(SeriesImageAccessor.save_resized)
     save_thumbnails = _on_column(SeriesImageAccessor.save_thumbnails)
     verify = _on_column(SeriesImageAccessor.verify)

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from pandas_imgproc import codec
 from pandas_imgproc.accessor import arguments
 from pandas_imgproc.accessor.column import Column
+from pandas_imgproc.targets import is_template
 from pandas_imgproc.tasks import SaveResized
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Sequence
 
     import pandas as pd
 
     from pandas_imgproc.destination import Retry
     from pandas_imgproc.failures import Errors
+
+_MODE_OF = {1: "L", 3: "RGB", 4: "RGBA"}
 
 
 class Saving(Column):
@@ -181,6 +186,52 @@ class Saving(Column):
             root=root, suffix=suffix, npartitions=npartitions, progress=progress, overwrite=overwrite, retry=retry,
         )  # fmt: skip
         return thumbnails
+
+    def save(
+        self,
+        to: str | os.PathLike[str],
+        *,
+        format: str | None = None,  # noqa: A002  Pillow's word
+        quality: int = 75,
+        errors: Errors = "warn",
+        npartitions: int | None = None,
+        progress: bool | None = None,
+        overwrite: bool = False,
+        retry: Retry = "passing",
+    ) -> pd.Series[Any]:
+        """Write each image of an image column, as it is, to a file of its own.
+
+        Parameters
+        ----------
+        to : path
+            A folder, where files are called by their row's label, as PNG if there is no `format`; or a template, as
+            in `save_resized`: ``"train/{label}/{index}.jpg"``. Images have no path, so that ``{stem}`` means nothing.
+        format, quality
+            As in `save_resized`.
+        errors, npartitions, progress, overwrite, retry
+            As in `save_resized`; missing images are missing files, with the reason that they had.
+
+        Returns
+        -------
+        Series
+            Named ``path``, as of `save_resized`.
+
+        Examples
+        --------
+        >>> out = getfixture("tmp_path")
+        >>> column = pd.Series(["red.png", "blue.jpg"], index=["r", "b"]).img.load_resized(4, root=getfixture("photos"))
+        >>> column.img.save(out).str.removeprefix(str(out)).tolist()
+        ['/r.png', '/b.png']
+        """
+        dtype = self._images.dtype
+        mode = _MODE_OF.get(dtype.shape[2]) if dtype.subtype == np.uint8 else None
+        if mode is None:
+            raise TypeError(f"the column {self._column.name!r} holds {dtype}; files hold uint8 of 1, 3 or 4 channels")
+        if isinstance(to, str | os.PathLike) and not is_template(to):
+            to, format = os.path.join(os.fspath(to), "{index}"), format or "PNG"  # noqa: A001
+        how = arguments.how(errors=errors, root=None, suffix=None, npartitions=npartitions, progress=progress)
+        task = SaveResized(codec.recipe(size=None, mode=mode, for_files=True), codec.encoding(format, quality))
+        return self._pictures(task, how, arguments.where(to, overwrite=overwrite, retry=retry))
 
     def _pictures(self, task: SaveResized, how: arguments.How, where: arguments.Where) -> pd.Series[Any]:
         """Write pictures in formats that can hold them."""

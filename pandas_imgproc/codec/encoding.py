@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import numbers
 import os
 import struct
 from dataclasses import dataclass
@@ -74,9 +75,9 @@ def encoding(format: Any, quality: Any) -> Encoding:  # noqa: A002  Pillow's wor
     >>> encoding("jpg", 75)
     Encoding(format='JPEG', quality=75)
     """
-    if isinstance(quality, bool) or not isinstance(quality, int):
+    if isinstance(quality, bool) or not isinstance(quality, numbers.Integral):
         raise TypeError(f"quality={quality!r} is not a whole number from 1 to 100")
-    if not 1 <= quality <= 100:
+    if not 1 <= int(quality) <= 100:
         raise ValueError(f"quality={quality!r} is not from 1 to 100")
     if format is not None and not isinstance(format, str):
         raise TypeError(f"format={format!r} is not the name of a format such as 'JPEG'")
@@ -84,7 +85,7 @@ def encoding(format: Any, quality: Any) -> Encoding:  # noqa: A002  Pillow's wor
     name = None if name is None else _OTHER_NAMES.get(name, name)
     if name is not None and name not in MODES_OF:
         raise ValueError(f"format must be one of {', '.join(map(repr, MODES_OF))}, got {format!r}")
-    return Encoding(name, quality)
+    return Encoding(name, int(quality))
 
 
 def format_of(name: str) -> str | None:

@@ -6,12 +6,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
-import pandas as pd
 
 from pandas_imgproc import codec
+from pandas_imgproc.source import paths_as_column
 from pandas_imgproc.tasks.task import labelled
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from pandas_imgproc.errors import Failure, FailureKind
     from pandas_imgproc.source import File
     from pandas_imgproc.tasks.task import Values
@@ -61,6 +63,6 @@ def written(
     index: pd.Index[Any],
 ) -> pd.Series[Any]:
     """Return paths as a Series named ``path``, with the failures in its ``attrs``."""
-    paths: pd.Series[Any] = pd.Series(values, index=index, name="path", dtype="str")
+    paths = paths_as_column(values, index).rename("path")
     paths.attrs["failures"] = labelled(failures, index)
     return paths

@@ -1,6 +1,6 @@
 """Kill workers at random while a call runs, and compare its answer and time with an undisturbed run.
 
-    python tests/benchmarks/killed_workers.py FOLDER [--images 2000] [--size 224] [--kills 1 5 20] [--seeds 10]
+python tests/benchmarks/killed_workers.py FOLDER [--images 2000] [--size 224] [--kills 1 5 20] [--seeds 10]
 """
 
 from __future__ import annotations

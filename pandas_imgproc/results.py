@@ -5,13 +5,23 @@ from __future__ import annotations
 import contextlib
 import os
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from pandas_imgproc.array import ImageArray
-from pandas_imgproc.destination import Folder, Kept, NpyFile, ParquetParts, Retry, part_name, parts_in, read_parts
+from pandas_imgproc.destination import (
+    Folder,
+    Kept,
+    NpyFile,
+    ParquetParts,
+    Retry,
+    check_retry,
+    part_name,
+    parts_in,
+    read_parts,
+)
 from pandas_imgproc.errors import JournalError
 from pandas_imgproc.journal import Asked, Journal, Lines, LinesInFile, LinesInFolder
 
@@ -178,8 +188,7 @@ def place(out: str | os.PathLike[str] | None, *, overwrite: bool, retry: Retry) 
     >>> type(place("train_64.npy", overwrite=False, retry="passing")).__name__
     'NpyPlace'
     """
-    if retry not in get_args(Retry):
-        raise ValueError(f"retry={retry!r} is not one of {', '.join(map(repr, get_args(Retry)))}")
+    check_retry(retry)
     if out is None:
         return None
     if not isinstance(out, str | os.PathLike):

@@ -15,14 +15,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 
 from pandas_imgproc.errors import UnreadableImageError
 from pandas_imgproc.stages import stage
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    import pandas as pd
+    from collections.abc import Iterator, Sequence
 
     from pandas_imgproc.errors import FailureKind
     from pandas_imgproc.rows import Rows
@@ -62,13 +61,16 @@ class File:
         What stands in the column.
     source : Source
         How a name becomes a path.
+    target : str, optional
+        Where the answer is written, the first one if there are several.
     """
 
-    __slots__ = ("_cell", "_source", "stamp")
+    __slots__ = ("_cell", "_source", "stamp", "target")
 
-    def __init__(self, cell: Any, source: Source) -> None:
+    def __init__(self, cell: Any, source: Source, target: str | None = None) -> None:
         self._cell = cell
         self._source = source
+        self.target = target
         self.stamp = NO_STAMP
 
     @property
@@ -122,9 +124,10 @@ class Source:
 
     def read(self, rows: Rows) -> Iterator[tuple[int, File]]:
         """Yield ``(number, file)`` for each row that names a picture; missing rows are passed over."""
-        for number, cell in enumerate(rows.cells):
+        targets = rows.targets[:: len(rows.targets) // len(rows)] if rows.targets else [None] * len(rows)
+        for number, (cell, target) in enumerate(zip(rows.cells, targets, strict=True)):
             if cell is not None:
-                yield number, File(cell, self)
+                yield number, File(cell, self, target)
 
     def data(self, cell: Any) -> tuple[Any, Stamp]:
         """Return the encoded bytes behind a cell, or its array (see `File.data`), and the stamp of the file."""
@@ -138,6 +141,17 @@ class Source:
             return cell, NO_STAMP
         data, stamp = read_file(self.locate(cell))
         return _not_empty(data), stamp
+
+    def path(self, cell: Any) -> str | None:
+        """Return the path of a cell; None where it has none, or none that can be one."""
+        if isinstance(cell, Mapping):
+            cell = cell.get("path")
+        if isinstance(cell, Unreadable):
+            cell = cell.path
+        try:
+            return self.locate(cell)
+        except UnreadableImageError:
+            return None
 
     def stamp(self, cell: Any) -> Stamp:
         """Return the stamp that the file of a cell has now, without reading it; `NO_STAMP` where there is none."""
@@ -265,6 +279,23 @@ def cells(column: pd.Series[Any]) -> list[Any]:
     values = column.to_numpy(dtype=object)
     missing = column.isna().to_numpy()
     return [None if na else _plain(value) for value, na in zip(values, missing, strict=True)]
+
+
+def paths_as_column(paths: Sequence[str] | np.ndarray[Any, Any], index: Any = None) -> pd.Series[Any]:
+    """Return paths as a column of str, or of objects where a name is none that Arrow can hold: it is of bytes."""
+    try:
+        return pd.Series(paths, index=index, dtype="str")
+    except UnicodeEncodeError:
+        return pd.Series(paths, index=index, dtype=object)
+
+
+def has_bytes(cell: Any) -> bool:
+    """Return whether a cell holds a picture, rather than the name of one."""
+    if isinstance(cell, Mapping):
+        return cell.get("bytes") is not None
+    return isinstance(cell, bytes | bytearray | memoryview) or (
+        hasattr(cell, "__array_interface__") and not isinstance(cell, np.generic)
+    )
 
 
 def _plain(value: Any) -> Any:

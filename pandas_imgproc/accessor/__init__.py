@@ -2,7 +2,7 @@
 
 `arguments`  what methods share, checked
 `column`     the one way that every method takes
-`loading`, `transforming`
+`loading`, `saving`, `transforming`
              the methods, by what they are for
 """
 
@@ -18,6 +18,7 @@ import pandas as pd
 
 from pandas_imgproc import failures
 from pandas_imgproc.accessor.loading import Loading
+from pandas_imgproc.accessor.saving import Saving
 from pandas_imgproc.accessor.transforming import Transforming
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-class SeriesImageAccessor(Loading, Transforming):
+class SeriesImageAccessor(Loading, Saving, Transforming):
     """``series.img``: a column of pictures, as paths, encoded bytes, ``{bytes, path}`` structs or images.
 
     Parameters
@@ -84,6 +85,9 @@ class FrameImageAccessor:
         self._frame = frame
 
     load_resized = _on_column(SeriesImageAccessor.load_resized)
+    save = _on_column(SeriesImageAccessor.save)
+    save_resized = _on_column(SeriesImageAccessor.save_resized)
+    save_thumbnails = _on_column(SeriesImageAccessor.save_thumbnails)
     verify = _on_column(SeriesImageAccessor.verify)
     map = _on_column(SeriesImageAccessor.map)
     augment = _on_column(SeriesImageAccessor.augment)

@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 
 from pandas_imgproc.array import ImageDtype
+from pandas_imgproc.destination import Retry, check_retry
 from pandas_imgproc.failures import Errors, check_errors
 from pandas_imgproc.source import Source
 
@@ -35,6 +36,38 @@ class How:
     errors: Errors
     npartitions: int | None
     progress: bool | None
+
+
+@dataclass(frozen=True)
+class Where:
+    """Where a call writes files.
+
+    Attributes
+    ----------
+    to : object
+        A folder or a template.
+    overwrite : bool
+        Whether files take the place of whatever stands there.
+    retry : {"passing", "all"}
+        Which failed rows of an earlier run are tried again.
+    """
+
+    to: object
+    overwrite: bool
+    retry: Retry
+
+
+def where(to: object, *, overwrite: object, retry: object) -> Where:
+    """Check the arguments that say where files are written.
+
+    Raises
+    ------
+    ValueError, TypeError
+        Names the argument, the value and the legal ones.
+    """
+    if not isinstance(overwrite, bool):
+        raise TypeError(f"overwrite={overwrite!r} is not True or False")
+    return Where(to, overwrite, check_retry(retry))
 
 
 def how(

@@ -5,15 +5,18 @@
 `kept`        what the places on disk share: a journal of what is done, and what is tried again
 `npy`         one NumPy file, written in place
 `parquet`     a folder of parts
+`files`       a file for each answer, with a journal of its own kind
 """
 
 from pandas_imgproc.destination.discovered import in_memory
-from pandas_imgproc.destination.kept import Kept, Retry
+from pandas_imgproc.destination.files import Files
+from pandas_imgproc.destination.kept import Kept, Retry, check_retry
 from pandas_imgproc.destination.memory import Put, Returned
 from pandas_imgproc.destination.npy import NpyFile
 from pandas_imgproc.destination.parquet import Folder, ParquetParts, part_name, parts_in, read_parts
 
 __all__ = [
+    "Files",
     "Folder",
     "Kept",
     "NpyFile",
@@ -21,6 +24,7 @@ __all__ = [
     "Put",
     "Retry",
     "Returned",
+    "check_retry",
     "in_memory",
     "part_name",
     "parts_in",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import logging
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 
@@ -24,6 +24,14 @@ if TYPE_CHECKING:
 logger = logging.getLogger("pandas_imgproc")
 
 Retry = Literal["passing", "all"]
+
+
+def check_retry(retry: object) -> Retry:
+    """Return `retry`, or raise a ValueError that names the legal values."""
+    if retry not in get_args(Retry):
+        raise ValueError(f"retry={retry!r} is not one of {', '.join(map(repr, get_args(Retry)))}")
+    return retry  # type: ignore[return-value]
+
 
 PASSING = frozenset({"remote", "timeout", "missing", "worker_died"})
 """Kinds of failure whose rows are tried again when a job is continued."""

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import uuid
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
@@ -18,6 +16,7 @@ import pyarrow.parquet as pq
 from pandas_imgproc.array import ImageArray
 from pandas_imgproc.destination.kept import Kept
 from pandas_imgproc.destination.memory import leave, row_bytes
+from pandas_imgproc.writing import named_when_whole
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -95,16 +94,11 @@ class Folder:
         if not self.is_local:
             self.fs.pipe_file(self._path(name), data)
             return
-        target, hidden = f"{self.url}/{name}", f"{self.url}/.{name}.{uuid.uuid4().hex}"
+        target = f"{self.url}/{name}"
         try:
-            with open(hidden, "xb") as file:
+            with named_when_whole(target, sync=True) as fd, open(fd, "wb", closefd=False) as file:
                 file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(hidden, target)
         except OSError as exc:
-            if os.path.exists(hidden):
-                os.unlink(hidden)
             raise OSError(exc.errno, f"out={target!r} cannot be written: {exc.strerror or exc}") from exc
 
 

@@ -4,6 +4,7 @@ A new feature is a new task; the kernel knows none of them.
 
 `task`          what the kernel and the drivers need to know, and what tasks share
 `load`          pictures as pixels of one shape
+`save`          pictures as the bytes of files
 `verify`        whether pictures are whole
 `mapping`       any function of one picture
 `augmentation`  random variants of each picture
@@ -15,7 +16,8 @@ A new feature is a new task; the kernel knows none of them.
 from pandas_imgproc.tasks.augmentation import Augment
 from pandas_imgproc.tasks.load import LoadResized
 from pandas_imgproc.tasks.mapping import Map
+from pandas_imgproc.tasks.save import SaveResized, written
 from pandas_imgproc.tasks.task import Task, Values, labelled
 from pandas_imgproc.tasks.verify import Verify
 
-__all__ = ["Augment", "LoadResized", "Map", "Task", "Values", "Verify", "labelled"]
+__all__ = ["Augment", "LoadResized", "Map", "SaveResized", "Task", "Values", "Verify", "labelled", "written"]

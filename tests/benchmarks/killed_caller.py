@@ -79,9 +79,7 @@ def main() -> None:
                 caller.kill()
                 caller.wait()
                 before = done_rows(out)
-                again = counted(
-                    lambda out=out: paths.img.load_resized(options.size, out=out, errors="coerce")
-                )
+                again = counted(lambda out=out: paths.img.load_resized(options.size, out=out, errors="coerce"))
                 column = pandas_imgproc.read_result(out)
                 same = np.array_equal(column.img.to_numpy(na_value=0), block)
                 print(

@@ -43,8 +43,7 @@ class Work:
     @classmethod
     def of(cls, task: Any, versions: dict[str, str]) -> Work:
         """Return the work of a task."""
-        plain = {"task": type(task).__name__, **dataclasses.asdict(task)}
-        return cls(json.loads(json.dumps(plain)), versions)
+        return cls(json.loads(json.dumps(task.plain())), versions)
 
     @property
     def sign(self) -> str:

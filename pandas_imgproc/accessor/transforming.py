@@ -9,7 +9,7 @@ import numpy as np
 from pandas_imgproc import codec
 from pandas_imgproc.accessor import arguments
 from pandas_imgproc.accessor.column import Column
-from pandas_imgproc.tasks import Augment, Map
+from pandas_imgproc.tasks import Augment, Map, SaveVariants
 
 if TYPE_CHECKING:
     import os
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
+    from pandas_imgproc.destination import Retry
     from pandas_imgproc.failures import Errors
 
 
@@ -99,6 +100,11 @@ class Transforming(Column):
         size: int | tuple[int, int] | None = None,
         seed: int = 0,
         keep_original: bool = False,
+        to: str | os.PathLike[str] | None = None,
+        format: str | None = None,  # noqa: A002  Pillow's word
+        quality: int = 75,
+        overwrite: bool = False,
+        retry: Retry = "passing",
         errors: Errors = "warn",
         root: str | os.PathLike[str] | None = None,
         suffix: str | None = None,
@@ -124,6 +130,11 @@ class Transforming(Column):
             its number alone, whatever runs it.
         keep_original : bool
             Whether variant 0 is the picture itself.
+        to : path, optional
+            Write each variant to a file, as `save_resized` does: a folder, where ``_0``, ``_1``, … are added to the
+            names, or a template with ``{variant}`` in it. Pictures may then be of any size.
+        format, quality, overwrite, retry
+            Of the files, as in `save_resized`.
         errors, root, suffix, npartitions, progress
             As in `load_resized`.
         **options
@@ -132,8 +143,8 @@ class Transforming(Column):
         Returns
         -------
         DataFrame or Series
-            Of a frame, the long frame: every row n times, all its columns, and ``image``. Of a column, that column
-            of images alone. The index has one more level, ``variant``, from 0 to n - 1.
+            Of a frame, the long frame: every row n times, all its columns, and ``image``, or with `to` the ``path``
+            of each file. Of a column, that column alone. The index has one more level, ``variant``, from 0 to n - 1.
 
         Raises
         ------
@@ -166,7 +177,11 @@ class Transforming(Column):
             arguments.check_count("seed", seed, least=0),
             arguments.check_flag("keep_original", keep_original),
         )
-        return self._long(self._run(task, how), task.n)
+        if to is None:
+            return self._long(self._run(task, how), n)
+        files = SaveVariants(task, codec.encoding(format, quality))
+        where = arguments.where(to, overwrite=overwrite, retry=retry)
+        return self._long(self._write(files, how, where, encoding=files.encoding, variants=range(n)), n)
 
     def _long(self, variants: pd.Series[Any], n: int) -> pd.Series[Any] | pd.DataFrame:
         """Return the variants beside the columns of the frame, each row n times."""

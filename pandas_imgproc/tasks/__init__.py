@@ -10,14 +10,26 @@ A new feature is a new task; the kernel knows none of them.
 `augmentation`  random variants of each picture
 `function`      a user's own function: what it is given, and what may come of it
 `randomness`    random numbers that depend on the row and the variant alone
+`fingerprint`   what a user's function is known by
 `columns`       answers of a user's function become columns
 """
 
-from pandas_imgproc.tasks.augmentation import Augment
+from pandas_imgproc.tasks.augmentation import Augment, SaveVariants
 from pandas_imgproc.tasks.load import LoadResized
 from pandas_imgproc.tasks.mapping import Map
 from pandas_imgproc.tasks.save import SaveResized, written
 from pandas_imgproc.tasks.task import Task, Values, labelled
 from pandas_imgproc.tasks.verify import Verify
 
-__all__ = ["Augment", "LoadResized", "Map", "SaveResized", "Task", "Values", "Verify", "labelled", "written"]
+__all__ = [
+    "Augment",
+    "LoadResized",
+    "Map",
+    "SaveResized",
+    "SaveVariants",
+    "Task",
+    "Values",
+    "Verify",
+    "labelled",
+    "written",
+]

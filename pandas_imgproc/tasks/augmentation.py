@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import inspect
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Self
@@ -17,7 +18,8 @@ from pandas_imgproc import codec
 from pandas_imgproc.array import ImageArray
 from pandas_imgproc.tasks.function import FunctionError, called, explain, picture_of, pixels_of
 from pandas_imgproc.tasks.randomness import seeded
-from pandas_imgproc.tasks.task import Task
+from pandas_imgproc.tasks.save import written
+from pandas_imgproc.tasks.task import Task, labelled
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -78,6 +80,11 @@ class Augment(Task):
             original = self.keep_original and variant == 0
             out[variant] = pixels.copy() if original else self._variant(pixels.copy(), position, variant)
 
+    def plain(self) -> dict[str, Any]:
+        """Return what makes this task equal to another; all that Albumentations' transforms are made of."""
+        whole = getattr(self.transform, "to_dict", None)
+        return super().plain() | ({"transform": json.loads(json.dumps(whole(), default=str))} if whole else {})
+
     def _variant(self, pixels: Pixels, position: int, variant: int) -> Pixels:
         with seeded(self.transform, self.seed, position, variant) as rng, called():
             result = convention(self.transform)(self.transform, pixels, rng)
@@ -99,6 +106,57 @@ class Augment(Task):
             values = np.zeros((len(values), height, width, codec.CHANNELS[self.recipe.mode]), dtype=np.uint8)
         images = ImageArray(values, np.repeat(status, self.n), failures)
         return pd.Series(images, index=with_variants(index, self.n), name="image", copy=False)
+
+
+@dataclass(frozen=True)
+class SaveVariants(Task):
+    """The same variants as the bytes of files.
+
+    Attributes
+    ----------
+    variants : Augment
+        How they are made.
+    encoding : Encoding
+        How they become files; the row's target says the format where this does not.
+    """
+
+    variants: Augment
+    encoding: codec.Encoding
+    name: ClassVar[str] = "augment"
+    needs_cluster: ClassVar[bool] = True
+
+    @property
+    def copies(self) -> int:  # noqa: D102  see Task
+        return self.variants.n
+
+    def own(self) -> Self:
+        """Return a task with a transform of its own."""
+        return dataclasses.replace(self, variants=self.variants.own())
+
+    def empty(self, n: int) -> Values:
+        """Return n times nothing."""
+        return np.full(n, None, dtype=object)
+
+    def fill(self, out: Values, position: int, file: File) -> None:
+        """Decode one picture, and make the files of its variants."""
+        made = self.variants.empty(self.copies)
+        self.variants.fill(made, position, file)
+        for variant, pixels in enumerate(made):
+            if pixels.dtype != np.uint8:
+                raise FunctionError(f"the transform returned pixels of {pixels.dtype}; files hold uint8")
+            out[variant] = codec.encode(_pil(pixels), self.encoding, file.target or "")
+
+    def explain(self, exc: BaseException) -> tuple[FailureKind, str]:
+        """Return why a row has no variants."""
+        return explain(exc)
+
+    def wrap(
+        self, values: Values, status: Values, failures: tuple[Failure, ...], index: pd.Index[Any]
+    ) -> pd.Series[Any]:
+        """Return the Series of str named ``path``, each row n times, with the level ``variant`` in its index."""
+        paths = written(values, status, (), with_variants(index, self.copies))
+        paths.attrs["failures"] = labelled(failures, index)
+        return paths
 
 
 def with_variants(index: pd.Index[Any], n: int) -> pd.MultiIndex:

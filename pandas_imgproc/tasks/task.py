@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
 from pandas_imgproc import codec
+from pandas_imgproc.tasks.fingerprint import known_by
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
 Values = np.ndarray[Any, np.dtype[Any]]
 
 
+@dataclasses.dataclass(frozen=True)
 class Task(ABC):
     """What one row means.
 
@@ -62,9 +65,21 @@ class Task(ABC):
     ) -> pd.Series[Any] | pd.DataFrame:
         """Return the answer as pandas; the only place where the index comes back."""
 
+    def plain(self) -> dict[str, Any]:
+        """Return what makes this task equal to another, as values that JSON has: a job is known by it."""
+        return {"method": self.name, **{f.name: _plain_value(getattr(self, f.name)) for f in dataclasses.fields(self)}}
+
     def own(self) -> Self:
         """Return a task for one partition alone: threads do not share what has a state."""
         return self
+
+
+def _plain_value(value: Any) -> Any:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return value.plain() if isinstance(value, Task) else dataclasses.asdict(value)
+    if callable(value):
+        return known_by(value)
+    return value if isinstance(value, int | float | str | list | tuple | None) else str(value)
 
 
 def labelled(failures: tuple[Failure, ...], index: pd.Index[Any]) -> tuple[dict[str, Any], ...]:

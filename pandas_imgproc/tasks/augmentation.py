@@ -6,6 +6,7 @@ import copy
 import dataclasses
 import inspect
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Self
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
     from pandas_imgproc.errors import Failure, FailureKind
     from pandas_imgproc.source import File
     from pandas_imgproc.tasks.task import Values
+
+# Albumentations asks the network for a newer version when it is imported, in every worker, unless it is told not to.
+os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 
 Pixels = np.ndarray[Any, np.dtype[Any]]
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pandas_imgproc import codec
+from pandas_imgproc import codec, results
 from pandas_imgproc.accessor import arguments
 from pandas_imgproc.accessor.column import Column
 from pandas_imgproc.tasks import Augment, Map, SaveVariants
@@ -31,11 +32,14 @@ class Transforming(Column):
         *,
         size: int | tuple[int, int] | None = None,
         dtype: Any = None,
+        overwrite: bool = False,
+        retry: Retry = "passing",
         errors: Errors = "warn",
         root: str | os.PathLike[str] | None = None,
         suffix: str | None = None,
         npartitions: int | None = None,
         progress: bool | None = None,
+        out: str | os.PathLike[str] | None = None,
         **options: Unpack[codec.RecipeOptions],
     ) -> pd.Series[Any] | pd.DataFrame:
         """Call any function on each picture.
@@ -52,6 +56,9 @@ class Transforming(Column):
         dtype : dtype, ImageDtype, or dict of dtype by column, optional
             Of the answer; by default what pandas infers. One that cannot hold missing values becomes the nullable
             one of pandas where rows are missing.
+        out, overwrite, retry
+            As in `load_resized`; needs `dtype`. Pictures go to a ``.npy`` file or ``.parquet`` parts, other answers to
+            parts.
         errors, root, suffix, npartitions, progress
             As in `load_resized`.
         **options
@@ -88,8 +95,15 @@ class Transforming(Column):
         """
         recipe = codec.recipe(size=size, **options)
         how = arguments.how(errors=errors, root=root, suffix=suffix, npartitions=npartitions, progress=progress)
-        task = Map(arguments.check_callable("func", func), recipe, arguments.check_dtype(dtype))
-        answer: pd.Series[Any] | pd.DataFrame = self._run(task, how)
+        kept = results.place(out, overwrite=overwrite, retry=retry)
+        if kept is not None and dtype is None:
+            raise ValueError(
+                "out= needs dtype=, because all parts must be alike: 'float64', {'mean': 'float64', 'n': 'int64'}, or "
+                "ImageDtype('uint8', (64, 64, 3))"
+            )
+        one_column = kept is not None and not isinstance(dtype, Mapping)
+        task = Map(arguments.check_callable("func", func), recipe, arguments.check_dtype(dtype), one_column)
+        answer: pd.Series[Any] | pd.DataFrame = self._run(task, how, kept)
         return answer
 
     def augment(
@@ -110,6 +124,7 @@ class Transforming(Column):
         suffix: str | None = None,
         npartitions: int | None = None,
         progress: bool | None = None,
+        out: str | os.PathLike[str] | None = None,
         **options: Unpack[codec.RecipeOptions],
     ) -> pd.Series[Any] | pd.DataFrame:
         """Make random variants of each picture, which is read and decoded once.
@@ -135,6 +150,8 @@ class Transforming(Column):
             names, or a template with ``{variant}`` in it. Pictures may then be of any size.
         format, quality, overwrite, retry
             Of the files, as in `save_resized`.
+        out : path, optional
+            As in `load_resized`: a ``.npy`` file or ``.parquet`` parts; needs `size`, which the transform keeps.
         errors, root, suffix, npartitions, progress
             As in `load_resized`.
         **options
@@ -144,7 +161,8 @@ class Transforming(Column):
         -------
         DataFrame or Series
             Of a frame, the long frame: every row n times, all its columns, and ``image``, or with `to` the ``path``
-            of each file. Of a column, that column alone. The index has one more level, ``variant``, from 0 to n - 1.
+            of each file, or with parts as `out` the ``part``. Of a column, that column alone. The index has one more
+            level, ``variant``, from 0 to n - 1.
 
         Raises
         ------
@@ -176,9 +194,11 @@ class Transforming(Column):
             recipe,
             arguments.check_count("seed", seed, least=0),
             arguments.check_flag("keep_original", keep_original),
+            None if out is None else _known_shape(recipe, to),
         )
         if to is None:
-            return self._long(self._run(task, how), n)
+            kept = results.place(out, overwrite=overwrite, retry=retry)
+            return self._long(self._run(task, how, kept), n)
         files = SaveVariants(task, codec.encoding(format, quality))
         where = arguments.where(to, overwrite=overwrite, retry=retry)
         return self._long(self._write(files, how, where, encoding=files.encoding, variants=range(n)), n)
@@ -191,3 +211,11 @@ class Transforming(Column):
         long.index = variants.index
         long[variants.name] = variants.array
         return long
+
+
+def _known_shape(recipe: codec.Recipe, to: object) -> tuple[int, int, int]:
+    if to is not None:
+        raise ValueError("out= keeps variants as a column, to= writes files; give one of them")
+    if recipe.size is None:
+        raise ValueError("out= needs size=: the shape of what is written must be known before the first picture")
+    return recipe.shape

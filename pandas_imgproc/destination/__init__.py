@@ -4,16 +4,18 @@
 `discovered`  the same where the form of the values is not known before the first
 `kept`        what the places on disk share: a journal of what is done, and what is tried again
 `npy`         one NumPy file, written in place
-`parquet`     a folder of parts
+`parquet`     a folder of parts, and `parts` what stands in one, `folder` how its files are written
 `files`       a file for each answer, with a journal of its own kind
 """
 
 from pandas_imgproc.destination.discovered import in_memory
 from pandas_imgproc.destination.files import Files
+from pandas_imgproc.destination.folder import Folder
 from pandas_imgproc.destination.kept import Kept, Retry, check_retry
 from pandas_imgproc.destination.memory import Put, Returned
 from pandas_imgproc.destination.npy import NpyFile
-from pandas_imgproc.destination.parquet import Folder, ParquetParts, part_name, parts_in, read_parts
+from pandas_imgproc.destination.parquet import ParquetParts
+from pandas_imgproc.destination.parts import part_name, parts_in, read_parts
 
 __all__ = [
     "Files",

@@ -14,7 +14,7 @@ A new feature is a new task; the kernel knows none of them.
 `columns`       answers of a user's function become columns
 """
 
-from pandas_imgproc.tasks.augmentation import Augment, SaveVariants
+from pandas_imgproc.tasks.augmentation import Augment, SaveVariants, with_variants
 from pandas_imgproc.tasks.load import LoadResized
 from pandas_imgproc.tasks.mapping import Map
 from pandas_imgproc.tasks.save import SaveResized, written
@@ -31,5 +31,6 @@ __all__ = [
     "Values",
     "Verify",
     "labelled",
+    "with_variants",
     "written",
 ]

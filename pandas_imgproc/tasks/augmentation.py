@@ -17,7 +17,7 @@ from PIL import Image
 
 from pandas_imgproc import codec
 from pandas_imgproc.array import ImageArray
-from pandas_imgproc.tasks.function import FunctionError, called, explain, picture_of, pixels_of
+from pandas_imgproc.tasks.function import FunctionError, called, explain, picture_of, pixels_of, put
 from pandas_imgproc.tasks.randomness import seeded
 from pandas_imgproc.tasks.save import written
 from pandas_imgproc.tasks.task import Task, labelled
@@ -51,6 +51,8 @@ class Augment(Task):
         What the random numbers begin with.
     keep_original : bool
         Whether variant 0 is the picture itself.
+    shape : tuple of int, optional
+        (height, width, channels) of all variants, where it must be known before the first.
     """
 
     transform: Callable[..., Any]
@@ -58,6 +60,7 @@ class Augment(Task):
     recipe: codec.Recipe
     seed: int = 0
     keep_original: bool = False
+    shape: tuple[int, int, int] | None = None
     name: ClassVar[str] = "augment"
     needs_cluster: ClassVar[bool] = True
     one_form: ClassVar[str] = (
@@ -69,20 +72,24 @@ class Augment(Task):
     def copies(self) -> int:  # noqa: D102  see Task
         return self.n
 
+    def index(self, index: pd.Index[Any]) -> pd.Index[Any]:
+        """Return each label n times, with the number of the variant."""
+        return with_variants(index, self.n)
+
     def own(self) -> Self:
         """Return a task with a transform of its own: its random generator is not for several threads."""
         return dataclasses.replace(self, transform=copy.deepcopy(self.transform))
 
     def empty(self, n: int) -> Values:
-        """Return room for n objects: the shape is what the transform makes."""
-        return np.full(n, None, dtype=object)
+        """Return n black pictures, or room for n objects where the shape is what the transform makes."""
+        return np.full(n, None, dtype=object) if self.shape is None else np.zeros((n, *self.shape), dtype=np.uint8)
 
     def fill(self, out: Values, position: int, file: File) -> None:
         """Decode one picture, and make its variants."""
         pixels = pixels_of(file.data(), self.recipe)
         for variant in range(self.n):
             original = self.keep_original and variant == 0
-            out[variant] = pixels.copy() if original else self._variant(pixels.copy(), position, variant)
+            put(out, variant, pixels.copy() if original else self._variant(pixels.copy(), position, variant))
 
     def plain(self) -> dict[str, Any]:
         """Return what makes this task equal to another; all that Albumentations' transforms are made of."""
@@ -109,7 +116,7 @@ class Augment(Task):
             width, height = self.recipe.size or (1, 1)
             values = np.zeros((len(values), height, width, codec.CHANNELS[self.recipe.mode]), dtype=np.uint8)
         images = ImageArray(values, np.repeat(status, self.n), failures)
-        return pd.Series(images, index=with_variants(index, self.n), name="image", copy=False)
+        return pd.Series(images, index=self.index(index), name="image", copy=False)
 
 
 @dataclass(frozen=True)

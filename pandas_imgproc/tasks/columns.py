@@ -41,15 +41,21 @@ def column_of(values: Objects, there: There, dtype: Any = None) -> Any:
     whole = pd.Series(list(values[there]), dtype=dtype if dtype is not None or there.any() else "float64")
     if there.all():
         return whole.array
-    nullable = _nullable(whole.dtype)
-    if nullable is not None:
-        whole = whole.astype(nullable)
+    holds_missing = nullable(whole.dtype)
+    if holds_missing is not None:
+        whole = whole.astype(holds_missing)
     whole.index = pd.Index(np.flatnonzero(there))
     return whole.reindex(range(len(values))).array
 
 
-def _nullable(dtype: Any) -> Any:
-    """Return the dtype that holds the same numbers and missing values; None if this one does."""
+def nullable(dtype: Any) -> Any:
+    """Return the dtype that holds the same numbers and missing values; None if this one does.
+
+    Examples
+    --------
+    >>> nullable(np.dtype("int16")), nullable(np.dtype("float32"))
+    ('Int16', None)
+    """
     kind = getattr(dtype, "kind", "O") if isinstance(dtype, np.dtype) else "O"
     if kind == "b":
         return "boolean"
@@ -78,13 +84,14 @@ def frame_of(values: Objects, there: There, dtype: Any, index: pd.Index[Any]) ->
         If the answers are not all of one form; it names two rows.
     """
     first = _same_form(values, there)
+    names: dict[Hashable, None] = dict.fromkeys(dtype) if isinstance(dtype, dict) else {}
     if isinstance(first, dict):
-        names: list[Hashable] = list(dict.fromkeys(name for row in values[there] for name in row))
-        found = {name: _picked(values, there, name) for name in names}
+        names |= dict.fromkeys(name for row in values[there] for name in row)
     elif isinstance(first, np.ndarray):
-        found = {k: _picked(values, there, k) for k in range(len(first))}
-    else:
+        names |= dict.fromkeys(range(len(first)))
+    elif not isinstance(dtype, dict):
         return None
+    found = {name: _picked(values, there, name) for name in names}
     dtypes = dtype if isinstance(dtype, dict) else dict.fromkeys(found, dtype)
     made = {name: column_of(column, has, dtypes.get(name)) for name, (column, has) in found.items()}
     return pd.DataFrame(made, index=index, columns=list(found))
@@ -95,7 +102,7 @@ def _picked(values: Objects, there: There, name: Any) -> tuple[Objects, There]:
     column, has = np.full(len(values), None, dtype=object), there.copy()
     for row in np.flatnonzero(there):
         answer = values[row]
-        if isinstance(answer, dict) and name not in answer:
+        if name not in (answer if isinstance(answer, dict) else range(len(answer))):
             has[row] = False
         else:
             column[row] = answer[name]

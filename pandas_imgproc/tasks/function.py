@@ -88,3 +88,18 @@ def picture_of(result: Any) -> np.ndarray[Any, Any] | None:
     if type(result).__module__.partition(".")[0] == "torch":
         pixels = np.moveaxis(pixels, 0, 2)  # (channels, height, width) there
     return np.ascontiguousarray(pixels) if pixels.shape[2] in (1, 3, 4) else None
+
+
+def put(out: np.ndarray[Any, Any], row: int, answer: Any) -> None:
+    """Put an answer where it belongs.
+
+    Raises
+    ------
+    FunctionError
+        If the form of all answers is known, and this one has another.
+    """
+    if out.dtype != object:
+        found = (answer.dtype, answer.shape) if isinstance(answer, np.ndarray) else (type(answer).__name__, ())
+        if found != (out.dtype, out.shape[1:]):
+            raise FunctionError(f"it gave {found[0]} of shape {found[1]}, not {out.dtype} of shape {out.shape[1:]}")
+    out[row] = answer

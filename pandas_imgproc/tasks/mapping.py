@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 import pandas as pd
 
-from pandas_imgproc.array import ImageArray
+from pandas_imgproc.array import ImageArray, ImageDtype
 from pandas_imgproc.tasks import columns
-from pandas_imgproc.tasks.function import FunctionError, called, explain, picture_of, pixels_of
+from pandas_imgproc.tasks.function import FunctionError, called, explain, picture_of, pixels_of, put
 from pandas_imgproc.tasks.task import Task, labelled
 
 if TYPE_CHECKING:
@@ -37,19 +37,24 @@ class Map(Task):
         Of pixels: ndarray of uint8, shape (height, width, channels).
     recipe : Recipe
         How pictures become pixels.
-    dtype : dtype, optional
-        Of the answer, where it is a column.
+    dtype : dtype, or dict of dtype by column, optional
+        Of the answer.
+    one_column : bool
+        Whether a frame is refused as the answer.
     """
 
     func: Callable[..., Any]
     recipe: Recipe
     dtype: Any = None
+    one_column: bool = False
     name: ClassVar[str] = "map"
     needs_cluster: ClassVar[bool] = True
     one_form: ClassVar[str] = "func must return one form for all: with size= all pictures it is given are of one shape"
 
     def empty(self, n: int) -> Values:
-        """Return room for n objects."""
+        """Return n black pictures if `dtype` says that they are, else room for n objects."""
+        if isinstance(self.dtype, ImageDtype):
+            return np.zeros((n, *self.dtype.shape), dtype=self.dtype.subtype)
         return np.full(n, None, dtype=object)
 
     def fill(self, out: Values, position: int, file: File) -> None:  # noqa: ARG002  the task's
@@ -57,7 +62,18 @@ class Map(Task):
         pixels = pixels_of(file.data(), self.recipe)
         with called():
             result = self.func(pixels)
-        out[0] = answer_of(result)
+        put(out, 0, self._checked(answer_of(result)))
+
+    def _checked(self, answer: Any) -> Any:
+        """Return an answer that makes a frame or a column, as `dtype` says."""
+        makes_frame = isinstance(answer, dict) or (isinstance(answer, np.ndarray) and answer.ndim == 1)
+        if isinstance(self.dtype, dict) and not makes_frame:
+            raise FunctionError(f"it returned {_said(answer)}; by dtype= it is a dict or a 1-D array")
+        if self.one_column and makes_frame:
+            raise FunctionError(
+                f"it returned {_said(answer)}; by dtype= it is one value; a dict of dtypes says columns"
+            )
+        return answer
 
     def explain(self, exc: BaseException) -> tuple[FailureKind, str]:
         """Return why a row has no answer."""

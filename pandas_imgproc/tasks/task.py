@@ -55,6 +55,10 @@ class Task(ABC):
     def fill(self, out: Values, position: int, file: File) -> None:
         """Write the answer of one row into ``out[:copies]``."""
 
+    def index(self, index: pd.Index[Any]) -> pd.Index[Any]:
+        """Return the index of the answer, by that of the frame."""
+        return index
+
     def explain(self, exc: BaseException) -> tuple[FailureKind, str]:
         """Return the kind and the message of what `fill` raised."""
         return codec.explain(exc)

@@ -84,7 +84,9 @@ class Note:
         known = np.flatnonzero(self._marks[where] >= _STRIKE)
         self._patient = frozenset(where[np.unique(np.maximum(known[:, None] - [0, 1, 2], 0))].tolist())
         return {
-            row: SLOW if self._marks[row] & _SLOW else DIED for row in where[known].tolist() if self._is_guilty(row)
+            row: SLOW if self._marks[row] & _SLOW else DIED
+            for row in where[known].tolist()
+            if self._strikes(row) >= STRIKES
         }
 
     def _strike(self, where: np.ndarray[Any, np.dtype[np.int64]]) -> None:

@@ -83,11 +83,8 @@ class Note:
         self._processes[where[0]] = os.getpid()
         known = np.flatnonzero(self._marks[where] >= _STRIKE)
         self._patient = frozenset(where[np.unique(np.maximum(known[:, None] - [0, 1, 2], 0))].tolist())
-        return {
-            row: SLOW if self._marks[row] & _SLOW else DIED
-            for row in where[known].tolist()
-            if self._strikes(row) >= STRIKES
-        }
+        guilty = [row for row in where[known].tolist() if self._strikes(row) >= STRIKES]
+        return {row: SLOW if self._marks[row] & _SLOW else DIED for row in guilty}
 
     def _strike(self, where: np.ndarray[Any, np.dtype[np.int64]]) -> None:
         marks = self._marks[where]

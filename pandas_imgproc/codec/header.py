@@ -123,7 +123,7 @@ def _exif_of_png(data: bytes) -> bytes | None:
     view, start = memoryview(data), 8
     while start + 12 <= len(data):
         end = start + 8 + int.from_bytes(view[start : start + 4], "big")
-        if view[start + 4 : start + 8] == b"eXIf":
+        if bytes(view[start + 4 : start + 8]) == b"eXIf":
             return bytes(view[start + 8 : end])
         start = end + 4
     return None

@@ -92,8 +92,9 @@ class Measuring(Column):
         Parameters
         ----------
         include : str or list of str, optional
-            Names of the columns, in the order of the answer; by default all, also those added with
-            `pandas_imgproc.measure`. Only what is included is computed.
+            Names of the columns, in the order of the answer. By default all header fields and measures, also those
+            added with `pandas_imgproc.measure`, and no hash: ``"phash"``, ``"dhash"``, ``"ahash"``, ``"md5"`` and
+            ``"pixel_md5"`` are computed where they are named. Only what is included is computed.
         size : int or None
             The working size: pixels of the longest edge at which pixels are measured; smaller pictures are not
             enlarged. None measures the whole picture. Header fields and hashes do not depend on it.

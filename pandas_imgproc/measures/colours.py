@@ -55,9 +55,6 @@ def brightness(pixels: Pixels) -> float:
     return math.sqrt(0.241 * red**2 + 0.691 * green**2 + 0.068 * blue**2) / 255
 
 
-_SQUARES = np.multiply.outer([241, 691, 68], np.arange(256) ** 2).astype(np.int32)
-
-
 @own_measure(*(f"brightness_p{percent:02d}" for percent in PERCENTILES))
 def brightness_percentiles(pixels: Pixels) -> list[float]:
     """Percentiles 1, 5, 50, 95 and 99 of the brightness of the pixels; 0 to 1.
@@ -65,8 +62,8 @@ def brightness_percentiles(pixels: Pixels) -> list[float]:
     The brightness of a pixel is sqrt(0.241 R² + 0.691 G² + 0.068 B²) / 255; between two pixels a percentile is
     interpolated linearly, as `numpy.percentile` does. Source: as `brightness`.
     """
-    red, green, blue = planes(pixels)
-    levels = _SQUARES[0][red] + _SQUARES[1][green] + _SQUARES[2][blue]
+    squares = np.square(planes(pixels), dtype=np.int32)
+    levels = 241 * squares[0] + 691 * squares[1] + 68 * squares[2]
     levels.sort()  # of whole numbers: twice as fast as of their roots, and in the same order
     places = np.array(PERCENTILES) / 100 * (len(levels) - 1)
     below = np.floor(places).astype(int)

@@ -41,9 +41,11 @@ def gathered(pixels: Pixels) -> tuple[Numbers, Numbers]:
     """Return the mean colours of the cells of a 16 x 16 x 16 grid that hold any pixels, and how many each holds."""
     flat = pixels.reshape(-1, 3)
     red, green, blue = (flat // LEVELS).T.astype(np.int64)
-    _, cell, counts = np.unique((red * LEVELS + green) * LEVELS + blue, return_inverse=True, return_counts=True)
-    sums = np.stack([np.bincount(cell, weights=channel) for channel in flat.T], axis=1)
-    return sums / counts[:, np.newaxis], counts.astype(np.float64)
+    cell = (red * LEVELS + green) * LEVELS + blue
+    counts = np.bincount(cell, minlength=LEVELS**3)
+    held = np.flatnonzero(counts)
+    sums = np.stack([np.bincount(cell, channel, LEVELS**3)[held] for channel in flat.T], axis=1)
+    return sums / counts[held, np.newaxis], counts[held].astype(np.float64)
 
 
 def starts(colours: Numbers, weights: Numbers) -> Numbers:

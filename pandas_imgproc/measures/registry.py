@@ -23,6 +23,10 @@ Reads = Literal["header", "pixels", "grey", "full_grey", "full", "bytes"]
 ``full_grey``  the same in grey levels: ndarray of uint8, shape (height, width)
 """
 
+MEASURED: tuple[Reads, ...] = ("header", "pixels", "grey")
+"""What those measures read that are computed unless names are given: a hash costs as much as all of them together, and
+no model learns from it."""
+
 DTYPES: dict[str, str] = {
     "float64": "f8",
     "Int64": "i8",
@@ -244,7 +248,7 @@ def named(include: Any) -> tuple[tuple[str, ...], tuple[Measured, ...]]:
     Parameters
     ----------
     include : str, iterable of str, or None
-        None asks for all.
+        None asks for all but the library's hashes.
 
     Raises
     ------
@@ -262,14 +266,14 @@ def named(include: Any) -> tuple[tuple[str, ...], tuple[Measured, ...]]:
 
 def _names(include: Any) -> tuple[str, ...]:
     if include is None:
-        return measure_names()
+        return tuple(name for name in measure_names() if not _known[name].own or _known[name].reads in MEASURED)
     if isinstance(include, str):
         return (include,)
     names = tuple(include) if isinstance(include, Iterable) else None
     if names is None or not all(isinstance(name, str) for name in names):
         raise TypeError(f"include={include!r:.200} is not a list of names of measures, such as ['brightness', 'blur']")
     if not names:
-        raise ValueError("include=[] names no measure; None asks for all")
+        raise ValueError("include=[] names no measure; None asks for all but hashes")
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
         raise ValueError(f"include names {twice!r} twice")

@@ -33,8 +33,8 @@ def group_ids(values: Any, max_distance: int = 0) -> Numbers:
 
     Examples
     --------
-    >>> group_ids(pd.array([8, 0, None, 1, 3, 8], dtype="UInt64"), max_distance=1).tolist()
-    [0, 1, -1, 1, 1, 0]
+    >>> group_ids(pd.array([8, 7, None, 9, 3, 8], dtype="UInt64"), max_distance=1).tolist()
+    [0, 1, -1, 0, 1, 0]
     """
     found, distinct = pd.factorize(values)
     codes: Numbers = found.astype(np.int64)

@@ -180,6 +180,7 @@ def test_it_survives_parquet(frame, folder, tmp_path):
     found = frame.img.features("image_path", measure_names(), root=folder, errors="coerce").reset_index(drop=True)
     found.to_parquet(tmp_path / "x.parquet")
     read = pd.read_parquet(tmp_path / "x.parquet").drop(columns="camera")  # which no picture has
+    read["taken_at"] = read["taken_at"].astype("datetime64[s]")  # Parquet has no unit of seconds
     pd.testing.assert_frame_equal(read, found.drop(columns="camera"), check_categorical=False)
 
 
@@ -318,6 +319,13 @@ def test_a_leak_between_two_frames_is_found(folder):
 # ---- issues
 
 
+def textured(n):
+    """Return a picture that is sharp also at 64 pixels, where sharpness is measured."""
+    squares = np.random.default_rng(n).integers(0, 256, (30, 40, 3), dtype=np.uint8)
+    squares = Image.fromarray(squares).resize((400 + n, 300), Image.Resampling.NEAREST)
+    return Image.blend(scene(400 + n, 300, 20 + n), squares, 0.3)
+
+
 @pytest.fixture(scope="module")
 def suspects():
     """Return pictures that each have one issue, and some that have none."""
@@ -331,7 +339,7 @@ def suspects():
         "is_odd_aspect_ratio": scene(900, 300, 6).crop((0, 0, 900, 150)),
         "is_grayscale": scene(400, 300, 7).convert("L").convert("RGB"),
     }
-    good = {f"good {n}": scene(400 + n, 300, 20 + n) for n in range(8)}
+    good = {f"good {n}": textured(n) for n in range(8)}
     files = {name: encoded(image, "PNG") for name, image in {**pictures, **good}.items()}
     files["is_duplicate"] = files["good 0"]
     return pd.Series({**files, "missing": None})

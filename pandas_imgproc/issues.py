@@ -161,13 +161,11 @@ def find_issues(features: pd.DataFrame, issues: Iterable[str], limits: Threshold
             f"the frame has no column {', '.join(map(repr, missing))}, which the issues are told from; name the column "
             "of pictures, make them with .img.features(...), or say with include= which issues are wanted"
         )
-    # Positions, not labels: an index may hold a label twice.
-    plain = features[list(needed)].reset_index(drop=True)
     found = {}
     for issue in issues:
         names, rule = _ISSUES[issue]
-        unknown = plain[list(names)].isna().any(axis=1).to_numpy()
-        of = {name: _plain(plain[name]) for name in names}
+        unknown = features[list(names)].isna().any(axis=1).to_numpy()
+        of = {name: _plain(features[name]) for name in names}
         flags = np.asarray(rule(of, limits), dtype=bool)
         found[issue] = pd.arrays.BooleanArray(flags, unknown)
     answer = pd.DataFrame(found, index=features.index)

@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 from pictures import chunk, encoded, every_picture, not_pictures, oriented, scene
 from PIL import Image, ImageFile
+from PIL.PngImagePlugin import PngInfo
 
 from pandas_imgproc import codec
 from pandas_imgproc.measures import HEADER
@@ -65,12 +66,16 @@ def test_no_pixel_is_decoded(monkeypatch):
     frames = [scene(40, 30, n) for n in range(3)]
     pictures = [data for name, _, data in every_picture() if name not in ("ICO", "AVIF")]  # opened by being decoded
     pictures += [encoded(frames[0], "GIF", save_all=True, append_images=frames[1:]), oriented(frames[0], 6, "PNG")]
+    text = PngInfo()
+    text.add_itxt("XML:com.adobe.xmp", '<x tiff:Orientation="6"/>')
+    pictures.append(encoded(frames[0], "PNG", pnginfo=text))
     decoded = []
     real = ImageFile.ImageFile.load
     monkeypatch.setattr(ImageFile.ImageFile, "load", lambda self: decoded.append(self.format) or real(self))
     monkeypatch.setattr(Image, "_getdecoder", lambda mode, name, *rest: decoded.append(name))
     frame = pd.Series(pictures).img.metadata()
     assert frame["width"].notna().all()
+    assert frame["orientation"].iloc[-2:].tolist() == [6, 6]
     assert decoded == []
 
 
@@ -99,9 +104,13 @@ def test_camera_and_time():
 
 
 def test_broken_exif_is_no_reason_to_lose_a_row():
-    data = photo_with_exif({0x0110: "Camera"}).replace(b"MM\0*", b"XX\0*")
-    frame = pd.Series([data, encoded(scene(8, 8)).replace(b"IEND", b"eXIf")]).img.metadata()
-    assert frame["width"].tolist() == [40, 8]
+    whole = encoded(scene(8, 8))
+    end = whole.index(b"IDAT") - 4
+    files = [photo_with_exif({0x0110: "Camera"}).replace(b"MM\0*", b"XX\0*")]
+    files += [whole[:end] + chunk(b"eXIf", body) + whole[end:] for body in (b"junk", b"MM\0*\xff\xff\xff\xff", b"")]
+    frame = pd.Series(files).img.metadata()
+    assert frame["width"].tolist() == [40, 8, 8, 8]
+    assert frame["orientation"].isna().all()
 
 
 def test_alpha_and_profile():

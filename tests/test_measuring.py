@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from itertools import pairwise
 from pathlib import Path
 
 import dask
@@ -13,7 +14,7 @@ from pictures import encoded, marked, oriented, row_bytes, scene
 from PIL import Image
 
 import pandas_imgproc
-from pandas_imgproc import codec
+from pandas_imgproc import codec, duplicates
 from pandas_imgproc.duplicates import group_ids
 from pandas_imgproc.issues import ISSUES
 from pandas_imgproc.measures import HASHES, HEADER, measure_names
@@ -255,13 +256,33 @@ def test_groups_are_those_of_comparing_every_pair(distance, bits):
     assert found == brute_force(hashes, distance)
 
 
+@pytest.mark.parametrize("distance", [1, 2, 4, 7])
+def test_both_ways_to_compare_hashes_find_the_same(distance):
+    rng = np.random.default_rng(distance)
+    hashes = np.unique(
+        rng.integers(0, 2**9, 300, dtype=np.uint64) << np.uint64(20) ^ rng.integers(0, 8, 300, dtype=np.uint64)
+    )
+    rng.shuffle(hashes)
+    bands = [duplicates.band_of(hashes, low, high) for low, high in pairwise(duplicates._edges(distance + 1))]
+    expected = brute_force(hashes.tolist(), distance)
+    for roots in (duplicates._by_bands(hashes, bands, distance), duplicates._by_scan(hashes, distance)):
+        assert pd.factorize(roots)[0].tolist() == expected
+
+
+def test_no_pair_is_lost_where_two_pull_at_one_root():
+    parents = np.arange(6)
+    duplicates._join(parents, np.array([3, 4, 1]), np.array([5, 5, 5]))
+    assert len(set(duplicates._roots(parents, np.array([1, 3, 4, 5])).tolist())) == 1
+
+
 def test_groups_follow_chains():
     chain = [(1 << n) - 1 for n in range(10)]
     assert set(group_ids(pd.array(chain, dtype="UInt64"), 1).tolist()) == {0}
     assert group_ids(pd.array(chain[::2], dtype="UInt64"), 1).tolist() == [0, 1, 2, 3, 4]
 
 
-def test_a_hundred_thousand_hashes_do_not_take_their_square():
+def test_a_hundred_thousand_hashes_do_not_take_their_square(monkeypatch):
+    monkeypatch.setattr(duplicates, "_by_scan", None)
     rng = np.random.default_rng(0)
     hashes = rng.integers(0, 2**64, 100_000, dtype=np.uint64)
     hashes[50_000:] = hashes[:50_000] ^ (np.uint64(1) << rng.integers(0, 64, 50_000).astype(np.uint64))
@@ -292,6 +313,9 @@ def test_groups_of_files(doubles, method, distance, groups):
     assert found.name == "duplicate_group"
     assert found.dtype == "Int64"
     assert found.index.tolist() == doubles.index.tolist()
+    kinds = doubles.img.hash("image", "pixel_md5", errors="coerce").img.failures["kind"].tolist()
+    assert kinds == found.img.failures["kind"].tolist() or method == "md5"
+    assert kinds == ["unidentified"]
 
 
 def test_a_column_of_hashes_is_not_decoded(doubles, monkeypatch):

@@ -170,9 +170,7 @@ class Measuring(Column):
             raise ValueError(f"kind={kind!r} is not one of {', '.join(map(repr, HASHES))}")
         recipe = codec.recipe(size=None, max_pixels=max_pixels, formats=formats)
         how = arguments.how(errors=errors, root=root, suffix=suffix, npartitions=npartitions, progress=progress)
-        frame = self._measure("hash", kind, recipe, None, how)
-        column: pd.Series[Any] = frame[kind]
-        column.attrs.update(frame.attrs)
+        column: pd.Series[Any] = self._measure("hash", kind, recipe, None, how)[kind]
         return column
 
     def duplicate_groups(

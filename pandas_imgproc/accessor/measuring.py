@@ -129,7 +129,8 @@ class Measuring(Column):
         """
         recipe = codec.recipe(size=None, max_pixels=max_pixels, formats=formats)
         how = arguments.how(errors=errors, root=root, suffix=suffix, npartitions=npartitions, progress=progress)
-        return self._measure("features", include, recipe, arguments.check_count("size", size), how)
+        working = None if size is None else arguments.check_count("size", size)
+        return self._measure("features", include, recipe, working, how)
 
     def hash(
         self,

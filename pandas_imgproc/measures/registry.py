@@ -153,8 +153,8 @@ def measure(
 
     Notes
     -----
-    The function may be called on several threads at a time, and it travels to the workers by value. What it raises
-    costs the row, as a failure of kind ``function``.
+    The function runs in processes of its own, where it travels by value. What it raises costs the row, as a failure
+    of kind ``function``.
 
     Examples
     --------

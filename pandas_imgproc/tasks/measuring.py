@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from pandas_imgproc import codec
-from pandas_imgproc.errors import UnreadableImageError
 from pandas_imgproc.stages import stage
-from pandas_imgproc.tasks.task import labelled
+from pandas_imgproc.tasks.fingerprint import known_by
+from pandas_imgproc.tasks.function import called, explain
+from pandas_imgproc.tasks.task import Task, labelled
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Measure:
+class Measure(Task):
     """What is measured of each picture.
 
     Attributes
@@ -41,12 +43,16 @@ class Measure:
         The functions that give the columns; the user's own travel with the task.
     """
 
-    name: str
+    name: str  # type: ignore[misc]  # of one task for three methods
     names: tuple[str, ...]
     recipe: codec.Recipe
     size: int | None
     measured: tuple[Measured, ...] = field(repr=False)
-    copies: ClassVar[int] = 1
+
+    @property
+    def needs_cluster(self) -> bool:  # type: ignore[override]  # of the user's measures alone
+        """Whether the user's own functions run, which may end their process."""
+        return not all(measured.own for measured in self.measured)
 
     @cached_property
     def _places(self) -> dict[str, int]:
@@ -73,8 +79,9 @@ class Measure:
         place = 0
         for measured in self.measured:
             view = views.of(measured)
-            with stage("measure"), _said_of(measured):
-                for value in _answers(measured, view):
+            with stage("measure"), nullcontext() if measured.own else called():
+                found = measured.function(view)
+                for value in _values(measured, found):
                     if not _is_missing(value):
                         row[place] = _stored(value, measured.dtype)
                         there[place] = True
@@ -82,7 +89,13 @@ class Measure:
 
     def explain(self, exc: BaseException) -> tuple[FailureKind, str]:
         """Return why a picture could not be measured."""
-        return codec.explain(exc)
+        return explain(exc)
+
+    def plain(self) -> dict[str, Any]:
+        """Return what makes this task equal to another, as values that JSON has."""
+        functions = [known_by(measured.function) for measured in self.measured if not measured.own]
+        recipe = asdict(self.recipe)
+        return {"method": self.name, "names": self.names, "recipe": recipe, "size": self.size, "functions": functions}
 
     def wrap(
         self,
@@ -155,26 +168,9 @@ class _Views:
         return np.asarray(self._working.convert("L"))
 
 
-class _said_of:  # noqa: N801  reads as a statement
-    """Say of an exception that the user's own measure raised it: a kernel cannot tell it from a decoder's."""
-
-    __slots__ = ("_measured",)
-
-    def __init__(self, measured: Measured) -> None:
-        self._measured = measured
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
-        if isinstance(error, Exception) and not self._measured.own:
-            said = f"{type(error).__name__}: {error}".rstrip(": ")
-            raise UnreadableImageError("function", f"the measure {self._measured.names[0]!r} raised {said}") from error
-
-
-def _answers(measured: Measured, view: Any) -> Any:
-    """Return the values that a measure gives, one for each of its names."""
-    found, n = measured.function(view), len(measured.names)
+def _values(measured: Measured, found: Any) -> Any:
+    """Return the values that a measure gave, one for each of its names."""
+    n = len(measured.names)
     values = (found,) if n == 1 else tuple(found)
     if measured.own:
         return values

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import warnings
 from itertools import pairwise
 from pathlib import Path
@@ -335,6 +336,7 @@ def test_a_leak_between_two_frames_is_found(folder):
     train, test = ([str(folder / f"{n}.jpg") for n in numbers] for numbers in ((0, 1, 2), (2, 3)))
     both = pd.concat({"train": pd.Series(train), "test": pd.Series(test)})
     groups = both.img.duplicate_groups()
+    assert both.img.duplicate_groups(max_distance=np.int64(0)).tolist() == groups.tolist()
     assert groups["test"].isin(groups["train"]).tolist() == [True, False]
 
 
@@ -385,7 +387,8 @@ def test_issues_of_a_features_frame_are_the_same_and_read_nothing(suspects, monk
     expected = suspects.img.issues(blurry=0.4, max_distance=4)
     monkeypatch.setattr(pandas_imgproc.drivers, "run", None)
     pd.testing.assert_frame_equal(features.img.issues(blurry=0.4, max_distance=4), expected)
-    assert features.img.issues(include="is_dark").columns.tolist() == ["is_dark"]
+    assert features.img.issues(include="is_dark", dark=np.float32(0.3)).columns.tolist() == ["is_dark"]
+    assert list(inspect.signature(features.img.issues).parameters)[:2] == ["column", "include"]
     pd.testing.assert_frame_equal(
         features.set_axis([0] * len(features)).img.issues(blurry=0.4, max_distance=4).reset_index(drop=True),
         expected.reset_index(drop=True),

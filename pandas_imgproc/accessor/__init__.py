@@ -104,6 +104,8 @@ class FrameImageAccessor:
             return issues_of_features(self._frame, include, **how)
         return self._issues_of_column(column, include, **how)
 
+    issues.__signature__ = inspect.signature(_issues_of_column)  # type: ignore[attr-defined]
+
     @property
     def failures(self) -> pd.DataFrame:
         """Why rows of an answer that is a frame have no value (see `SeriesImageAccessor.failures`)."""

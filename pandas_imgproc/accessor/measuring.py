@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 
 from pandas_imgproc import codec, issues
@@ -332,13 +333,13 @@ def issues_of_features(
 
 
 def _check_distance(value: object, method: str = "phash") -> int:
-    if isinstance(value, bool) or not isinstance(value, int):
+    if isinstance(value, bool) or not isinstance(value, int | np.integer):
         raise TypeError(f"max_distance={value!r} is not a whole number of bits")
     if not 0 <= value <= BITS:
         raise ValueError(f"max_distance={value!r} is not between 0 and {BITS} bits")
     if value and method in ("md5", "pixels", "pixel_md5"):
         raise ValueError(f"max_distance={value!r} makes no sense with method={method!r}, which is equal or is not")
-    return value
+    return int(value)
 
 
 def _as_hashes(column: pd.Series[Any], method: str) -> pd.Series[Any] | None:

@@ -1,4 +1,4 @@
-"""What map and augment give, kept on disk and continued."""
+"""What map, augment and features give, kept on disk and continued."""
 
 from __future__ import annotations
 
@@ -37,6 +37,9 @@ DTYPES = {"row": "int64", "mean": "float64", "name": "str"}
 CALLS = {
     "number": lambda paths, **o: paths.img.map(row_of, dtype="int64", errors="coerce", npartitions=4, **o),
     "dict": lambda paths, **o: paths.img.map(facts, dtype=DTYPES, errors="coerce", npartitions=4, **o),
+    "features": lambda paths, **o: paths.img.features(
+        ["width", "format", "brightness", "is_grayscale", "phash", "md5"], errors="coerce", npartitions=4, **o
+    ),
     "picture": lambda paths, **o: paths.img.map(
         lambda pixels: pixels[::2] / np.float32(2), dtype=ImageDtype("float32", (8, 24, 3)), errors="coerce", **o
     ),
@@ -56,7 +59,7 @@ def check(answer, expected):
             assert np.array_equal(one.img.to_numpy(na_value=0), other.img.to_numpy(na_value=0))
             assert one.isna().equals(other.isna())
         else:
-            pd.testing.assert_series_equal(one, other, check_dtype=False)
+            pd.testing.assert_series_equal(one, other, check_dtype=False, check_categorical=False)
     assert answer.img.failures["kind"].tolist() == ["unidentified"] * len(answer.img.failures)
     assert answer.img.failures.index.equals(expected.img.failures.index)
 
@@ -86,7 +89,7 @@ def test_pictures_in_one_file(paths, tmp_path, name):
 @pytest.mark.parametrize("name", CALLS)
 @pytest.mark.parametrize("place", ["x.npy", "x.parquet"])
 def test_a_picture_that_was_mended_and_rows_that_are_new(paths, tmp_path, name, place):
-    if place == "x.npy" and name in ("number", "dict"):
+    if place == "x.npy" and name in ("number", "dict", "features"):
         pytest.skip("a .npy file holds pictures")
     out = tmp_path / place
     CALLS[name](paths[:30], out=out)
@@ -103,7 +106,7 @@ def test_the_parts_of_one_frame(paths, tmp_path, name):
     whole = read_result(outs)
     expected = CALLS[name](paths)
     assert whole.index.equals(expected.index)
-    if name in ("number", "dict"):
+    if name in ("number", "dict", "features"):
         pd.testing.assert_frame_equal(pd.DataFrame(whole), pd.DataFrame(expected), check_dtype=False)
     else:
         assert whole.isna().tolist() == expected.isna().tolist()

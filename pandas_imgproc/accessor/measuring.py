@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from pandas_imgproc import codec, issues
+from pandas_imgproc import codec, issues, results
 from pandas_imgproc.accessor import arguments
 from pandas_imgproc.accessor.column import Column
 from pandas_imgproc.array import ImageDtype
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Iterable, Sequence
 
+    from pandas_imgproc.destination import Retry
     from pandas_imgproc.failures import Errors
 
 WORKING_SIZE = 256
@@ -87,7 +88,10 @@ class Measuring(Column):
         suffix: str | None = None,
         npartitions: int | None = None,
         progress: bool | None = None,
-    ) -> pd.DataFrame:
+        out: str | os.PathLike[str] | None = None,
+        overwrite: bool = False,
+        retry: Retry = "passing",
+    ) -> Any:
         """Measure each picture: header fields, measures of its pixels and hashes, in one pass and with one decode.
 
         Parameters
@@ -101,10 +105,12 @@ class Measuring(Column):
             enlarged. None measures the whole picture. Header fields and hashes do not depend on it.
         max_pixels, formats, errors, root, suffix, npartitions, progress
             As in `load_resized`.
+        out, overwrite, retry
+            As in `load_resized`: a folder of ``.parquet`` parts.
 
         Returns
         -------
-        DataFrame
+        DataFrame, or with `out` the Series of the part that holds each row
             With the index of the column. What each column means is in ``docs/features.md``, with its formula, range
             and source.
 
@@ -131,7 +137,8 @@ class Measuring(Column):
         recipe = codec.recipe(size=None, max_pixels=max_pixels, formats=formats)
         how = arguments.how(errors=errors, root=root, suffix=suffix, npartitions=npartitions, progress=progress)
         working = None if size is None else arguments.check_count("size", size)
-        return self._measure("features", include, recipe, working, how)
+        kept = results.place(out, overwrite=overwrite, retry=retry)
+        return self._measure("features", include, recipe, working, how, kept)
 
     def hash(
         self,
@@ -305,11 +312,16 @@ class Measuring(Column):
         return issues.find_issues(features, wanted, limits)
 
     def _measure(
-        self, name: str, include: Any, recipe: codec.Recipe, size: int | None, how: arguments.How
-    ) -> pd.DataFrame:
+        self,
+        name: str,
+        include: Any,
+        recipe: codec.Recipe,
+        size: int | None,
+        how: arguments.How,
+        kept: results.Place | None = None,
+    ) -> Any:
         names, measured = named(include)
-        frame: pd.DataFrame = self._run(Measure(name, names, recipe, size, measured), how)
-        return frame
+        return self._run(Measure(name, names, recipe, size, measured), how, kept)
 
 
 def issues_of_features(

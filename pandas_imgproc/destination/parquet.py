@@ -11,7 +11,7 @@ import pandas as pd
 
 from pandas_imgproc.destination.kept import Kept
 from pandas_imgproc.destination.memory import leave, row_bytes
-from pandas_imgproc.destination.parts import frame_of, part_bytes, part_name, parts_in, read_part
+from pandas_imgproc.destination.parts import frame_of, joined, part_bytes, part_name, parts_in, read_part
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -94,7 +94,7 @@ class ParquetParts(Kept):
         """Put rows that were done again into the part that holds them."""
         old, new = read_part(self._folder.read(part_name(owner))), self._frame(rows, part)
         first, last = ((edge - owner.start) * self._copies for edge in (rows.start, rows.stop))
-        whole = pd.concat([old.iloc[:first], new, old.iloc[last:]])
+        whole = joined([old.iloc[:first], new, old.iloc[last:]])
         whole.attrs = new.attrs
         self._folder.write(part_name(owner), part_bytes(whole))
 

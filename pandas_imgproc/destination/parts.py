@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pandas.api.types import union_categoricals
 
 from pandas_imgproc.tasks.columns import nullable
 
@@ -110,12 +111,21 @@ def read_parts(folder: Folder, done: np.ndarray[Any, np.dtype[np.bool_]]) -> pd.
     if not rows:
         raise FileNotFoundError(f"there are no finished parts in {folder.url!r}")
     frames = [read_part(folder.read(part_name(part))) for part in rows]
-    whole = pd.concat(frames).drop(columns=FAILURE)
+    whole = joined([frame.drop(columns=FAILURE) for frame in frames])
     copies = len(whole) // sum(map(len, rows))
     take = np.full((len(done), copies), -1)
     take[np.concatenate([np.asarray(part) for part in rows])] = np.arange(len(whole)).reshape(-1, copies)
     there = _taken(whole, take.reshape(-1))
     return there.iloc[:, 0] if frames[0].attrs["is_series"] else there
+
+
+def joined(frames: list[pd.DataFrame]) -> pd.DataFrame:
+    """Return frames below each other; categories that differ are united, which `pandas.concat` makes objects of."""
+    whole = pd.concat(frames)
+    for name, dtype in frames[0].dtypes.items():
+        if isinstance(dtype, pd.CategoricalDtype):
+            whole[name] = union_categoricals([frame[name] for frame in frames], sort_categories=True)
+    return whole
 
 
 def _taken(frame: pd.DataFrame, take: np.ndarray[Any, Any]) -> pd.DataFrame:

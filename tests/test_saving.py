@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
+import signal
+import subprocess
+import sys
+import threading
 from pathlib import Path
 
+import dask
 import numpy as np
 import pandas as pd
+import psutil
 import pytest
-from pictures import in_mode, marked, oriented, png, row_of, row_picture, scene
+from pictures import encoded, in_mode, marked, oriented, png, row_of, row_picture, scene
 from PIL import Image, ImageCms
 
-from pandas_imgproc import JournalError, NoReadableImageError, UnreadableImageError
+from conftest import cluster_pids, wait_until
+from pandas_imgproc import JournalError, NoReadableImageError, UnreadableImageError, codec
+from pandas_imgproc.destination import Files
+from pandas_imgproc.rows import Partition, Rows
+from pandas_imgproc.shared import Address
+from pandas_imgproc.source import Source
+from pandas_imgproc.tasks import SaveResized
 
 N = 40
 
@@ -526,3 +539,212 @@ def test_what_leads_out_of_root_has_no_file(frame, tmp_path):
     paths = names.img.save_resized(tmp_path / "out", size=8, root=tmp_path / "pictures", errors="coerce")
     assert paths.isna().tolist() == [False, True, True, False]
     assert paths.img.failures["kind"].tolist() == ["outside_root", "outside_root"]
+
+
+# ---- runs that end early
+
+
+SCRIPT = """
+import sys, pandas as pd, pandas_imgproc
+folder, out, n = sys.argv[1], sys.argv[2], int(sys.argv[3])
+pandas_imgproc.get_client(n_workers=2)
+paths = pd.Series([f"{folder}/{k}.jpg" for k in range(n)])
+paths.img.save_resized(out, size=300, npartitions=20)
+"""
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory):
+    """A folder of JPEG files that take a while; nobody changes it."""
+    folder = tmp_path_factory.mktemp("photos")
+    data = [encoded(scene(400, 300, seed=seed), "JPEG", quality=90) for seed in range(10)]
+    for number in range(300):
+        (folder / f"{number}.jpg").write_bytes(data[number % 10])
+    return folder
+
+
+def whole_files(folder):
+    """Return the files of a folder, having decoded each to its last pixel; nothing else may be there."""
+    names = sorted(path.name for path in Path(folder).iterdir())
+    assert [name for name in names if name.startswith(".")] == [".pandas-imgproc.jsonl"]
+    for name in names[1:]:
+        with Image.open(Path(folder) / name) as image:
+            image.load()
+    return names[1:]
+
+
+@pytest.mark.parametrize("done", [1, 200])
+def test_a_killed_run_leaves_no_half_file_and_the_next_makes_the_rest(photos, tmp_path, done):
+    out = tmp_path / "out"
+    env = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)}
+    with subprocess.Popen([sys.executable, "-c", SCRIPT, str(photos), str(out), "300"], env=env) as script:
+        assert wait_until(lambda: out.exists() and len(os.listdir(out)) > done, 60)
+        workers = psutil.Process(script.pid).children(recursive=True)
+        script.kill()
+    psutil.wait_procs(workers, timeout=20)
+    before = stamps(out)
+    assert done <= len(whole_files(out)) < 300
+    paths = pd.Series([f"{photos}/{k}.jpg" for k in range(300)]).img.save_resized(out, size=300)
+    assert paths.notna().all()
+    assert len(whole_files(out)) == 300
+    after = stamps(out)
+    assert all(after[path] == before[path] for path in before)  # not one was written again
+    assert sum(b'"made"' in line for line in (out / ".pandas-imgproc.jsonl").read_bytes().splitlines()) == 300
+
+
+def test_workers_that_are_killed_cost_nothing(photos, tmp_path, own_cluster):
+    paths, kills = pd.Series([f"{photos}/{k}.jpg" for k in range(300)]), []
+    out = tmp_path / "out"
+    stop = threading.Event()
+
+    def kill():
+        while len(kills) < 3 and not stop.is_set():
+            wait_until(lambda: stop.is_set() or (out.exists() and len(os.listdir(out)) > 70 * (len(kills) + 1)))
+            pids = sorted(cluster_pids() - {None, 0})
+            if pids and not stop.is_set():
+                kills.append(pids[0])
+                os.kill(pids[0], signal.SIGKILL)
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    try:
+        made = paths.img.save_resized(out, size=300, npartitions=20, errors="raise")
+    finally:
+        stop.set()
+        killer.join()
+    assert kills
+    assert made.notna().all()
+    assert len(whole_files(out)) == 300
+    own_cluster.wait_for_workers(2, timeout=30)
+
+
+@pytest.mark.parametrize("scheduler", ["threads", "distributed"])
+@pytest.mark.parametrize("left", [0, 30_000, 400_000])
+def test_a_full_disk_damages_nothing(photos, small_disk, own_cluster, scheduler, left):
+    paths = pd.Series([f"{photos}/{k}.jpg" for k in range(60)])
+    out = small_disk / "out"
+    first = paths.head(10).img.save_resized(out, size=100)
+    before = {path: Path(path).read_bytes() for path in first}
+    free = os.statvfs(small_disk)
+    (small_disk / "filler").write_bytes(bytes(max(0, free.f_bavail * free.f_frsize - left)))
+    with dask.config.set(scheduler=scheduler), pytest.raises(OSError, match="No space left on device; what was fin"):
+        paths.img.save_resized(out, size=500, quality=95, overwrite=True)
+    whole_files(out)
+    kept = {path for path in before if Path(path).read_bytes() == before[path]}
+    assert len(kept) == 10 or left == 400_000  # where there is room, some are replaced
+    (small_disk / "filler").unlink()
+    again = paths.img.save_resized(out, size=50, overwrite=True)
+    assert again.notna().all()
+    assert {pixels_of(path).shape for path in again} == {(50, 50, 3)}
+
+
+def test_a_disk_that_is_full_from_the_start_is_continued(photos, small_disk):
+    paths = pd.Series([f"{photos}/{k}.jpg" for k in range(60)])
+    out = small_disk / "out"
+    (small_disk / "filler").write_bytes(bytes(1_000_000))
+    with pytest.raises(OSError, match=r"jpg' cannot be written: No space left"):
+        paths.img.save_resized(out, size=400, quality=90)
+    before, done = stamps(out), len(whole_files(out))
+    assert 0 < done < 60
+    (small_disk / "filler").unlink()
+    subprocess.run(["mount", "-o", "remount,size=20m", small_disk], check=True)
+    assert paths.img.save_resized(out, size=400, quality=90).notna().all()
+    assert len(whole_files(out)) == 60
+    assert before.items() <= stamps(out).items()
+
+
+def test_a_folder_that_cannot_be_written(photos, small_disk):
+    paths = pd.Series([f"{photos}/{k}.jpg" for k in range(3)])
+    done = paths.head(2).img.save_resized(small_disk / "out", size=8)
+    subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
+    pd.testing.assert_series_equal(paths.head(2).img.save_resized(small_disk / "out", size=8), done)
+    with pytest.raises(OSError, match="out' cannot be written: Read-only file system"):
+        paths.img.save_resized(small_disk / "out", size=8)
+    with pytest.raises(OSError, match="other' cannot be written: Read-only file system"):
+        paths.img.save_resized(small_disk / "other", size=8)
+    file = photos / "0.jpg"
+    with pytest.raises(OSError, match=r"0\.jpg/out' cannot be written: Not a directory"):
+        paths.img.save_resized(file / "out", size=8)
+
+
+def test_systems_where_every_file_has_a_name(photos, tmp_path, monkeypatch):
+    monkeypatch.delattr(os, "O_TMPFILE")
+    paths = pd.Series([f"{photos}/{k}.jpg" for k in range(3)])
+    for size in (8, 9):
+        made = paths.img.save_resized(tmp_path / "out", size=size, overwrite=True)
+        assert {pixels_of(path).shape for path in made} == {(size, size, 3)}
+    assert whole_files(tmp_path / "out") == ["0.jpg", "1.jpg", "2.jpg"]
+
+
+@pytest.mark.parametrize(
+    ("tamper", "says"),
+    [
+        (lambda lines: ["{}", *lines], "line 1"),
+        (lambda lines: [lines[0], "cos\nsystem\n(S'echo'\ntR.", *lines[1:]], "line 2"),
+        (lambda lines: [lines[0].replace('"journal":1', '"journal":99'), *lines[1:]], "format 99"),
+        (lambda lines: [lines[0], lines[1].replace("[", "[null,")], "line 2"),
+        (lambda lines: [lines[0], lines[1].replace("0.jpg", "../0.jpg")], "line 2"),
+        (lambda lines: lines[1:], "line 1"),
+        (lambda lines: ["[]", *lines], "line 1"),
+    ],
+)
+def test_a_tampered_journal_is_refused(photos, tmp_path, tamper, says):
+    paths = pd.Series([f"{photos}/{k}.jpg" for k in range(3)])
+    paths.img.save_resized(tmp_path / "out", size=8)
+    journal = tmp_path / "out" / ".pandas-imgproc.jsonl"
+    journal.write_text("\n".join(tamper(journal.read_text().splitlines())) + "\n")
+    with pytest.raises(JournalError, match=says):
+        paths.img.save_resized(tmp_path / "out", size=8)
+
+
+def test_a_torn_last_line_is_cut_off(photos, tmp_path):
+    paths = pd.Series([f"{photos}/{k}.jpg" for k in range(3)])
+    made = paths.img.save_resized(tmp_path / "out", size=8)
+    journal = tmp_path / "out" / ".pandas-imgproc.jsonl"
+    journal.write_bytes(journal.read_bytes()[:-9])
+    before = stamps(tmp_path / "out")
+    for _ in range(2):
+        pd.testing.assert_series_equal(paths.img.save_resized(tmp_path / "out", size=8), made)
+    after = stamps(tmp_path / "out")
+    assert sum(before[path] != after[path] for path in before) == 1
+
+
+def test_two_programs_write_into_one_folder(photos, tmp_path):
+    env = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)}
+    code = """
+import sys, dask, pandas as pd, pandas_imgproc
+paths = pd.Series([f"{sys.argv[1]}/{k}.jpg" for k in range(200)]).iloc[int(sys.argv[3])::2]
+with dask.config.set(scheduler="threads"):
+    paths.img.save_resized(sys.argv[2], size=20)
+"""
+    out = tmp_path / "out"
+    programs = [
+        subprocess.Popen([sys.executable, "-c", code, str(photos), str(out), str(half)], env=env) for half in (0, 1)
+    ]
+    assert [program.wait() for program in programs] == [0, 0]
+    before = stamps(out)
+    paths = pd.Series([f"{photos}/{k}.jpg" for k in range(200)]).img.save_resized(out, size=20)
+    assert len(whole_files(out)) == 200
+    assert stamps(out) == before
+    assert paths.notna().all()
+
+
+def test_workers_out_of_reach_hand_the_files_back(photos, tmp_path, own_cluster, monkeypatch):
+    elsewhere, put_on = Address(1, 99999, "on another machine"), Files.put_on
+    monkeypatch.setattr(Files, "put_on", lambda *args: dataclasses.replace(put_on(*args), call=elsewhere))
+    paths = pd.Series([f"{photos}/{k}.jpg" for k in range(20)])
+    made = paths.img.save_resized(tmp_path / "out", size=8, npartitions=3)
+    assert made.notna().all()
+    assert len(whole_files(tmp_path / "out")) == 20
+
+
+def test_a_worker_whose_call_has_ended_writes_nothing(photos, tmp_path):
+    task = SaveResized(codec.recipe(8, for_files=True), codec.encoding(None, 75))
+    files = Files(task, 1, [str(tmp_path / "out" / "a.jpg")])
+    files.begin(Source(), [str(photos / "0.jpg")], overwrite=False, retry="passing")
+    part = Partition.blank(Rows(range(1), [None]), np.array([b"a file"], dtype=object))
+    part.status[:] = 0
+    put = files.put_on(range(1))
+    files.close()
+    assert put(part).values is not None
+    assert whole_files(tmp_path / "out") == []

@@ -15,7 +15,6 @@ from pandas_imgproc.journal import checksum
 from pandas_imgproc.made import Made, MadeFiles, Work, record_made
 from pandas_imgproc.shared import Address, SharedFile
 from pandas_imgproc.source import NO_STAMP, File, has_bytes, stamp_of
-from pandas_imgproc.stages import stage
 from pandas_imgproc.writing import named_when_whole
 
 if TYPE_CHECKING:
@@ -248,14 +247,13 @@ class WriteFiles:
         """Write the files and drop the values; out of the caller's reach, leave them to it."""
         assert part.values is not None
         copies = len(part.values) // len(part.status)
-        with stage("write"):
-            for number, data in enumerate(part.values):
-                target, row = self.targets[number], number // copies
-                if part.status[row] != 0 or target is None:
-                    continue
-                if not self._may_write():
-                    return part
-                self._write(os.path.join(self.folder, target), data, part.stamps[row].tolist())
+        for number, data in enumerate(part.values):
+            target, row = self.targets[number], number // copies
+            if part.status[row] != 0 or target is None:
+                continue
+            if not self._may_write():
+                return part
+            self._write(os.path.join(self.folder, target), data, part.stamps[row].tolist())
         part.values = None
         return part
 

@@ -21,6 +21,7 @@ from PIL import Image, ImageCms
 from conftest import cluster_pids, wait_until
 from pandas_imgproc import JournalError, NoReadableImageError, UnreadableImageError, codec
 from pandas_imgproc.destination import Files
+from pandas_imgproc.journal import LinesOfMany
 from pandas_imgproc.rows import Partition, Rows
 from pandas_imgproc.shared import Address
 from pandas_imgproc.source import Source
@@ -707,6 +708,18 @@ def test_a_torn_last_line_is_cut_off(photos, tmp_path):
         pd.testing.assert_series_equal(paths.img.save_resized(tmp_path / "out", size=8), made)
     after = stamps(tmp_path / "out")
     assert sum(before[path] != after[path] for path in before) == 1
+
+
+def test_a_journal_on_a_full_disk_stays_whole(small_disk):
+    lines = LinesOfMany(str(small_disk / "journal"))
+    lines.append(b"first\n")
+    free = os.statvfs(small_disk)
+    (small_disk / "filler").write_bytes(bytes(free.f_bavail * free.f_frsize - 8192))
+    with pytest.raises(OSError, match="No space left"):
+        lines.append(b"x" * 50_000 + b"\n")
+    assert lines.read() == b"first\n"
+    lines.append(b"second\n")
+    assert lines.read() == b"first\nsecond\n"
 
 
 def test_two_programs_write_into_one_folder(photos, tmp_path):

@@ -144,27 +144,20 @@ class LinesOfMany:
         return data[: data.rfind(b"\n") + 1]
 
     def append(self, line: bytes, *, sync: bool = False) -> None:
-        """Add a line, whole or not at all; with `sync`, return when it is safely on disk."""
+        """Add a line; with `sync`, return when it is safely on disk."""
         with open(self.name, "ab+", buffering=0) as file:
             if fcntl is not None:
                 fcntl.flock(file, fcntl.LOCK_EX)
-            whole = self._cut_off_what_is_torn(file)
-            try:
-                if file.write(line) < len(line):
-                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-            except OSError:
-                file.truncate(whole)
-                raise
+            self._cut_off_what_is_torn(file)
+            if file.write(line) < len(line):  # the next line to be added cuts it off
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             if sync:
                 os.fsync(file.fileno())
 
-    def _cut_off_what_is_torn(self, file: IO[bytes]) -> int:
-        """Return where the lines end, and let the file end there."""
+    def _cut_off_what_is_torn(self, file: IO[bytes]) -> None:
         size = file.seek(0, os.SEEK_END)
         if size and os.pread(file.fileno(), 1, size - 1) != b"\n":
-            size = len(self.read())
-            file.truncate(size)
-        return size
+            file.truncate(len(self.read()))
 
 
 class LinesInFolder:

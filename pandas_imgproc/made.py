@@ -111,11 +111,6 @@ class MadeFiles:
                     "with overwrite=True the files are made anew"
                 ) from exc
 
-    @property
-    def path(self) -> str:
-        """The journal's file."""
-        return self._lines.name
-
     def _take(self, line: Any) -> None:
         sign = str(line["work"])
         if "asked" in line:

@@ -8,6 +8,7 @@ import collections
 import gc
 import os
 import re
+import subprocess
 import sys
 import tempfile
 import threading
@@ -118,3 +119,15 @@ def _nothing_left(tmp_path_factory):
 def own_cluster():
     """The client of our own cluster of two processes; it is used again by the next test that asks."""
     return cluster.get_client(n_workers=2)
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of two megabytes."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", disk], capture_output=True, check=False)
+    if mounted.returncode:
+        pytest.skip("a file system cannot be mounted here")
+    yield disk
+    subprocess.run(["umount", disk], check=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from pictures import row_picture
-from PIL import Image
+from PIL import Image, ImageStat
 
 import pandas_imgproc  # noqa: F401  registers .img
 
@@ -146,3 +146,38 @@ def test_features_beat_the_table_alone(tmp_path):
     unread = int(done.stdout.split("still in their rows: ")[1].split()[0])
     assert 0 < unread < photos / 20
     assert done.stderr.count("UnreadableImageWarning") == 1
+
+
+@pytest.mark.parametrize("name", ["thumbnails", "resize_for_network", "catalogue"])
+def test_published_jobs_are_timed_beside_the_script(tmp_path, name):
+    done = run(tmp_path, "--images", 30, script=ROOT / "examples" / f"{name}.py")
+    assert done.stderr.count("UnreadableImageWarning: 2 of 30 pictures could not be read") == 1
+    script, call = (line for line in done.stdout.splitlines() if line.startswith(("the script:", "one call:")))
+    assert float(script.split()[2]) > 0
+    assert float(call.split()[2]) > 0
+    assert "IMG_0029.jpg  truncated" in done.stdout
+    out = tmp_path / "example_output"
+    if name == "catalogue":
+        assert (
+            "X is (30, 64, 64, 3) of uint8; with reducing_gap=None it is the script's, to the byte: True" in done.stdout
+        )
+        return
+    ours = out / ("thumbnails" if name == "thumbnails" else "train")
+    files = sorted(ours.glob("*/*.jpg"))
+    assert len(files) == 28
+    assert {path.parent.name for path in files} == {"dunes", "clouds", "leaves"}
+    for path in files:
+        with Image.open(path) as image, Image.open(out / "by_script" / path.name) as theirs:
+            assert image.size == theirs.size == ((128, 96) if name == "thumbnails" else (600, 600))
+            assert abs(sum(ImageStat.Stat(image).mean) - sum(ImageStat.Stat(theirs).mean)) < 3
+
+
+@pytest.mark.parametrize("name", ["augmentation", "own_function"])
+def test_functions_are_timed_beside_the_script(tmp_path, name):
+    done = run(tmp_path, "--images", 24, script=ROOT / "examples" / f"{name}.py")
+    assert done.stderr.count("UnreadableImageWarning: 2 of 24 pictures could not be read") == 1
+    script, call = (line for line in done.stdout.splitlines() if line.startswith(("the script:", "one call:")))
+    assert float(script.split()[2]) > 0
+    assert float(call.split()[2]) > 0
+    if name == "augmentation":
+        assert len(list((tmp_path / "example_output" / "augmented").rglob("*.jpg"))) == 22 * 5

@@ -359,18 +359,6 @@ sys.stdin.read()
     check(paths.img.load_resized(8, root=folder, out=tmp_path / "x.npy"), paths.index)
 
 
-@pytest.fixture
-def small_disk(tmp_path):
-    """A file system of two megabytes."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", disk], capture_output=True, check=False)
-    if mounted.returncode:
-        pytest.skip("a file system cannot be mounted here")
-    yield disk
-    subprocess.run(["umount", disk], check=True)
-
-
 @pytest.mark.parametrize("filled", [0, 500_000, 1_000_000, 1_900_000, 2_080_000])
 def test_a_full_disk_damages_nothing(folder, paths, small_disk, caplog, filled):
     (small_disk / "filler").write_bytes(bytes(filled))

@@ -2,16 +2,30 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
+import signal
+import subprocess
+import sys
+import threading
 from pathlib import Path
 
+import dask
 import numpy as np
 import pandas as pd
+import psutil
 import pytest
-from pictures import row_of, row_picture
-from PIL import Image
+from pictures import encoded, in_mode, marked, oriented, png, row_of, row_picture, scene
+from PIL import Image, ImageCms
 
-from pandas_imgproc import JournalError
+from conftest import cluster_pids, wait_until
+from pandas_imgproc import JournalError, NoReadableImageError, UnreadableImageError, codec
+from pandas_imgproc.destination import Files
+from pandas_imgproc.journal import LinesOfMany
+from pandas_imgproc.rows import Partition, Rows
+from pandas_imgproc.shared import Address
+from pandas_imgproc.source import Source
+from pandas_imgproc.tasks import SaveResized
 
 N = 40
 
@@ -38,11 +52,21 @@ def stamps(folder):
     return {str(path): path.stat().st_mtime_ns for path in Path(folder).rglob("[!.]*") if path.is_file()}
 
 
+def pixels_of(path):
+    with Image.open(path) as image:
+        return np.asarray(image)
+
+
+def profile_of(path):
+    with Image.open(path) as image:
+        return image.info.get("icc_profile")
+
+
 def check(paths, index, missing=()):
     """Every row has the file of its own picture."""
     pd.testing.assert_index_equal(paths.index, index)
     assert paths.name == "path"
-    assert paths.dtype == "str"
+    assert paths.dtype == pd.Series(dtype="str").dtype  # pandas 2 has objects
     for k, path in enumerate(paths):
         if k in missing:
             assert pd.isna(path)
@@ -96,7 +120,7 @@ def test_a_source_that_changed_is_made_again(frame, tmp_path):
     frame.img.save_resized("image_path", tmp_path / "out", size=8)
     after = stamps(tmp_path / "out")
     assert [path for path in before if before[path] != after[path]] == [paths.iloc[5]]
-    assert row_of(np.asarray(Image.open(paths.iloc[5]))) == 1000
+    assert row_of(pixels_of(paths.iloc[5])) == 1000
 
 
 # ---- names
@@ -300,3 +324,440 @@ def test_a_second_run_of_a_part_of_the_rows(frame, tmp_path):
         f"{tmp_path}/out/{row.label}/{Path(row.image_path).stem}.png" for row in part.itertuples()
     ]
     assert stamps(tmp_path / "out") == before
+
+
+# ---- what a file holds
+
+
+@pytest.mark.parametrize("size", [128, (100, 30), (30, 100), 7, 1])
+def test_thumbnails_are_pillow_s(tmp_path, size):
+    shapes = [(500, 375), (375, 500), (128, 128), (40, 30), (1000, 3), (3, 1000), (301, 127), (129, 129), (640, 480)]
+    for number, shape in enumerate(shapes):
+        scene(*shape).save(tmp_path / f"{number}.jpg")
+    paths = pd.Series([f"{k}.jpg" for k in range(len(shapes))])
+    quick = paths.img.save_thumbnails(f"{tmp_path}/quick/{{stem}}.png", size=size, root=tmp_path)
+    exact = paths.img.save_thumbnails(f"{tmp_path}/exact/{{stem}}.png", size=size, root=tmp_path, reducing_gap=None)
+    for row, source in enumerate(paths):
+        with Image.open(tmp_path / source) as expected:
+            expected.thumbnail((size, size) if isinstance(size, int) else size, reducing_gap=None)
+            assert np.array_equal(pixels_of(exact[row]), np.asarray(expected))
+            assert pixels_of(quick[row]).shape == pixels_of(exact[row]).shape
+            assert np.abs(pixels_of(quick[row]).astype(int) - pixels_of(exact[row])).mean() < 8
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_files_stand_upright_and_do_not_say_turn_me(tmp_path, orientation):
+    upright = marked(211, 97)
+    (tmp_path / "a.jpg").write_bytes(oriented(upright, orientation, quality=95))
+    path = pd.Series([f"{tmp_path}/a.jpg"]).img.save_thumbnails(tmp_path / "out", size=64, quality=95)[0]
+    upright.thumbnail((64, 64))
+    with Image.open(path) as image:
+        assert image.getexif().get(0x0112) is None
+        assert image.size == upright.size
+        assert np.abs(np.asarray(image).astype(int) - np.asarray(upright)).mean() < 4
+
+
+@pytest.mark.parametrize("name", ["JPEG", "PNG", "WEBP", "TIFF", "AVIF"])
+def test_the_colour_profile_is_kept_where_it_speaks_of_these_pixels(tmp_path, name):
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    false = profile[:16] + b"CMYK" + profile[20:]
+    row_picture(0).save(tmp_path / "rgb.png", icc_profile=profile)
+    row_picture(0).save(tmp_path / "other.png", icc_profile=false)
+    transparent = in_mode(row_picture(0), "RGBA")
+    transparent.save(tmp_path / "alpha.png", icc_profile=profile)
+    for fit in ("stretch", "pad"):
+        paths = pd.Series(["rgb.png", "other.png", "alpha.png"]).img.save_resized(
+            tmp_path / fit, size=(20, 8), format=name, fit=fit, root=tmp_path
+        )
+        assert list(map(profile_of, paths)) == [profile, None, profile]
+
+
+@pytest.mark.parametrize("name", ["JPEG", "PNG", "WEBP", "AVIF", "TIFF", "BMP", "GIF", "JPEG2000", "PPM"])
+def test_every_format_is_what_it_says(tmp_path, name):
+    row_picture(9, (64, 48)).save(tmp_path / "a.png")
+    paths = pd.Series(["a.png"]).img.save_resized(tmp_path / "out", size=32, format=name.lower(), root=tmp_path)
+    with Image.open(paths[0]) as image:
+        assert image.format == name
+        assert image.size == (32, 32)
+        assert row_of(np.asarray(image.convert("RGB"))) == 9
+
+
+def test_transparency_lies_on_the_background_or_is_kept(tmp_path):
+    in_mode(Image.new("RGB", (64, 48), "red"), "RGBA").save(tmp_path / "a.png")
+    paths = pd.Series(["a.png"])
+    flat = paths.img.save_resized(tmp_path / "a", size=32, background="blue", root=tmp_path, format="JPEG", quality=95)
+    kept = paths.img.save_resized(tmp_path / "b", size=32, mode="RGBA", root=tmp_path)
+    with Image.open(flat[0]) as image:
+        assert image.mode == "RGB"
+        assert np.abs(np.subtract(image.getpixel((1, 16)), (8, 0, 247))).max() < 16
+    with Image.open(kept[0]) as image:
+        assert image.mode == "RGBA"
+        assert image.getchannel("A").getextrema() == (4, 255)
+
+
+def test_the_class_numbers_of_a_mask_are_kept(tmp_path):
+    levels = np.arange(12, dtype=np.uint8).reshape(3, 4)
+    mask = Image.fromarray(levels).convert("P")
+    mask.putdata(levels.ravel().tolist())
+    mask.save(tmp_path / "a.png")
+    paths = pd.Series(["a.png"]).img.save_resized(tmp_path / "out", size=None, mode="P", root=tmp_path)
+    with Image.open(paths[0]) as image:
+        assert np.asarray(image).tolist() == levels.tolist()
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "says"),
+    [
+        ({"mode": "RGBA"}, ValueError, "JPEG files cannot hold mode='RGBA'; formats that can: PNG"),
+        ({"mode": "CMYK"}, ValueError, "JPEG files cannot hold mode='CMYK'"),
+        ({"quality": 0}, ValueError, "quality=0"),
+        ({"quality": "high"}, TypeError, "quality='high'"),
+        ({"format": "PSD"}, ValueError, "format must be one of 'JPEG'"),
+        ({"format": 3}, TypeError, "format=3"),
+        ({"format": "PNG"}, ValueError, "names JPEG files such as .* and format='PNG'"),
+        ({"fit": "cover"}, ValueError, "'thumbnail', got 'cover'"),
+        ({"overwrite": "yes"}, TypeError, "overwrite='yes'"),
+        ({"retry": "some"}, ValueError, "retry='some'"),
+        ({"size": "128"}, TypeError, "size must be"),
+    ],
+)
+def test_wrong_arguments(frame, tmp_path, options, error, says):
+    with pytest.raises(error, match=says):
+        frame.img.save_resized("image_path", f"{tmp_path}/out/{{stem}}.jpg", **{"size": 8} | options)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_column_of_images_has_one_shape(frame):
+    for fit in ("thumbnail", "contain"):
+        with pytest.raises(ValueError, match=f"fit='{fit}' keeps the aspect.*save_resized"):
+            frame.img.load_resized("image_path", size=8, fit=fit)
+
+
+def test_a_picture_larger_than_the_format_holds_is_one_failure(frame, tmp_path):
+    (tmp_path / "long.png").write_bytes(png(np.zeros((1, 70000), np.uint8), 8, 0))
+    frame.loc["row 3", "image_path"] = str(tmp_path / "long.png")
+    paths = frame.img.save_resized("image_path", f"{tmp_path}/out/{{stem}}.jpg", size=None, errors="coerce")
+    check(paths, frame.index, missing=(3,))
+    assert paths.img.failures["kind"].tolist() == ["unsupported"]
+    assert "70000 x 1 pixels cannot be written as JPEG" in paths.img.failures["message"].iloc[0]
+
+
+# ---- other sources, and an image column
+
+
+def test_bytes_have_no_name(frame, tmp_path):
+    column = frame["image_path"].map(lambda path: Path(path).read_bytes())
+    with pytest.raises(ValueError, match=r"a plain folder needs a path, and row 0 .* has none; .*{position}"):
+        column.img.save_resized(tmp_path / "out", size=8)
+    check(column.img.save_resized(f"{tmp_path}/out/{{position}}.png", size=8), frame.index)
+    column.iloc[5] = (tmp_path / "pictures" / "even" / "6.png").read_bytes()
+    with pytest.raises(JournalError, match="made of another picture"):
+        column.img.save_resized(f"{tmp_path}/out/{{position}}.png", size=8)
+
+
+def test_bytes_with_a_path_have_its_name(frame, tmp_path):
+    column = frame["image_path"].map(lambda path: {"bytes": Path(path).read_bytes(), "path": Path(path).name})
+    paths = column.img.save_resized(tmp_path / "out", size=8)
+    check(paths, frame.index)
+    assert paths["row 3"] == f"{tmp_path}/out/3.png"
+
+
+def test_an_image_column(frame, tmp_path):
+    (tmp_path / "bad.png").write_text("no picture")
+    frame.loc["row 3", "image_path"] = str(tmp_path / "bad.png")
+    frame.loc["row 4", "image_path"] = None
+    frame["image"] = frame.img.load_resized("image_path", size=8, errors="coerce")
+    paths = frame["image"].img.save(tmp_path / "out", errors="coerce")
+    check(paths, frame.index, missing=(3, 4))
+    assert paths["row 5"] == f"{tmp_path}/out/row 5.png"
+    assert paths.img.failures["kind"].to_dict() == {"row 3": "unidentified"}
+    with Image.open(paths["row 5"]) as image:
+        assert np.array_equal(np.asarray(image), np.asarray(frame["image"].iloc[5]))
+    check(frame.img.save("image", f"{tmp_path}/{{label}}/{{index}}.webp", errors="coerce"), frame.index, (3, 4))
+    grey = frame["image_path"].img.load_resized(8, mode="L", errors="coerce").img.save(tmp_path / "l", errors="coerce")
+    with Image.open(grey["row 5"]) as image:
+        assert image.mode == "L"
+    with pytest.raises(TypeError, match="not images"):
+        frame["image_path"].img.save(tmp_path / "out")
+    with pytest.raises(ValueError, match="would both be written"):
+        frame["image"].set_axis(["same"] * N).img.save(tmp_path / "same")
+
+
+# ---- frames that are odd
+
+
+def test_frames_that_are_odd(frame, tmp_path):
+    empty = frame.head(0).img.save_resized("image_path", tmp_path / "out", size=8)
+    assert empty.empty
+    assert empty.name == "path"
+    nothing = pd.Series([None, None], dtype=object).img.save_resized(tmp_path / "out", size=8)
+    assert nothing.isna().all()
+    assert not (tmp_path / "out").exists()
+    levels = frame.set_axis(pd.MultiIndex.from_product([list("ab"), range(N // 2)]))
+    check(levels.img.save_resized("image_path", f"{tmp_path}/levels/{{index}}.png", size=8), levels.index)
+    assert (tmp_path / "levels" / "b-7.png").exists()
+    constant = frame.set_axis(["x"] * N)
+    check(constant.img.save_resized("image_path", tmp_path / "out", size=8), constant.index)
+    objects = frame["image_path"].map(Path)
+    check(objects.img.save_resized(tmp_path / "out", size=8), frame.index)
+
+
+def test_broken_pictures_have_no_file_and_a_reason(frame, tmp_path):
+    bad = {"row 1": b"", "row 2": b"no picture", "row 3": Path(frame["image_path"].iloc[3]).read_bytes()[:60]}
+    for row, data in bad.items():
+        Path(frame.loc[row, "image_path"]).write_bytes(data)
+    frame.loc["row 5", "image_path"] = str(tmp_path / "pictures" / "odd" / "gone.png")
+    frame.loc["row 6", "image_path"] = None
+    with pytest.warns(UserWarning, match=r"4 of 40 pictures could not be read[^$]*row 1 \(label 'row 1'\)") as caught:
+        paths = frame.img.save_resized("image_path", tmp_path / "out", size=8)
+    assert len(caught) == 1
+    check(paths, frame.index, missing=(1, 2, 3, 5, 6))
+    kinds = ["empty", "unidentified", "truncated", "missing"]
+    assert paths.img.failures["kind"].tolist() == kinds
+    assert len(stamps(tmp_path / "out")) == N - 5
+    # Permanent ones are not tried again, and told again; what is missing is looked for.
+    row_picture(5).save(frame.loc["row 5", "image_path"])
+    before = stamps(tmp_path / "out")
+    again = frame.img.save_resized("image_path", tmp_path / "out", size=8, errors="coerce")
+    assert again.img.failures["kind"].tolist() == kinds[:3]
+    check(again, frame.index, missing=(1, 2, 3, 6))
+    assert stamps(tmp_path / "out").keys() - before.keys() == {again["row 5"]}
+    # A file that has been mended is.
+    row_picture(2).save(frame.loc["row 2", "image_path"])
+    check(frame.img.save_resized("image_path", tmp_path / "out", size=8, errors="coerce"), frame.index, (1, 3, 6))
+    with pytest.raises(UnreadableImageError, match="row 1"):
+        frame.img.save_resized("image_path", tmp_path / "out", size=8, errors="raise")
+
+
+def test_nothing_of_a_wrong_folder(frame, tmp_path):
+    with pytest.raises(NoReadableImageError, match="none of 40 pictures"):
+        frame["image_path"].map(os.path.basename).img.save_resized(tmp_path / "out", size=8)
+
+
+def test_what_leads_out_of_root_has_no_file(frame, tmp_path):
+    names = pd.Series(["even/0.png", "../outside.png", "/etc/hosts", "odd/1.png"])
+    row_picture(7).save(tmp_path / "outside.png")
+    paths = names.img.save_resized(tmp_path / "out", size=8, root=tmp_path / "pictures", errors="coerce")
+    assert paths.isna().tolist() == [False, True, True, False]
+    assert paths.img.failures["kind"].tolist() == ["outside_root", "outside_root"]
+
+
+# ---- runs that end early
+
+
+SCRIPT = """
+import sys, pandas as pd, pandas_imgproc
+folder, out, n = sys.argv[1], sys.argv[2], int(sys.argv[3])
+pandas_imgproc.get_client(n_workers=2)
+paths = pd.Series([f"{folder}/{k}.jpg" for k in range(n)])
+paths.img.save_resized(out, size=300, npartitions=20)
+"""
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory):
+    """A folder of JPEG files that take a while; nobody changes it."""
+    folder = tmp_path_factory.mktemp("photos")
+    data = [encoded(scene(400, 300, seed=seed), "JPEG", quality=90) for seed in range(10)]
+    for number in range(300):
+        (folder / f"{number}.jpg").write_bytes(data[number % 10])
+    return folder
+
+
+def whole_files(folder):
+    """Return the files of a folder, having decoded each to its last pixel; nothing else may be there."""
+    names = sorted(path.name for path in Path(folder).iterdir())
+    assert [name for name in names if name.startswith(".")] == [".pandas-imgproc.jsonl"]
+    for name in names[1:]:
+        with Image.open(Path(folder) / name) as image:
+            image.load()
+    return names[1:]
+
+
+@pytest.mark.parametrize("done", [1, 200])
+def test_a_killed_run_leaves_no_half_file_and_the_next_makes_the_rest(photos, tmp_path, done):
+    out = tmp_path / "out"
+    env = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)}
+    with subprocess.Popen([sys.executable, "-c", SCRIPT, str(photos), str(out), "300"], env=env) as script:
+        assert wait_until(lambda: out.exists() and len(os.listdir(out)) > done, 60)
+        workers = psutil.Process(script.pid).children(recursive=True)
+        script.kill()
+    psutil.wait_procs(workers, timeout=20)
+    before = stamps(out)
+    assert done <= len(whole_files(out)) < 300
+    paths = pd.Series([f"{photos}/{k}.jpg" for k in range(300)]).img.save_resized(out, size=300)
+    assert paths.notna().all()
+    assert len(whole_files(out)) == 300
+    after = stamps(out)
+    assert all(after[path] == before[path] for path in before)  # not one was written again
+    assert sum(b'"made"' in line for line in (out / ".pandas-imgproc.jsonl").read_bytes().splitlines()) == 300
+
+
+def test_workers_that_are_killed_cost_nothing(photos, tmp_path, own_cluster):
+    paths, kills = pd.Series([f"{photos}/{k}.jpg" for k in range(300)]), []
+    out = tmp_path / "out"
+    stop = threading.Event()
+
+    def kill():
+        while len(kills) < 3 and not stop.is_set():
+            wait_until(lambda: stop.is_set() or (out.exists() and len(os.listdir(out)) > 70 * (len(kills) + 1)))
+            pids = sorted(cluster_pids() - {None, 0})
+            if pids and not stop.is_set():
+                kills.append(pids[0])
+                os.kill(pids[0], signal.SIGKILL)
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    try:
+        made = paths.img.save_resized(out, size=300, npartitions=20, errors="raise")
+    finally:
+        stop.set()
+        killer.join()
+    assert kills
+    assert made.notna().all()
+    assert len(whole_files(out)) == 300
+    own_cluster.wait_for_workers(2, timeout=30)
+
+
+@pytest.mark.parametrize("scheduler", ["threads", "distributed"])
+@pytest.mark.parametrize("left", [0, 30_000, 400_000])
+def test_a_full_disk_damages_nothing(photos, small_disk, own_cluster, scheduler, left):
+    paths = pd.Series([f"{photos}/{k}.jpg" for k in range(60)])
+    out = small_disk / "out"
+    first = paths.head(10).img.save_resized(out, size=100)
+    before = {path: Path(path).read_bytes() for path in first}
+    free = os.statvfs(small_disk)
+    (small_disk / "filler").write_bytes(bytes(max(0, free.f_bavail * free.f_frsize - left)))
+    with dask.config.set(scheduler=scheduler), pytest.raises(OSError, match="No space left on device; what was fin"):
+        paths.img.save_resized(out, size=500, quality=95, overwrite=True)
+    whole_files(out)
+    kept = {path for path in before if Path(path).read_bytes() == before[path]}
+    assert len(kept) == 10 or left == 400_000  # where there is room, some are replaced
+    (small_disk / "filler").unlink()
+    again = paths.img.save_resized(out, size=50, overwrite=True)
+    assert again.notna().all()
+    assert {pixels_of(path).shape for path in again} == {(50, 50, 3)}
+
+
+def test_a_disk_that_is_full_from_the_start_is_continued(photos, small_disk):
+    paths = pd.Series([f"{photos}/{k}.jpg" for k in range(60)])
+    out = small_disk / "out"
+    (small_disk / "filler").write_bytes(bytes(1_000_000))
+    with pytest.raises(OSError, match=r"jpg' cannot be written: No space left"):
+        paths.img.save_resized(out, size=400, quality=90)
+    before, done = stamps(out), len(whole_files(out))
+    assert 0 < done < 60
+    (small_disk / "filler").unlink()
+    subprocess.run(["mount", "-o", "remount,size=20m", small_disk], check=True)
+    assert paths.img.save_resized(out, size=400, quality=90).notna().all()
+    assert len(whole_files(out)) == 60
+    assert before.items() <= stamps(out).items()
+
+
+def test_a_folder_that_cannot_be_written(photos, small_disk):
+    paths = pd.Series([f"{photos}/{k}.jpg" for k in range(3)])
+    done = paths.head(2).img.save_resized(small_disk / "out", size=8)
+    subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
+    pd.testing.assert_series_equal(paths.head(2).img.save_resized(small_disk / "out", size=8), done)
+    with pytest.raises(OSError, match="out' cannot be written: Read-only file system"):
+        paths.img.save_resized(small_disk / "out", size=8)
+    with pytest.raises(OSError, match="other' cannot be written: Read-only file system"):
+        paths.img.save_resized(small_disk / "other", size=8)
+    file = photos / "0.jpg"
+    with pytest.raises(OSError, match=r"0\.jpg/out' cannot be written: Not a directory"):
+        paths.img.save_resized(file / "out", size=8)
+
+
+def test_systems_where_every_file_has_a_name(photos, tmp_path, monkeypatch):
+    monkeypatch.delattr(os, "O_TMPFILE")
+    paths = pd.Series([f"{photos}/{k}.jpg" for k in range(3)])
+    for size in (8, 9):
+        made = paths.img.save_resized(tmp_path / "out", size=size, overwrite=True)
+        assert {pixels_of(path).shape for path in made} == {(size, size, 3)}
+    assert whole_files(tmp_path / "out") == ["0.jpg", "1.jpg", "2.jpg"]
+
+
+@pytest.mark.parametrize(
+    ("tamper", "says"),
+    [
+        (lambda lines: ["{}", *lines], "line 1"),
+        (lambda lines: [lines[0], "cos\nsystem\n(S'echo'\ntR.", *lines[1:]], "line 2"),
+        (lambda lines: [lines[0].replace('"journal":1', '"journal":99'), *lines[1:]], "format 99"),
+        (lambda lines: [lines[0], lines[1].replace("[", "[null,")], "line 2"),
+        (lambda lines: [lines[0], lines[1].replace("0.jpg", "../0.jpg")], "line 2"),
+        (lambda lines: lines[1:], "line 1"),
+        (lambda lines: ["[]", *lines], "line 1"),
+    ],
+)
+def test_a_tampered_journal_is_refused(photos, tmp_path, tamper, says):
+    paths = pd.Series([f"{photos}/{k}.jpg" for k in range(3)])
+    paths.img.save_resized(tmp_path / "out", size=8)
+    journal = tmp_path / "out" / ".pandas-imgproc.jsonl"
+    journal.write_text("\n".join(tamper(journal.read_text().splitlines())) + "\n")
+    with pytest.raises(JournalError, match=says):
+        paths.img.save_resized(tmp_path / "out", size=8)
+
+
+def test_a_torn_last_line_is_cut_off(photos, tmp_path):
+    paths = pd.Series([f"{photos}/{k}.jpg" for k in range(3)])
+    made = paths.img.save_resized(tmp_path / "out", size=8)
+    journal = tmp_path / "out" / ".pandas-imgproc.jsonl"
+    journal.write_bytes(journal.read_bytes()[:-9])
+    before = stamps(tmp_path / "out")
+    for _ in range(2):
+        pd.testing.assert_series_equal(paths.img.save_resized(tmp_path / "out", size=8), made)
+    after = stamps(tmp_path / "out")
+    assert sum(before[path] != after[path] for path in before) == 1
+
+
+def test_a_journal_on_a_full_disk_stays_whole(small_disk):
+    lines = LinesOfMany(str(small_disk / "journal"))
+    lines.append(b"first\n")
+    free = os.statvfs(small_disk)
+    (small_disk / "filler").write_bytes(bytes(free.f_bavail * free.f_frsize - 8192))
+    with pytest.raises(OSError, match="No space left"):
+        lines.append(b"x" * 50_000 + b"\n")
+    assert lines.read() == b"first\n"
+    lines.append(b"second\n")
+    assert lines.read() == b"first\nsecond\n"
+
+
+def test_two_programs_write_into_one_folder(photos, tmp_path):
+    env = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)}
+    code = """
+import sys, dask, pandas as pd, pandas_imgproc
+paths = pd.Series([f"{sys.argv[1]}/{k}.jpg" for k in range(200)]).iloc[int(sys.argv[3])::2]
+with dask.config.set(scheduler="threads"):
+    paths.img.save_resized(sys.argv[2], size=20)
+"""
+    out = tmp_path / "out"
+    programs = [
+        subprocess.Popen([sys.executable, "-c", code, str(photos), str(out), str(half)], env=env) for half in (0, 1)
+    ]
+    assert [program.wait() for program in programs] == [0, 0]
+    before = stamps(out)
+    paths = pd.Series([f"{photos}/{k}.jpg" for k in range(200)]).img.save_resized(out, size=20)
+    assert len(whole_files(out)) == 200
+    assert stamps(out) == before
+    assert paths.notna().all()
+
+
+def test_workers_out_of_reach_hand_the_files_back(photos, tmp_path, own_cluster, monkeypatch):
+    elsewhere, put_on = Address(1, 99999, "on another machine"), Files.put_on
+    monkeypatch.setattr(Files, "put_on", lambda *args: dataclasses.replace(put_on(*args), call=elsewhere))
+    paths = pd.Series([f"{photos}/{k}.jpg" for k in range(20)])
+    made = paths.img.save_resized(tmp_path / "out", size=8, npartitions=3)
+    assert made.notna().all()
+    assert len(whole_files(tmp_path / "out")) == 20
+
+
+def test_a_worker_whose_call_has_ended_writes_nothing(photos, tmp_path):
+    task = SaveResized(codec.recipe(8, for_files=True), codec.encoding(None, 75))
+    files = Files(task, 1, [str(tmp_path / "out" / "a.jpg")])
+    files.begin(Source(), [str(photos / "0.jpg")], overwrite=False, retry="passing")
+    part = Partition.blank(Rows(range(1), [None]), np.array([b"a file"], dtype=object))
+    part.status[:] = 0
+    put = files.put_on(range(1))
+    files.close()
+    assert put(part).values is not None
+    assert whole_files(tmp_path / "out") == []

@@ -74,7 +74,8 @@ class Measuring(Column):
         """
         recipe = codec.recipe(size=None, max_pixels=max_pixels, formats=formats)
         how = arguments.how(errors=errors, root=root, suffix=suffix, npartitions=npartitions, progress=progress)
-        return self._measure("metadata", HEADER, recipe, None, how)
+        frame: pd.DataFrame = self._measure("metadata", HEADER, recipe, None, how)
+        return frame
 
     def features(
         self,

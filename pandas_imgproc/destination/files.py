@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pandas_imgproc.destination.kept import PASSING, ranges_of, versions, warn_of_versions
-from pandas_imgproc.destination.memory import Returned
+from pandas_imgproc.destination.memory import Returned, leave
 from pandas_imgproc.errors import Failure, JournalError, failure
 from pandas_imgproc.journal import checksum
 from pandas_imgproc.made import Made, MadeFiles, Work, record_made
-from pandas_imgproc.shared import PathAddress
+from pandas_imgproc.shared import Address, SharedFile
 from pandas_imgproc.source import NO_STAMP, File, has_bytes, stamp_of
-from pandas_imgproc.stages import stage
 from pandas_imgproc.writing import named_when_whole
 
 if TYPE_CHECKING:
@@ -49,7 +48,7 @@ class Files(Returned):
         self._folders: dict[str, MadeFiles] = {}
         self._left = np.zeros(n, dtype=bool)
         self._twins: dict[int, int] = {}
-        self._witness: PathAddress | None = None
+        self._call: SharedFile | None = None
 
     def begin(self, source: Source, cells: Sequence[Any], *, overwrite: bool, retry: Retry) -> None:
         """Look what is there, and make ready for the rest: from now on `todo` is what is left.
@@ -96,7 +95,10 @@ class Files(Returned):
     def _made(self, target: str) -> tuple[MadeFiles, str]:
         folder, name = os.path.split(os.path.join(self._source.folder, target))
         if folder not in self._folders:
-            self._folders[folder] = MadeFiles(folder)
+            try:
+                self._folders[folder] = MadeFiles(folder)
+            except OSError as exc:
+                raise cannot_be_written(folder, exc) from exc
         return self._folders[folder], name
 
     def _is_left(self, row: int, names: dict[str, dict[str, int]], *, overwrite: bool, retry: Retry) -> bool:
@@ -164,23 +166,22 @@ class Files(Returned):
 
     def put_on(self, positions: range) -> Put:
         """Return what a worker does with a finished partition."""
-        targets = self._targets[positions.start * self._copies : positions.stop * self._copies]
-        return WriteFiles(self._source.folder, targets, self._work.sign, self._address(targets))
+        if self._call is None:
+            try:
+                self._call = SharedFile(1)
+            except OSError:  # no nameless files here: the bytes come back through the socket
+                return leave
+        return self._writer(positions, self._call.address)
 
-    def _address(self, targets: Sequence[str | None]) -> PathAddress | None:
-        """Return the journal by which a worker knows that its folders are the caller's."""
-        first = next(filter(None, targets), None)
-        if self._witness is None and first is not None:
-            path = self._made(first)[0].path
-            status = os.stat(path)
-            self._witness = PathAddress(path, status.st_dev, status.st_ino)
-        return self._witness
+    def _writer(self, positions: range, call: Address | None) -> WriteFiles:
+        targets = self._targets[positions.start * self._copies : positions.stop * self._copies]
+        return WriteFiles(self._source.folder, targets, self._work.sign, call)
 
     def collect(self, part: Partition) -> None:
         """Write what came back, and write down of which rows there are no files."""
         rows = range(part.positions[0], part.positions[-1] + 1)
         if part.values is not None:
-            self.put_on(rows)(part)
+            self._writer(rows, None)(part)
         for number in np.flatnonzero(part.status == 0).tolist():
             self._keep(rows[number])
         self._record(part.failures, part)
@@ -209,6 +210,11 @@ class Files(Returned):
                 self._status[row] = len(self._failures)
         return super().status()
 
+    def close(self) -> None:
+        """End the call: workers write nothing any more."""
+        if self._call is not None:
+            self._call.close()
+
     @property
     def nbytes(self) -> int:
         """Bytes of the values of all rows, which nobody knows before they are encoded."""
@@ -217,28 +223,45 @@ class Files(Returned):
 
 @dataclass(frozen=True)
 class WriteFiles:
-    """Write the files of a finished partition, each whole or not at all."""
+    """Write the files of a finished partition, each whole or not at all.
+
+    Attributes
+    ----------
+    folder : str
+        What relative targets start from.
+    targets : sequence of str or None
+        Those of the partition.
+    sign : str
+        Of the work.
+    call : Address or None
+        What only workers of the caller's machine can open, and only as long as the call lasts: a worker that goes on
+        after its call has failed must not write over what the next one makes. None in the caller itself.
+    """
 
     folder: str
     targets: Sequence[str | None]
     sign: str
-    address: PathAddress | None
+    call: Address | None
 
     def __call__(self, part: Partition) -> Partition:
-        """Write the files and drop the values; where these folders are not the caller's, leave them to it."""
+        """Write the files and drop the values; out of the caller's reach, leave them to it."""
         assert part.values is not None
-        if self.address is not None:
-            with self.address.open() as fd:
-                if fd is None:
-                    return part
         copies = len(part.values) // len(part.status)
-        with stage("write"):
-            for number, data in enumerate(part.values):
-                target, row = self.targets[number], number // copies
-                if part.status[row] == 0 and target is not None:
-                    self._write(os.path.join(self.folder, target), data, part.stamps[row].tolist())
+        for number, data in enumerate(part.values):
+            target, row = self.targets[number], number // copies
+            if part.status[row] != 0 or target is None:
+                continue
+            if not self._may_write():
+                return part
+            self._write(os.path.join(self.folder, target), data, part.stamps[row].tolist())
         part.values = None
         return part
+
+    def _may_write(self) -> bool:
+        if self.call is None:
+            return True
+        with self.call.open() as fd:
+            return fd is not None
 
     def _write(self, path: str, data: bytes, read: list[int]) -> None:
         try:

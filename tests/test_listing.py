@@ -1,0 +1,106 @@
+"""Pictures that lie in folders become a frame, in the order a person would give them."""
+
+from __future__ import annotations
+
+import os
+
+import fsspec
+import pandas as pd
+import pytest
+from pictures import row_picture
+
+from pandas_imgproc import from_glob
+
+NAMES = ["b/img10.png", "b/img2.PNG", "a10/x.jpeg", "a2/x.webp", "top.png", "a2/deep/er/y.tif"]
+IN_ORDER = ["a2/deep/er/y.tif", "a2/x.webp", "a10/x.jpeg", "b/img2.PNG", "b/img10.png", "top.png"]
+OTHERS = ["notes.txt", ".hidden.png", ".git/z.png", "b/.pandas-imgproc.jsonl", "b/Thumbs.db", "b/.DS_Store"]
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for name in NAMES + OTHERS:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    return tmp_path
+
+
+def test_a_folder(folder):
+    df = from_glob(folder)
+    assert df["image_path"].tolist() == [str(folder / name) for name in IN_ORDER]
+    assert df["image_path"].dtype == pd.Series(dtype="str").dtype
+    assert df["label"].tolist() == ["er", "a2", "a10", "b", "b", folder.name]
+    assert [name for name in df["label"].cat.categories if name != folder.name] == ["a2", "a10", "b", "er"]
+    assert isinstance(df.index, pd.RangeIndex)
+
+
+def test_relative_names_stay_relative(folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    assert from_glob("b")["image_path"].tolist() == ["b/img2.PNG", "b/img10.png"]
+    df = from_glob("*.png")
+    assert df["image_path"].tolist() == ["top.png"]
+    assert df["label"].tolist() == [folder.name]
+    monkeypatch.setenv("HOME", str(folder))
+    assert from_glob("~/b/*2*")["image_path"].tolist() == [f"{folder}/b/img2.PNG"]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "found"),
+    [
+        ("*/*.png", ["b/img10.png"]),
+        ("**/*.[pw]*", ["a2/x.webp", "b/img10.png", "top.png"]),
+        ("b/*", ["b/Thumbs.db", "b/img2.PNG", "b/img10.png"]),  # a pattern says what it wants
+        ("top.png", ["top.png"]),
+    ],
+)
+def test_patterns(folder, pattern, found):
+    assert sorted(from_glob(f"{folder}/{pattern}")["image_path"]) == sorted(str(folder / name) for name in found)
+
+
+def test_links_to_folders_are_followed_once(folder, tmp_path_factory):
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    (elsewhere / "far.png").touch()
+    (folder / "linked").symlink_to(elsewhere)
+    (folder / "b" / "loop").symlink_to(folder)
+    df = from_glob(folder)
+    assert sorted(df["image_path"]) == sorted([str(folder / name) for name in NAMES] + [f"{folder}/linked/far.png"])
+
+
+def test_names_that_are_not_text(tmp_path):
+    row_picture(0).save(tmp_path / os.fsdecode(b"\xff.png"))
+    df = from_glob(tmp_path)
+    assert df["image_path"].tolist() == [os.fsdecode(bytes(tmp_path) + b"/\xff.png")]
+
+
+def test_a_url(folder):
+    fs = fsspec.filesystem("memory")
+    try:
+        for name in NAMES + OTHERS:
+            fs.pipe_file(f"/bucket/{name}", b"x")
+        df = from_glob("memory://bucket")
+        assert df["image_path"].tolist() == [f"memory:///bucket/{name}" for name in IN_ORDER]
+        assert from_glob("memory://bucket/b/*.png")["image_path"].tolist() == ["memory:///bucket/b/img10.png"]
+        with pytest.raises(FileNotFoundError, match="no such folder"):
+            from_glob("memory://nobody")
+    finally:
+        fs.rm("/bucket", recursive=True)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "error", "says"),
+    [
+        ("gone", FileNotFoundError, "no such folder"),
+        ("*.jpg", FileNotFoundError, "matches no picture"),
+        (".git/deeper", FileNotFoundError, "no such folder"),
+        (7, TypeError, "not a folder"),
+        (b"photos", TypeError, "not a folder"),
+    ],
+)
+def test_nothing_there(folder, monkeypatch, pattern, error, says):
+    monkeypatch.chdir(folder)
+    with pytest.raises(error, match=says):
+        from_glob(pattern)
+    (folder / "empty").mkdir()
+    with pytest.raises(FileNotFoundError, match="matches no picture"):
+        from_glob("empty")
+    with pytest.raises(ValueError, match="storage_options"):
+        from_glob("b", storage_options={"anon": True})

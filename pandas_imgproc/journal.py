@@ -174,7 +174,7 @@ class Asked:
     @classmethod
     def of(cls, task: Any, source: Any, cells: Sequence[Any], index: pd.Index[Any]) -> Asked:
         """Return what a call asks."""
-        plain = {"method": task.name, **dataclasses.asdict(task), "root": source.root, "suffix": source.suffix}
+        plain = {"method": task.name, **dataclasses.asdict(task), "root": source.shown_root, "suffix": source.suffix}
         paths = np.fromiter(map(_checksum, cells), dtype=np.uint32, count=len(cells))
         return cls(json.loads(json.dumps(plain)), paths, _label_sums(index))
 

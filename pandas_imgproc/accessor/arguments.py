@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numbers
 import os
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +12,7 @@ import pandas as pd
 
 from pandas_imgproc.array import ImageDtype
 from pandas_imgproc.failures import Errors, check_errors
-from pandas_imgproc.source import Source
+from pandas_imgproc.source import Options, Source
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,8 @@ def how(
     suffix: object,
     npartitions: object,
     progress: bool | None,
+    storage_options: object = None,
+    schemes: object = (),
 ) -> How:
     """Check the arguments and return what they mean.
 
@@ -52,8 +55,16 @@ def how(
         Names the argument, the value and the legal ones.
     """
     errors = check_errors(errors)
-    source = Source(_check_root(root), _check_suffix(suffix), _working_directory())
+    source = make_source(root, suffix, storage_options, schemes)
     return How(source, errors, check_count("npartitions", npartitions), progress)
+
+
+def make_source(root: object, suffix: object, storage_options: object, schemes: object) -> Source:
+    """Check how files are found, and return it as a value."""
+    options, more = Options(_check_options(storage_options)), _check_schemes(schemes)
+    source = Source(_check_root(root), _check_suffix(suffix), _working_directory(), options, Source.schemes | more)
+    source.top  # noqa: B018  it raises where the root is none
+    return source
 
 
 def check_column(column: pd.Series[Any], source: Source) -> None:
@@ -86,6 +97,24 @@ def _check_suffix(suffix: object) -> str | None:
     if suffix is None or isinstance(suffix, str):
         return suffix
     raise TypeError(f"suffix={suffix!r} is not a text such as '.jpg'")
+
+
+def _check_options(storage_options: object) -> Mapping[str, Any]:
+    if storage_options is None:
+        return {}
+    if not isinstance(storage_options, Mapping) or not all(isinstance(name, str) for name in storage_options):
+        kind = type(storage_options).__name__  # never the value: it may be a secret
+        raise TypeError(f"storage_options= is of type {kind}; give a dict of names and values for the file system")
+    return storage_options
+
+
+def _check_schemes(schemes: object) -> frozenset[str]:
+    if isinstance(schemes, str) or not isinstance(schemes, Iterable):
+        raise TypeError(f"schemes={schemes!r} is not a list of schemes such as ['sftp']")
+    found = list(schemes)
+    if not all(isinstance(scheme, str) and scheme and ":" not in scheme for scheme in found):
+        raise ValueError(f"schemes={schemes!r} is not a list of schemes such as ['sftp']; each without ://")
+    return frozenset(scheme.lower() for scheme in found)
 
 
 def check_count(name: str, value: object) -> int | None:

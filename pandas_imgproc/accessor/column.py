@@ -8,7 +8,7 @@ from pandas_imgproc import drivers, failures
 from pandas_imgproc.accessor import arguments
 from pandas_imgproc.array import ImageArray
 from pandas_imgproc.destination import in_memory
-from pandas_imgproc.source import Unreadable, cells
+from pandas_imgproc.source import Unreadable, cells, check
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -44,6 +44,7 @@ class Column:
         """Do a task on every row, and wrap the answer with the index of the column."""
         arguments.check_column(self._column, how.source)
         index, rows = self._column.index, self._cells()
+        check(how.source, rows)
         call = drivers.Call(
             task, how.source, rows, how.npartitions, how.progress, stop_at_failure=how.errors == "raise"
         )

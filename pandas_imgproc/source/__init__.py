@@ -1,0 +1,20 @@
+"""Bytes in: what stands in a column becomes bytes, from here, from elsewhere or out of an archive.
+
+`source`    what stands in a column, read in the order of the rows
+`column`    the cells of a column
+`names`     a name becomes a place, and never one outside of root
+`local`     files of this machine
+`archives`  members of zip and tar archives
+`ahead`     many requests under way, and patience with each
+`systems`   the file systems of other places
+`failing`   what their exceptions mean
+`patience`  the configuration of all that
+`secrets`   what must not be shown
+"""
+
+from pandas_imgproc.source.column import Unreadable, cells
+from pandas_imgproc.source.local import MAX_FILE_BYTES, NO_STAMP, Stamp
+from pandas_imgproc.source.secrets import Options
+from pandas_imgproc.source.source import File, Source, check
+
+__all__ = ["MAX_FILE_BYTES", "NO_STAMP", "File", "Options", "Source", "Stamp", "Unreadable", "cells", "check"]

@@ -1,0 +1,172 @@
+"""Reading ahead: many requests under way while a picture is decoded, bounded in number and bytes."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections import deque
+from typing import TYPE_CHECKING, Any, Self
+
+from pandas_imgproc.source import systems
+from pandas_imgproc.source.failing import can_pass, explained, retry_after
+from pandas_imgproc.source.local import NO_STAMP
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine, Sequence
+    from concurrent.futures import Future
+
+    from pandas_imgproc.source.local import Stamp
+    from pandas_imgproc.source.names import Far
+    from pandas_imgproc.source.patience import Patience
+    from pandas_imgproc.source.secrets import Options
+    from pandas_imgproc.source.systems import Answer
+
+UNKNOWN_BYTES = 2**22
+"""What a file is taken for before the first has come."""
+
+LONGEST_WAIT = 60.0
+"""Seconds that are waited, at most, if a server asks for it."""
+
+
+async def patiently(once: Any, *args: Any, patience: Patience) -> Any:
+    """Do something that may fail in passing, until it does not, or was tried often enough."""
+    from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_after_attempt, wait_exponential_jitter
+
+    grows = wait_exponential_jitter(initial=patience.wait, max=patience.wait_most, jitter=min(patience.wait, 1.0))
+
+    def wait(state: RetryCallState) -> float:
+        failed = state.outcome.exception() if state.outcome else None
+        asked = retry_after(failed) if failed is not None else 0.0
+        return max(float(grows(state)), min(asked, LONGEST_WAIT))
+
+    retrying = AsyncRetrying(
+        stop=stop_after_attempt(patience.attempts), wait=wait, retry=retry_if_exception(can_pass), reraise=True
+    )
+    return await retrying(_in_time, once, args, patience.timeout)
+
+
+async def _in_time(once: Any, args: Any, seconds: float) -> Any:
+    async with asyncio.timeout(seconds):
+        return await once(*args)
+
+
+def start(coroutine: Coroutine[Any, Any, Any]) -> Future[Any]:
+    """Start something on fsspec's event loop."""
+    from fsspec.asyn import get_loop
+
+    return asyncio.run_coroutine_threadsafe(coroutine, get_loop())
+
+
+def result(future: Future[Any], options: Options, patience: Patience) -> Any:
+    """Wait for what was started.
+
+    Raises
+    ------
+    UnreadableImageError
+        With the reason, and without a secret: what the file system raised is not handed on.
+    """
+    failed = future.exception()
+    if failed is not None:
+        raise explained(failed, options, patience.attempts) from None
+    return future.result()
+
+
+class _Readers:
+    """How many readers of this process share its budget."""
+
+    def __init__(self) -> None:
+        self._lock, self.n = threading.Lock(), 0
+
+    def add(self, n: int) -> None:
+        with self._lock:
+            self.n += n
+
+
+_readers = _Readers()
+_typical: dict[str, float] = {}
+
+
+class Ahead:
+    """Files that are elsewhere, asked for in the order of the rows before they are needed.
+
+    Nothing is asked for before the first file is; what is under way at the end is cancelled.
+
+    Parameters
+    ----------
+    wanted : sequence of (int, Far or Member)
+        Numbers of rows, ascending, and where their files are.
+    read : callable
+        A coroutine function of a place and the options and patience.
+    options : Options
+        For file systems only.
+    patience : Patience
+        How much, and how often.
+    """
+
+    def __init__(self, wanted: Sequence[tuple[int, Any]], read: Any, options: Options, patience: Patience) -> None:
+        self._left = deque(wanted)
+        self._read, self._options, self._patience = read, options, patience
+        self._started: deque[tuple[int, Future[Answer]]] = deque()
+        self._kind = type(wanted[0][1]).__name__ + getattr(wanted[0][1], "scheme", "")
+
+    def __enter__(self) -> Self:
+        _readers.add(1)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        _readers.add(-1)
+        for _number, future in self._started:
+            future.cancel()
+        self._started.clear()
+
+    def data(self, number: int) -> Answer:
+        """Return the bytes and the stamp of a row's file; rows before it are forgotten."""
+        while self._started and self._started[0][0] < number:
+            self._started.popleft()[1].cancel()
+        while self._left and self._left[0][0] < number:
+            self._left.popleft()
+        self._go_on()
+        answer: Answer = result(self._started[0][1], self._options, self._patience)
+        _typical[self._kind] = max(len(answer[0]), 0.9 * _typical.get(self._kind, 0.0))
+        return answer
+
+    def _go_on(self) -> None:
+        """Ask for more, as far as the budget goes; the file that is needed next is always asked for."""
+        share = max(1, _readers.n)
+        most, budget = max(1, self._patience.in_flight // share), self._patience.ahead // share
+        held = sum(self._size(future) for _, future in self._started)
+        while self._left and (not self._started or (len(self._started) < most and held < budget)):
+            number, place = self._left.popleft()
+            future = start(self._read(place, self._options, self._patience))
+            self._started.append((number, future))
+            held += self._size(future)
+
+    def _size(self, future: Future[Answer]) -> float:
+        if future.done() and not future.cancelled() and future.exception() is None:
+            return len(future.result()[0])
+        return _typical.get(self._kind, UNKNOWN_BYTES)
+
+
+async def fetch(place: Far, options: Options, patience: Patience) -> Answer:
+    """Return the bytes of a whole file that is elsewhere, and its stamp."""
+    answer: Answer = await patiently(systems.read, place, None, options, patience, patience=patience)
+    return answer
+
+
+def stamps_of(places: Sequence[Any], options: Options, patience: Patience) -> list[Stamp]:
+    """Return the stamps that files that are elsewhere have now, `NO_STAMP` where they cannot be told."""
+    futures = [start(_stamps(places[k :: patience.in_flight], options, patience)) for k in range(patience.in_flight)]
+    found: list[Stamp] = [NO_STAMP] * len(places)
+    for k, future in enumerate(futures):
+        found[k :: patience.in_flight] = future.result()
+    return found
+
+
+async def _stamps(places: Sequence[Any], options: Options, patience: Patience) -> list[Stamp]:
+    """Ask for one after the other; so many of these run at a time as requests may be under way."""
+    found = []
+    for place in places:
+        task = asyncio.ensure_future(patiently(systems.ask, place, options, patience, patience=patience))
+        await asyncio.wait({task})
+        found.append(NO_STAMP if task.exception() is not None else task.result()[1])
+    return found

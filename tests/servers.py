@@ -78,7 +78,7 @@ class Web:
     async def _serve(self) -> None:
         app = web.Application()
         app.router.add_route("*", "/{path:.*}", self._counted)
-        runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
+        runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1, handler_cancellation=True)
         await runner.setup()
         site = web.TCPSite(runner, "127.0.0.1", 0, backlog=512)
         await site.start()

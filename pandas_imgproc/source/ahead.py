@@ -5,18 +5,20 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import deque
+from concurrent.futures import wait
 from typing import TYPE_CHECKING, Any, Self
 
+from pandas_imgproc.errors import UnreadableImageError
 from pandas_imgproc.source import systems
 from pandas_imgproc.source.failing import can_pass, explained, retry_after
 from pandas_imgproc.source.local import NO_STAMP
+from pandas_imgproc.source.names import Far, Member
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Sequence
+    from collections.abc import Callable, Coroutine, Sequence
     from concurrent.futures import Future
 
     from pandas_imgproc.source.local import Stamp
-    from pandas_imgproc.source.names import Far
     from pandas_imgproc.source.patience import Patience
     from pandas_imgproc.source.secrets import Options
     from pandas_imgproc.source.systems import Answer
@@ -24,24 +26,29 @@ if TYPE_CHECKING:
 UNKNOWN_BYTES = 2**22
 """What a file is taken for before the first has come."""
 
+LOOK_UP = 0.25
+"""Seconds that are waited for a file before it is asked whether anybody still wants it."""
+
+MOST_FOLDERS = 1000
+
 LONGEST_WAIT = 60.0
 """Seconds that are waited, at most, if a server asks for it."""
 
 
 async def patiently(once: Any, *args: Any, patience: Patience) -> Any:
     """Do something that may fail in passing, until it does not, or was tried often enough."""
-    from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_after_attempt, wait_exponential_jitter
+    import tenacity  # costs an import that most calls do not need
 
-    grows = wait_exponential_jitter(initial=patience.wait, max=patience.wait_most, jitter=min(patience.wait, 1.0))
+    grows = tenacity.wait_exponential(multiplier=patience.wait, max=patience.wait_most)
+    jitter = tenacity.wait_random(0, min(patience.wait, 1.0))
 
-    def wait(state: RetryCallState) -> float:
+    def pause(state: tenacity.RetryCallState) -> float:
         failed = state.outcome.exception() if state.outcome else None
         asked = retry_after(failed) if failed is not None else 0.0
-        return max(float(grows(state)), min(asked, LONGEST_WAIT))
+        return max(grows(state), min(asked, LONGEST_WAIT)) + jitter(state)
 
-    retrying = AsyncRetrying(
-        stop=stop_after_attempt(patience.attempts), wait=wait, retry=retry_if_exception(can_pass), reraise=True
-    )
+    stop, passing = tenacity.stop_after_attempt(patience.attempts), tenacity.retry_if_exception(can_pass)
+    retrying = tenacity.AsyncRetrying(stop=stop, wait=pause, retry=passing, reraise=True)
     return await retrying(_in_time, once, args, patience.timeout)
 
 
@@ -71,6 +78,11 @@ def result(future: Future[Any], options: Options, patience: Patience) -> Any:
     return future.result()
 
 
+def never() -> bool:
+    """Return False."""
+    return False
+
+
 class _Readers:
     """How many readers of this process share its budget."""
 
@@ -83,7 +95,7 @@ class _Readers:
 
 
 _readers = _Readers()
-_typical: dict[str, float] = {}
+_typical: dict[str, float] = {}  # bytes of a file, by folder
 
 
 class Ahead:
@@ -101,13 +113,19 @@ class Ahead:
         For file systems only.
     patience : Patience
         How much, and how often.
+    stopped : callable
+        Whether the caller has given up: a file that does not come is not waited for then.
     """
 
-    def __init__(self, wanted: Sequence[tuple[int, Any]], read: Any, options: Options, patience: Patience) -> None:
+    def __init__(
+        self, wanted: Sequence[tuple[int, Far | Member]], read: Any, options: Options, patience: Patience,
+        stopped: Callable[[], bool] = never,
+    ) -> None:  # fmt: skip
         self._left = deque(wanted)
+        self._stopped = stopped
         self._read, self._options, self._patience = read, options, patience
         self._started: deque[tuple[int, Future[Answer]]] = deque()
-        self._kind = type(wanted[0][1]).__name__ + getattr(wanted[0][1], "scheme", "")
+        self._folder = _folder(wanted[0][1])
 
     def __enter__(self) -> Self:
         _readers.add(1)
@@ -126,8 +144,12 @@ class Ahead:
         while self._left and self._left[0][0] < number:
             self._left.popleft()
         self._go_on()
-        answer: Answer = result(self._started[0][1], self._options, self._patience)
-        _typical[self._kind] = max(len(answer[0]), 0.9 * _typical.get(self._kind, 0.0))
+        future = self._started[0][1]
+        while not wait({future}, timeout=LOOK_UP).done:
+            if self._stopped():
+                raise UnreadableImageError("remote", "the call was stopped while it was read")
+        answer: Answer = result(future, self._options, self._patience)
+        self._learn(len(answer[0]))
         return answer
 
     def _go_on(self) -> None:
@@ -144,7 +166,18 @@ class Ahead:
     def _size(self, future: Future[Answer]) -> float:
         if future.done() and not future.cancelled() and future.exception() is None:
             return len(future.result()[0])
-        return _typical.get(self._kind, UNKNOWN_BYTES)
+        return _typical.get(self._folder, UNKNOWN_BYTES)
+
+    def _learn(self, nbytes: int) -> None:
+        if len(_typical) > MOST_FOLDERS:
+            _typical.clear()
+        # The larger ones count: what is too careful costs a little speed, what is too bold the worker's memory.
+        _typical[self._folder] = max(nbytes, 0.9 * _typical.get(self._folder, 0.0))
+
+
+def _folder(place: Far | Member) -> str:
+    """Return where files of about one size are."""
+    return str(place.archive) if isinstance(place, Member) else place.path.rpartition("/")[0]
 
 
 async def fetch(place: Far, options: Options, patience: Patience) -> Answer:

@@ -34,6 +34,7 @@ _PASSING_NAMES = frozenset(
         "ClientConnectionError",
         "ClientPayloadError",
         "HTTPClientError",
+        "HttpProcessingError",
         "IncompleteReadError",
         "ResponseStreamingError",
         "RequestException",
@@ -61,6 +62,8 @@ def _names(exc: BaseException) -> set[str]:
 
 def _answer(exc: BaseException) -> tuple[int | None, Mapping[str, str]]:
     """Return the status and the headers that a server answered with, as each library hands them on."""
+    if any("HttpProcessingError" in _names(inner) for inner in (exc, exc.__cause__) if inner is not None):
+        return None, {}  # aiohttp's own 400, for an answer that it could not read
     response = getattr(exc, "response", None)
     if isinstance(response, Mapping):  # botocore
         meta = response.get("ResponseMetadata", {})
@@ -154,6 +157,7 @@ def _known(exc: BaseException) -> tuple[FailureKind, str] | None:
         (names & _NO_NAME, "invalid_path", "the server's name or the path cannot be one"),
         (isinstance(exc, TimeoutError), "timeout", "it took too long"),
         (names & {"ClientPayloadError", "IncompleteReadError"}, "remote", "the answer ended too early"),
+        (names & {"HttpProcessingError"}, "remote", "the answer is not that of a web server"),
         (isinstance(exc, socket.gaierror), "remote", "the server's name is not known"),
         (isinstance(exc, ssl.SSLError), "remote", "there is no safe connection to the server"),
         (isinstance(exc, ConnectionRefusedError), "remote", "the server refused the connection"),

@@ -25,7 +25,7 @@ from pandas_imgproc.source.secrets import Options, family, redacted_name
 from pandas_imgproc.stages import stage
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from pandas_imgproc.rows import Rows
     from pandas_imgproc.source.ahead import Ahead
@@ -157,21 +157,30 @@ class Source:
         """Whether the root is a folder of this machine, or there is none."""
         return self.is_here and not isinstance(self.root and self.top and self.top("x"), Member)
 
-    def read(self, rows: Rows) -> Iterator[tuple[int, File]]:
-        """Yield ``(number, file)`` for each row that names a picture; missing rows are passed over."""
+    def read(self, rows: Rows, stopped: Callable[[], bool] | None = None) -> Iterator[tuple[int, File]]:
+        """Yield ``(number, file)`` for each row that names a picture; missing rows are passed over.
+
+        Parameters
+        ----------
+        rows : Rows
+        stopped : callable, optional
+            Whether the caller has given up: files that are elsewhere are not waited for then.
+        """
         far = self._far(rows.cells)
         if far:
-            yield from self._read_ahead(rows, far)
+            yield from self._read_ahead(rows, far, stopped)
             return
         for number, cell in enumerate(rows.cells):
             if cell is not None:
                 yield number, File(cell, self)
 
-    def _read_ahead(self, rows: Rows, far: list[tuple[int, Far | Member]]) -> Iterator[tuple[int, File]]:
-        from pandas_imgproc.source.ahead import Ahead  # costs an import of asyncio, and is for few
+    def _read_ahead(
+        self, rows: Rows, far: list[tuple[int, Far | Member]], stopped: Callable[[], bool] | None
+    ) -> Iterator[tuple[int, File]]:
+        from pandas_imgproc.source.ahead import Ahead, never  # costs an import of asyncio, and is for few
 
         elsewhere = {number for number, _ in far}
-        with Ahead(far, _fetch, self.options, self.patience) as ahead:
+        with Ahead(far, _fetch, self.options, self.patience, stopped or never) as ahead:
             for number, cell in enumerate(rows.cells):
                 if number in elsewhere:
                     yield number, _FarFile(cell, self, ahead, number)

@@ -46,6 +46,7 @@ class Web:
     def __init__(self, files: dict[str, bytes] | None = None) -> None:
         self.files = files if files is not None else {}
         self.latency = 0.0
+        self.ranges = True
         self.retry_after = "0"
         self.fault: Callable[[str, int], str | None] = lambda path, k: None
         self.asked: Counter[str] = Counter()
@@ -117,7 +118,7 @@ class Web:
     async def _send(self, request: web.Request, data: bytes, *, truncated: bool) -> web.StreamResponse:
         status, headers = 200, {"ETag": f'"{hash(data):x}"', "Accept-Ranges": "bytes"}
         part = request.http_range
-        if part.start is not None and part.stop is not None:
+        if self.ranges and part.start is not None and part.stop is not None:
             headers["Content-Range"] = f"bytes {part.start}-{part.stop - 1}/{len(data)}"
             status, data = 206, data[part]
         if not truncated:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import numbers
-import os
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +10,7 @@ import pandas as pd
 
 from pandas_imgproc.array import ImageDtype
 from pandas_imgproc.failures import Errors, check_errors
-from pandas_imgproc.source import Options, Source
+from pandas_imgproc.source import Source, make_source
 
 
 @dataclass(frozen=True)
@@ -55,16 +53,8 @@ def how(
         Names the argument, the value and the legal ones.
     """
     errors = check_errors(errors)
-    source = make_source(root, suffix, storage_options, schemes)
+    source = make_source(root=root, suffix=suffix, storage_options=storage_options, schemes=schemes)
     return How(source, errors, check_count("npartitions", npartitions), progress)
-
-
-def make_source(root: object, suffix: object, storage_options: object, schemes: object) -> Source:
-    """Check how files are found, and return it as a value."""
-    options, more = Options(_check_options(storage_options)), _check_schemes(schemes)
-    source = Source(_check_root(root), _check_suffix(suffix), _working_directory(), options, Source.schemes | more)
-    source.top  # noqa: B018  it raises where the root is none
-    return source
 
 
 def check_column(column: pd.Series[Any], source: Source) -> None:
@@ -76,45 +66,6 @@ def check_column(column: pd.Series[Any], source: Source) -> None:
         return
     advice = "if they are names of files, say which with suffix='.jpg' (and root=)"
     raise TypeError(f"the column {column.name!r} holds {dtype}, not paths; {advice}")
-
-
-def _check_root(root: object) -> str | None:
-    if root is None:
-        return None
-    if not isinstance(root, str | os.PathLike):
-        raise TypeError(f"root={root!r} is not a folder; give a path such as 'train'")
-    return os.fspath(root)
-
-
-def _working_directory() -> str:
-    try:
-        return os.getcwd()
-    except FileNotFoundError:  # it was removed: relative paths are missing, absolute ones are not
-        return ""
-
-
-def _check_suffix(suffix: object) -> str | None:
-    if suffix is None or isinstance(suffix, str):
-        return suffix
-    raise TypeError(f"suffix={suffix!r} is not a text such as '.jpg'")
-
-
-def _check_options(storage_options: object) -> Mapping[str, Any]:
-    if storage_options is None:
-        return {}
-    if not isinstance(storage_options, Mapping) or not all(isinstance(name, str) for name in storage_options):
-        kind = type(storage_options).__name__  # never the value: it may be a secret
-        raise TypeError(f"storage_options= is of type {kind}; give a dict of names and values for the file system")
-    return storage_options
-
-
-def _check_schemes(schemes: object) -> frozenset[str]:
-    if isinstance(schemes, str) or not isinstance(schemes, Iterable):
-        raise TypeError(f"schemes={schemes!r} is not a list of schemes such as ['sftp']")
-    found = list(schemes)
-    if not all(isinstance(scheme, str) and scheme and ":" not in scheme for scheme in found):
-        raise ValueError(f"schemes={schemes!r} is not a list of schemes such as ['sftp']; each without ://")
-    return frozenset(scheme.lower() for scheme in found)
 
 
 def check_count(name: str, value: object) -> int | None:

@@ -1,6 +1,7 @@
 """Bytes in: what stands in a column becomes bytes, from here, from elsewhere or out of an archive.
 
 `source`    what stands in a column, read in the order of the rows
+`arguments` how files are found, checked
 `column`    the cells of a column
 `names`     a name becomes a place, and never one outside of root
 `local`     files of this machine
@@ -12,9 +13,19 @@
 `secrets`   what must not be shown
 """
 
+from pandas_imgproc.source.arguments import check, make_source
 from pandas_imgproc.source.column import Unreadable, cells
 from pandas_imgproc.source.local import MAX_FILE_BYTES, NO_STAMP, Stamp
-from pandas_imgproc.source.secrets import Options
-from pandas_imgproc.source.source import File, Source, check
+from pandas_imgproc.source.source import File, Source
 
-__all__ = ["MAX_FILE_BYTES", "NO_STAMP", "File", "Options", "Source", "Stamp", "Unreadable", "cells", "check"]
+__all__ = [
+    "MAX_FILE_BYTES",
+    "NO_STAMP",
+    "File",
+    "Source",
+    "Stamp",
+    "Unreadable",
+    "cells",
+    "check",
+    "make_source",
+]

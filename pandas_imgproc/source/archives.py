@@ -17,6 +17,7 @@ from typing import IO, TYPE_CHECKING, Any, NamedTuple
 from pandas_imgproc.errors import UnreadableImageError
 from pandas_imgproc.source import systems
 from pandas_imgproc.source.ahead import patiently, result, start
+from pandas_imgproc.source.failing import chain
 from pandas_imgproc.source.local import MAX_FILE_BYTES, NO_STAMP, Stamp, stamp_of, unreadable
 
 if TYPE_CHECKING:
@@ -84,6 +85,9 @@ def table_of(file: IO[bytes], name: str) -> Table:
             return _zip_table(file)
         return _tar_table(file)
     except (zipfile.BadZipFile, tarfile.TarError, zlib.error, struct.error, EOFError) as exc:
+        for cause in chain(exc):  # zipfile takes any OSError for a file that is no zip
+            if isinstance(cause, UnreadableImageError):
+                raise cause from None
         raise UnreadableImageError("corrupt", f"the archive cannot be read: {exc}") from exc
 
 

@@ -48,7 +48,8 @@ _NO_CREDENTIALS = frozenset(
 _NO_NAME = frozenset({"ParamValidationError", "InvalidURL", "InvalidUrlClientError"})
 
 
-def _chain(exc: BaseException | None) -> Iterator[BaseException]:
+def chain(exc: BaseException | None) -> Iterator[BaseException]:
+    """Yield an exception and what it came from."""
     seen: set[int] = set()
     while exc is not None and id(exc) not in seen:
         seen.add(id(exc))
@@ -77,11 +78,11 @@ def _answer(exc: BaseException) -> tuple[int | None, Mapping[str, str]]:
 
 def answer_of(exc: BaseException) -> tuple[int | None, Mapping[str, str]]:
     """Return the status and the headers behind an exception, also one that a file system disguises."""
-    for inner in _chain(exc):
+    for inner in chain(exc):
         status, headers = _answer(inner)
         if status is not None:
             return status, headers
-    if any(isinstance(inner, OSError) and str(inner).startswith("Forbidden: ") for inner in _chain(exc)):
+    if any(isinstance(inner, OSError) and str(inner).startswith("Forbidden: ") for inner in chain(exc)):
         return 403, {}  # so gcsfs says it
     return None, {}
 
@@ -95,7 +96,7 @@ def can_pass(exc: BaseException) -> bool:
     status, _ = answer_of(exc)
     if status is not None:
         return status >= 500 or status in _PASSING_STATUS
-    causes = list(_chain(exc))
+    causes = list(chain(exc))
     if any(isinstance(cause, ssl.SSLCertVerificationError) for cause in causes):
         return False
     if any(isinstance(cause, socket.gaierror) and cause.errno == socket.EAI_NONAME for cause in causes):
@@ -141,11 +142,11 @@ def _reason(exc: BaseException, options: Options) -> tuple[FailureKind, str]:
         known = status in HTTPStatus.__members__.values()
         phrase = f" ({HTTPStatus(status).phrase})" if known else ""
         return _KINDS.get(status, "remote"), f"the server answered {status}{phrase}"
-    for cause in _chain(exc):
+    for cause in chain(exc):
         reason = _known(cause)
         if reason is not None:
             return reason
-    root = list(_chain(exc))[-1]
+    root = list(chain(exc))[-1]
     text = options.scrub(" ".join(str(root).split()))[:200]
     return "remote", f"it could not be read: {type(root).__name__}: {text}".rstrip(": ")
 

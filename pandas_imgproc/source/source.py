@@ -21,7 +21,7 @@ from pandas_imgproc.source.column import Unreadable
 from pandas_imgproc.source.local import NO_STAMP, Stamp, read_file, stamp_of
 from pandas_imgproc.source.names import Far, Member, Place
 from pandas_imgproc.source.patience import Patience
-from pandas_imgproc.source.secrets import Options, family, redacted_name
+from pandas_imgproc.source.secrets import Options, redacted_name
 from pandas_imgproc.stages import stage
 
 if TYPE_CHECKING:
@@ -308,40 +308,3 @@ def _not_empty(data: bytes) -> bytes:
     if not data:
         raise UnreadableImageError("empty", "the file has no bytes")
     return data
-
-
-def schemes_in(cells: Sequence[Any]) -> set[str]:
-    """Return the schemes of the URLs in a column, those of files of this machine not."""
-    found = set()
-    for cell in cells:
-        if isinstance(cell, Mapping):
-            cell = cell.get("path") if cell.get("bytes") is None else None
-        if isinstance(cell, str) and "://" in cell:
-            found.add(names.scheme_of(cell))
-    return {scheme for scheme in found if scheme not in (None, "file")}
-
-
-def check(source: Source, cells: Sequence[Any]) -> None:
-    """Raise before anything starts if a call cannot be what was meant.
-
-    Raises
-    ------
-    MissingExtraError
-        If what reads a scheme is not installed.
-    ValueError
-        If the root is none, or `storage_options` could be for several schemes.
-    """
-    source.top  # noqa: B018  it raises
-    used = schemes_in(cells) if source.is_here else {names.scheme_of(source.root or "") or ""}
-    used = {scheme for scheme in used if set(scheme.split("::")) <= source.schemes}
-    if not used:
-        return
-    from pandas_imgproc.source.systems import check_installed
-
-    for scheme in sorted(used):
-        check_installed(scheme)
-    kinds = sorted({family(scheme) for scheme in used})
-    if source.options.is_for_one and len(kinds) > 1:
-        raise ValueError(
-            f"storage_options= could be for {' or '.join(kinds)}: say for which, as in {{{kinds[0]!r}: {{…}}}}"
-        )

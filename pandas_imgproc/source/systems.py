@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import os
+import re
 import zlib
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +30,7 @@ Answer = tuple[bytes, Stamp]
 
 _EXTRAS = {"s3": ("s3", "s3fs"), "gs": ("gcs", "gcsfs"), "http": ("http", "aiohttp")}
 _MOST_SYSTEMS = 16
+_CRC = re.compile(r"crc32c=([^,]+)")
 
 # By process, because a forked child must not use what its parent has opened.
 _made: dict[tuple[int, str, str, Patience], asyncio.Future[Any]] = {}
@@ -181,8 +183,8 @@ async def _read_s3(fs: Any, path: str, span: Span | None, patience: Patience) ->
 async def _read_gs(fs: Any, path: str, span: Span | None, patience: Patience) -> Answer:  # noqa: ARG001  the readers'
     part = {} if span is None else {"Range": f"bytes={span[0]}-{span[1] - 1}"}
     headers, data = await fs._call("GET", fs.url(path), headers=part)
-    version = headers.get("X-Goog-Generation")
-    return data, ((len(data), hashed(version)) if version else NO_STAMP)
+    told = _CRC.search(",".join(headers.getall("X-Goog-Hash", [])))
+    return data, ((len(data), hashed(told[1])) if told and span is None else NO_STAMP)
 
 
 async def _read_other(fs: Any, url: str, span: Span | None, patience: Patience) -> Answer:  # noqa: ARG001  the readers'
@@ -214,7 +216,7 @@ async def ask(place: Far, options: Options, patience: Patience) -> tuple[int | N
         info = await fs._info(path)
     else:
         info = await asyncio.to_thread(fs.info, path)
-    version = info.get({"s3": "ETag", "gs": "generation"}.get(kind, ""))
+    version = info.get({"s3": "ETag", "gs": "crc32c"}.get(kind, ""))
     return info.get("size"), ((info["size"], hashed(version)) if version else NO_STAMP)
 
 

@@ -17,6 +17,7 @@ _USER = re.compile(r"(://)[^/\s]*@")
 _URL = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]*)://(?P<path>[^\s'\"<>?#]*)(?P<query>[?#][^\s'\"<>]*)?", re.IGNORECASE)
 _PAIR = re.compile(r"[^?#&;=]+(=[^?#&;]*)?")
 _NUMBER = re.compile(r"[\w.-]*=\d{0,9}")
+_NAME = re.compile(r"[A-Za-z][\w.-]{0,39}")
 _SECRET_NAME = re.compile(r"sig|token|key|secret|pass|pwd|cred|auth|code|pin", re.IGNORECASE)
 _NAMES_ONLY = frozenset({"s3", "s3a", "gs", "gcs", "file", "memory"})
 
@@ -133,7 +134,8 @@ def _redacted(url: re.Match[str]) -> str:
 
 
 def _shown(pair: re.Match[str]) -> str:
-    name, equals, _ = pair[0].partition("=")
+    name, _, value = pair[0].partition("=")
     if _NUMBER.fullmatch(pair[0]) and not _SECRET_NAME.search(name):
         return pair[0]
-    return f"{name}={HIDDEN}" if equals else HIDDEN
+    # A key in base64 may hold an equals sign, too.
+    return f"{name}={HIDDEN}" if _NAME.fullmatch(name) and value.strip("=") else HIDDEN

@@ -182,6 +182,7 @@ def _folder(place: Far | Member) -> str:
 
 async def fetch(place: Far, options: Options, patience: Patience) -> Answer:
     """Return the bytes of a whole file that is elsewhere, and its stamp."""
+    await systems.system(place, options, patience)  # before the clock runs: making one may take a second
     answer: Answer = await patiently(systems.read, place, None, options, patience, patience=patience)
     return answer
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 from collections import deque
 from concurrent.futures import wait
@@ -13,6 +14,7 @@ from pandas_imgproc.source import systems
 from pandas_imgproc.source.failing import can_pass, explained, retry_after
 from pandas_imgproc.source.local import NO_STAMP
 from pandas_imgproc.source.names import Far, Member
+from pandas_imgproc.source.secrets import family
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
@@ -29,32 +31,47 @@ UNKNOWN_BYTES = 2**22
 LOOK_UP = 0.25
 """Seconds that are waited for a file before it is asked whether anybody still wants it."""
 
+STARTED = 4
+"""Files that are started, for each request that may be under way."""
+
 MOST_FOLDERS = 1000
 
 LONGEST_WAIT = 60.0
 """Seconds that are waited, at most, if a server asks for it."""
 
 
-async def patiently(once: Any, *args: Any, patience: Patience) -> Any:
+async def patiently(once: Any, place: Far, *args: Any, patience: Patience) -> Any:
     """Do something that may fail in passing, until it does not, or was tried often enough."""
     import tenacity  # costs an import that most calls do not need
 
-    grows = tenacity.wait_exponential(multiplier=patience.wait, max=patience.wait_most)
-    jitter = tenacity.wait_random(0, min(patience.wait, 1.0))
+    # All of the doubling time is chance: requests that failed together do not come back together.
+    grows = tenacity.wait_random_exponential(multiplier=patience.wait, max=patience.wait_most)
 
     def pause(state: tenacity.RetryCallState) -> float:
         failed = state.outcome.exception() if state.outcome else None
         asked = retry_after(failed) if failed is not None else 0.0
-        return max(grows(state), min(asked, LONGEST_WAIT)) + jitter(state)
+        return grows(state) + min(asked, LONGEST_WAIT)
 
     stop, passing = tenacity.stop_after_attempt(patience.attempts), tenacity.retry_if_exception(can_pass)
     retrying = tenacity.AsyncRetrying(stop=stop, wait=pause, retry=passing, reraise=True)
-    return await retrying(_in_time, once, args, patience.timeout)
+    return await retrying(_in_turn, once, (place, *args), patience)
 
 
-async def _in_time(once: Any, args: Any, seconds: float) -> Any:
-    async with asyncio.timeout(seconds):
+async def _in_turn(once: Any, args: tuple[Far, Any], patience: Patience) -> Any:
+    # What waits to be tried again is not under way: others go on meanwhile.
+    async with _turns(args[0], patience), asyncio.timeout(patience.timeout):
         return await once(*args)
+
+
+def _turns(place: Far, patience: Patience) -> asyncio.Semaphore:
+    """Return what bounds the requests under way at a host."""
+    host = f"{family(place.scheme)}://" + (place.path.split("/")[2] if family(place.scheme) == "http" else "")
+    key = (os.getpid(), host, patience.in_flight)
+    if key not in _by_host:
+        if len(_by_host) > MOST_FOLDERS:
+            _by_host.clear()
+        _by_host[key] = asyncio.Semaphore(patience.in_flight)
+    return _by_host[key]
 
 
 def start(coroutine: Coroutine[Any, Any, Any]) -> Future[Any]:
@@ -95,6 +112,7 @@ class _Readers:
 
 
 _readers = _Readers()
+_by_host: dict[tuple[int, str, int], asyncio.Semaphore] = {}
 _typical: dict[str, float] = {}  # bytes of a file, by folder
 
 
@@ -155,7 +173,8 @@ class Ahead:
     def _go_on(self) -> None:
         """Ask for more, as far as the budget goes; the file that is needed next is always asked for."""
         share = max(1, _readers.n)
-        most, budget = max(1, self._patience.in_flight // share), self._patience.ahead // share
+        # More than may be under way: some will be waiting to be tried again.
+        most, budget = max(1, STARTED * self._patience.in_flight // share), self._patience.ahead // share
         held = sum(self._size(future) for _, future in self._started)
         while self._left and (not self._started or (len(self._started) < most and held < budget)):
             number, place = self._left.popleft()

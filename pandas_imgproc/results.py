@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
@@ -14,9 +14,10 @@ from pandas_imgproc.array import ImageArray
 from pandas_imgproc.destination import Folder, Kept, NpyFile, ParquetParts, Retry, part_name, parts_in, read_parts
 from pandas_imgproc.errors import JournalError
 from pandas_imgproc.journal import Asked, Journal, Lines, LinesInFile, LinesInFolder
+from pandas_imgproc.source import Options
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from pandas_imgproc.drivers import Call
 
@@ -33,11 +34,14 @@ class Place:
         Whether what stands there is thrown away.
     retry : {"passing", "all"}
         Which failed rows are tried again.
+    options : Options
+        For the file system of a URL.
     """
 
     path: str
     overwrite: bool = False
     retry: Retry = "passing"
+    options: Options = field(default_factory=Options)
 
     def open(self, call: Call, index: pd.Index[Any]) -> Kept:
         """Continue what stands there, or start.
@@ -127,14 +131,14 @@ class ParquetPlace(Place):
 
     def lines(self) -> Lines:
         """Return where the journal's lines are."""
-        folder = Folder(self.path)
+        folder = Folder(self.path, self.options)
         if folder.is_local:
             return LinesInFile(f"{self.path}/_journal.jsonl")
-        return LinesInFolder(Folder(f"{self.path}/_journal"))
+        return LinesInFolder(Folder(f"{self.path}/_journal", self.options))
 
     def make(self) -> Lines:
         """Make the folder; refuse one that is not ours."""
-        folder = Folder(self.path)
+        folder = Folder(self.path, self.options)
         folder.make()
         lines = self.lines()
         if not self.overwrite and not lines.read() and folder.names() not in ([], ["_journal"], ["_journal.jsonl"]):
@@ -143,17 +147,17 @@ class ParquetPlace(Place):
 
     def remove(self) -> None:
         """Remove the parts of an earlier job."""
-        folder = Folder(self.path)
+        folder = Folder(self.path, self.options)
         for rows in parts_in(folder.names()):
             folder.remove(part_name(rows))
 
     def destination(self, call: Call, journal: Journal, index: pd.Index[Any]) -> Kept:
         """Return the destination of a call."""
-        return ParquetParts(call.task, len(call.cells), journal, Folder(self.path), index)
+        return ParquetParts(call.task, len(call.cells), journal, Folder(self.path, self.options), index)
 
     def read(self, journal: Journal) -> tuple[Any, pd.Index[Any]]:
         """Return the block and the labels of all parts, read into memory; those of rows not done are missing."""
-        return read_parts(Folder(self.path), journal.done)
+        return read_parts(Folder(self.path, self.options), journal.done)
 
 
 @contextlib.contextmanager
@@ -165,7 +169,9 @@ def _closed_on_error(lines: Lines) -> Iterator[None]:
         raise
 
 
-def place(out: str | os.PathLike[str] | None, *, overwrite: bool, retry: Retry) -> Place | None:
+def place(
+    out: str | os.PathLike[str] | None, *, overwrite: bool, retry: Retry, options: Options | None = None
+) -> Place | None:
     """Return what ``out=`` means; None where it is None.
 
     Raises
@@ -184,7 +190,7 @@ def place(out: str | os.PathLike[str] | None, *, overwrite: bool, retry: Retry) 
         return None
     if not isinstance(out, str | os.PathLike):
         raise TypeError(f"out={out!r} is not a path such as 'train_64.npy'")
-    return _kind_of(os.fspath(out))(_absolute(os.fspath(out)), overwrite, retry)
+    return _kind_of(os.fspath(out))(_absolute(os.fspath(out)), overwrite, retry, options or Options())
 
 
 def _kind_of(path: str) -> type[Place]:
@@ -231,7 +237,9 @@ def read_index(path: str, n: int) -> pd.Index[Any]:
     return labels
 
 
-def read_result(out: str | os.PathLike[str] | Sequence[str | os.PathLike[str]]) -> pd.Series[Any]:
+def read_result(
+    out: str | os.PathLike[str] | Sequence[str | os.PathLike[str]], *, storage_options: Mapping[str, Any] | None = None
+) -> pd.Series[Any]:
     """Open what a call with ``out=`` has written, as a column with its failures.
 
     Parameters
@@ -239,6 +247,8 @@ def read_result(out: str | os.PathLike[str] | Sequence[str | os.PathLike[str]]) 
     out : path, or list of paths
         A ``.npy`` file or a ``.parquet`` folder; or several, made of the parts ``df.iloc[k::m]`` of one frame, k from
         0 to m - 1: they are put back into its order.
+    storage_options : dict, optional
+        For the file system of fsspec that reads a URL.
 
     Returns
     -------
@@ -264,12 +274,12 @@ def read_result(out: str | os.PathLike[str] | Sequence[str | os.PathLike[str]]) 
     ['c']
     """
     if isinstance(out, str | os.PathLike):
-        return _read_one(os.fspath(out))
-    return _interleaved([read_result(part) for part in out])
+        return _read_one(os.fspath(out), Options(storage_options))
+    return _interleaved([read_result(part, storage_options=storage_options) for part in out])
 
 
-def _read_one(path: str) -> pd.Series[Any]:
-    there = _kind_of(path)(_absolute(path))
+def _read_one(path: str, options: Options) -> pd.Series[Any]:
+    there = _kind_of(path)(_absolute(path), options=options)
     journal = Journal(there.lines())
     if journal.asked is None:
         raise FileNotFoundError(f"there is no result at {path!r}: its journal is missing")

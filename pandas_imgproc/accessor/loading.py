@@ -156,7 +156,7 @@ class Loading(Column):
             storage_options=storage_options, schemes=schemes,
         )  # fmt: skip
         column: pd.Series[Any] = self._run(
-            LoadResized(recipe), how, results.place(out, overwrite=overwrite, retry=retry)
+            LoadResized(recipe), how, results.place(out, overwrite=overwrite, retry=retry, options=how.source.options)
         )
         return column
 

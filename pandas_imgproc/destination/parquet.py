@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 from pandas_imgproc.array import ImageArray
 from pandas_imgproc.destination.kept import Kept
 from pandas_imgproc.destination.memory import leave, row_bytes
+from pandas_imgproc.source import Options
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -39,13 +40,16 @@ class Folder:
     ----------
     url : str
         As fsspec has it; of this machine an absolute path.
+    options : Options
+        For its file system.
     """
 
     url: str
+    options: Options = field(default_factory=Options, compare=False)
     _opened: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
     def __reduce__(self) -> Any:
-        return Folder, (self.url,)
+        return Folder, (self.url, self.options)
 
     @property
     def is_local(self) -> bool:
@@ -53,12 +57,16 @@ class Folder:
         return "://" not in self.url
 
     @property
+    def _scheme(self) -> str:
+        return self.url.partition("://")[0] if "://" in self.url else "file"
+
+    @property
     def fs(self) -> Any:
         """The file system."""
         if "fs" not in self._opened:
             import fsspec  # costs 0.1 s
 
-            self._opened["fs"], self._opened["path"] = fsspec.core.url_to_fs(self.url)
+            self._opened["fs"], self._opened["path"] = fsspec.core.url_to_fs(self.url, **self.options.of(self._scheme))
         return self._opened["fs"]
 
     def _path(self, name: str = "") -> str:

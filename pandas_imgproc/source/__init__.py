@@ -16,12 +16,14 @@
 from pandas_imgproc.source.arguments import check, make_source
 from pandas_imgproc.source.column import Unreadable, cells
 from pandas_imgproc.source.local import MAX_FILE_BYTES, NO_STAMP, Stamp
+from pandas_imgproc.source.secrets import Options
 from pandas_imgproc.source.source import File, Source
 
 __all__ = [
     "MAX_FILE_BYTES",
     "NO_STAMP",
     "File",
+    "Options",
     "Source",
     "Stamp",
     "Unreadable",

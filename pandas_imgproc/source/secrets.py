@@ -64,6 +64,8 @@ class Options:
 
     def of(self, scheme: str) -> dict[str, Any]:
         """Return the options of a scheme."""
+        if scheme == "file":
+            return {}
         return self._by_scheme.get(family(scheme), self._flat)
 
     def token(self, scheme: str) -> str:

@@ -24,6 +24,7 @@ from pandas_imgproc.errors import (
     UnreadableImageError,
     UnreadableImageWarning,
 )
+from pandas_imgproc.listing import from_glob
 from pandas_imgproc.results import read_result
 from pandas_imgproc.single import load_image
 
@@ -45,6 +46,7 @@ __all__ = [
     "UnreadableImageError",
     "UnreadableImageWarning",
     "close",
+    "from_glob",
     "get_client",
     "load_image",
     "read_result",

@@ -77,7 +77,8 @@ def _counts(failures: Sequence[Failure]) -> str:
 
 
 def _some_not_read(failures: Sequence[Failure], n: int, index: pd.Index[Any]) -> str:
-    lines = [f"{len(failures):,} of {n:,} pictures could not be read and are missing values ({_counts(failures)}):"]
+    said = "gave no answer" if _are_the_functions(failures) else "could not be read"
+    lines = [f"{len(failures):,} of {n:,} pictures {said} and are missing values ({_counts(failures)}):"]
     lines += [f"  {_where(failed, index)}: {failed['message']}" for failed in failures[:3]]
     if len(failures) > 3:
         lines.append(f"  and {len(failures) - 3:,} more")
@@ -85,10 +86,18 @@ def _some_not_read(failures: Sequence[Failure], n: int, index: pd.Index[Any]) ->
     return "\n".join(lines)
 
 
+def _are_the_functions(failures: Sequence[Failure]) -> bool:
+    """Return whether it is the user's function that fails, and not the pictures."""
+    return any(failed["kind"] == "function" for failed in failures)
+
+
 def _none_read(failures: Sequence[Failure], index: pd.Index[Any], source: Source) -> str:
     first = failures[0]
-    text = f"none of {len(failures):,} pictures could be read ({_counts(failures)}); the first was "
+    said = "gave an answer" if _are_the_functions(failures) else "could be read"
+    text = f"none of {len(failures):,} pictures {said} ({_counts(failures)}); the first was "
     text += f"{_where(first, index)}: {first['message']}"
+    if _are_the_functions(failures):
+        return f"{text}\nerrors='coerce' gives missing values instead of this error."
     if first["kind"] == "missing":
         looked = str(Path(source.root or "").absolute()) if source.is_folder else source.shown_root
         text += f"\nLooked in {looked!r}."

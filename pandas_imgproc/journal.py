@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import base64
 import dataclasses
+import errno
 import json
 import os
+import pathlib
 import zlib
 from collections.abc import Mapping
 from typing import IO, TYPE_CHECKING, Any, Protocol
@@ -121,6 +123,50 @@ class LinesInFile:
             self._file = None
 
 
+class LinesOfMany:
+    """Lines in a file to which several processes may add: it is theirs for one line at a time.
+
+    Parameters
+    ----------
+    path : str
+        The file; it need not exist.
+    """
+
+    def __init__(self, path: str) -> None:
+        self.name = path
+
+    def read(self) -> bytes:
+        """Return all lines, or nothing; without what a crash has torn."""
+        try:
+            data = pathlib.Path(self.name).read_bytes()
+        except FileNotFoundError:
+            return b""
+        return data[: data.rfind(b"\n") + 1]
+
+    def append(self, line: bytes, *, sync: bool = False) -> None:
+        """Add a line, whole or not at all; with `sync`, return when it is safely on disk."""
+        with open(self.name, "ab+", buffering=0) as file:
+            if fcntl is not None:
+                fcntl.flock(file, fcntl.LOCK_EX)
+            whole = self._cut_off_what_is_torn(file)
+            try:
+                if file.write(line) < len(line):
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            except OSError:
+                file.truncate(whole)
+                raise
+            if sync:
+                os.fsync(file.fileno())
+
+    def _cut_off_what_is_torn(self, file: IO[bytes]) -> int:
+        """Return where the lines end, and let the file end there."""
+        size = file.seek(0, os.SEEK_END)
+        if size and os.pread(file.fileno(), 1, size - 1) != b"\n":
+            size = len(self.read())
+            file.truncate(size)
+        return size
+
+
 class LinesInFolder:
     """Lines in a store that cannot append: a file each.
 
@@ -174,15 +220,16 @@ class Asked:
     @classmethod
     def of(cls, task: Any, source: Any, cells: Sequence[Any], index: pd.Index[Any]) -> Asked:
         """Return what a call asks."""
-        plain = {"method": task.name, **dataclasses.asdict(task), "root": source.shown_root, "suffix": source.suffix}
-        paths = np.fromiter(map(_checksum, cells), dtype=np.uint32, count=len(cells))
+        plain = {**task.plain(), "root": source.shown_root, "suffix": source.suffix}
+        paths = np.fromiter(map(checksum, cells), dtype=np.uint32, count=len(cells))
         return cls(json.loads(json.dumps(plain)), paths, _label_sums(index))
 
     def __len__(self) -> int:
         return len(self.paths)
 
 
-def _checksum(cell: Any) -> int:
+def checksum(cell: Any) -> int:
+    """Return a number that tells what stands in a column from anything else."""
     if isinstance(cell, Mapping):
         cell = cell.get("path") if cell.get("bytes") is None else cell["bytes"]
     if hasattr(cell, "__array_interface__") and not isinstance(cell, np.generic):
@@ -194,7 +241,7 @@ def _label_sums(index: pd.Index[Any]) -> Numbers:
     try:
         return pd.util.hash_pandas_object(index, index=False).to_numpy().astype(np.uint32)
     except TypeError:  # labels of several kinds
-        return np.fromiter(map(_checksum, index), dtype=np.uint32, count=len(index))
+        return np.fromiter(map(checksum, index), dtype=np.uint32, count=len(index))
 
 
 class Journal:
@@ -321,7 +368,7 @@ class Journal:
         """Raise a JournalError that names the first thing in which another job differs."""
         if self.asked is None:
             return
-        difference = _first_difference(self.asked.task, asked.task) or self._first_row(asked)
+        difference = first_difference(self.asked.task, asked.task) or self._first_row(asked)
         if difference:
             raise JournalError(
                 f"what stands at {self._lines.name!r} is of another job: {difference}; "
@@ -340,11 +387,18 @@ class Journal:
         return None
 
 
-def _first_difference(before: dict[str, Any], now: dict[str, Any]) -> str | None:
+def first_difference(before: dict[str, Any], now: dict[str, Any]) -> str | None:
+    """Return the sentence that names the first value in which two tasks differ, None where they are the same.
+
+    Examples
+    --------
+    >>> first_difference({"recipe": {"size": [64, 64]}}, {"recipe": {"size": [32, 32]}})
+    'size was [64, 64] and is [32, 32]'
+    """
     for name in dict.fromkeys([*before, *now]):
         a, b = before.get(name), now.get(name)
         if isinstance(a, dict) and isinstance(b, dict):
-            inner = _first_difference(a, b)
+            inner = first_difference(a, b)
             if inner:
                 return inner
         elif a != b:

@@ -35,6 +35,7 @@ def run_partition(task: Task, rows: Rows, source: Source, note: Note, settings: 
     Partition
         A row for each of `rows`, in their order.
     """
+    task = task.own()
     part = Partition.blank(rows, task.empty(len(rows) * task.copies))
     wall, cpu = time.perf_counter(), time.thread_time()
     with codec.pillow_settings(settings), stages.clock() as seconds:

@@ -5,21 +5,33 @@ from __future__ import annotations
 import contextlib
 import os
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from pandas_imgproc.array import ImageArray
-from pandas_imgproc.destination import Folder, Kept, NpyFile, ParquetParts, Retry, part_name, parts_in, read_parts
+from pandas_imgproc.destination import (
+    Folder,
+    Kept,
+    NpyFile,
+    ParquetParts,
+    Retry,
+    check_retry,
+    part_name,
+    parts_in,
+    read_parts,
+)
 from pandas_imgproc.errors import JournalError
 from pandas_imgproc.journal import Asked, Journal, Lines, LinesInFile, LinesInFolder
 from pandas_imgproc.source import Options
+from pandas_imgproc.tasks import labelled, with_variants
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from pandas_imgproc.drivers import Call
+    from pandas_imgproc.tasks import Task
 
 
 @dataclass(frozen=True)
@@ -53,6 +65,7 @@ class Place:
         OSError
             If it cannot be written.
         """
+        self.check(call.task)
         asked = Asked.of(call.task, call.source, call.cells, index)
         try:
             lines = self.make()
@@ -67,6 +80,9 @@ class Place:
         except OSError as exc:
             raise OSError(exc.errno, f"out={self.path!r} cannot be written: {exc.strerror or exc}") from exc
         return kept
+
+    def check(self, task: Task) -> None:
+        """Raise a ValueError if the answers of a task cannot be kept here."""
 
     def lines(self) -> Lines:
         """Return where the journal's lines are."""
@@ -87,13 +103,19 @@ class Place:
     def keep_labels(self, index: pd.Index[Any]) -> None:
         """Keep the labels of the frame, where the values do not hold them."""
 
-    def read(self, journal: Journal) -> tuple[Any, pd.Index[Any]]:
-        """Return the block of all rows, and their labels."""
+    def read(self, journal: Journal) -> pd.Series[Any] | pd.DataFrame:
+        """Return the answer, with its index; without the reasons of what is missing."""
         raise NotImplementedError
 
 
 class NpyPlace(Place):
     """A NumPy file, its journal and its index beside it."""
+
+    def check(self, task: Task) -> None:
+        """Refuse what is no picture."""
+        one = task.empty(0)
+        if one.dtype.hasobject or one.ndim < 4:
+            raise ValueError(f"out={self.path!r} holds pictures; this {task.name} gives others: use '….parquet'")
 
     def lines(self) -> Lines:
         """Return where the journal's lines are."""
@@ -119,11 +141,16 @@ class NpyPlace(Place):
         """Write the index beside the file."""
         write_index(f"{self.path}.index", index)
 
-    def read(self, journal: Journal) -> tuple[Any, pd.Index[Any]]:
-        """Return a map of the file, and the labels."""
+    def read(self, journal: Journal) -> pd.Series[Any] | pd.DataFrame:
+        """Return a column over a map of the file."""
         path = self.path if os.path.exists(self.path) else f"{self.path}.partial"
         n = len(journal.done)
-        return np.asarray(np.load(path, mmap_mode="r" if n else None)), read_index(f"{self.path}.index", n)
+        block = np.asarray(np.load(path, mmap_mode="r" if n else None))
+        copies = len(block) // n if n else 1
+        index = read_index(f"{self.path}.index", n)
+        status = np.repeat(np.where(journal.status == 0, 0, -1), copies).astype(np.int32)
+        images = ImageArray(block, status)
+        return pd.Series(images, index=with_variants(index, copies) if copies > 1 else index, name="image", copy=False)
 
 
 class ParquetPlace(Place):
@@ -155,8 +182,8 @@ class ParquetPlace(Place):
         """Return the destination of a call."""
         return ParquetParts(call.task, len(call.cells), journal, Folder(self.path, self.options), index)
 
-    def read(self, journal: Journal) -> tuple[Any, pd.Index[Any]]:
-        """Return the block and the labels of all parts, read into memory; those of rows not done are missing."""
+    def read(self, journal: Journal) -> pd.Series[Any] | pd.DataFrame:
+        """Return the answer that the parts hold, read into memory."""
         return read_parts(Folder(self.path, self.options), journal.done)
 
 
@@ -184,8 +211,7 @@ def place(
     >>> type(place("train_64.npy", overwrite=False, retry="passing")).__name__
     'NpyPlace'
     """
-    if retry not in get_args(Retry):
-        raise ValueError(f"retry={retry!r} is not one of {', '.join(map(repr, get_args(Retry)))}")
+    check_retry(retry)
     if out is None:
         return None
     if not isinstance(out, str | os.PathLike):
@@ -239,8 +265,8 @@ def read_index(path: str, n: int) -> pd.Index[Any]:
 
 def read_result(
     out: str | os.PathLike[str] | Sequence[str | os.PathLike[str]], *, storage_options: Mapping[str, Any] | None = None
-) -> pd.Series[Any]:
-    """Open what a call with ``out=`` has written, as a column with its failures.
+) -> Any:
+    """Open what a call with ``out=`` has written, with its failures.
 
     Parameters
     ----------
@@ -252,9 +278,9 @@ def read_result(
 
     Returns
     -------
-    Series
-        Named ``image``, with the index of the frame. A NumPy file is mapped: nothing is read until it is used.
-        Rows that are not done are missing.
+    Series or DataFrame
+        What the call without ``out=`` would have given, with the index of the frame. A NumPy file is mapped: nothing is
+        read until it is used. Rows that are not done are missing.
 
     Raises
     ------
@@ -274,34 +300,53 @@ def read_result(
     ['c']
     """
     if isinstance(out, str | os.PathLike):
-        return _read_one(os.fspath(out), Options(storage_options))
-    return _interleaved([read_result(part, storage_options=storage_options) for part in out])
+        return _read_one(os.fspath(out), Options(storage_options))[0]
+    read = [_read_one(os.fspath(part), Options(storage_options)) for part in out]
+    if len({copies for _, copies in read}) > 1:
+        raise ValueError(f"out={len(read)} results of {[copies for _, copies in read]} variants are not of one frame")
+    return _interleaved([answer for answer, _ in read], read[0][1])
 
 
-def _read_one(path: str, options: Options) -> pd.Series[Any]:
+def _read_one(path: str, options: Options) -> tuple[pd.Series[Any] | pd.DataFrame, int]:
+    """Return a result, and how many rows it has for each row of the frame."""
     there = _kind_of(path)(_absolute(path), options=options)
     journal = Journal(there.lines())
     if journal.asked is None:
         raise FileNotFoundError(f"there is no result at {path!r}: its journal is missing")
-    block, index = there.read(journal)
-    images = ImageArray(block, *journal.answer())
-    return pd.Series(images, index=index, name="image", copy=False)
+    answer = _with_reasons(there.read(journal), journal)
+    return answer, len(answer) // len(journal.done) if len(journal.done) else 1
 
 
-def _interleaved(parts: list[pd.Series[Any]]) -> pd.Series[Any]:
-    m, n = len(parts), sum(map(len, parts))
+def _with_reasons(answer: pd.Series[Any] | pd.DataFrame, journal: Journal) -> pd.Series[Any] | pd.DataFrame:
+    """Return an answer that knows why some of it is missing: images know it themselves, others in their ``attrs``."""
+    status, failures = journal.answer()
+    copies = len(answer) // len(status) if len(status) else 1
+    if isinstance(answer, pd.Series) and isinstance(answer.array, ImageArray):
+        images = ImageArray(answer.array.block, np.repeat(status, copies), failures)
+        return pd.Series(images, index=answer.index, name=answer.name, copy=False)
+    answer.attrs = {"failures": labelled(failures, answer.index[::copies])}
+    return answer
+
+
+def _interleaved(parts: list[Any], copies: int) -> pd.Series[Any] | pd.DataFrame:
+    m, n = len(parts), sum(map(len, parts)) // copies
     starts = [part.index.start for part in parts if isinstance(part.index, pd.RangeIndex) and part.index.step == m]
     if len(starts) == m:
         parts = sorted(parts, key=lambda part: int(part.index[0]) if len(part) else n)
-    fits = [len(part) for part in parts] == [len(range(k, n, m)) for k in range(m)]
+    fits = [len(part) // copies for part in parts] == [len(range(k, n, m)) for k in range(m)]
     strided = any(isinstance(part.index, pd.RangeIndex) and abs(part.index.step) > 1 for part in parts)
     if strided:
         fits &= len(set(starts)) == m and max(starts) - min(starts) == m - 1
-    if not fits or len({part.dtype for part in parts}) != 1:
+    if not fits or len({_kind(part) for part in parts}) != 1:
         raise ValueError(
-            f"out={m} results of {[len(part) for part in parts]} rows and of {[str(part.dtype) for part in parts]} are "
+            f"out={m} results of {[len(part) for part in parts]} rows and of {[_kind(part) for part in parts]} are "
             f"not the parts df.iloc[k::{m}] of one frame, k from 0 to {m - 1}"
         )
-    order = np.argsort(np.concatenate([np.arange(k, n, m) for k in range(m)]), kind="stable")
-    together: pd.Series[Any] = pd.concat(parts).iloc[order]
+    rows = np.argsort(np.concatenate([np.arange(k, n, m) for k in range(m)]), kind="stable")
+    order = (rows[:, None] * copies + np.arange(copies)).reshape(-1)
+    together: pd.Series[Any] | pd.DataFrame = pd.concat(parts).iloc[order]
     return together
+
+
+def _kind(answer: pd.Series[Any] | pd.DataFrame) -> str:
+    return str(answer.dtype) if isinstance(answer, pd.Series) else str(dict(answer.dtypes))

@@ -23,10 +23,13 @@ class Rows:
         Positions in the frame, ascending.
     cells : sequence
         For each a path, bytes, a ``{bytes, path}`` mapping, a picture in memory, or None where missing.
+    targets : sequence of str or None, ``len(cells) * copies`` long, or empty
+        Where each answer is written, for tasks that write files.
     """
 
     positions: Sequence[int]
     cells: Sequence[Any] = field(repr=False)  # Dask logs what a task was given, and a URL may hold a password
+    targets: Sequence[str | None] = ()
 
     def __len__(self) -> int:
         return len(self.cells)

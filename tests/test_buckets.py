@@ -79,20 +79,20 @@ def test_results_are_kept_in_a_bucket_and_continue(s3, request, scheduler):
     if scheduler == "distributed":
         request.getfixturevalue("own_cluster")
     fs, options = s3
-    filled(fs, "bucket/kept", [(f"{k}.jpg", row_bytes(k)) for k in range(N) if k != 5])
+    filled(fs, f"bucket/kept-{scheduler}", [(f"{k}.jpg", row_bytes(k)) for k in range(N) if k != 5])
     out = f"s3://bucket/{scheduler}.parquet"
     names = pd.Series([f"{k}.jpg" for k in range(N)])
 
     def load_there():
         with dask.config.set(scheduler=scheduler):
-            how = {"root": "s3://bucket/kept", "storage_options": options, "out": out, "errors": "coerce"}
+            how = {"root": f"s3://bucket/kept-{scheduler}", "storage_options": options, "out": out, "errors": "coerce"}
             names.img.load_resized(8, **how)
         return pandas_imgproc.read_result(out, storage_options=options)
 
     column = load_there()
     assert rows_of(column.dropna()) == [k for k in range(N) if k != 5]
     assert column.img.failures["kind"].to_dict() == {5: "missing"}
-    fs.pipe_file("bucket/kept/5.jpg", row_bytes(5))
+    fs.pipe_file(f"bucket/kept-{scheduler}/5.jpg", row_bytes(5))
     assert rows_of(load_there()) == list(range(N))
     for path in fs.find(out):
         assert b"CANARY" not in fs.cat_file(path)

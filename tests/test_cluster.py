@@ -213,6 +213,17 @@ class TestSafety:
                 Client(address, security=security, timeout=1, set_as_default=False)
         assert own_cluster.submit(sum, [1, 2], pure=False).result() == 3
 
+    def test_worker_that_fails_to_come_back_is_started_again(self, own_cluster, tmp_path):
+        nanny = next(iter(cluster._own.cluster.workers.values()))
+        preload, tried = tmp_path / "preload.py", tmp_path / "tried"
+        preload.write_text(f"open({str(tried)!r}, 'w').close()\nraise RuntimeError('not yet')\n")
+        before, nanny.process.worker_kwargs["preload"] = nanny.process.worker_kwargs["preload"], [str(preload)]
+        os.kill(nanny.pid, signal.SIGKILL)
+        assert wait_until(tried.exists, 30)
+        nanny.process.worker_kwargs["preload"] = before
+        assert wait_until(lambda: len(own_cluster.scheduler_info()["workers"]) == 2 and nanny.pid, 30)
+        assert nanny.status.name == "running"
+
     def test_killed_worker_comes_back_and_nothing_is_lost(self, own_cluster, tmp_path, capfd):
         def slow(i, flag):
             (tmp_path / "running").touch()

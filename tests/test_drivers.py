@@ -21,12 +21,12 @@ from pictures import row_of, row_picture
 
 import pandas_imgproc
 from pandas_imgproc import ResultTooLargeError, cluster, drivers
-from pandas_imgproc.destination import in_memory
 from pandas_imgproc.destination.memory import Block, WriteInto
 from pandas_imgproc.drivers import Call, Run
 from pandas_imgproc.progress import progress
 from pandas_imgproc.shared import Address
 from pandas_imgproc.source import Source
+from pandas_imgproc.tasks import Task
 
 
 @pytest.fixture(scope="module")
@@ -195,56 +195,45 @@ def test_a_result_larger_than_memory_is_refused_at_once(paths):
         many.img.load_resized((6000, 6000))
 
 
-class _Killer:
-    """Rows of the number 13 end their process; the others are what they say."""
-
-    name = "killer"
-    copies = 1
-
-    def empty(self, n):
-        return np.zeros((n, 1), dtype=np.int64)
-
-    def fill(self, out, position, file):
-        number = int(file.data())
-        if number == 13:
-            os._exit(1)
-        out[0] = number
-
-    def explain(self, exc):
-        return "corrupt", str(exc)
+def _number(pixels):
+    """The row that a picture says it is; that of number 13 ends its process."""
+    number = row_of(pixels)
+    if number == 13:
+        os._exit(1)
+    return number
 
 
 @pytest.mark.parametrize("whose", ["own", "user's"])
-def test_a_row_that_kills_its_worker_costs_that_row_only(own_cluster, tmp_path, whose):
+def test_a_row_that_kills_its_worker_costs_that_row_only(paths, own_cluster, tmp_path, whose):
+    cloudpickle.register_pickle_by_value(sys.modules["pictures"])
     cloudpickle.register_pickle_by_value(sys.modules[__name__])
-    numbers = [13 if k in (41, 42) else k + 100 for k in range(100)]
-    call = Call(_Killer(), Source(), [str(k).encode() for k in numbers], npartitions=3)
-    done = in_memory(call.task, 100)
+    few = paths[20:60]  # with 43, which shows picture 13
     if whose == "own":
-        drivers.run(call, done)
-        client = own_cluster
+        answer = few.img.map(_number, npartitions=3, errors="coerce")
+        own_cluster.wait_for_workers(2, timeout=30)
     else:
         with (
             LocalCluster(
                 n_workers=2, threads_per_worker=1, dashboard_address="127.0.0.1:0", local_directory=tmp_path
             ) as theirs,
-            Client(theirs) as client,
+            Client(theirs),
         ):
-            drivers.run(call, done)
-    status, failures = done.status()
-    assert [failed["position"] for failed in failures] == [41, 42]
-    assert {failed["kind"] for failed in failures} == {"worker_died"}
-    assert [int(value) for value in done.values()[status == 0, 0]] == [k for k in numbers if k != 13]
-    if whose == "own":
-        client.wait_for_workers(2, timeout=30)
+            answer = few.img.map(_number, npartitions=3, errors="coerce")
+    assert answer.img.failures["kind"].to_dict() == {43: "worker_died"}
+    assert answer.drop(43).tolist() == [k % 30 for k in range(20, 60) if k != 43]
 
 
-class _Task:
+class _Task(Task):
     name = "nothing"
-    copies = 1
 
     def empty(self, n):
         return np.zeros((n, 0), dtype=np.uint8)
+
+    def fill(self, out, position, file):
+        pass
+
+    def wrap(self, values, status, failures, index):
+        return pd.Series(status, index=index)
 
 
 @pytest.mark.parametrize("n", [0, 1, 15, 16, 17, 1000, 100_000])

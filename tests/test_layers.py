@@ -9,9 +9,9 @@ import pandas_imgproc
 
 FLOORS = [
     {"errors", "stages", "configuration"},
-    {"rows", "shared"},
+    {"rows", "shared", "writing"},
     {"source", "codec", "array", "cluster", "progress", "note", "journal"},
-    {"tasks", "gallery"},
+    {"tasks", "gallery", "made", "targets", "listing"},
     {"partition", "destination"},
     {"drivers"},
     {"failures", "results"},

@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from pandas_imgproc.note import DIED, Note, NoteAddress, shared_note
+from pandas_imgproc.note import DIED, SLOW, Note, NoteAddress, shared_note
 
 
 def test_a_row_in_flight_twice_is_guilty_and_its_neighbours_are_not():
@@ -63,3 +63,14 @@ def test_a_stranger_at_the_same_address_is_not_written():
         assert os.pread(fd, 4, 0) == bytes(4)
     finally:
         os.close(fd)
+
+
+def test_a_row_that_took_too_long_is_not_tried_again():
+    note = Note.blank(5)
+    note.attempt(range(1, 4))
+    note.begin(2)
+    assert note.in_flight() == [(2, os.getpid())]
+    note.too_slow(2)
+    assert note.attempt(range(1, 4)) == {2: SLOW}
+    assert note.attempt(range(1, 4)) == {2: SLOW}
+    assert note.in_flight() == []

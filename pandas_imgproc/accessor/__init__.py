@@ -2,7 +2,8 @@
 
 `arguments`  what methods share, checked
 `column`     the one way that every method takes
-`loading`    the methods, by what they are for
+`loading`, `saving`, `transforming`
+             the methods, by what they are for
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ import pandas as pd
 
 from pandas_imgproc import failures
 from pandas_imgproc.accessor.loading import Loading
+from pandas_imgproc.accessor.saving import Saving
+from pandas_imgproc.accessor.transforming import Transforming
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,7 +30,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-class SeriesImageAccessor(Loading):
+class SeriesImageAccessor(Loading, Saving, Transforming):
     """``series.img``: a column of pictures, as paths, encoded bytes, ``{bytes, path}`` structs or images.
 
     Parameters
@@ -82,7 +85,12 @@ class FrameImageAccessor:
         self._frame = frame
 
     load_resized = _on_column(SeriesImageAccessor.load_resized)
+    save = _on_column(SeriesImageAccessor.save)
+    save_resized = _on_column(SeriesImageAccessor.save_resized)
+    save_thumbnails = _on_column(SeriesImageAccessor.save_thumbnails)
     verify = _on_column(SeriesImageAccessor.verify)
+    map = _on_column(SeriesImageAccessor.map)
+    augment = _on_column(SeriesImageAccessor.augment)
 
     @property
     def failures(self) -> pd.DataFrame:

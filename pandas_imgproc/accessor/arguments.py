@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import numbers
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 
 from pandas_imgproc.array import ImageDtype
+from pandas_imgproc.destination import Retry, check_retry
 from pandas_imgproc.failures import Errors, check_errors
 from pandas_imgproc.source import Source, make_source
 
@@ -35,6 +37,38 @@ class How:
     progress: bool | None
 
 
+@dataclass(frozen=True)
+class Where:
+    """Where a call writes files.
+
+    Attributes
+    ----------
+    to : object
+        A folder or a template.
+    overwrite : bool
+        Whether files take the place of whatever stands there.
+    retry : {"passing", "all"}
+        Which failed rows of an earlier run are tried again.
+    """
+
+    to: object
+    overwrite: bool
+    retry: Retry
+
+
+def where(to: object, *, overwrite: object, retry: object) -> Where:
+    """Check the arguments that say where files are written.
+
+    Raises
+    ------
+    ValueError, TypeError
+        Names the argument, the value and the legal ones.
+    """
+    if not isinstance(overwrite, bool):
+        raise TypeError(f"overwrite={overwrite!r} is not True or False")
+    return Where(to, overwrite, check_retry(retry))
+
+
 def how(
     *,
     errors: object,
@@ -54,7 +88,7 @@ def how(
     """
     errors = check_errors(errors)
     source = make_source(root=root, suffix=suffix, storage_options=storage_options, schemes=schemes)
-    return How(source, errors, check_count("npartitions", npartitions), progress)
+    return How(source, errors, None if npartitions is None else check_count("npartitions", npartitions), progress)
 
 
 def check_column(column: pd.Series[Any], source: Source) -> None:
@@ -68,12 +102,32 @@ def check_column(column: pd.Series[Any], source: Source) -> None:
     raise TypeError(f"the column {column.name!r} holds {dtype}, not paths; {advice}")
 
 
-def check_count(name: str, value: object) -> int | None:
-    """Return a whole number from 1 up, or None; raise if it is none."""
-    if value is None:
-        return None
+def check_count(name: str, value: Any, *, least: int = 1) -> int:
+    """Return a whole number of at least so much, or raise."""
     if isinstance(value, bool) or not isinstance(value, numbers.Integral):
-        raise TypeError(f"{name}={value!r} is not a whole number")
-    if value < 1:
-        raise ValueError(f"{name}={value!r} is less than 1")
+        raise TypeError(f"{name}={value!r:.100} is not a whole number")
+    if value < least:
+        raise ValueError(f"{name}={value!r} is less than {least}")
     return int(value)
+
+
+def check_flag(name: str, value: Any) -> bool:
+    """Return True or False, or raise."""
+    if not isinstance(value, bool):
+        raise TypeError(f"{name}={value!r:.100} is neither True nor False")
+    return value
+
+
+def check_callable(name: str, value: Any) -> Callable[..., Any]:
+    """Return a function, or raise."""
+    if not callable(value):
+        raise TypeError(f"{name}={value!r:.100} cannot be called; give a function of one picture's pixels")
+    function: Callable[..., Any] = value
+    return function
+
+
+def check_dtype(dtype: Any) -> Any:
+    """Return a dtype of pandas, a dict of them, or None; raise if it is none."""
+    if isinstance(dtype, Mapping):
+        return {name: check_dtype(one) for name, one in dtype.items()}
+    return None if dtype is None else pd.api.types.pandas_dtype(dtype)

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING, Any
 
-from pandas_imgproc import drivers, failures
+from pandas_imgproc import codec, drivers, failures
 from pandas_imgproc.accessor import arguments
 from pandas_imgproc.array import ImageArray
-from pandas_imgproc.destination import in_memory
+from pandas_imgproc.destination import Files, in_memory
 from pandas_imgproc.source import Unreadable, cells, check
+from pandas_imgproc.targets import plan
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import pandas as pd
 
     from pandas_imgproc import results
+    from pandas_imgproc.destination import Returned
     from pandas_imgproc.tasks import Task
 
 
@@ -42,17 +47,46 @@ class Column:
 
     def _run(self, task: Task, how: arguments.How, kept: results.Place | None = None) -> Any:
         """Do a task on every row, and wrap the answer with the index of the column."""
+        call = self._call(task, how, self._cells())
+        destination = in_memory(task, len(call.cells)) if kept is None else kept.open(call, self._column.index)
+        return self._answer(call, destination, how)
+
+    def _write(
+        self,
+        task: Task,
+        how: arguments.How,
+        where: arguments.Where,
+        *,
+        encoding: codec.Encoding | None = None,
+        mode: str | None = None,
+        variants: Sequence[int] = (),
+    ) -> Any:
+        """Do a task whose answers are the bytes of files, write them, and wrap their paths (see `targets.plan`)."""
+        rows = self._cells()
+        call = self._call(task, how, rows)
+        targets = plan(
+            where.to, rows, how.source, index=self._column.index, frame=self._frame, encoding=encoding,
+            variants=variants,
+        )  # fmt: skip
+        if encoding is not None and mode is not None:
+            names = {encoding.format or codec.format_of(target) for target in targets if target is not None}
+            codec.check_modes(sorted(filter(None, names)), mode)
+        destination = Files(task, len(rows), targets)
+        destination.begin(how.source, rows, overwrite=where.overwrite, retry=where.retry)
+        return self._answer(dataclasses.replace(call, targets=targets), destination, how)
+
+    def _call(self, task: Task, how: arguments.How, rows: list[Any]) -> drivers.Call:
         arguments.check_column(self._column, how.source)
-        index, rows = self._column.index, self._cells()
         check(how.source, rows)
-        call = drivers.Call(
+        return drivers.Call(
             task, how.source, rows, how.npartitions, how.progress, stop_at_failure=how.errors == "raise"
         )
-        destination = in_memory(task, len(rows)) if kept is None else kept.open(call, index)
+
+    def _answer(self, call: drivers.Call, destination: Returned, how: arguments.How) -> Any:
         drivers.run(call, destination)
         status, failed = destination.status()
-        failures.report(how.errors, status, failed, index, how.source)
-        return destination.wrap(task, index)
+        failures.report(how.errors, status, failed, self._column.index, how.source)
+        return destination.wrap(call.task, self._column.index)
 
     def _cells(self) -> list[Any]:
         """Return what stands in the column; in an image column also why some images are missing."""

@@ -18,6 +18,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import copy
+import itertools
 import logging
 import multiprocessing.process
 import os
@@ -43,7 +44,7 @@ from distributed.security import Security
 from pandas_imgproc.cluster import preload
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
 # glibc gives a buffer of this size back to the system at each free; this is the highest value it accepts.
 _MMAP_THRESHOLD = 32 * 2**20
@@ -90,6 +91,9 @@ _SPAWNING = {key: SETTINGS[key] for key in ("distributed.worker.multiprocessing-
 
 # Dask's word for "for ever": the value is a delay, and an infinite one is refused.
 _FOR_EVER = "365 days"
+
+# Seconds before a worker that failed to come back is started again.
+_PAUSES = (0.1, 0.5, 1.0, 2.0, 5.0)
 
 _launching = threading.Lock()
 
@@ -255,6 +259,7 @@ class _WorkerProcess(WorkerProcess):  # type: ignore[misc]
 
     environment: Mapping[str, str]
     starting: asyncio.Lock
+    is_wanted: Callable[[], bool]
     _init_msg_interval = 0.01  # seconds between looks whether the worker has reported
 
     @property
@@ -272,15 +277,28 @@ class _WorkerProcess(WorkerProcess):  # type: ignore[misc]
         # A worker can die before its report was read: its successor would share this object with an attempt
         # that is not over, and take its report for its own.
         async with self.starting:
-            self.worker_kwargs["local_directory"] = scratch = _scratch()
-            try:
-                with dask.config.set(_SPAWNING) if _differs(_SPAWNING) else contextlib.nullcontext():
-                    status = await super().start()
-            finally:
-                shutil.rmtree(scratch, ignore_errors=True)  # a worker that died on its way did not come to it
-            if status.name == "running":
-                _unlink_semaphores(self.init_result_q, self.child_stop_q)
-            return status
+            pauses = itertools.chain(_PAUSES, itertools.repeat(_PAUSES[-1]))
+            while True:
+                try:
+                    return await self._start_once()
+                except (OSError, RuntimeError, ValueError):
+                    # Dask would give up a worker for good that fails to come back once: its name may still be
+                    # taken, or a busy machine be slow to answer. One that never came at all is told.
+                    if self.worker_address is None or not self.is_wanted():
+                        raise
+                await self.kill()
+                await asyncio.sleep(next(pauses))
+
+    async def _start_once(self) -> Any:
+        self.worker_kwargs["local_directory"] = scratch = _scratch()
+        try:
+            with dask.config.set(_SPAWNING) if _differs(_SPAWNING) else contextlib.nullcontext():
+                status = await super().start()
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)  # a worker that died on its way did not come to it
+        if status.name == "running":
+            _unlink_semaphores(self.init_result_q, self.child_stop_q)
+        return status
 
     async def kill(self, timeout: float = 5, *args: Any, **kwargs: Any) -> None:
         # Nobody waits for the rows in flight of a cluster that is being closed.
@@ -314,8 +332,11 @@ class _Nanny(Nanny):  # type: ignore[misc]
             # The nanny makes it and starts it in one breath; this is the moment between.
             process.__class__ = _WorkerProcess
             process.environment, process.pre_spawn_env = process.pre_spawn_env, {}
-            process.starting = asyncio.Lock()
+            process.starting, process.is_wanted = asyncio.Lock(), self._goes_on
         self._process = process
+
+    def _goes_on(self) -> bool:
+        return self.status.name in ("init", "starting", "running")
 
 
 class _LocalCluster(LocalCluster):  # type: ignore[misc]

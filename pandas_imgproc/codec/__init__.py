@@ -1,11 +1,13 @@
-"""Bytes to pixels with Pillow.
+"""Bytes to pixels and back, with Pillow.
 
 `recipes`   everything that changes the pixels, one frozen value
+`encoding`  pixels to the bytes of a file
 `pixels`    the only way from bytes to pixels: a column, one picture for serving, a saved file cannot differ
 `reasons`   why it was no picture
 `settings`  Pillow's globals, which belong to the user
 """
 
+from .encoding import FORMAT_OF, READ_SUFFIXES, SUFFIX_OF, Encoding, check_modes, encode, encoding, format_of
 from .pixels import decode_into, load, open_image, warm_up
 from .reasons import explain
 from .recipes import CHANNELS, FILTERS, FITS, FORMATS, Recipe, RecipeOptions, parse_size, recipe
@@ -16,11 +18,19 @@ __all__ = [
     "FILTERS",
     "FITS",
     "FORMATS",
+    "FORMAT_OF",
+    "READ_SUFFIXES",
+    "SUFFIX_OF",
+    "Encoding",
     "PillowSettings",
     "Recipe",
     "RecipeOptions",
+    "check_modes",
     "decode_into",
+    "encode",
+    "encoding",
     "explain",
+    "format_of",
     "load",
     "open_image",
     "parse_size",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import io
+import math
 import struct
 import zlib
 from typing import TYPE_CHECKING, Any
@@ -101,7 +102,8 @@ def load(data: Any, recipe: Recipe) -> Image.Image:
     -------
     PIL.Image.Image
         In ``recipe.mode``; in mode "P" a palette picture keeps its palette and a grey one stays "L", the
-        pixels are the numbers of the classes either way.
+        pixels are the numbers of the classes either way. Of what the file says beside the pixels it has the
+        colour profile, ``info["icc_profile"]``, and nothing else.
 
     Raises
     ------
@@ -135,7 +137,10 @@ def load(data: Any, recipe: Recipe) -> Image.Image:
         if image.format not in _TURNED_BEFORE:
             # PNG and WebP may carry EXIF after the pixels, and a TIFF file is turned by Pillow at load
             turn, full = _turn(image, recipe), image.size
-        return _finish(_in_mode(image, recipe, depth), recipe, turn, full, box)
+        profile = image.info.get("icc_profile")
+        finished = _finish(_in_mode(image, recipe, depth), recipe, turn, full, box)
+        finished.info = {"icc_profile": profile} if profile else {}
+        return finished
 
 
 def _from_memory(pixels: NDArray[Any], recipe: Recipe) -> Image.Image:
@@ -432,7 +437,7 @@ def _draft(image: ImageFile.ImageFile, recipe: Recipe, turn: Image.Transpose | N
     """Let a JPEG be decoded at a reduced scale; return the part of it that shows the picture."""
     if recipe.size is None or recipe.reducing_gap is None:
         return None
-    width, height = _target(image.size, _seen(recipe.size, turn), recipe.fit)
+    width, height = _target(image.size, recipe, turn)
     wanted = int(width * recipe.reducing_gap), int(height * recipe.reducing_gap)
     # Grey is stored as it is in a JPEG file: nothing else need be decoded.
     drafted = image.draft("L" if recipe.mode == "L" else None, wanted)
@@ -453,12 +458,12 @@ def _finish(
         size = _seen(recipe.size, turn)
         if recipe.fit == "crop":
             box = _crop_box((box[2], box[3]) if box else image.size, size)
-        image = _resized(image, _target(full, size, recipe.fit), recipe, box)
+        image = _resized(image, _target(full, recipe, turn), recipe, box)
     if turn is not None:
         image = image.transpose(turn)
     if recipe.mode != "P" and image.mode != recipe.mode:
         image = image.convert(recipe.mode)
-    if recipe.size is not None and image.size != recipe.size:
+    if recipe.fit == "pad" and recipe.size is not None and image.size != recipe.size:
         return _padded(image, recipe.size, recipe)
     return image
 
@@ -475,16 +480,47 @@ def _seen(size: Size, turn: Image.Transpose | None) -> Size:
     return (size[1], size[0]) if turn in _SIDEWAYS else size
 
 
-def _target(full: Size, size: Size, fit: str) -> Size:
-    """Return the size that the picture itself is given, as `PIL.ImageOps.contain` for "pad"."""
-    if fit != "pad":
-        return size
+def _target(full: Size, recipe: Recipe, turn: Image.Transpose | None) -> Size:
+    """Return the size that the picture itself is given before it is turned."""
+    assert recipe.size is not None
+    # Of the upright picture, as a person would reckon: rounding is not the same for both sides.
+    return _seen(_KEEPING_ASPECT.get(recipe.fit, _as_asked)(_seen(full, turn), recipe.size), turn)
+
+
+def _as_asked(full: Size, size: Size) -> Size:  # noqa: ARG001  the others need it
+    return size
+
+
+def _contained(full: Size, size: Size) -> Size:
+    """Return the size of a picture that lies within another, as `PIL.ImageOps.contain`."""
     (width, height), ratio, wanted = size, full[0] / full[1], size[0] / size[1]
     if ratio > wanted:
         return width, max(1, round(full[1] / full[0] * width))
     if ratio < wanted:
         return max(1, round(full[0] / full[1] * height)), height
     return size
+
+
+def _as_thumbnail(full: Size, size: Size) -> Size:
+    """Return the size of a picture that lies within another and is never enlarged, as `PIL.Image.Image.thumbnail`."""
+    (width, height), ratio = size, full[0] / full[1]
+    if width >= full[0] and height >= full[1]:
+        return full
+    if width / height >= ratio:
+        return _nearest(height * ratio, lambda side: abs(ratio - side / height)), height
+    return width, _nearest(width / ratio, lambda side: abs(ratio - width / side) if side else 0)
+
+
+def _nearest(side: float, error: Callable[[int], float]) -> int:
+    """Return the whole number beside a length whose aspect is nearest, at least 1."""
+    return max(min(math.floor(side), math.ceil(side), key=error), 1)
+
+
+_KEEPING_ASPECT: dict[str, Callable[[Size, Size], Size]] = {
+    "pad": _contained,
+    "contain": _contained,
+    "thumbnail": _as_thumbnail,
+}
 
 
 def _crop_box(live: tuple[float, float], size: Size) -> Box:

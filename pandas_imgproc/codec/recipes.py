@@ -21,6 +21,7 @@ FORMATS: tuple[str, ...] = (
 )  # fmt: skip
 CHANNELS: dict[str, int] = {"RGB": 3, "L": 1, "RGBA": 4, "P": 1, "CMYK": 4}
 FITS: tuple[str, ...] = ("stretch", "crop", "pad")
+FITS_OF_FILES: tuple[str, ...] = (*FITS, "contain", "thumbnail")
 FILTERS: dict[str, Image.Resampling] = {
     name: Image.Resampling[name.upper()] for name in ("nearest", "box", "bilinear", "hamming", "bicubic", "lanczos")
 }
@@ -39,7 +40,8 @@ class Recipe:
     size : tuple of (int, int) or None
         Width and height in pixels, PIL's order; None is the picture as large as it is.
     mode : {"RGB", "L", "RGBA", "P", "CMYK"}
-    fit : {"stretch", "crop", "pad"}
+    fit : {"stretch", "crop", "pad", "contain", "thumbnail"}
+        The last two keep the aspect, so that pictures differ in shape.
     resample : {"nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"}
     reducing_gap : float or None
         None is exact; 2.0 is what ``Image.thumbnail`` does.
@@ -81,8 +83,9 @@ class Recipe:
         >>> recipe((640, 480), mode="L").shape
         (480, 640, 1)
         """
-        if self.size is None:
-            raise ValueError("size=None keeps each picture's own size: there is no one shape")
+        if self.size is None or self.fit not in FITS:
+            what = "size=None" if self.size is None else f"fit={self.fit!r}"
+            raise ValueError(f"{what} keeps each picture's own size: there is no one shape")
         return self.size[1], self.size[0], CHANNELS[self.mode]
 
 
@@ -114,6 +117,7 @@ def recipe(
     frame: int = 0,
     max_pixels: int | None = None,
     formats: str | Iterable[str] = FORMATS,
+    for_files: bool = False,
 ) -> Recipe:
     """Check the arguments and return the `Recipe` they mean.
 
@@ -127,6 +131,8 @@ def recipe(
     formats : str or iterable of str
         Names of formats that may be opened, for example ``(*FORMATS, "PSD")``; a plugin must be imported
         before its name is known.
+    for_files : bool, default False
+        Whether pictures may differ in shape, since each gets a file of its own.
     mode, fit, resample, reducing_gap, exif_transpose, scale_depth, frame, max_pixels
         See `Recipe`. ``resample="nearest"`` and ``mode="P"`` are always exact.
 
@@ -158,7 +164,7 @@ def recipe(
     return Recipe(
         size=None if size is None else parse_size(size),
         mode=mode,
-        fit=_one_of("fit", fit, FITS),
+        fit=_fit(fit, for_files=for_files),
         resample=name,
         # nearest takes no mean of pixels: to reduce first would only move its grid
         reducing_gap=None if name == "nearest" else gap,
@@ -232,6 +238,15 @@ def _one_of(name: str, value: Any, legal: Iterable[str]) -> str:
     if not isinstance(value, str) or value not in legal:
         raise ValueError(f"{name} must be one of {', '.join(map(repr, legal))}, got {value!r}")
     return value
+
+
+def _fit(value: Any, *, for_files: bool) -> str:
+    if not for_files and value in FITS_OF_FILES[len(FITS) :]:
+        raise ValueError(
+            f"fit={value!r} keeps the aspect, so that pictures differ in shape and make no column: save_resized writes "
+            "such files; fit='pad' keeps the aspect and gives one shape"
+        )
+    return _one_of("fit", value, FITS_OF_FILES if for_files else FITS)
 
 
 def _integer(name: str, value: Any, *, least: int, expected: str = "", whole: Any = None) -> int:

@@ -1,17 +1,24 @@
 """Where finished values go, and which rows are done; resume is here and nowhere else.
 
-`memory`   values come back to the caller, or workers write them into one nameless block that it maps
-`kept`     what the places on disk share: a journal of what is done, and what is tried again
-`npy`      one NumPy file, written in place
-`parquet`  a folder of parts
+`memory`      values come back to the caller, or workers write them into one nameless block that it maps
+`discovered`  the same where the form of the values is not known before the first
+`kept`        what the places on disk share: a journal of what is done, and what is tried again
+`npy`         one NumPy file, written in place
+`parquet`     a folder of parts, and `parts` what stands in one, `folder` how its files are written
+`files`       a file for each answer, with a journal of its own kind
 """
 
-from pandas_imgproc.destination.kept import Kept, Retry
-from pandas_imgproc.destination.memory import Put, Returned, in_memory
+from pandas_imgproc.destination.discovered import in_memory
+from pandas_imgproc.destination.files import Files
+from pandas_imgproc.destination.folder import Folder
+from pandas_imgproc.destination.kept import Kept, Retry, check_retry
+from pandas_imgproc.destination.memory import Put, Returned
 from pandas_imgproc.destination.npy import NpyFile
-from pandas_imgproc.destination.parquet import Folder, ParquetParts, part_name, parts_in, read_parts
+from pandas_imgproc.destination.parquet import ParquetParts
+from pandas_imgproc.destination.parts import part_name, parts_in, read_parts
 
 __all__ = [
+    "Files",
     "Folder",
     "Kept",
     "NpyFile",
@@ -19,6 +26,7 @@ __all__ = [
     "Put",
     "Retry",
     "Returned",
+    "check_retry",
     "in_memory",
     "part_name",
     "parts_in",

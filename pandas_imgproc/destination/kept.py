@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import logging
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from pandas_imgproc.source import NO_STAMP
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from pandas_imgproc.destination.memory import Room
     from pandas_imgproc.errors import Failure
     from pandas_imgproc.journal import Asked, Journal
     from pandas_imgproc.rows import Partition
@@ -23,6 +24,14 @@ if TYPE_CHECKING:
 logger = logging.getLogger("pandas_imgproc")
 
 Retry = Literal["passing", "all"]
+
+
+def check_retry(retry: object) -> Retry:
+    """Return `retry`, or raise a ValueError that names the legal values."""
+    if retry not in get_args(Retry):
+        raise ValueError(f"retry={retry!r} is not one of {', '.join(map(repr, get_args(Retry)))}")
+    return retry  # type: ignore[return-value]
+
 
 PASSING = frozenset({"remote", "timeout", "missing", "worker_died"})
 """Kinds of failure whose rows are tried again when a job is continued."""
@@ -45,7 +54,7 @@ class Kept(Returned):
         self.journal = journal
         super().__init__(task, n)
 
-    def _reserve(self, task: Task) -> np.ndarray[Any, np.dtype[Any]]:
+    def _reserve(self, task: Room) -> np.ndarray[Any, np.dtype[Any]]:
         return task.empty(0)
 
     def begin(self, asked: Asked, source: Source, cells: Sequence[Any], retry: Retry) -> None:

@@ -39,7 +39,22 @@ class Put(Protocol):
         ...
 
 
-def in_memory(task: Task, n: int) -> Returned:
+class Room(Protocol):
+    """What must be known of a task to reserve memory for its answers."""
+
+    @property
+    def name(self) -> str:  # noqa: D102  see `Task`
+        ...
+
+    @property
+    def copies(self) -> int:  # noqa: D102  see `Task`
+        ...
+
+    def empty(self, n: int) -> np.ndarray[Any, np.dtype[Any]]:  # noqa: D102  see `Task`
+        ...
+
+
+def reserved(task: Room, n: int) -> Returned:
     """Return where the values of n rows go: a shared block if they are many, plain memory if not.
 
     Raises
@@ -49,7 +64,7 @@ def in_memory(task: Task, n: int) -> Returned:
     """
     nbytes = n * task.copies * row_bytes(task)
     _check_fits(task, n, nbytes)
-    if task.empty(0).dtype.hasobject or nbytes <= SMALL_RESULT:
+    if nbytes <= SMALL_RESULT:
         return Returned(task, n)
     try:
         return Block(task, n)
@@ -57,13 +72,13 @@ def in_memory(task: Task, n: int) -> Returned:
         return Returned(task, n)
 
 
-def row_bytes(task: Task) -> int:
+def row_bytes(task: Room) -> int:
     """Return the bytes of one row of a task's answer."""
     one = task.empty(0)
     return int(np.prod(one.shape[1:])) * one.dtype.itemsize
 
 
-def _check_fits(task: Task, n: int, nbytes: int) -> None:
+def _check_fits(task: Room, n: int, nbytes: int) -> None:
     if nbytes < ALWAYS_FITS:
         return
     free = free_memory()
@@ -93,14 +108,14 @@ class Returned:
         Rows of the frame.
     """
 
-    def __init__(self, task: Task, n: int) -> None:
+    def __init__(self, task: Room, n: int) -> None:
         self.n = n
         self._copies = task.copies
         self._status: Status = np.full(n, -1, dtype=np.int32)
         self._failures: list[Failure] = []
         self._values = self._reserve(task)
 
-    def _reserve(self, task: Task) -> np.ndarray[Any, np.dtype[Any]]:
+    def _reserve(self, task: Room) -> np.ndarray[Any, np.dtype[Any]]:
         return task.empty(self.n * task.copies)
 
     def put_on(self, positions: range) -> Put:  # noqa: ARG002  others need them
@@ -169,7 +184,7 @@ class Block(Returned):
         If the system cannot give such a block.
     """
 
-    def _reserve(self, task: Task) -> np.ndarray[Any, np.dtype[Any]]:
+    def _reserve(self, task: Room) -> np.ndarray[Any, np.dtype[Any]]:
         one, rows = task.empty(0), self.n * task.copies
         self._row_bytes = row_bytes(task)
         self._file = SharedFile(rows * self._row_bytes)

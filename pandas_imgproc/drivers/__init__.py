@@ -2,9 +2,10 @@
 
 The in-line driver is the specification: on a client the same call gives the same bytes.
 
-`call`       a call, and what is known of it while it runs
-`in_line`    threads of this process
-`on_client`  the workers of a client
+`call`         a call, and what is known of it while it runs
+`in_line`      threads of this process
+`on_client`    the workers of a client
+`row_timeout`  a clock for rows that never end
 """
 
 from __future__ import annotations
@@ -108,7 +109,7 @@ def _chosen_by_hand(call: Call) -> Plan | None:
         return Plan(1)
     if scheduler in ("threads", "threading"):
         return Plan(CPU_COUNT)
-    if call.npartitions or call.needs_cluster or scheduler == "distributed":
+    if call.npartitions or setting("row-timeout") or call.task.needs_cluster or scheduler == "distributed":
         return Plan(CPU_COUNT, cluster.get_client())
     return None
 

@@ -47,8 +47,8 @@ class Call:
         Whether progress is shown.
     stop_at_failure : bool
         Whether the first failure ends the call.
-    needs_cluster : bool
-        Whether rows run what may crash: only on a cluster does that cost one row.
+    targets : sequence of str or None
+        Where each answer is written, for tasks that write files: ``task.copies`` for each row.
     """
 
     task: Task
@@ -57,7 +57,7 @@ class Call:
     npartitions: int | None = None
     progress: bool | None = None
     stop_at_failure: bool = False
-    needs_cluster: bool = False
+    targets: Sequence[str | None] = ()
 
 
 @dataclass
@@ -137,7 +137,9 @@ class Run:
 
     def rows(self, positions: range) -> Rows:
         """Return the rows at some positions with what stands in them."""
-        return Rows(positions, self.call.cells[positions.start : positions.stop])
+        copies = self.call.task.copies
+        targets = self.call.targets[positions.start * copies : positions.stop * copies]
+        return Rows(positions, self.call.cells[positions.start : positions.stop], targets)
 
     def here(self, positions: range, note: Note) -> Partition:
         """Do some rows in this thread."""
@@ -164,8 +166,8 @@ class Run:
         left = self.seconds_left(workers)
         if not self.announced and left > LONG_JOB:
             self.announced = True
-            need = size(self.destination.nbytes)
-            self.progress.say(f"{self.call.task.name}: about {duration(left)} and {need} for {self.rest:,} images")
+            need = f" and {size(self.destination.nbytes)}" if self.destination.nbytes else ""
+            self.progress.say(f"{self.call.task.name}: about {duration(left)}{need} for {self.rest:,} images")
 
     def summary(self, plan: str) -> str:
         """Return the line that tells what was done, how fast, and which plan ran."""

@@ -5,10 +5,13 @@ from __future__ import annotations
 import uuid
 from concurrent.futures import CancelledError
 from itertools import islice
+from pickle import PickleError
 from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
 from pandas_imgproc import cluster
+from pandas_imgproc.configuration import setting
+from pandas_imgproc.drivers.row_timeout import slow_rows_ended
 from pandas_imgproc.errors import ClusterError
 from pandas_imgproc.note import DIED, NoteAddress, shared_note
 from pandas_imgproc.partition import run_partition
@@ -33,7 +36,8 @@ def run_on_client(state: Run, client: Client) -> None:
     link = cluster.unsaid_dashboard_link(client)
     if link:
         state.progress.say(f"Dask dashboard: {link}", of_short_jobs_too=True)
-    with shared_note(len(state.call.cells)) as (note, address):
+    seconds = setting("row-timeout")
+    with shared_note(len(state.call.cells)) as (note, address), slow_rows_ended(note, seconds):
         submission = _Submission(state, client, address)
         try:
             submission.add(islice(ranges, 2 * workers))
@@ -53,6 +57,7 @@ class _Submission:
 
     def __init__(self, state: Run, client: Client, note: NoteAddress) -> None:
         self._state, self._client, self._note = state, client, note
+        self._task = sendable(state.call.task)
         self._call = uuid.uuid4().hex[:8]
         self._attempt = 0
         # Not `as_completed`: between looking and waiting it may miss a future that is done, for a tenth of a second.
@@ -81,7 +86,7 @@ class _Submission:
         # The dashboard groups tasks by what stands before the first dash, and shows the rest when asked.
         key = f"{call.task.name}-{self._call}-{positions.start}-{positions.stop - 1}-{self._attempt}"
         rows, put = self._state.rows(positions), self._state.destination.put_on(positions)
-        arguments = (call.task, rows, call.source, self._note, self._state.settings, put)
+        arguments = (self._task, rows, call.source, self._note, self._state.settings, put)
         return self._client.submit(run_and_put, *arguments, key=key, pure=False)
 
     def parts(self, future: Future) -> Iterator[Partition]:
@@ -125,9 +130,30 @@ class _Submission:
         return part
 
 
+def sendable(task: Task) -> bytes:
+    """Return a task as bytes, made once for all partitions.
+
+    Raises
+    ------
+    TypeError
+        If it holds a function that cannot be sent.
+    """
+    from distributed.protocol.pickle import dumps
+
+    try:
+        return bytes(dumps(task))
+    except (TypeError, AttributeError, ValueError, RuntimeError, RecursionError, PickleError) as exc:
+        raise TypeError(
+            f"{task.name}: what the function uses cannot be sent to another process: {exc}; open files, locks and "
+            "connections must be made inside of the function"
+        ) from exc
+
+
 def run_and_put(
-    task: Task, rows: Rows, source: Source, note: NoteAddress, settings: PillowSettings, put: Put
+    task: bytes, rows: Rows, source: Source, note: NoteAddress, settings: PillowSettings, put: Put
 ) -> Partition:
     """Do a partition on a worker and put its values where they belong."""
+    from distributed.protocol.pickle import loads
+
     with note.open() as marks:
-        return put(run_partition(task, rows, source, marks, settings))
+        return put(run_partition(loads(task), rows, source, marks, settings))

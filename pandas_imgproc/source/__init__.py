@@ -14,8 +14,8 @@
 """
 
 from pandas_imgproc.source.arguments import check, make_source
-from pandas_imgproc.source.column import Unreadable, cells
-from pandas_imgproc.source.local import MAX_FILE_BYTES, NO_STAMP, Stamp
+from pandas_imgproc.source.column import Unreadable, cells, has_bytes, paths_as_column
+from pandas_imgproc.source.local import MAX_FILE_BYTES, NO_STAMP, Stamp, stamp_of
 from pandas_imgproc.source.secrets import Options
 from pandas_imgproc.source.source import File, Source
 
@@ -29,5 +29,8 @@ __all__ = [
     "Unreadable",
     "cells",
     "check",
+    "has_bytes",
     "make_source",
+    "paths_as_column",
+    "stamp_of",
 ]

@@ -43,13 +43,16 @@ class File:
         What stands in the column.
     source : Source
         How a name becomes a path.
+    target : str, optional
+        Where the answer is written, the first one if there are several.
     """
 
-    __slots__ = ("_cell", "_source", "stamp")
+    __slots__ = ("_cell", "_source", "stamp", "target")
 
-    def __init__(self, cell: Any, source: Source) -> None:
+    def __init__(self, cell: Any, source: Source, target: str | None = None) -> None:
         self._cell = cell
         self._source = source
+        self.target = target
         self.stamp = NO_STAMP
 
     @property
@@ -91,8 +94,8 @@ class _FarFile(File):
 
     __slots__ = ("_ahead", "_number")
 
-    def __init__(self, cell: Any, source: Source, ahead: Ahead, number: int) -> None:
-        super().__init__(cell, source)
+    def __init__(self, cell: Any, source: Source, target: str | None, ahead: Ahead, number: int) -> None:
+        super().__init__(cell, source, target)
         self._ahead, self._number = ahead, number
 
     def _read(self) -> tuple[Any, Stamp]:
@@ -170,9 +173,9 @@ class Source:
         if far:
             yield from self._read_ahead(rows, far, stopped)
             return
-        for number, cell in enumerate(rows.cells):
+        for number, (cell, target) in enumerate(zip(rows.cells, _targets(rows), strict=True)):
             if cell is not None:
-                yield number, File(cell, self)
+                yield number, File(cell, self, target)
 
     def _read_ahead(
         self, rows: Rows, far: list[tuple[int, Far | Member]], stopped: Callable[[], bool] | None
@@ -181,11 +184,11 @@ class Source:
 
         elsewhere = {number for number, _ in far}
         with Ahead(far, _fetch, self.options, self.patience, stopped or never) as ahead:
-            for number, cell in enumerate(rows.cells):
+            for number, (cell, target) in enumerate(zip(rows.cells, _targets(rows), strict=True)):
                 if number in elsewhere:
-                    yield number, _FarFile(cell, self, ahead, number)
+                    yield number, _FarFile(cell, self, target, ahead, number)
                 elif cell is not None:
-                    yield number, File(cell, self)
+                    yield number, File(cell, self, target)
 
     def _far(self, cells: Sequence[Any]) -> list[tuple[int, Far | Member]]:
         """Return the numbers and the places of the cells that name files that are elsewhere."""
@@ -233,6 +236,22 @@ class Source:
 
         with Ahead([(0, place)], _fetch, self.options, self.patience) as ahead:
             return ahead.data(0)
+
+    def path(self, cell: Any) -> str | None:
+        """Return the path of a cell's file; None where it has none, or none on this machine."""
+        if isinstance(cell, Mapping):
+            cell = cell.get("path")
+        if isinstance(cell, Unreadable):
+            cell = cell.path
+        try:
+            place = self.locate(cell)
+        except UnreadableImageError:
+            return None
+        return place if isinstance(place, str) else None
+
+    def stamp(self, cell: Any) -> Stamp:
+        """Return the stamp that the file of a cell has now; `NO_STAMP` where there is none, or it is elsewhere."""
+        return _stamp_here(self._place(cell))
 
     def stamps(self, cells: Sequence[Any]) -> list[Stamp]:
         """Return the stamps that the files of cells have now, without reading them; `NO_STAMP` where there is none.
@@ -284,6 +303,10 @@ class Source:
             return self.top(url)
         except UnicodeError:  # half of a surrogate pair, or a name of a server that cannot be one
             raise UnreadableImageError("invalid_path", "it cannot be a URL") from None
+
+
+def _targets(rows: Rows) -> Sequence[str | None]:
+    return rows.targets[:: len(rows.targets) // len(rows)] if rows.targets else [None] * len(rows)
 
 
 async def _fetch(place: Far | Member, options: Options, patience: Patience) -> tuple[bytes, Stamp]:

@@ -2,13 +2,35 @@
 
 A new feature is a new task; the kernel knows none of them.
 
-`task`    what the kernel and the drivers need to know, and what tasks share
-`load`    pictures as pixels of one shape
-`verify`  whether pictures are whole
+`task`          what the kernel and the drivers need to know, and what tasks share
+`load`          pictures as pixels of one shape
+`save`          pictures as the bytes of files
+`verify`        whether pictures are whole
+`mapping`       any function of one picture
+`augmentation`  random variants of each picture
+`function`      a user's own function: what it is given, and what may come of it
+`randomness`    random numbers that depend on the row and the variant alone
+`fingerprint`   what a user's function is known by
+`columns`       answers of a user's function become columns
 """
 
+from pandas_imgproc.tasks.augmentation import Augment, SaveVariants, with_variants
 from pandas_imgproc.tasks.load import LoadResized
+from pandas_imgproc.tasks.mapping import Map
+from pandas_imgproc.tasks.save import SaveResized, written
 from pandas_imgproc.tasks.task import Task, Values, labelled
 from pandas_imgproc.tasks.verify import Verify
 
-__all__ = ["LoadResized", "Task", "Values", "Verify", "labelled"]
+__all__ = [
+    "Augment",
+    "LoadResized",
+    "Map",
+    "SaveResized",
+    "SaveVariants",
+    "Task",
+    "Values",
+    "Verify",
+    "labelled",
+    "with_variants",
+    "written",
+]

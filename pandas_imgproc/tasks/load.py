@@ -10,15 +10,16 @@ import pandas as pd
 
 from pandas_imgproc import codec
 from pandas_imgproc.array import ImageArray
+from pandas_imgproc.tasks.task import Task
 
 if TYPE_CHECKING:
-    from pandas_imgproc.errors import Failure, FailureKind
+    from pandas_imgproc.errors import Failure
     from pandas_imgproc.source import File
     from pandas_imgproc.tasks.task import Values
 
 
 @dataclass(frozen=True)
-class LoadResized:
+class LoadResized(Task):
     """Each picture as pixels of one shape.
 
     Attributes
@@ -29,19 +30,14 @@ class LoadResized:
 
     recipe: codec.Recipe
     name: ClassVar[str] = "load_resized"
-    copies: ClassVar[int] = 1
 
     def empty(self, n: int) -> Values:
         """Return n black pictures: ndarray of uint8, shape (n, height, width, channels)."""
         return np.zeros((n, *self.recipe.shape), dtype=np.uint8)
 
-    def fill(self, out: Values, position: int, file: File) -> None:  # noqa: ARG002  the protocol's
+    def fill(self, out: Values, position: int, file: File) -> None:  # noqa: ARG002  the task's
         """Decode one picture into ``out[0]``."""
         codec.decode_into(file.data(), self.recipe, out[0])
-
-    def explain(self, exc: BaseException) -> tuple[FailureKind, str]:
-        """Return why a picture could not be read."""
-        return codec.explain(exc)
 
     def wrap(
         self, values: Values, status: Values, failures: tuple[Failure, ...], index: pd.Index[Any]

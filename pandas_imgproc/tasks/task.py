@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+import dataclasses
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
+
+from pandas_imgproc import codec
+from pandas_imgproc.tasks.fingerprint import known_by
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -15,8 +20,9 @@ if TYPE_CHECKING:
 Values = np.ndarray[Any, np.dtype[Any]]
 
 
-class Task(Protocol):
-    """What the kernel and the drivers need to know of a task.
+@dataclasses.dataclass(frozen=True)
+class Task(ABC):
+    """What one row means.
 
     Attributes
     ----------
@@ -24,33 +30,60 @@ class Task(Protocol):
         The method's name: what the dashboard and the summary call it.
     copies : int
         Rows of the answer for each row of the frame.
+    needs_cluster : bool
+        Whether rows run what may end their process: only on a cluster does that cost one row.
+    one_form : str
+        What to do when the answers are not of one form.
     """
 
-    @property
-    def name(self) -> str:  # noqa: D102  see Attributes
-        ...
+    name: ClassVar[str]
+    needs_cluster: ClassVar[bool] = False
+    one_form: ClassVar[str] = ""
 
     @property
     def copies(self) -> int:  # noqa: D102  see Attributes
-        ...
+        return 1
 
+    @abstractmethod
     def empty(self, n: int) -> Values:
-        """Return room for n rows, holding what a row without an answer holds."""
-        ...
+        """Return room for n rows, holding what a row without an answer holds.
 
+        Room for objects means that the form of the answers is not known before the first.
+        """
+
+    @abstractmethod
     def fill(self, out: Values, position: int, file: File) -> None:
         """Write the answer of one row into ``out[:copies]``."""
-        ...
+
+    def index(self, index: pd.Index[Any]) -> pd.Index[Any]:
+        """Return the index of the answer, by that of the frame."""
+        return index
 
     def explain(self, exc: BaseException) -> tuple[FailureKind, str]:
         """Return the kind and the message of what `fill` raised."""
-        ...
+        return codec.explain(exc)
 
+    @abstractmethod
     def wrap(
         self, values: Values, status: Values, failures: tuple[Failure, ...], index: pd.Index[Any]
     ) -> pd.Series[Any] | pd.DataFrame:
         """Return the answer as pandas; the only place where the index comes back."""
-        ...
+
+    def plain(self) -> dict[str, Any]:
+        """Return what makes this task equal to another, as values that JSON has: a job is known by it."""
+        return {"method": self.name, **{f.name: _plain_value(getattr(self, f.name)) for f in dataclasses.fields(self)}}
+
+    def own(self) -> Self:
+        """Return a task for one partition alone: threads do not share what has a state."""
+        return self
+
+
+def _plain_value(value: Any) -> Any:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return value.plain() if isinstance(value, Task) else dataclasses.asdict(value)
+    if callable(value):
+        return known_by(value)
+    return value if isinstance(value, int | float | str | list | tuple | None) else str(value)
 
 
 def labelled(failures: tuple[Failure, ...], index: pd.Index[Any]) -> tuple[dict[str, Any], ...]:

@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 
 from pandas_imgproc import codec
-from pandas_imgproc.errors import FAILURE_KINDS, Failure, FailureKind
-from pandas_imgproc.tasks.task import labelled
+from pandas_imgproc.errors import FAILURE_KINDS, Failure
+from pandas_imgproc.tasks.task import Task, labelled
 
 if TYPE_CHECKING:
     from pandas_imgproc.source import File
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Verify:
+class Verify(Task):
     """Whether each picture can be read to its last pixel; no pixel is kept.
 
     Attributes
@@ -29,19 +29,14 @@ class Verify:
 
     recipe: codec.Recipe
     name: ClassVar[str] = "verify"
-    copies: ClassVar[int] = 1
 
     def empty(self, n: int) -> Values:
         """Return n rows of nothing: the verdict is the row's status."""
         return np.zeros((n, 0), dtype=np.uint8)
 
-    def fill(self, out: Values, position: int, file: File) -> None:  # noqa: ARG002  the protocol's
+    def fill(self, out: Values, position: int, file: File) -> None:  # noqa: ARG002  the task's
         """Decode one picture, or raise."""
         codec.load(file.data(), self.recipe)
-
-    def explain(self, exc: BaseException) -> tuple[FailureKind, str]:
-        """Return why a picture could not be read."""
-        return codec.explain(exc)
 
     def wrap(
         self,

@@ -1,0 +1,231 @@
+"""The methods that call a user's function on each picture."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pandas_imgproc import codec, results
+from pandas_imgproc.accessor import arguments
+from pandas_imgproc.accessor.column import Column
+from pandas_imgproc.tasks import Augment, Map, SaveVariants
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Callable, Sequence
+    from typing import Unpack
+
+    import pandas as pd
+
+    from pandas_imgproc.destination import Retry
+    from pandas_imgproc.failures import Errors
+
+
+class Transforming(Column):
+    """Call a function on each picture."""
+
+    def map(
+        self,
+        func: Callable[..., Any],
+        *,
+        size: int | tuple[int, int] | None = None,
+        dtype: Any = None,
+        overwrite: bool = False,
+        retry: Retry = "passing",
+        errors: Errors = "warn",
+        root: str | os.PathLike[str] | None = None,
+        suffix: str | None = None,
+        storage_options: Mapping[str, Any] | None = None,
+        schemes: Sequence[str] = (),
+        npartitions: int | None = None,
+        progress: bool | None = None,
+        out: str | os.PathLike[str] | None = None,
+        **options: Unpack[codec.RecipeOptions],
+    ) -> pd.Series[Any] | pd.DataFrame:
+        """Call any function on each picture.
+
+        Parameters
+        ----------
+        func : callable
+            Of one argument, ndarray of uint8, shape (height, width, channels), which it may change. It may stand in
+            a notebook, be a lambda or a closure, or be compiled by numba. It runs in processes of its own: a copy of
+            what it uses travels there, and what it changes outside of itself does not come back.
+        size : int or (int, int), optional
+            Pixels: the pictures are resized first, as `load_resized` does it; by default they are as large as they
+            are.
+        dtype : dtype, ImageDtype, or dict of dtype by column, optional
+            Of the answer; by default what pandas infers. One that cannot hold missing values becomes the nullable
+            one of pandas where rows are missing.
+        out, overwrite, retry
+            As in `load_resized`; needs `dtype`. Pictures go to a ``.npy`` file or ``.parquet`` parts, other answers to
+            parts.
+        errors, root, suffix, storage_options, schemes, npartitions, progress
+            As in `load_resized`.
+        **options
+            ``mode``, ``fit``, ``resample``, ``reducing_gap``, ``background``, ``exif_transpose``, ``scale_depth``,
+            ``frame``, ``max_pixels``, ``formats``: as in `load_resized`.
+
+        Returns
+        -------
+        Series or DataFrame
+            With the index of the column. A number or text of each picture gives a Series named as the function; a
+            dict, or a 1-D array, a DataFrame; a picture (an array of shape (height, width) or (height, width, 1, 3
+            or 4), or a PIL image), all of one shape, a column of images.
+
+        Raises
+        ------
+        TypeError
+            If `func` cannot be called, or cannot travel to another process.
+        ValueError
+            If the answers are not all of one form.
+        NoReadableImageError, UnreadableImageError
+            As in `load_resized`.
+
+        Notes
+        -----
+        What the function raises is that row's failure, of kind ``function``; ``sys.exit`` too. A function that ends
+        its process costs that row (``worker_died``).
+
+        Examples
+        --------
+        >>> folder = getfixture("photos")
+        >>> df = pd.DataFrame({"image_path": ["red.png", None, "blue.jpg"]})
+        >>> df.img.map("image_path", lambda pixels: int(pixels[:, :, 0].mean()), root=folder).tolist()
+        [255, <NA>, 0]
+        """
+        recipe = codec.recipe(size=size, **options)
+        how = arguments.how(
+            errors=errors, root=root, suffix=suffix, npartitions=npartitions, progress=progress,
+            storage_options=storage_options, schemes=schemes,
+        )  # fmt: skip
+        kept = results.place(out, overwrite=overwrite, retry=retry, options=how.source.options)
+        if kept is not None and dtype is None:
+            raise ValueError(
+                "out= needs dtype=, because all parts must be alike: 'float64', {'mean': 'float64', 'n': 'int64'}, or "
+                "ImageDtype('uint8', (64, 64, 3))"
+            )
+        one_column = kept is not None and not isinstance(dtype, Mapping)
+        task = Map(arguments.check_callable("func", func), recipe, arguments.check_dtype(dtype), one_column)
+        answer: pd.Series[Any] | pd.DataFrame = self._run(task, how, kept)
+        return answer
+
+    def augment(
+        self,
+        transform: Callable[..., Any],
+        n: int = 5,
+        *,
+        size: int | tuple[int, int] | None = None,
+        seed: int = 0,
+        keep_original: bool = False,
+        to: str | os.PathLike[str] | None = None,
+        format: str | None = None,  # noqa: A002  Pillow's word
+        quality: int = 75,
+        overwrite: bool = False,
+        retry: Retry = "passing",
+        errors: Errors = "warn",
+        root: str | os.PathLike[str] | None = None,
+        suffix: str | None = None,
+        storage_options: Mapping[str, Any] | None = None,
+        schemes: Sequence[str] = (),
+        npartitions: int | None = None,
+        progress: bool | None = None,
+        out: str | os.PathLike[str] | None = None,
+        **options: Unpack[codec.RecipeOptions],
+    ) -> pd.Series[Any] | pd.DataFrame:
+        """Make random variants of each picture, which is read and decoded once.
+
+        Parameters
+        ----------
+        transform : callable
+            One of Albumentations (``transform(image=pixels)["image"]``), one of torchvision (it is given a PIL
+            image), or any function of pixels, ndarray of uint8, shape (height, width, channels). A function whose
+            first argument is annotated ``PIL.Image.Image`` is given that; one with an argument ``rng`` is given a
+            `numpy.random.Generator`.
+        n : int
+            Variants of each picture.
+        size : int or (int, int), optional
+            Pixels: pictures are resized before they are transformed, as `load_resized` does it.
+        seed : int
+            What the random numbers begin with: those of a variant depend on the seed, the position of its row and
+            its number alone, whatever runs it.
+        keep_original : bool
+            Whether variant 0 is the picture itself.
+        to : path, optional
+            Write each variant to a file, as `save_resized` does: a folder, where ``_0``, ``_1``, … are added to the
+            names, or a template with ``{variant}`` in it. Pictures may then be of any size.
+        format, quality, overwrite, retry
+            Of the files, as in `save_resized`.
+        out : path, optional
+            As in `load_resized`: a ``.npy`` file or ``.parquet`` parts; needs `size`, which the transform keeps.
+        errors, root, suffix, storage_options, schemes, npartitions, progress
+            As in `load_resized`.
+        **options
+            As in `map`.
+
+        Returns
+        -------
+        DataFrame or Series
+            Of a frame, the long frame: every row n times, all its columns, and ``image``, or with `to` the ``path``
+            of each file, or with parts as `out` the ``part``. Of a column, that column alone. The index has one more
+            level, ``variant``, from 0 to n - 1.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an argument is wrong; if the pictures that the transform makes are not all of one shape.
+        NoReadableImageError, UnreadableImageError
+            As in `load_resized`.
+
+        Notes
+        -----
+        Before each variant `random`, `numpy.random` and torch, if it is imported, are seeded, and the transform's
+        ``set_random_seed`` is called; afterwards their states are put back. What the transform raises is that row's
+        failure, of kind ``function``.
+
+        Examples
+        --------
+        >>> def darker(pixels, rng):
+        ...     return (pixels * rng.uniform(0.5, 1)).astype("uint8")
+        >>> df = pd.DataFrame({"image_path": ["red.png", "blue.jpg"], "label": [0, 1]})
+        >>> aug = df.img.augment("image_path", darker, n=3, size=32, root=getfixture("photos"))
+        >>> aug["image"].img.to_numpy().shape, aug["label"].tolist()
+        ((6, 32, 32, 3), [0, 0, 0, 1, 1, 1])
+        """
+        recipe = codec.recipe(size=size, **options)
+        how = arguments.how(
+            errors=errors, root=root, suffix=suffix, npartitions=npartitions, progress=progress,
+            storage_options=storage_options, schemes=schemes,
+        )  # fmt: skip
+        task = Augment(
+            arguments.check_callable("transform", transform),
+            arguments.check_count("n", n, least=1),
+            recipe,
+            arguments.check_count("seed", seed, least=0),
+            arguments.check_flag("keep_original", keep_original),
+            None if out is None else _known_shape(recipe, to),
+        )
+        if to is None:
+            kept = results.place(out, overwrite=overwrite, retry=retry, options=how.source.options)
+            return self._long(self._run(task, how, kept), n)
+        files = SaveVariants(task, codec.encoding(format, quality))
+        where = arguments.where(to, overwrite=overwrite, retry=retry)
+        return self._long(self._write(files, how, where, encoding=files.encoding, variants=range(n)), n)
+
+    def _long(self, variants: pd.Series[Any], n: int) -> pd.Series[Any] | pd.DataFrame:
+        """Return the variants beside the columns of the frame, each row n times."""
+        if self._frame is None:
+            return variants
+        long = self._frame.take(np.repeat(np.arange(len(self._frame)), n))
+        long.index = variants.index
+        long[variants.name] = variants.array
+        return long
+
+
+def _known_shape(recipe: codec.Recipe, to: object) -> tuple[int, int, int]:
+    if to is not None:
+        raise ValueError("out= keeps variants as a column, to= writes files; give one of them")
+    if recipe.size is None:
+        raise ValueError("out= needs size=: the shape of what is written must be known before the first picture")
+    return recipe.shape

@@ -1,0 +1,105 @@
+"""A user's own function on pixels: what it is given, and what may come of it."""
+
+from __future__ import annotations
+
+import traceback
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pandas_imgproc import codec
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from pandas_imgproc.errors import FailureKind
+
+LONGEST = 300
+"""Characters of a failure's message."""
+
+
+class FunctionError(Exception):
+    """A user's function raised, or returned what cannot be used."""
+
+
+class called:  # noqa: N801  reads as a statement: with called()
+    """Tell what a user's function raises from what reading the picture raises; ``sys.exit`` is one of them.
+
+    Raises
+    ------
+    FunctionError
+        With the last line of the traceback, and the line of the user's code.
+    """
+
+    __slots__ = ()
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, _: object, exc: BaseException | None, tb: TracebackType | None) -> None:
+        if isinstance(exc, (Exception, SystemExit)):
+            last = traceback.format_exception_only(exc)[-1].strip()
+            frames = traceback.extract_tb(tb)[1:]  # without our own
+            where = f" ({frames[0].name}, line {frames[0].lineno})" if frames else ""
+            raise FunctionError(last[: LONGEST - len(where)] + where) from exc
+
+
+def explain(exc: BaseException) -> tuple[FailureKind, str]:
+    """Return the kind and the message of what a user's function, or reading its picture, raised.
+
+    Examples
+    --------
+    >>> explain(FunctionError("ZeroDivisionError: division by zero (ratio, line 2)"))
+    ('function', 'ZeroDivisionError: division by zero (ratio, line 2)')
+    """
+    return ("function", str(exc)) if isinstance(exc, FunctionError) else codec.explain(exc)
+
+
+def pixels_of(data: Any, recipe: codec.Recipe) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    """Return a picture's pixels, which the function may change.
+
+    Returns
+    -------
+    ndarray of uint8, shape (height, width, channels)
+    """
+    pixels = np.array(codec.load(data, recipe))
+    return pixels if pixels.ndim == 3 else pixels[:, :, np.newaxis]
+
+
+def picture_of(result: Any) -> np.ndarray[Any, Any] | None:
+    """Return the pixels of what a function returned, or None if it is no picture.
+
+    Parameters
+    ----------
+    result : ndarray, PIL.Image.Image, torch.Tensor or anything with ``__array__``
+        Of two dimensions, or three with 1, 3 or 4 channels: the last, or the first of a tensor's.
+
+    Returns
+    -------
+    ndarray, shape (height, width, channels)
+    """
+    if not (hasattr(result, "__array__") or hasattr(result, "__array_interface__")):
+        return None
+    pixels = np.asarray(result)
+    if pixels.ndim == 2:
+        pixels = pixels[:, :, np.newaxis]
+    if pixels.ndim != 3 or pixels.dtype.kind not in "buif" or 0 in pixels.shape:
+        return None
+    if type(result).__module__.partition(".")[0] == "torch":
+        pixels = np.moveaxis(pixels, 0, 2)  # (channels, height, width) there
+    return np.ascontiguousarray(pixels) if pixels.shape[2] in (1, 3, 4) else None
+
+
+def put(out: np.ndarray[Any, Any], row: int, answer: Any) -> None:
+    """Put an answer where it belongs.
+
+    Raises
+    ------
+    FunctionError
+        If the form of all answers is known, and this one has another.
+    """
+    if out.dtype != object:
+        found = (answer.dtype, answer.shape) if isinstance(answer, np.ndarray) else (type(answer).__name__, ())
+        if found != (out.dtype, out.shape[1:]):
+            raise FunctionError(f"it gave {found[0]} of shape {found[1]}, not {out.dtype} of shape {out.shape[1:]}")
+    out[row] = answer

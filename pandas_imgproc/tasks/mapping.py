@@ -1,0 +1,144 @@
+"""Any function of one picture."""
+
+from __future__ import annotations
+
+import numbers
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date, time, timedelta
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+import pandas as pd
+
+from pandas_imgproc.array import ImageArray, ImageDtype
+from pandas_imgproc.tasks import columns
+from pandas_imgproc.tasks.function import FunctionError, called, explain, picture_of, pixels_of, put
+from pandas_imgproc.tasks.task import Task, labelled
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pandas_imgproc.codec import Recipe
+    from pandas_imgproc.errors import Failure, FailureKind
+    from pandas_imgproc.source import File
+    from pandas_imgproc.tasks.task import Values
+
+_SCALARS = (numbers.Number, str, bytes, date, time, timedelta, np.generic, type(None), type(pd.NA), type(pd.NaT))
+
+
+@dataclass(frozen=True)
+class Map(Task):
+    """What a function makes of each picture.
+
+    Attributes
+    ----------
+    func : callable
+        Of pixels: ndarray of uint8, shape (height, width, channels).
+    recipe : Recipe
+        How pictures become pixels.
+    dtype : dtype, or dict of dtype by column, optional
+        Of the answer.
+    one_column : bool
+        Whether a frame is refused as the answer.
+    """
+
+    func: Callable[..., Any]
+    recipe: Recipe
+    dtype: Any = None
+    one_column: bool = False
+    name: ClassVar[str] = "map"
+    needs_cluster: ClassVar[bool] = True
+    one_form: ClassVar[str] = "func must return one form for all: with size= all pictures it is given are of one shape"
+
+    def empty(self, n: int) -> Values:
+        """Return n black pictures if `dtype` says that they are, else room for n objects."""
+        if isinstance(self.dtype, ImageDtype):
+            return np.zeros((n, *self.dtype.shape), dtype=self.dtype.subtype)
+        return np.full(n, None, dtype=object)
+
+    def fill(self, out: Values, position: int, file: File) -> None:  # noqa: ARG002  the task's
+        """Call the function on one picture."""
+        pixels = pixels_of(file.data(), self.recipe)
+        with called():
+            result = self.func(pixels)
+        put(out, 0, self._checked(answer_of(result)))
+
+    def _checked(self, answer: Any) -> Any:
+        """Return an answer that makes a frame or a column, as `dtype` says."""
+        makes_frame = isinstance(answer, dict) or (isinstance(answer, np.ndarray) and answer.ndim == 1)
+        if isinstance(self.dtype, dict) and not makes_frame:
+            raise FunctionError(f"it returned {_said(answer)}; by dtype= it is a dict or a 1-D array")
+        if self.one_column and makes_frame:
+            raise FunctionError(
+                f"it returned {_said(answer)}; by dtype= it is one value; a dict of dtypes says columns"
+            )
+        return answer
+
+    def explain(self, exc: BaseException) -> tuple[FailureKind, str]:
+        """Return why a row has no answer."""
+        return explain(exc)
+
+    def wrap(
+        self, values: Values, status: Values, failures: tuple[Failure, ...], index: pd.Index[Any]
+    ) -> pd.Series[Any] | pd.DataFrame:
+        """Return a column of scalars, a frame of dicts or vectors, or a column of images."""
+        if values.dtype != object:
+            return pd.Series(ImageArray(values, status, failures), index=index, name="image", copy=False)
+        there = status == 0
+        frame = columns.frame_of(values, there, self.dtype, index)
+        answer = self._column(values, there, index) if frame is None else frame
+        answer.attrs["failures"] = labelled(failures, index)
+        return answer
+
+    def _column(self, values: Values, there: Values, index: pd.Index[Any]) -> pd.Series[Any]:
+        name = getattr(self.func, "__name__", "map")
+        column = columns.column_of(values, there, self.dtype)
+        return pd.Series(column, index=index, name=name if name.isidentifier() else "map", copy=False)
+
+
+def answer_of(result: Any) -> Any:
+    """Return what a function returned in one of the forms that make a column or a frame.
+
+    Returns
+    -------
+    scalar, dict, ndarray of shape (k,), or ndarray of shape (height, width, channels)
+
+    Raises
+    ------
+    FunctionError
+        If it is none of these.
+
+    Examples
+    --------
+    >>> answer_of((1, 2)), answer_of(np.zeros((4, 6))).shape
+    (array([1, 2]), (4, 6, 1))
+    """
+    if isinstance(result, _SCALARS):
+        return result
+    if isinstance(result, pd.Series | Mapping):
+        return {name: _scalar(value) for name, value in result.items()}
+    array = np.asarray(result) if isinstance(result, list | tuple) else result
+    picture = picture_of(array)
+    if picture is not None:
+        return picture
+    if hasattr(array, "__array__") and np.ndim(array) < 2 and np.asarray(array).dtype != object:
+        vector = np.asarray(array)
+        return vector if vector.ndim else vector[()]
+    raise FunctionError(
+        f"it returned {_said(result)}; return a number or text, a dict of them, a 1-D array, or a picture "
+        "of shape (height, width) or (height, width, 1, 3 or 4)"
+    )
+
+
+def _scalar(value: Any) -> Any:
+    if isinstance(value, _SCALARS):
+        return value
+    if hasattr(value, "__array__") and np.ndim(value) == 0:
+        return np.asarray(value)[()]
+    raise FunctionError(f"it returned a dict that holds {_said(value)}; it may hold numbers and texts")
+
+
+def _said(value: Any) -> str:
+    shape = f" of shape {np.shape(value)}" if hasattr(value, "__array__") else ""
+    return f"{type(value).__name__}{shape}"

@@ -1,0 +1,63 @@
+"""Pictures as the bytes of files."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from pandas_imgproc import codec
+from pandas_imgproc.source import paths_as_column
+from pandas_imgproc.tasks.task import Task, labelled
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from pandas_imgproc.errors import Failure
+    from pandas_imgproc.source import File
+    from pandas_imgproc.tasks.task import Values
+
+
+@dataclass(frozen=True)
+class SaveResized(Task):
+    """Each picture as the bytes of a file.
+
+    Attributes
+    ----------
+    recipe : Recipe
+        Everything that changes the pixels.
+    encoding : Encoding
+        How they become a file; the row's target says the format where this does not.
+    """
+
+    recipe: codec.Recipe
+    encoding: codec.Encoding
+    name: ClassVar[str] = "save_resized"
+
+    def empty(self, n: int) -> Values:
+        """Return n times nothing: ndarray of object, shape (n,)."""
+        return np.full(n, None, dtype=object)
+
+    def fill(self, out: Values, position: int, file: File) -> None:  # noqa: ARG002  the task's
+        """Decode one picture and encode it into ``out[0]``."""
+        picture = codec.load(file.data(), self.recipe)
+        out[0] = codec.encode(picture, self.encoding, file.target or "")
+
+    def wrap(
+        self, values: Values, status: Values, failures: tuple[Failure, ...], index: pd.Index[Any]
+    ) -> pd.Series[Any]:
+        """Return the Series of str named ``path``: the files that were written, missing where there is none."""
+        return written(values, status, failures, index)
+
+
+def written(
+    values: Values,
+    status: Values,  # noqa: ARG001  of the protocol; the values are missing where there is no answer
+    failures: tuple[Failure, ...],
+    index: pd.Index[Any],
+) -> pd.Series[Any]:
+    """Return paths as a Series named ``path``, with the failures in its ``attrs``."""
+    paths = paths_as_column(values, index).rename("path")
+    paths.attrs["failures"] = labelled(failures, index)
+    return paths

@@ -1,0 +1,106 @@
+"""Rows that end their process, or never end, cost themselves and nobody else."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import sys
+import threading
+import time
+
+import cloudpickle
+import dask
+import numpy as np
+import pandas as pd
+import pictures
+import pytest
+from pictures import row_of, row_picture
+
+from conftest import wait_until
+
+cloudpickle.register_pickle_by_value(pictures)
+cloudpickle.register_pickle_by_value(sys.modules[__name__])
+
+N = 1000
+
+
+@pytest.fixture(scope="module")
+def paths(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("deaths")
+    for number in range(N):
+        row_picture(number, (12, 8)).save(folder / f"{number}.png")
+    return pd.Series([str(folder / f"{number}.png") for number in range(N)])
+
+
+def late(signal_number, seconds):
+    threading.Timer(seconds, os.kill, (os.getpid(), signal_number)).start()
+
+
+WAYS = {
+    "exit": lambda: os._exit(3),
+    "signal": lambda: os.kill(os.getpid(), signal.SIGSEGV),  # which may arrive when the row is over
+    "null": lambda: ctypes.string_at(0),
+    "abort": os.abort,
+    "killed": lambda: os.kill(os.getpid(), signal.SIGKILL),
+    "never": signal.pause,
+    "sys.exit": lambda: sys.exit(4),
+}
+KINDS = {"never": "timeout", "sys.exit": "function"}
+
+
+def deadly(ways):
+    """A function of pixels that gives the row they show, but ends its process at some."""
+
+    def number(pixels):
+        row = row_of(pixels)
+        if row in ways:
+            WAYS[ways[row]]()
+        return row
+
+    return number
+
+
+def check(answer, ways):
+    expected = {row: KINDS.get(way, "worker_died") for row, way in ways.items()}
+    assert answer.img.failures["kind"].to_dict() == expected
+    assert answer.drop(list(ways)).tolist() == [row for row in range(len(answer)) if row not in ways]
+
+
+@pytest.fixture
+def both_workers(own_cluster):
+    """The cluster has both of its workers again afterwards."""
+    yield
+    assert wait_until(lambda: len(own_cluster.scheduler_info()["workers"]) == 2, 30)
+
+
+def test_seven_ways_to_die_in_a_thousand_rows(paths, both_workers):
+    rows = np.random.default_rng(0).choice(N, len(WAYS), replace=False).tolist()
+    ways = dict(zip(rows, WAYS, strict=True))
+    with dask.config.set({"pandas-imgproc.row-timeout": 2.0}):
+        check(paths.img.map(deadly(ways), errors="coerce"), ways)
+
+
+def test_neighbours_that_all_kill(paths, both_workers):
+    ways = dict.fromkeys((3, 4, 5, 19), "exit")
+    check(paths[:20].img.map(deadly(ways), errors="coerce", npartitions=1), ways)
+
+
+def test_the_row_after_one_that_dies_late_is_not_blamed(paths, both_workers):
+    def number(pixels):
+        row = row_of(pixels)
+        if row == 5:
+            late(signal.SIGKILL, 0.01)
+        else:
+            time.sleep(0.02)
+        return row
+
+    answer = paths[:20].img.map(number, errors="coerce", npartitions=1)
+    assert answer.img.failures["kind"].to_dict() == {5: "worker_died"}
+
+
+def test_a_row_that_never_ends_waits_for_no_other(paths, both_workers):
+    # Both workers are stuck at once, and a finished partition was lost with one of them.
+    ways = dict.fromkeys((0, 20, 40, 60), "never")
+    with dask.config.set({"pandas-imgproc.row-timeout": 1.0}):
+        check(paths[:80].img.map(deadly(ways), errors="coerce", npartitions=8), ways)

@@ -1,0 +1,230 @@
+"""Any function of a picture: what it is given, what becomes of its answers, and of what it raises."""
+
+from __future__ import annotations
+
+import functools
+import sys
+import threading
+
+import cloudpickle
+import numba
+import numpy as np
+import pandas as pd
+import pictures
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from pictures import row_of, row_picture
+from PIL import Image
+
+from pandas_imgproc import NoReadableImageError, UnreadableImageError, UnreadableImageWarning
+
+cloudpickle.register_pickle_by_value(pictures)
+cloudpickle.register_pickle_by_value(sys.modules[__name__])
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("map")
+    for number in range(40):
+        row_picture(number, (24, 16)).save(folder / f"{number}.png")
+    (folder / "broken.png").write_bytes(b"no picture")
+    return folder
+
+
+@pytest.fixture
+def frame(folder):
+    names = [f"{number}.png" for number in range(40)]
+    return pd.DataFrame({"image_path": [str(folder / name) for name in names]}, index=np.arange(40) % 7)
+
+
+def test_numbers_become_a_column_with_the_index_of_the_frame(frame):
+    rows = frame.img.map("image_path", row_of)
+    pd.testing.assert_series_equal(rows, pd.Series(range(40), index=frame.index, name="row_of"))
+
+
+def test_integers_stay_integers_where_rows_are_missing(frame, folder):
+    paths = [*frame["image_path"][:3], None, str(folder / "broken.png")]
+    rows = pd.Series(paths).img.map(row_of, errors="coerce")
+    pd.testing.assert_series_equal(rows, pd.Series([0, 1, 2, None, None], dtype="Int64", name="row_of"))
+    assert rows.img.failures["kind"].to_dict() == {4: "unidentified"}
+
+
+@pytest.mark.parametrize(
+    ("value", "dtype"),
+    [(True, "boolean"), (1.5, "float64"), (np.float32(1.5), "float32"), (np.uint8(3), "UInt8"), (None, "object")],
+)
+def test_what_a_missing_row_leaves_of_a_dtype(frame, value, dtype):
+    answer = pd.Series([frame["image_path"].iloc[0], None]).img.map(lambda pixels: value)
+    assert answer.dtype == dtype
+    assert pd.isna(answer[1])
+
+
+def test_texts_and_times(frame):
+    answer = frame[:2].img.map("image_path", lambda pixels: f"{pixels.shape}")
+    assert answer.tolist() == ["(16, 24, 3)"] * 2
+    when = pd.Timestamp("2020-01-01")
+    assert frame[:2].img.map("image_path", lambda pixels: when).dtype.kind == "M"
+
+
+def test_a_dict_becomes_a_frame(frame, folder):
+    def facts(pixels):
+        row = row_of(pixels)
+        return {"row": row, "mean": float(pixels.mean()), "odd": "yes"} if row % 2 else {"row": row, "mean": 0.0}
+
+    paths = pd.Series([*frame["image_path"][:4], str(folder / "broken.png")])
+    answer = paths.img.map(facts, errors="coerce")
+    assert answer["row"].tolist() == [0, 1, 2, 3, pd.NA]
+    assert answer["odd"].isna().tolist() == [True, False, True, False, True]
+    assert answer.dtypes["mean"] == "float64"
+    assert answer.img.failures.index.tolist() == [4]
+
+
+@pytest.mark.parametrize("kind", [list, tuple, np.array])
+def test_a_vector_becomes_a_frame(frame, kind):
+    answer = frame.img.map("image_path", lambda pixels: kind([row_of(pixels), 7]))
+    assert answer.columns.tolist() == [0, 1]
+    assert answer[0].tolist() == list(range(40))
+    assert answer.index.equals(frame.index)
+
+
+@pytest.mark.parametrize("workers_see_many", [False, True])
+def test_a_picture_becomes_a_column_of_images(frame, folder, workers_see_many):
+    paths = [*frame["image_path"], str(folder / "broken.png"), None] * (30 if workers_see_many else 1)
+    column = pd.Series(paths).img.map(lambda pixels: pixels[:, ::-1].astype("float32"), errors="coerce")
+    assert str(column.dtype) == "image[float32, (16, 24, 3)]"
+    assert column.isna().tolist() == [k % 42 > 39 for k in range(len(paths))]
+    for k in (0, 7, 39):
+        assert np.array_equal(column[k], np.asarray(Image.open(paths[k]))[:, ::-1])
+    assert column.img.failures["kind"].unique().tolist() == ["unidentified"]
+
+
+@pytest.mark.parametrize("func", [lambda pixels: pixels[:, :, 0], lambda pixels: Image.fromarray(pixels).convert("L")])
+def test_grey_and_pil_images(frame, func):
+    assert frame[:2].img.map("image_path", func).dtype.shape == (16, 24, 1)
+
+
+def test_the_function_may_change_what_it_is_given(frame):
+    def darken(pixels):
+        pixels[:] = 0
+        return pixels
+
+    assert frame[:3].img.map("image_path", darken).img.to_numpy().max() == 0
+
+
+def test_size_and_mode_are_those_of_load_resized(frame):
+    column = frame.img.map("image_path", lambda pixels: pixels, size=(8, 6), mode="L")
+    expected = frame.img.load_resized("image_path", size=(8, 6), mode="L")
+    assert np.array_equal(column.img.to_numpy(), expected.img.to_numpy())
+
+
+@numba.njit
+def total(pixels):
+    answer = 0
+    for value in pixels.ravel():
+        answer += value
+    return answer
+
+
+def test_functions_of_numba_closures_and_partials(frame):
+    expected = [int(np.asarray(Image.open(path)).sum()) for path in frame["image_path"]]
+    assert frame.img.map("image_path", total).tolist() == expected
+    factor = 3
+    assert frame.img.map("image_path", lambda pixels: factor * int(pixels.sum()))[0].iloc[0] == 3 * expected[0]
+    assert frame.img.map("image_path", functools.partial(np.sum, dtype="int64")).tolist() == expected
+
+
+def fails(pixels):
+    row = row_of(pixels)
+    if row == 3:
+        raise ValueError("three is too many")
+    if row == 5:
+        sys.exit("no more")
+    return row
+
+
+def test_what_the_function_raises_costs_its_row(frame):
+    with pytest.warns(UnreadableImageWarning, match=r"2 of 40 pictures gave no answer .* \(2 function\)"):
+        answer = frame.reset_index(drop=True).img.map("image_path", fails)
+    assert answer.isna().sum() == 2
+    failures = answer.img.failures
+    assert failures.index.tolist() == [3, 5]
+    assert failures["message"].tolist() == [
+        f"ValueError: three is too many (fails, line {fails.__code__.co_firstlineno + 3})",
+        f"SystemExit: no more (fails, line {fails.__code__.co_firstlineno + 5})",
+    ]
+    with pytest.raises(UnreadableImageError, match="three is too many"):
+        frame[:4].img.map("image_path", fails, errors="raise")
+
+
+def test_a_function_that_always_fails_is_an_error(frame):
+    with pytest.raises(NoReadableImageError, match=r"none of 40 pictures gave an answer.*division by zero"):
+        frame.img.map("image_path", lambda pixels: 1 / 0)
+
+
+@pytest.mark.parametrize(
+    ("value", "says"),
+    [
+        ({1, 2}, "it returned set; return a number"),
+        (np.zeros((2, 2, 2)), r"it returned ndarray of shape \(2, 2, 2\)"),
+        (np.zeros((2, 2, 3, 1)), r"ndarray of shape \(2, 2, 3, 1\)"),
+        ({"a": [1]}, "a dict that holds list"),
+        (np.array([None, 1]), "it returned ndarray"),
+    ],
+)
+def test_answers_of_other_kinds_are_told(frame, value, says):
+    with pytest.raises(NoReadableImageError, match=says):
+        frame[:2].img.map("image_path", lambda pixels: value)
+
+
+@pytest.mark.parametrize(
+    ("func", "says"),
+    [
+        (lambda pixels: 1 if row_of(pixels) else {"a": 1}, "one form for all pictures: row 0 gave a dict, row 1 a sc"),
+        (lambda pixels: np.zeros(2 + row_of(pixels)), "row 0 gave an array of shape .2,., row 1 an array"),
+        (lambda pixels: pixels[row_of(pixels) :], r"pictures of uint8 and shape \(1\d, 24, 3\) and one of uint8"),
+        (lambda pixels: pixels if row_of(pixels) else 1, "something else than a picture|row 0 gave a scalar, row 1 an"),
+    ],
+)
+@pytest.mark.parametrize("npartitions", [1, 4])
+def test_answers_that_do_not_go_together_are_told(frame, func, says, npartitions):
+    with pytest.raises(ValueError, match=says):
+        frame[:20].img.map("image_path", func, npartitions=npartitions)
+
+
+def test_dtypes_can_be_asked_for(frame):
+    assert frame.img.map("image_path", row_of, dtype="float32").dtype == "float32"
+    missing = pd.Series([frame["image_path"].iloc[0], None])
+    assert missing.img.map(row_of, dtype="int16").dtype == "Int16"
+    facts = frame.img.map("image_path", lambda pixels: {"a": 1, "b": 2}, dtype={"a": "float32"})
+    assert facts.dtypes.tolist() == ["float32", "int64"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "says"),
+    [
+        ({"func": 3}, TypeError, "func=3 cannot be called"),
+        ({"func": row_of, "dtype": "no"}, TypeError, "no"),
+        ({"func": row_of, "size": "64"}, TypeError, "size"),
+        ({"func": row_of, "sise": 64}, TypeError, "sise"),
+        ({"func": threading.Lock().locked}, TypeError, "cannot be sent to another process.*lock"),
+    ],
+)
+def test_wrong_arguments_are_told_at_once(frame, arguments, error, says):
+    with pytest.raises(error, match=says):
+        frame.img.map("image_path", **arguments)
+
+
+def test_an_empty_frame(frame):
+    assert len(frame[:0].img.map("image_path", row_of)) == 0
+    assert frame[:0].img.map("image_path", row_of, dtype="int16").dtype == "int16"
+
+
+@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(order=st.lists(st.one_of(st.none(), st.integers(0, 39)), max_size=30), npartitions=st.integers(1, 5))
+def test_the_row_contract(folder, own_cluster, order, npartitions):
+    paths = pd.Series([None if k is None else str(folder / f"{k}.png") for k in order], dtype="str")
+    paths.index = pd.Index(["same"] * len(order))
+    answer = paths.img.map(row_of, npartitions=npartitions)
+    assert answer.index.equals(paths.index)
+    assert [None if pd.isna(value) else value for value in answer] == order

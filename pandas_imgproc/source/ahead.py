@@ -74,6 +74,19 @@ def _turns(place: Far, patience: Patience) -> asyncio.Semaphore:
     return _by_host[key]
 
 
+def _forget() -> None:
+    """Begin anew in a forked child: the event loop's thread, and whoever held a lock, have stayed with the parent."""
+    from fsspec.asyn import reset_lock
+
+    reset_lock()  # older versions of fsspec do not do so themselves
+    _readers.__init__()  # type: ignore[misc]  the same object, as new
+    _typical.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget)
+
+
 def start(coroutine: Coroutine[Any, Any, Any]) -> Future[Any]:
     """Start something on fsspec's event loop."""
     from fsspec.asyn import get_loop

@@ -203,7 +203,12 @@ _TOO_SHORT = UnreadableImageError("truncated", "the archive ends within the memb
 # ---- archives of this machine
 
 _here: dict[tuple[str, Stamp], Table] = {}
-_lock = threading.Lock()
+_locks: dict[int, threading.Lock] = {}
+
+
+def _lock() -> threading.Lock:
+    """Return the lock of this process: one that a parent held when it forked would never be let go."""
+    return _locks.setdefault(os.getpid(), threading.Lock())
 
 
 def read_here(place: Member) -> Answer:
@@ -227,7 +232,7 @@ def read_here(place: Member) -> Answer:
 
 
 def _table_here(path: str, stamp: Stamp) -> Table:
-    with _lock:  # the table of a large archive takes seconds: one thread makes it, the others wait
+    with _lock():  # the table of a large archive takes seconds: one thread makes it, the others wait
         table = _here.get((path, stamp))
         if table is None:
             with open(path, "rb") as file:

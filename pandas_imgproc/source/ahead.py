@@ -79,7 +79,7 @@ def _forget() -> None:
     from fsspec.asyn import reset_lock
 
     reset_lock()  # older versions of fsspec do not do so themselves
-    _readers.__init__()  # type: ignore[misc]  the same object, as new
+    _readers.forget()
     _typical.clear()
 
 
@@ -117,6 +117,9 @@ class _Readers:
     """How many readers of this process share its budget."""
 
     def __init__(self) -> None:
+        self.forget()
+
+    def forget(self) -> None:
         self._lock, self.n = threading.Lock(), 0
 
     def add(self, n: int) -> None:

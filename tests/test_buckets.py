@@ -96,3 +96,18 @@ def test_results_are_kept_in_a_bucket_and_continue(s3, request, scheduler):
     assert rows_of(load_there()) == list(range(N))
     for path in fs.find(out):
         assert b"CANARY" not in fs.cat_file(path)
+
+
+@pytest.mark.parametrize(
+    ("scheme", "options"),
+    [("s3", {"key": "k", "secret": "s", "client_kwargs": {"region_name": "eu-west-1"}}), ("gs", {"token": "anon"})],
+)
+@pytest.mark.parametrize(("status", "kind", "times"), [("503", "remote", 2), ("403", "permission", 1)])
+def test_a_bucket_that_fails_is_asked_as_often_as_it_was_said(web, scheme, options, status, kind, times):
+    web.fault = lambda path, k: status
+    where = web.url().rstrip("/")
+    options = {**options, "endpoint_url": where}
+    with dask.config.set({"pandas-imgproc.read-attempts": 2}):
+        column = load(pd.Series([f"{scheme}://bucket/a.jpg"]), storage_options=options, errors="coerce")
+    assert column.img.failures["kind"].tolist() == [kind]
+    assert sum(web.asked.values()) == times

@@ -25,6 +25,7 @@ from pandas_imgproc.errors import (
     UnreadableImageWarning,
 )
 from pandas_imgproc.listing import from_glob
+from pandas_imgproc.measures import forget_measure, measure
 from pandas_imgproc.results import read_result
 from pandas_imgproc.single import load_image
 
@@ -46,9 +47,11 @@ __all__ = [
     "UnreadableImageError",
     "UnreadableImageWarning",
     "close",
+    "forget_measure",
     "from_glob",
     "get_client",
     "load_image",
+    "measure",
     "read_result",
 ]
 

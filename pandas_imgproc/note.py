@@ -2,9 +2,12 @@
 
 One byte per row in a shared file: bit 0 while the row is in flight, above it how often a process died there. An
 attempt that finds a row in flight when it begins knows that the one before it died of that row: one strike, it
-is tried again; two, it is skipped. The caller writes two things: that a row took too long, before it ends the
-process that is at it, and in the last byte that workers are to stop after the row they are at. Behind the bytes
-stand the processes: at the first row of a partition, the one that does it.
+is tried again; two, it is skipped. Beside it stands who does a partition (at its first row), who died at a row, and
+how many of its strikes were taken back.
+
+The caller writes three things: that a row took too long, before it ends the process that is at it; that a process was
+killed from outside, which says little about its row; and in the last byte that workers are to stop after the row they
+are at.
 """
 
 from __future__ import annotations
@@ -30,7 +33,13 @@ STRIKES = 2
 """How many processes a row may kill before it is skipped. One would blame whoever was in flight at any death."""
 
 PATIENCE = 0.05
-"""Seconds that a row stays in flight after its end, where a process has died at it or at one of the next two."""
+"""Seconds that a row stays in flight after its end, where a process has died at it or at one of the next two.
+
+Also those that a verdict waits.
+"""
+
+FORGIVEN = 2
+"""How many strikes are taken back from a row, at most: a row may also be killed because it needs all memory."""
 
 DIED: Verdict = ("worker_died", "the processes that read it died, each time")
 SLOW: Verdict = ("timeout", "it took longer than pandas-imgproc.row-timeout allows")
@@ -52,12 +61,13 @@ class Note:
         Rows.
     """
 
-    __slots__ = ("_marks", "_patient", "_processes")
+    __slots__ = ("_deaths", "_forgiven", "_marks", "_patient", "_processes")
 
     def __init__(self, data: np.ndarray[Any, np.dtype[np.uint8]], n: int) -> None:
         self._patient: frozenset[int] = frozenset()
-        self._marks = data[: n + 1]
-        self._processes = data[-4 * n :].view(np.int32) if n else np.zeros(0, dtype=np.int32)
+        numbers = data[: 8 * n].view(np.int32)
+        self._processes, self._deaths = numbers[:n], numbers[n:]
+        self._forgiven, self._marks = data[8 * n : 9 * n], data[9 * n :]
 
     @classmethod
     def blank(cls, n: int) -> Note:
@@ -69,12 +79,34 @@ class Note:
         where = np.asarray(positions, dtype=np.int64)
         if not len(where):
             return {}
+        self._strike(where)
         self._processes[where[0]] = os.getpid()
-        marks = self._marks[where] = _struck(self._marks[where])
-        known = np.flatnonzero(marks >= _STRIKE)
+        known = np.flatnonzero(self._marks[where] >= _STRIKE)
         self._patient = frozenset(where[np.unique(np.maximum(known[:, None] - [0, 1, 2], 0))].tolist())
-        guilty = np.flatnonzero(marks >= STRIKES * _STRIKE)
-        return {int(where[row]): SLOW if marks[row] & _SLOW else DIED for row in guilty}
+        guilty = [row for row in where[known].tolist() if self._strikes(row) >= STRIKES]
+        return {row: SLOW if self._marks[row] & _SLOW else DIED for row in guilty}
+
+    def _strike(self, where: np.ndarray[Any, np.dtype[np.int64]]) -> None:
+        marks = self._marks[where]
+        died = where[(marks & _IN_FLIGHT).astype(bool)]
+        self._deaths[died] = self._processes[where[0]]
+        self._marks[where] = _struck(marks)
+        if any(self._strikes(row) == STRIKES for row in died):
+            time.sleep(PATIENCE)  # the caller may be about to say that it was killed from outside
+
+    def _strikes(self, row: int) -> int:
+        """Return the strikes of a row that stand; those of a row that took too long are enough."""
+        mark = int(self._marks[row])
+        return mark if mark & _SLOW else mark // _STRIKE - int(self._forgiven[row])
+
+    def forgive(self, process: int) -> None:
+        """Take back the strike for the death of a process that was killed from outside, a few times for each row.
+
+        The row that it was at may be in flight still, or have been given its strike already.
+        """
+        flying = [row for row, owner in self.in_flight() if owner == process]
+        for row in {*flying, *np.flatnonzero(self._deaths == process).tolist()}:
+            self._forgiven[row] = min(int(self._forgiven[row]) + 1, FORGIVEN)
 
     def begin(self, position: int) -> None:
         """Mark a row as in flight."""
@@ -117,8 +149,8 @@ def _struck(marks: np.ndarray[Any, np.dtype[np.uint8]]) -> np.ndarray[Any, np.dt
 
 
 def nbytes(n: int) -> int:
-    """Return the bytes of a note: a mark a row, the caller's, and a process a row, aligned."""
-    return (n + 1 + 3) // 4 * 4 + 4 * n
+    """Return the bytes of a note: of a row its process, who died at it, what was forgiven, its mark; the caller's."""
+    return 10 * n + 1
 
 
 @dataclass(frozen=True)

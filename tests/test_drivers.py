@@ -21,6 +21,7 @@ from pictures import row_of, row_picture
 
 import pandas_imgproc
 from pandas_imgproc import ResultTooLargeError, cluster, drivers
+from pandas_imgproc.destination import in_memory
 from pandas_imgproc.destination.memory import Block, WriteInto
 from pandas_imgproc.drivers import Call, Run
 from pandas_imgproc.progress import progress
@@ -242,7 +243,7 @@ class _Task(Task):
 def test_cuts_cover_every_row_once_in_order(n, npartitions, seconds):
     call = Call(_Task(), Source(), [None] * n, npartitions)
     left = deque([range(n)] if n else [])
-    state = Run(call, None, progress("nothing", 0), left, timed=1, wall=seconds)
+    state = Run(call, in_memory(_Task(), 0), progress("nothing", 0), left, timed=1, wall=seconds)
     ranges = list(state.cut(2))
     assert [k for rows in ranges for k in rows] == list(range(n))
     assert all(0 < len(rows) <= max(drivers.MOST_ROWS, n if npartitions else 0) for rows in ranges)

@@ -17,10 +17,10 @@ ROOT = Path(__file__).parent.parent
 QUICKSTART = ROOT / "examples" / "quickstart.py"
 
 
-def run(folder, *arguments, check=True):
+def run(folder, *arguments, check=True, script=QUICKSTART):
     path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
     return subprocess.run(
-        [sys.executable, str(QUICKSTART), *map(str, arguments)],
+        [sys.executable, str(script), *map(str, arguments)],
         cwd=folder, env={**os.environ, "PYTHONPATH": path, "COLUMNS": "200"}, capture_output=True, text=True,
         timeout=100, check=check,
     )  # fmt: skip
@@ -135,3 +135,14 @@ def test_quickstart_s_mistakes_end_in_a_sentence(own, arguments, help_):
     assert done.returncode != 0
     assert help_ in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_features_beat_the_table_alone(tmp_path):
+    pytest.importorskip("sklearn")
+    done = run(tmp_path, "--products", 120, script=ROOT / "examples" / "features.py")
+    alone, together = (float(line.split()[-1]) for line in done.stdout.splitlines()[-2:])
+    assert together > alone + 0.1
+    photos = int(done.stdout.split()[0])
+    unread = int(done.stdout.split("still in their rows: ")[1].split()[0])
+    assert 0 < unread < photos / 20
+    assert done.stderr.count("UnreadableImageWarning") == 1

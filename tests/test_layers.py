@@ -10,8 +10,8 @@ import pandas_imgproc
 FLOORS = [
     {"errors", "stages", "configuration"},
     {"rows", "shared", "writing"},
-    {"source", "codec", "array", "cluster", "progress", "note", "journal"},
-    {"tasks", "gallery", "made", "targets", "listing"},
+    {"source", "codec", "measures", "duplicates", "array", "cluster", "progress", "note", "journal"},
+    {"tasks", "gallery", "made", "targets", "listing", "issues"},
     {"partition", "destination"},
     {"drivers"},
     {"failures", "results"},

@@ -74,3 +74,22 @@ def test_a_row_that_took_too_long_is_not_tried_again():
     assert note.attempt(range(1, 4)) == {2: SLOW}
     assert note.attempt(range(1, 4)) == {2: SLOW}
     assert note.in_flight() == []
+
+
+def test_rows_whose_process_was_killed_from_outside_are_forgiven_a_few_times():
+    note = Note.blank(5)
+    note.attempt(range(5))
+    for death in range(1, 5):
+        note.begin(2)
+        note.forgive(os.getpid())
+        assert note.attempt(range(5)) == ({2: DIED} if death == 4 else {})
+
+
+def test_a_strike_is_taken_back_also_after_it_was_given():
+    note = Note.blank(5)
+    for _ in range(2):
+        note.attempt(range(5))
+        note.begin(2)
+    note.attempt(range(5))
+    note.forgive(os.getpid())
+    assert note.attempt(range(5)) == {}

@@ -2,7 +2,7 @@
 
 `arguments`  what methods share, checked
 `column`     the one way that every method takes
-`loading`, `saving`, `transforming`
+`loading`, `saving`, `transforming`, `measuring`
              the methods, by what they are for
 """
 
@@ -18,6 +18,7 @@ import pandas as pd
 
 from pandas_imgproc import failures
 from pandas_imgproc.accessor.loading import Loading
+from pandas_imgproc.accessor.measuring import Measuring, issues_of_features
 from pandas_imgproc.accessor.saving import Saving
 from pandas_imgproc.accessor.transforming import Transforming
 
@@ -30,7 +31,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-class SeriesImageAccessor(Loading, Saving, Transforming):
+class SeriesImageAccessor(Loading, Saving, Transforming, Measuring):
     """``series.img``: a column of pictures, as paths, encoded bytes, ``{bytes, path}`` structs or images.
 
     Parameters
@@ -91,6 +92,19 @@ class FrameImageAccessor:
     verify = _on_column(SeriesImageAccessor.verify)
     map = _on_column(SeriesImageAccessor.map)
     augment = _on_column(SeriesImageAccessor.augment)
+    metadata = _on_column(SeriesImageAccessor.metadata)
+    features = _on_column(SeriesImageAccessor.features)
+    hash = _on_column(SeriesImageAccessor.hash)
+    duplicate_groups = _on_column(SeriesImageAccessor.duplicate_groups)
+    _issues_of_column = _on_column(SeriesImageAccessor.issues)
+
+    @functools.wraps(SeriesImageAccessor.issues)
+    def issues(self, column: Any = None, include: Any = None, **how: Any) -> pd.DataFrame:  # noqa: D102  as wrapped
+        if column is None:
+            return issues_of_features(self._frame, include, **how)
+        return self._issues_of_column(column, include, **how)
+
+    issues.__signature__ = inspect.signature(_issues_of_column)  # type: ignore[attr-defined]
 
     @property
     def failures(self) -> pd.DataFrame:

@@ -28,6 +28,8 @@ from dask.utils import parse_bytes
 from pandas_imgproc.errors import ClusterError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
     from distributed import Client, LocalCluster
 
 logger = logging.getLogger("pandas_imgproc")
@@ -215,6 +217,30 @@ def describe(client: Client) -> str:
     if own is None or own.client is not client:
         return str(client.scheduler.address)
     return f"local cluster of {own.n_workers} process{'es' if own.n_workers > 1 else ''}"
+
+
+@contextlib.contextmanager
+def kills_told(client: Client, tell: Callable[[int], None]) -> Iterator[None]:
+    """Tell the number of each worker process that is killed during a block, by the system or by hand.
+
+    Of a client that is not ours nothing is known.
+
+    Parameters
+    ----------
+    client : distributed.Client
+    tell : callable
+        Of the number of the process; called in the thread of the cluster.
+    """
+    if not is_own(client):
+        yield
+        return
+    from pandas_imgproc.cluster import local
+
+    local.when_killed.add(tell)
+    try:
+        yield
+    finally:
+        local.when_killed.discard(tell)
 
 
 def unsaid_dashboard_link(client: Client) -> str | None:

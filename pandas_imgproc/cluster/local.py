@@ -95,6 +95,9 @@ _FOR_EVER = "365 days"
 # Seconds before a worker that failed to come back is started again.
 _PAUSES = (0.1, 0.5, 1.0, 2.0, 5.0)
 
+when_killed: set[Callable[[int], None]] = set()
+"""What is told the number of each worker process that somebody has killed; in the thread of the cluster."""
+
 _launching = threading.Lock()
 
 
@@ -299,6 +302,14 @@ class _WorkerProcess(WorkerProcess):  # type: ignore[misc]
         if status.name == "running":
             _unlink_semaphores(self.init_result_q, self.child_stop_q)
         return status
+
+    def mark_stopped(self) -> None:
+        ended = self.process if self.status.name != "stopped" else None
+        pid, code = (ended.pid, ended.exitcode) if ended else (0, 0)
+        super().mark_stopped()
+        if code == -signal.SIGKILL:
+            for tell in list(when_killed):
+                tell(pid)
 
     async def kill(self, timeout: float = 5, *args: Any, **kwargs: Any) -> None:
         # Nobody waits for the rows in flight of a cluster that is being closed.

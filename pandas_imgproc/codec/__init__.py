@@ -3,15 +3,19 @@
 `recipes`   everything that changes the pixels, one frozen value
 `encoding`  pixels to the bytes of a file
 `pixels`    the only way from bytes to pixels: a column, one picture for serving, a saved file cannot differ
+`header`    what a file says of its picture before it is decoded
+`working`   a smaller picture to measure
 `reasons`   why it was no picture
 `settings`  Pillow's globals, which belong to the user
 """
 
 from .encoding import FORMAT_OF, READ_SUFFIXES, SUFFIX_OF, Encoding, check_modes, encode, encoding, format_of
+from .header import Header, read_header
 from .pixels import decode_into, load, open_image, warm_up
 from .reasons import explain
 from .recipes import CHANNELS, FILTERS, FITS, FORMATS, Recipe, RecipeOptions, parse_size, recipe
 from .settings import PillowSettings, pillow_settings
+from .working import working_picture
 
 __all__ = [
     "CHANNELS",
@@ -22,6 +26,7 @@ __all__ = [
     "READ_SUFFIXES",
     "SUFFIX_OF",
     "Encoding",
+    "Header",
     "PillowSettings",
     "Recipe",
     "RecipeOptions",
@@ -35,6 +40,8 @@ __all__ = [
     "open_image",
     "parse_size",
     "pillow_settings",
+    "read_header",
     "recipe",
     "warm_up",
+    "working_picture",
 ]

@@ -128,6 +128,11 @@ class Discovered(Returned):
         return f"{self._task.name}: there are {self._pictures} and {other}; {self._task.one_form}"
 
     @property
+    def is_settled(self) -> bool:
+        """Whether an answer has been seen."""
+        return self._pictures is not None or bool((self._status == 0).any())
+
+    @property
     def nbytes(self) -> int:
         """Bytes of the values of all rows, as far as they are known."""
         return super().nbytes if self._room is self else self._room.nbytes

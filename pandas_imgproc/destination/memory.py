@@ -143,6 +143,11 @@ class Returned:
             self._values[first : first + len(own)] = own
 
     @property
+    def is_settled(self) -> bool:
+        """Whether it is known what form the values have."""
+        return True
+
+    @property
     def nbytes(self) -> int:
         """Bytes of the values of all rows."""
         return self._values.nbytes

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 SAMPLE_ROWS = 16
 """Rows that are timed in line before it is decided where the rest runs; also the least rows of a partition."""
 
+FIRST_ROWS = 2
+"""Rows of a partition before the form of the answers is known: until then pictures travel through the socket."""
+
 MOST_ROWS = 8192
 """The most rows of a partition: submitting it costs a millisecond or two, whatever its size."""
 
@@ -128,7 +131,8 @@ class Run:
             # Half of an equal share: whoever gets the slow pictures has less left to hold the others up with. Not
             # less than a twentieth of a second: handing it out takes a tenth of that.
             share = max(sum(map(len, self.left)) // (2 * workers), second // 20)
-            yield self.take(max(SAMPLE_ROWS, min(second, share, MOST_ROWS)))
+            rows = max(SAMPLE_ROWS, min(second, share, MOST_ROWS))
+            yield self.take(rows if self.destination.is_settled else FIRST_ROWS)
 
     @property
     def row_seconds(self) -> float:

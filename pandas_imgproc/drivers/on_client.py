@@ -36,8 +36,11 @@ def run_on_client(state: Run, client: Client) -> None:
     link = cluster.unsaid_dashboard_link(client)
     if link:
         state.progress.say(f"Dask dashboard: {link}", of_short_jobs_too=True)
-    seconds = setting("row-timeout")
-    with shared_note(len(state.call.cells)) as (note, address), slow_rows_ended(note, seconds):
+    with (
+        shared_note(len(state.call.cells)) as (note, address),
+        slow_rows_ended(note, setting("row-timeout")),
+        cluster.kills_told(client, note.forgive),
+    ):
         submission = _Submission(state, client, address)
         try:
             submission.add(islice(ranges, 2 * workers))

@@ -5,6 +5,7 @@ A new feature is a new task; the kernel knows none of them.
 `task`          what the kernel and the drivers need to know, and what tasks share
 `load`          pictures as pixels of one shape
 `save`          pictures as the bytes of files
+`measuring`     pictures as numbers
 `verify`        whether pictures are whole
 `mapping`       any function of one picture
 `augmentation`  random variants of each picture
@@ -17,6 +18,7 @@ A new feature is a new task; the kernel knows none of them.
 from pandas_imgproc.tasks.augmentation import Augment, SaveVariants, with_variants
 from pandas_imgproc.tasks.load import LoadResized
 from pandas_imgproc.tasks.mapping import Map
+from pandas_imgproc.tasks.measuring import Measure
 from pandas_imgproc.tasks.save import SaveResized, written
 from pandas_imgproc.tasks.task import Task, Values, labelled
 from pandas_imgproc.tasks.verify import Verify
@@ -25,6 +27,7 @@ __all__ = [
     "Augment",
     "LoadResized",
     "Map",
+    "Measure",
     "SaveResized",
     "SaveVariants",
     "Task",

@@ -17,6 +17,7 @@ from PIL import Image
 
 from pandas_imgproc import codec
 from pandas_imgproc.array import ImageArray
+from pandas_imgproc.stages import stage
 from pandas_imgproc.tasks.function import FunctionError, called, explain, picture_of, pixels_of, put
 from pandas_imgproc.tasks.randomness import seeded
 from pandas_imgproc.tasks.save import written
@@ -97,7 +98,7 @@ class Augment(Task):
         return super().plain() | ({"transform": json.loads(json.dumps(whole(), default=str))} if whole else {})
 
     def _variant(self, pixels: Pixels, position: int, variant: int) -> Pixels:
-        with seeded(self.transform, self.seed, position, variant) as rng, called():
+        with stage("function"), seeded(self.transform, self.seed, position, variant) as rng, called():
             result = convention(self.transform)(self.transform, pixels, rng)
         made = picture_of(result["image"] if isinstance(result, Mapping) and "image" in result else result)
         if made is None:

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from pandas_imgproc.array import ImageArray, ImageDtype
+from pandas_imgproc.stages import stage
 from pandas_imgproc.tasks import columns
 from pandas_imgproc.tasks.function import FunctionError, called, explain, picture_of, pixels_of, put
 from pandas_imgproc.tasks.task import Task, labelled
@@ -60,7 +61,7 @@ class Map(Task):
     def fill(self, out: Values, position: int, file: File) -> None:  # noqa: ARG002  the task's
         """Call the function on one picture."""
         pixels = pixels_of(file.data(), self.recipe)
-        with called():
+        with stage("function"), called():
             result = self.func(pixels)
         put(out, 0, self._checked(answer_of(result)))
 

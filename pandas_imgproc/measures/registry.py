@@ -1,0 +1,280 @@
+"""Measures by name: what each reads, what it gives, and the decorator that adds one."""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import sys
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, Literal, TypeVar, get_args
+
+import cloudpickle
+import numpy as np
+
+Reads = Literal["header", "pixels", "grey", "full_grey", "full", "bytes"]
+"""What a measure is a function of.
+
+``header``     a `codec.Header`: nothing is decoded
+``bytes``      the encoded file; None for a picture that is in memory already
+``pixels``     the picture at the working size: ndarray of uint8, shape (height, width, 3), RGB
+``grey``       the same in grey levels (ITU-R 601 luma, as Pillow's "L"): ndarray of uint8, shape (height, width)
+``full``       the whole upright picture: ndarray of uint8, shape (height, width, 3), RGB
+``full_grey``  the same in grey levels: ndarray of uint8, shape (height, width)
+"""
+
+MEASURED: tuple[Reads, ...] = ("header", "pixels", "grey")
+"""What those measures read that are computed unless names are given: a hash costs as much as all of them together, and
+no model learns from it."""
+
+DTYPES: dict[str, str] = {
+    "float64": "f8",
+    "Int64": "i8",
+    "UInt64": "u8",
+    "boolean": "?",
+    "datetime64[s]": "M8[s]",
+    "string": "S",
+    "category": "S",
+}
+"""The dtypes that a measure's column can have, and how a value is stored."""
+
+_ALIASES = {
+    "float": "float64",
+    "Float64": "float64",
+    "int": "Int64",
+    "int64": "Int64",
+    "uint64": "UInt64",
+    "bool": "boolean",
+    "str": "string",
+}
+
+Function = TypeVar("Function", bound=Callable[[Any], Any])
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One function and the columns that it fills.
+
+    Attributes
+    ----------
+    names : tuple of str
+        One column for a function that returns a value, several for one that returns a tuple.
+    function : callable
+        Of one array, or of a header.
+    reads : str
+        See `Reads`.
+    dtype : str
+        See `DTYPES`.
+    width : int
+        Bytes that are kept of a text, in UTF-8.
+    own : bool
+        Whether it is the library's own, and not the user's.
+    """
+
+    names: tuple[str, ...]
+    function: Callable[[Any], Any]
+    reads: Reads
+    dtype: str
+    width: int
+    own: bool
+
+    @property
+    def stored(self) -> np.dtype[Any]:
+        """How a value is stored until it is a column."""
+        kind = DTYPES[self.dtype]
+        return np.dtype(f"S{self.width}" if kind == "S" else kind)
+
+    @property
+    def decodes(self) -> bool:
+        """Whether the picture must be decoded for it."""
+        return self.reads not in ("header", "bytes")
+
+    def __reduce__(self) -> Any:
+        fields = (self.names, self.reads, self.dtype, self.width, self.own)
+        if self.own:
+            return _restored, (self.function, *fields)
+        with _by_value(self.function):
+            return _unpickled, (cloudpickle.dumps(self.function), *fields)
+
+
+@contextlib.contextmanager
+def _by_value(function: Any) -> Any:
+    """Let a function travel with all that its module holds of it: a worker elsewhere has no such module."""
+    module = sys.modules.get(getattr(function, "__module__", None) or "")
+    if module is None or module.__name__ in {"__main__", *cloudpickle.list_registry_pickle_by_value()}:
+        yield
+        return
+    cloudpickle.register_pickle_by_value(module)
+    try:
+        yield
+    finally:
+        cloudpickle.unregister_pickle_by_value(module)
+
+
+def _restored(function: Any, names: Any, reads: Any, dtype: str, width: int, own: bool) -> Measured:
+    return Measured(names, function, reads, dtype, width, own)
+
+
+def _unpickled(function: bytes, *fields: Any) -> Measured:
+    return _restored(cloudpickle.loads(function), *fields)
+
+
+_known: dict[str, Measured] = {}
+
+
+def measure(
+    *names: str, dtype: str = "float64", reads: Reads = "pixels", width: int = 64
+) -> Callable[[Function], Function]:
+    """Add a measure: a function of one picture becomes a column of `features`.
+
+    Parameters
+    ----------
+    *names : str
+        The columns: one for a function that returns a value, several for one that returns as many.
+    dtype : {"float64", "Int64", "UInt64", "boolean", "string", "category", "datetime64[s]"}
+        Of the columns. What the function returns as None (or NaN) is a missing value.
+    reads : {"pixels", "grey", "full", "full_grey", "bytes", "header"}
+        What the function is given. ``"pixels"``: the picture at the working size, upright and on white, as ndarray
+        of uint8, shape (height, width, 3); ``"grey"``: its grey levels, shape (height, width); ``"full"`` and
+        ``"full_grey"``: the same of the whole picture; ``"bytes"``: the encoded file; ``"header"``: an object with
+        the attributes of `codec.Header`. With neither of the first four alone is anything decoded.
+    width : int
+        Bytes (UTF-8) that are kept of a text.
+
+    Returns
+    -------
+    callable
+        The decorator; it returns the function as it is.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a name is taken by a measure of the library, or an argument is wrong.
+
+    Notes
+    -----
+    The function runs in processes of its own, where it travels by value. What it raises costs the row, as a failure
+    of kind ``function``.
+
+    Examples
+    --------
+    >>> import pandas_imgproc
+    >>> @pandas_imgproc.measure("redness")
+    ... def redness(pixels):
+    ...     return float((pixels[..., 0] > 200).mean())
+    >>> pd.Series(["red.png"]).img.features("redness", root=getfixture("photos"))
+       redness
+    0      1.0
+    >>> pandas_imgproc.forget_measure("redness")
+    """
+    dtype = _ALIASES.get(dtype, dtype)
+    _check(names, dtype, reads, width)
+
+    def add(function: Function) -> Function:
+        if not callable(function):
+            raise TypeError(f"measure({names[0]!r}) decorates a function, got {function!r}")
+        _add(Measured(tuple(names), function, reads, dtype, width, own=False))
+        return function
+
+    return add
+
+
+def _check(names: tuple[Any, ...], dtype: Any, reads: Any, width: Any) -> None:
+    if not names or not all(isinstance(name, str) and name for name in names):
+        raise TypeError(f"measure(*names) wants names of columns, such as measure('redness'), got {names!r}")
+    if len(set(names)) < len(names):
+        raise ValueError(f"measure(*names) names a column twice: {names!r}")
+    taken = [name for name in names if name in _known and _known[name].own]
+    if taken:
+        raise ValueError(f"measure({taken[0]!r}) is the name of a measure of the library; choose another")
+    if dtype not in DTYPES:
+        raise ValueError(f"dtype={dtype!r} is not one of {', '.join(map(repr, DTYPES))}")
+    if reads not in get_args(Reads):
+        raise ValueError(f"reads={reads!r} is not one of {', '.join(map(repr, get_args(Reads)))}")
+    if isinstance(width, bool) or not isinstance(width, int) or width < 1:
+        raise ValueError(f"width={width!r} is not a number of bytes from 1 up")
+
+
+def _add(measured: Measured) -> None:
+    for name in measured.names:
+        forget_measure(name)
+    _known.update(dict.fromkeys(measured.names, measured))
+
+
+def forget_measure(name: str) -> None:
+    """Forget a measure that was added, with all of its columns; one that is not known is no error.
+
+    Raises
+    ------
+    ValueError
+        If it is a measure of the library.
+    """
+    known = _known.get(name)
+    if known is not None and known.own:
+        raise ValueError(f"{name!r} is a measure of the library")
+    for other in known.names if known else ():
+        del _known[other]
+
+
+def own_measure(
+    *names: str, dtype: str = "float64", reads: Reads = "pixels", width: int = 64
+) -> Callable[[Function], Function]:
+    """Add a measure of the library (see `measure`)."""
+
+    def add(function: Function) -> Function:
+        known = Measured(names, function, reads, dtype, width, own=True)
+        _known.update(dict.fromkeys(names, known))
+        return function
+
+    return add
+
+
+def measure_names(*reads: Reads) -> tuple[str, ...]:
+    """Return the names of all measures, or of those that read one of these; the user's come last.
+
+    Examples
+    --------
+    >>> "width" in measure_names("header"), "width" in measure_names("pixels")
+    (True, False)
+    """
+    order = get_args(Reads)
+    found = [name for name, known in _known.items() if not reads or known.reads in reads]
+    return tuple(sorted(found, key=lambda name: (not _known[name].own, order.index(_known[name].reads))))
+
+
+def named(include: Any) -> tuple[tuple[str, ...], tuple[Measured, ...]]:
+    """Return the names that are asked for, in their order, and the measures that give them, each once.
+
+    Parameters
+    ----------
+    include : str, iterable of str, or None
+        None asks for all but the library's hashes.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If it is no list of names, names none, one twice, or one that is not known.
+    """
+    names = _names(include)
+    wrong = [name for name in names if name not in _known]
+    if wrong:
+        near = difflib.get_close_matches(wrong[0], _known, cutoff=0.5)
+        hint = f"did you mean {' or '.join(map(repr, near))}?" if near else f"known are {', '.join(_known)}"
+        raise ValueError(f"include names {wrong[0]!r}, which is no measure; {hint}")
+    return names, tuple(dict.fromkeys(_known[name] for name in names))
+
+
+def _names(include: Any) -> tuple[str, ...]:
+    if include is None:
+        return tuple(name for name in measure_names() if not _known[name].own or _known[name].reads in MEASURED)
+    if isinstance(include, str):
+        return (include,)
+    names = tuple(include) if isinstance(include, Iterable) else None
+    if names is None or not all(isinstance(name, str) for name in names):
+        raise TypeError(f"include={include!r:.200} is not a list of names of measures, such as ['brightness', 'blur']")
+    if not names:
+        raise ValueError("include=[] names no measure; None asks for all but hashes")
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"include names {twice!r} twice")
+    return names

@@ -1,0 +1,444 @@
+"""`metadata`, `features`, `hash`, `duplicate_groups` and `issues` on frames and columns."""
+
+from __future__ import annotations
+
+import inspect
+import warnings
+from itertools import pairwise
+from pathlib import Path
+
+import dask
+import numpy as np
+import pandas as pd
+import pytest
+from pictures import encoded, marked, oriented, row_bytes, scene
+from PIL import Image
+
+import pandas_imgproc
+from pandas_imgproc import codec, duplicates
+from pandas_imgproc.duplicates import group_ids
+from pandas_imgproc.issues import ISSUES
+from pandas_imgproc.measures import HASHES, HEADER, measure_names
+from pandas_imgproc.tasks import Measure, measuring
+
+SOME = ["phash", "width", "brightness", "format", "md5", "is_grayscale", "hue"]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Return a folder of twelve pictures and a file that is none."""
+    there = tmp_path_factory.mktemp("pictures")
+    for n in range(12):
+        scene(300 + 20 * n, 200, n).save(there / f"{n}.jpg")
+    (there / "text.jpg").write_text("no picture")
+    return there
+
+
+@pytest.fixture
+def frame(folder):
+    names = [f"{n}.jpg" for n in (3, 1, 4, 1, 5, 9, 2, 6)]
+    names[2:2] = [None, "gone.jpg", "text.jpg"]
+    return pd.DataFrame({"image_path": names, "label": 7}, index=list("abcabcabcab"))
+
+
+def test_rows_stay_where_they_are(frame, folder):
+    found = frame.img.features("image_path", SOME, root=folder, errors="coerce")
+    assert list(found.columns) == SOME
+    assert found.index.tolist() == frame.index.tolist()
+    numbers = [3, 1, None, None, None, 4, 1, 5, 9, 2, 6]
+    expected = [pd.NA if number is None else 300 + 20 * number for number in numbers]
+    assert found["width"].tolist() == expected
+    missing = [value is pd.NA for value in expected]
+    # MD5 is of any bytes, but a row that could not be measured has nothing at all
+    assert found.isna().all(axis=1).tolist() == missing
+    assert found.drop(columns="hue").notna().all(axis=1).tolist() == [not here for here in missing]
+    dtypes = ["UInt64", "Int64", "float64", "category", "string", "boolean", "float64"]
+    assert found.dtypes.astype(str).tolist() == dtypes
+    assert found.img.failures["kind"].tolist() == ["missing", "unidentified"]
+    assert found.img.failures.index.tolist() == ["a", "b"]
+
+
+def test_features_are_assigned_and_joined_by_their_place(frame, folder):
+    found = frame.img.features("image_path", ["width", "blur"], root=folder, errors="coerce")
+    frame[found.columns] = found
+    assert frame["width"].isna().sum() == 3
+    assert len(pd.concat([frame, found], axis=1)) == len(frame)
+
+
+@pytest.mark.parametrize("index", [pd.RangeIndex(0), pd.MultiIndex.from_tuples([], names=["a", "b"])])
+def test_an_empty_frame_has_the_same_dtypes(index):
+    empty = pd.DataFrame({"image_path": pd.Series([], dtype=object)}).set_axis(index, axis=0)
+    one = pd.Series([encoded(scene(8, 8))]).img.features()
+    found = empty.img.features("image_path")
+    assert found.dtypes.drop(["mode", "format"]).equals(one.dtypes.drop(["mode", "format"]))
+    assert found.index.equals(index)
+    assert empty.img.issues("image_path").dtypes.eq("boolean").all()
+    assert empty.img.duplicate_groups("image_path").dtype == "Int64"
+
+
+def test_the_same_anywhere(frame, folder, own_cluster):
+    here = frame.img.features("image_path", measure_names(), root=folder, errors="coerce")
+    there = frame.img.features("image_path", measure_names(), root=folder, errors="coerce", npartitions=3)
+    with dask.config.set(scheduler="synchronous"):
+        alone = frame.img.features("image_path", measure_names(), root=folder, errors="coerce")
+    pd.testing.assert_frame_equal(here, there)
+    pd.testing.assert_frame_equal(here, alone)
+
+
+def test_many_rows_go_through_shared_memory(own_cluster):
+    cells = [row_bytes(row % 4096, "PNG", (4, 4)) for row in range(6000)]
+    task = Measure("features", ("width",), codec.recipe(), None, ())
+    found = pd.Series(cells, index=np.arange(6000)[::-1]).img.features(["mean_r", "md5", "camera"], npartitions=4)
+    assert not task.empty(0).dtype.hasobject
+    expected = [8 + 16 * (row % 4096 >> 8 & 15) for row in range(6000)]
+    assert found["mean_r"].tolist() == expected
+    assert found.index[0] == 5999
+    assert found["md5"].nunique() == 4096
+
+
+def test_one_decode_and_one_read_a_picture(folder, monkeypatch):
+    decoded, opened = [], []
+    load, read = measuring.codec.load, pandas_imgproc.source.read_file
+    monkeypatch.setattr(measuring.codec, "load", lambda *args: decoded.append(1) or load(*args))
+    monkeypatch.setattr(pandas_imgproc.source, "read_file", lambda path: opened.append(path) or read(path))
+    paths = pd.Series([str(folder / f"{n}.jpg") for n in range(5)])
+    paths.img.features(measure_names())
+    assert (len(decoded), len(opened)) == (5, 5)
+    paths.img.features(["width", "md5", "camera"])
+    assert len(decoded) == 5
+
+
+def test_only_what_is_included_is_computed(folder, own_cluster):
+    pandas_imgproc.measure("corner")(lambda pixels: 1.0)
+    pandas_imgproc.measure("other")(lambda pixels: 1 / 0)
+    try:
+        assert pd.Series([str(folder / "1.jpg")]).img.features(["corner", "width"]).columns.tolist() == [
+            "corner",
+            "width",
+        ]
+    finally:
+        pandas_imgproc.forget_measure("corner")
+        pandas_imgproc.forget_measure("other")
+
+
+def test_by_default_there_are_all_but_hashes(folder):
+    found = pd.Series([str(folder / "1.jpg")]).img.features()
+    assert list(found.columns) == [name for name in measure_names() if name not in HASHES]
+    assert list(found.columns[: len(HEADER)]) == list(HEADER)
+
+
+def test_a_value_does_not_depend_on_what_else_is_included():
+    photo = pd.Series([encoded(scene(1600, 900), "JPEG")])
+    together = photo.img.features(measure_names())
+    for name in ("brightness", "blur", "sharpness", "dominant_r", "phash", "pixel_md5"):
+        assert photo.img.features(name)[name].equals(together[name])
+
+
+def test_the_working_size_has_the_same_longest_edge_for_all(own_cluster):
+    pandas_imgproc.measure("shape", dtype="string")(lambda pixels: str(pixels.shape))
+    sizes = [(256, 100), (257, 100), (500, 375), (300, 3000), (4000, 3), (5, 7)]
+    photos = pd.Series([encoded(Image.new("RGB", size)) for size in sizes])
+    try:
+        seen = [photos.img.features("shape", size=size)["shape"].tolist() for size in (256, None, 100)]
+    finally:
+        pandas_imgproc.forget_measure("shape")
+    assert seen[0] == ["(100, 256, 3)", "(100, 256, 3)", "(192, 256, 3)", "(256, 26, 3)", "(1, 256, 3)", "(7, 5, 3)"]
+    assert seen[1] == [str((height, width, 3)) for width, height in sizes]
+    assert seen[2] == ["(39, 100, 3)", "(39, 100, 3)", "(75, 100, 3)", "(100, 10, 3)", "(1, 100, 3)", "(7, 5, 3)"]
+
+
+def test_pictures_are_measured_as_they_are_seen():
+    image = scene(40, 30)
+    upright = pd.Series([oriented(image, n, "PNG") for n in range(1, 9)])
+    assert upright.img.hash("pixel_md5").nunique() == 1
+    assert upright.img.hash("phash").nunique() == 1
+    clear = Image.new("RGBA", (8, 8), (0, 0, 0, 0))
+    assert pd.Series([encoded(clear)]).img.features("brightness")["brightness"].tolist() == [1]
+
+
+def test_an_image_column_is_measured_too():
+    paths = pd.Series([encoded(scene(40, 30)), None, b"nothing"])
+    images = paths.img.load_resized(16, errors="coerce")
+    found = images.img.features(["mean_r", "width", "md5", "phash"], errors="coerce")
+    assert found["mean_r"].iloc[0] == images.img.to_numpy(na_value=0)[0, ..., 0].mean()
+    assert found["md5"].isna().all()  # there are no bytes
+    assert found["phash"].isna().tolist() == [False, True, True]
+    assert found.img.failures["kind"].tolist() == ["unidentified"]
+
+
+def test_sources_of_every_kind(folder):
+    paths = [folder / "1.jpg", str(folder / "1.jpg"), (folder / "1.jpg").read_bytes()]
+    paths.append({"bytes": None, "path": str(folder / "1.jpg")})
+    (folder / "größe.jpg").write_bytes((folder / "1.jpg").read_bytes())
+    paths.append(folder / "größe.jpg")
+    assert pd.Series(paths, dtype=object).img.hash("md5").nunique() == 1
+    ids = pd.Series([1, 2])
+    assert ids.img.metadata(root=folder, suffix=".jpg")["width"].tolist() == [320, 340]
+
+
+def test_it_survives_parquet(frame, folder, tmp_path):
+    found = frame.img.features("image_path", measure_names(), root=folder, errors="coerce").reset_index(drop=True)
+    found.to_parquet(tmp_path / "x.parquet")
+    read = pd.read_parquet(tmp_path / "x.parquet").drop(columns="camera")  # which no picture has
+    read["taken_at"] = read["taken_at"].astype("datetime64[s]")  # Parquet has no unit of seconds
+    pd.testing.assert_frame_equal(read, found.drop(columns="camera"), check_categorical=False)
+
+
+def test_errors_raise_and_warn(frame, folder):
+    with pytest.raises(pandas_imgproc.UnreadableImageError, match=r"gone\.jpg"):
+        frame.img.metadata("image_path", root=folder, errors="raise")
+    with pytest.warns(pandas_imgproc.UnreadableImageWarning, match="2 of 11"):
+        frame.img.metadata("image_path", root=folder)
+    with pytest.raises(pandas_imgproc.NoReadableImageError):
+        frame.img.features("image_path")
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "said"),
+    [
+        (lambda s: s.img.features("brightnes"), ValueError, "did you mean 'brightness"),
+        (lambda s: s.img.features(["blur", "blur"]), ValueError, "'blur' twice"),
+        (lambda s: s.img.features([]), ValueError, "names no measure"),
+        (lambda s: s.img.features(7), TypeError, "include=7 is not a list"),
+        (lambda s: s.img.features([7]), TypeError, "is not a list of names"),
+        (lambda s: s.img.features(size=0), ValueError, "size=0"),
+        (lambda s: s.img.features(size=(3, 4)), TypeError, r"size=\(3, 4\) is not a whole number"),
+        (lambda s: s.img.features(errors="ignore"), ValueError, "errors='ignore'"),
+        (lambda s: s.img.hash("whash"), ValueError, "kind='whash' is not one of 'phash'"),
+        (lambda s: s.img.duplicate_groups("name"), ValueError, "method='name' is not one of"),
+        (lambda s: s.img.duplicate_groups(max_distance=65), ValueError, "between 0 and 64"),
+        (lambda s: s.img.duplicate_groups(max_distance=1.5), TypeError, "whole number of bits"),
+        (lambda s: s.img.duplicate_groups("md5", 3), ValueError, "makes no sense with method='md5'"),
+        (lambda s: s.img.issues("is_ugly"), ValueError, "'is_ugly', which is no issue"),
+        (lambda s: s.img.issues(dark="very"), ValueError, "dark='very'"),
+        (lambda s: s.img.issues(dark=float("nan")), ValueError, "dark=nan"),
+        (lambda s: s.astype("category").cat.codes.astype(float).img.duplicate_groups(), TypeError, "loses bits"),
+    ],
+)
+def test_mistakes_are_said_before_anything_is_read(call, error, said):
+    with pytest.raises(error, match=said):
+        call(pd.Series(["a.jpg", "b.jpg"]))
+
+
+# ---- duplicates
+
+
+def brute_force(hashes, distance):
+    """Return the groups by the definition: every pair is compared, and pairs are followed."""
+    groups, known = [], {}
+    for i, one in enumerate(hashes):
+        if one is None or i in known:
+            continue
+        known[i], stack = len(groups), [i]
+        groups.append(i)
+        while stack:
+            here = hashes[stack.pop()]
+            for j, other in enumerate(hashes):
+                if j not in known and other is not None and (here ^ other).bit_count() <= distance:
+                    known[j] = len(groups) - 1
+                    stack.append(j)
+    return [known.get(i, -1) for i in range(len(hashes))]
+
+
+@pytest.mark.parametrize("distance", [0, 1, 2, 3, 5, 8, 13, 20, 31, 32, 63, 64])
+@pytest.mark.parametrize("bits", [64, 40, 12])
+def test_groups_are_those_of_comparing_every_pair(distance, bits):
+    rng = np.random.default_rng(distance * 64 + bits)
+    seeds = rng.integers(0, 2**bits, 40, dtype=np.uint64)
+    hashes = [int(seeds[n]) for n in rng.integers(0, 40, 200)]
+    hashes = [
+        one ^ (1 << int(bit)) ^ (1 << int(more))
+        for one, bit, more in zip(hashes, *rng.integers(0, 64, (2, 200)), strict=True)
+    ]
+    hashes[3] = hashes[50] = None
+    found = group_ids(pd.array(hashes, dtype="UInt64"), distance).tolist()
+    assert found == brute_force(hashes, distance)
+
+
+@pytest.mark.parametrize("distance", [1, 2, 4, 7])
+def test_both_ways_to_compare_hashes_find_the_same(distance):
+    rng = np.random.default_rng(distance)
+    hashes = np.unique(
+        rng.integers(0, 2**9, 300, dtype=np.uint64) << np.uint64(20) ^ rng.integers(0, 8, 300, dtype=np.uint64)
+    )
+    rng.shuffle(hashes)
+    bands = [duplicates.band_of(hashes, low, high) for low, high in pairwise(duplicates._edges(distance + 1))]
+    expected = brute_force(hashes.tolist(), distance)
+    for roots in (duplicates._by_bands(hashes, bands, distance), duplicates._by_scan(hashes, distance)):
+        assert pd.factorize(roots)[0].tolist() == expected
+
+
+def test_no_pair_is_lost_where_two_pull_at_one_root():
+    parents = np.arange(6)
+    duplicates._join(parents, np.array([3, 4, 1]), np.array([5, 5, 5]))
+    assert len(set(duplicates._roots(parents, np.array([1, 3, 4, 5])).tolist())) == 1
+
+
+def test_groups_follow_chains():
+    chain = [(1 << n) - 1 for n in range(10)]
+    assert set(group_ids(pd.array(chain, dtype="UInt64"), 1).tolist()) == {0}
+    assert group_ids(pd.array(chain[::2], dtype="UInt64"), 1).tolist() == [0, 1, 2, 3, 4]
+
+
+def test_a_hundred_thousand_hashes_do_not_take_their_square(monkeypatch):
+    monkeypatch.setattr(duplicates, "_by_scan", None)
+    rng = np.random.default_rng(0)
+    hashes = rng.integers(0, 2**64, 100_000, dtype=np.uint64)
+    hashes[50_000:] = hashes[:50_000] ^ (np.uint64(1) << rng.integers(0, 64, 50_000).astype(np.uint64))
+    assert group_ids(hashes, 3).tolist() == [*range(50_000), *range(50_000)]
+
+
+@pytest.fixture
+def doubles(folder):
+    """Return copies of pictures: of the bytes, of the pixels, nearly of the pixels, none, none."""
+    first = Image.open(folder / "1.jpg")
+    files = [(folder / "1.jpg").read_bytes()] * 2 + [encoded(first)]
+    files += [encoded(first.resize((150, 100)), "JPEG", quality=60), encoded(scene(300, 200, 77)), None, b"nothing"]
+    return pd.DataFrame({"image": files}, index=list("xxyzxyz"))
+
+
+@pytest.mark.parametrize(
+    ("method", "distance", "groups"),
+    [
+        ("md5", 0, [0, 0, 1, 2, 3]),
+        ("pixels", 0, [0, 0, 0, 1, 2]),
+        ("phash", 8, [0, 0, 0, 0, 1]),
+        ("dhash", 12, [0, 0, 0, 0, 1]),
+    ],
+)
+def test_groups_of_files(doubles, method, distance, groups):
+    found = doubles.img.duplicate_groups("image", method, distance, errors="coerce")
+    assert found.tolist() == [*groups, pd.NA, 4 if method == "md5" else pd.NA]  # MD5 is of any bytes
+    assert found.name == "duplicate_group"
+    assert found.dtype == "Int64"
+    assert found.index.tolist() == doubles.index.tolist()
+    kinds = doubles.img.hash("image", "pixel_md5", errors="coerce").img.failures["kind"].tolist()
+    assert kinds == found.img.failures["kind"].tolist() or method == "md5"
+    assert kinds == ["unidentified"]
+
+
+def test_a_column_of_hashes_is_not_decoded(doubles, monkeypatch):
+    kinds = {"phash": 8, "dhash": 12, "md5": 0, "pixel_md5": 0}
+    hashes = doubles.img.features("image", kinds, errors="coerce")
+    expected = {
+        kind: doubles.img.duplicate_groups("image", kind, d, errors="coerce").dropna() for kind, d in kinds.items()
+    }
+    monkeypatch.setattr(pandas_imgproc.drivers, "run", None)
+    for kind, distance in kinds.items():
+        found = hashes.img.duplicate_groups(kind, kind, distance).dropna()
+        assert found.iloc[:5].tolist() == expected[kind].iloc[:5].tolist()
+    signed = hashes["phash"].dropna().astype("uint64").astype("int64")  # as a database keeps them
+    assert signed.img.duplicate_groups(max_distance=8).tolist() == expected["phash"].tolist()
+    assert hashes["phash"].astype(object).img.duplicate_groups(max_distance=8).iloc[:5].tolist() == [0, 0, 0, 0, 1]
+
+
+def test_a_leak_between_two_frames_is_found(folder):
+    train, test = ([str(folder / f"{n}.jpg") for n in numbers] for numbers in ((0, 1, 2), (2, 3)))
+    both = pd.concat({"train": pd.Series(train), "test": pd.Series(test)})
+    groups = both.img.duplicate_groups()
+    assert both.img.duplicate_groups(max_distance=np.int64(0)).tolist() == groups.tolist()
+    assert groups["test"].isin(groups["train"]).tolist() == [True, False]
+
+
+# ---- issues
+
+
+def textured(n):
+    """Return a picture that is sharp also at 64 pixels, where sharpness is measured."""
+    squares = np.random.default_rng(n).integers(0, 256, (30, 40, 3), dtype=np.uint8)
+    squares = Image.fromarray(squares).resize((400 + n, 300), Image.Resampling.NEAREST)
+    return Image.blend(scene(400 + n, 300, 20 + n), squares, 0.3)
+
+
+@pytest.fixture(scope="module")
+def suspects():
+    """Return pictures that each have one issue, and some that have none."""
+    photo = scene(400, 300, 1)
+    pictures = {
+        "is_dark": photo.point(lambda level: level * 0.2),
+        "is_light": photo.point(lambda level: 255 - (255 - level) * 0.02),
+        "is_blurry": marked(400, 300).point(lambda level: level * 0.6),
+        "is_low_information": Image.new("RGB", (400, 300), (150, 90, 60)),
+        "is_odd_size": scene(400, 300, 5).resize((2000, 1500)),
+        "is_odd_aspect_ratio": scene(900, 300, 6).crop((0, 0, 900, 150)),
+        "is_grayscale": scene(400, 300, 7).convert("L").convert("RGB"),
+    }
+    good = {f"good {n}": textured(n) for n in range(8)}
+    files = {name: encoded(image, "PNG") for name, image in {**pictures, **good}.items()}
+    files["is_duplicate"] = files["good 0"]
+    return pd.Series({**files, "missing": None})
+
+
+def test_each_issue_is_found(suspects):
+    found = suspects.img.issues()
+    assert tuple(found.columns) == ISSUES
+    assert found.dtypes.eq("boolean").all()
+    for name in ISSUES:
+        assert found.loc[name, name], name
+    good = found.loc[[f"good {n}" for n in range(1, 8)]]
+    assert not good.any(axis=None), good
+    assert found.loc["missing"].isna().all()
+    assert found["is_duplicate"].dropna().sum() == 2
+    assert found["is_grayscale"].sum() == 1
+
+
+def test_issues_of_a_features_frame_are_the_same_and_read_nothing(suspects, monkeypatch):
+    features = suspects.img.features(["phash", *HEADER, *measure_names("pixels", "grey")])
+    expected = suspects.img.issues(blurry=0.4, max_distance=4)
+    monkeypatch.setattr(pandas_imgproc.drivers, "run", None)
+    pd.testing.assert_frame_equal(features.img.issues(blurry=0.4, max_distance=4), expected)
+    assert features.img.issues(include="is_dark", dark=np.float32(0.3)).columns.tolist() == ["is_dark"]
+    assert list(inspect.signature(features.img.issues).parameters)[:2] == ["column", "include"]
+    pd.testing.assert_frame_equal(
+        features.set_axis([0] * len(features)).img.issues(blurry=0.4, max_distance=4).reset_index(drop=True),
+        expected.reset_index(drop=True),
+    )
+    # floats, as CSV files keep booleans with gaps
+    features["is_grayscale"] = features["is_grayscale"].astype("float64")
+    assert features.img.issues()["is_grayscale"].sum() == 1
+
+
+@pytest.mark.parametrize("threshold", ["dark", "light", "blurry", "low_information", "odd_size", "odd_aspect_ratio"])
+def test_thresholds_are_arguments(suspects, threshold):
+    features = suspects.img.features()
+    name = f"is_{threshold}"
+    if threshold == "odd_size":
+        assert not features.img.issues(include=name, odd_size=1e9)[name].any()
+        assert features.img.issues(include=name, odd_size=0)[name].sum() > 1
+    else:
+        assert not features.img.issues(include=name, **{threshold: 0})[name].any()
+        assert features.img.issues(include=name, **{threshold: 10})[name].dropna().all()
+
+
+def test_defaults_are_those_of_cleanvision():
+    at = pd.DataFrame(
+        {"brightness_p99": [0.3199, 0.32], "brightness_p05": [0.9501, 0.9499], "sharpness": [0.2899, 0.29]}
+    )
+    at = at.assign(entropy=[2.99, 3.01], width=[349, 1000], height=[1000, 350])
+    wanted = ["is_dark", "is_light", "is_blurry", "is_low_information", "is_odd_aspect_ratio"]
+    assert at.img.issues(include=wanted).to_numpy().tolist() == [[True] * 5, [False] * 5]
+    edges = pd.DataFrame({"width": [100, 110, 120, 130, 140, 201, 199], "height": [100, 110, 120, 130, 140, 201, 199]})
+    low, high = np.percentile(edges["width"], [25, 75])
+    outside = (edges["width"] < low - 3 * (high - low)) | (edges["width"] > high + 3 * (high - low))
+    assert edges.img.issues(include="is_odd_size")["is_odd_size"].tolist() == outside.tolist()
+
+
+def test_pictures_of_one_size_have_no_odd_size_but_one_that_differs_has():
+    sizes = pd.DataFrame({"width": [64] * 9 + [65], "height": 64})
+    assert sizes.img.issues(include="is_odd_size")["is_odd_size"].tolist() == [False] * 9 + [True]
+
+
+def test_a_frame_without_the_features_is_told_what_it_lacks():
+    with pytest.raises(KeyError, match="no column 'brightness_p99'"):
+        pd.DataFrame({"image_path": ["a.jpg"]}).img.issues()
+    with pytest.raises(TypeError, match="root= needs a column of pictures"):
+        pd.DataFrame({"image_path": ["a.jpg"]}).img.issues(root="x")
+    with pytest.raises(TypeError, match="max_distance=True"):
+        pd.DataFrame({"phash": [1]}).img.issues(include="is_duplicate", max_distance=True)
+
+
+def test_no_warning_of_numpy_or_pandas():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        pd.Series([None, None], dtype=object).img.issues()
+        pd.Series([Path("x")], dtype=object).img.features(errors="coerce")

@@ -19,6 +19,13 @@ DEFAULTS: dict[str, Any] = {
     "partition-seconds": 1.0,  # work in one partition, by the measured rate
     "progress": None,  # True or False for all calls; None: where there is a terminal or a notebook
     "progress-delay": 1.0,  # seconds before a bar appears
+    "requests-in-flight": 32,  # requests under way at a time, of one process
+    "read-ahead": "64 MB",  # bytes of encoded pictures that one process reads ahead
+    "read-attempts": 5,  # how often a file that is elsewhere is asked for
+    "read-timeout": 60.0,  # seconds for one attempt
+    "retry-wait": 1.0,  # seconds before the second attempt, doubling
+    "retry-wait-most": 10.0,  # where the doubling ends
+    "user-agent": "pandas-imgproc",  # what servers are told
     "plugins": [],  # modules that teach Pillow formats, imported wherever pictures are decoded
 }
 

@@ -8,6 +8,7 @@ The exceptions form one tree::
     ├── MissingImagesError (ValueError)      a block was asked for, and some of its images are missing
     ├── ResultTooLargeError (MemoryError)    the answer cannot fit into memory
     ├── JournalError (ValueError)            what stands at out= is of another job, or damaged
+    ├── MissingExtraError (ImportError)      what reads a scheme is not installed
     └── ClusterError (RuntimeError)          the cluster is gone or cannot be used
 
 and one warning, `UnreadableImageWarning`, is shown each time, not once per line.
@@ -93,6 +94,10 @@ class ResultTooLargeError(ImgprocError, MemoryError):
 
 class JournalError(ImgprocError, ValueError):
     """What stands at ``out=`` belongs to another job, or its journal cannot be read."""
+
+
+class MissingExtraError(ImgprocError, ImportError):
+    """What reads the URLs of a scheme is not installed; the message says what to install."""
 
 
 class ClusterError(ImgprocError, RuntimeError):

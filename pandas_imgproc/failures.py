@@ -99,7 +99,8 @@ def _none_read(failures: Sequence[Failure], index: pd.Index[Any], source: Source
     if _are_the_functions(failures):
         return f"{text}\nerrors='coerce' gives missing values instead of this error."
     if first["kind"] == "missing":
-        text += f"\nLooked in {str(Path(source.root or '').absolute())!r}."
+        looked = str(Path(source.root or "").absolute()) if source.is_folder else source.shown_root
+        text += f"\nLooked in {looked!r}."
     hint = suggestion(first["path"], source) if first["kind"] in ("missing", "invalid_path", "not_a_file") else None
     hint = hint or "Is this the column of pictures? errors='coerce' gives missing values instead of this error."
     return f"{text}\n{hint}"
@@ -115,7 +116,7 @@ def suggestion(name: str, source: Source) -> str | None:
     source : Source
         How it was looked for.
     """
-    if "://" in name or "\0" in name:
+    if "://" in name or "\0" in name or not source.is_folder:
         return None
     wanted = name + (source.suffix or "")
     for folder in _folders(Path(source.root or ".")):

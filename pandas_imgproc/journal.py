@@ -213,7 +213,7 @@ class Asked:
     @classmethod
     def of(cls, task: Any, source: Any, cells: Sequence[Any], index: pd.Index[Any]) -> Asked:
         """Return what a call asks."""
-        plain = {**task.plain(), "root": source.root, "suffix": source.suffix}
+        plain = {**task.plain(), "root": source.shown_root, "suffix": source.suffix}
         paths = np.fromiter(map(checksum, cells), dtype=np.uint32, count=len(cells))
         return cls(json.loads(json.dumps(plain)), paths, _label_sums(index))
 

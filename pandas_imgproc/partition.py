@@ -49,7 +49,7 @@ def _fill(part: Partition, task: Task, rows: Rows, source: Source, note: Note) -
     guilty = note.attempt(rows.positions)
     copies, values = task.copies, part.values
     assert values is not None
-    for number, file in source.read(rows):
+    for number, file in source.read(rows, lambda: note.stopped):
         position = rows.positions[number]
         if position in guilty:
             part.fail(number, file.path, *guilty[position])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,10 +24,11 @@ from pandas_imgproc.destination import (
 )
 from pandas_imgproc.errors import JournalError
 from pandas_imgproc.journal import Asked, Journal, Lines, LinesInFile, LinesInFolder
+from pandas_imgproc.source import Options
 from pandas_imgproc.tasks import labelled, with_variants
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from pandas_imgproc.drivers import Call
     from pandas_imgproc.tasks import Task
@@ -45,11 +46,14 @@ class Place:
         Whether what stands there is thrown away.
     retry : {"passing", "all"}
         Which failed rows are tried again.
+    options : Options
+        For the file system of a URL.
     """
 
     path: str
     overwrite: bool = False
     retry: Retry = "passing"
+    options: Options = field(default_factory=Options)
 
     def open(self, call: Call, index: pd.Index[Any]) -> Kept:
         """Continue what stands there, or start.
@@ -154,14 +158,14 @@ class ParquetPlace(Place):
 
     def lines(self) -> Lines:
         """Return where the journal's lines are."""
-        folder = Folder(self.path)
+        folder = Folder(self.path, self.options)
         if folder.is_local:
             return LinesInFile(f"{self.path}/_journal.jsonl")
-        return LinesInFolder(Folder(f"{self.path}/_journal"))
+        return LinesInFolder(Folder(f"{self.path}/_journal", self.options))
 
     def make(self) -> Lines:
         """Make the folder; refuse one that is not ours."""
-        folder = Folder(self.path)
+        folder = Folder(self.path, self.options)
         folder.make()
         lines = self.lines()
         if not self.overwrite and not lines.read() and folder.names() not in ([], ["_journal"], ["_journal.jsonl"]):
@@ -170,17 +174,17 @@ class ParquetPlace(Place):
 
     def remove(self) -> None:
         """Remove the parts of an earlier job."""
-        folder = Folder(self.path)
+        folder = Folder(self.path, self.options)
         for rows in parts_in(folder.names()):
             folder.remove(part_name(rows))
 
     def destination(self, call: Call, journal: Journal, index: pd.Index[Any]) -> Kept:
         """Return the destination of a call."""
-        return ParquetParts(call.task, len(call.cells), journal, Folder(self.path), index)
+        return ParquetParts(call.task, len(call.cells), journal, Folder(self.path, self.options), index)
 
     def read(self, journal: Journal) -> pd.Series[Any] | pd.DataFrame:
         """Return the answer that the parts hold, read into memory."""
-        return read_parts(Folder(self.path), journal.done)
+        return read_parts(Folder(self.path, self.options), journal.done)
 
 
 @contextlib.contextmanager
@@ -192,7 +196,9 @@ def _closed_on_error(lines: Lines) -> Iterator[None]:
         raise
 
 
-def place(out: str | os.PathLike[str] | None, *, overwrite: bool, retry: Retry) -> Place | None:
+def place(
+    out: str | os.PathLike[str] | None, *, overwrite: bool, retry: Retry, options: Options | None = None
+) -> Place | None:
     """Return what ``out=`` means; None where it is None.
 
     Raises
@@ -210,7 +216,7 @@ def place(out: str | os.PathLike[str] | None, *, overwrite: bool, retry: Retry) 
         return None
     if not isinstance(out, str | os.PathLike):
         raise TypeError(f"out={out!r} is not a path such as 'train_64.npy'")
-    return _kind_of(os.fspath(out))(_absolute(os.fspath(out)), overwrite, retry)
+    return _kind_of(os.fspath(out))(_absolute(os.fspath(out)), overwrite, retry, options or Options())
 
 
 def _kind_of(path: str) -> type[Place]:
@@ -257,7 +263,9 @@ def read_index(path: str, n: int) -> pd.Index[Any]:
     return labels
 
 
-def read_result(out: str | os.PathLike[str] | Sequence[str | os.PathLike[str]]) -> Any:
+def read_result(
+    out: str | os.PathLike[str] | Sequence[str | os.PathLike[str]], *, storage_options: Mapping[str, Any] | None = None
+) -> Any:
     """Open what a call with ``out=`` has written, with its failures.
 
     Parameters
@@ -265,6 +273,8 @@ def read_result(out: str | os.PathLike[str] | Sequence[str | os.PathLike[str]]) 
     out : path, or list of paths
         A ``.npy`` file or a ``.parquet`` folder; or several, made of the parts ``df.iloc[k::m]`` of one frame, k from
         0 to m - 1: they are put back into its order.
+    storage_options : dict, optional
+        For the file system of fsspec that reads a URL.
 
     Returns
     -------
@@ -290,16 +300,16 @@ def read_result(out: str | os.PathLike[str] | Sequence[str | os.PathLike[str]]) 
     ['c']
     """
     if isinstance(out, str | os.PathLike):
-        return _read_one(os.fspath(out))[0]
-    read = [_read_one(os.fspath(part)) for part in out]
+        return _read_one(os.fspath(out), Options(storage_options))[0]
+    read = [_read_one(os.fspath(part), Options(storage_options)) for part in out]
     if len({copies for _, copies in read}) > 1:
         raise ValueError(f"out={len(read)} results of {[copies for _, copies in read]} variants are not of one frame")
     return _interleaved([answer for answer, _ in read], read[0][1])
 
 
-def _read_one(path: str) -> tuple[pd.Series[Any] | pd.DataFrame, int]:
+def _read_one(path: str, options: Options) -> tuple[pd.Series[Any] | pd.DataFrame, int]:
     """Return a result, and how many rows it has for each row of the frame."""
-    there = _kind_of(path)(_absolute(path))
+    there = _kind_of(path)(_absolute(path), options=options)
     journal = Journal(there.lines())
     if journal.asked is None:
         raise FileNotFoundError(f"there is no result at {path!r}: its journal is missing")

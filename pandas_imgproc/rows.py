@@ -28,7 +28,7 @@ class Rows:
     """
 
     positions: Sequence[int]
-    cells: Sequence[Any]
+    cells: Sequence[Any] = field(repr=False)  # Dask logs what a task was given, and a URL may hold a password
     targets: Sequence[str | None] = ()
 
     def __len__(self) -> int:

@@ -10,26 +10,34 @@ from pandas_imgproc.errors import UnreadableImageError
 from pandas_imgproc.note import Note
 from pandas_imgproc.partition import run_partition
 from pandas_imgproc.rows import Rows
-from pandas_imgproc.source import Source
+from pandas_imgproc.source import check, make_source
 from pandas_imgproc.tasks import LoadResized
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
     from typing import Unpack
 
     import numpy as np
 
 
 def load_image(
-    source: str | os.PathLike[str] | bytes, size: int | tuple[int, int], **options: Unpack[codec.RecipeOptions]
+    source: str | os.PathLike[str] | bytes,
+    size: int | tuple[int, int],
+    *,
+    storage_options: Mapping[str, Any] | None = None,
+    schemes: Sequence[str] = (),
+    **options: Unpack[codec.RecipeOptions],
 ) -> np.ndarray[Any, np.dtype[np.uint8]]:
     """Load one picture: the very pixels that it has in the column, for serving a model trained on it.
 
     Parameters
     ----------
-    source : path, or bytes
+    source : path, URL, or bytes
         The file, or its encoded bytes.
     size : int or (int, int)
         Pixels: one side of a square, or ``(width, height)``.
+    storage_options, schemes
+        As in `SeriesImageAccessor.load_resized`.
     **options
         ``mode``, ``fit``, ``resample``, ``reducing_gap``, ``background``, ``exif_transpose``, ``scale_depth``,
         ``frame``, ``max_pixels``, ``formats``: as in `SeriesImageAccessor.load_resized`, with the same defaults.
@@ -50,8 +58,10 @@ def load_image(
     """
     task = LoadResized(codec.recipe(size=size, **options))
     cell = os.fspath(source) if isinstance(source, os.PathLike) else source
+    where = make_source(storage_options=storage_options, schemes=schemes)
+    check(where, [cell])
     # The same kernel, for one row: what else a decoder may raise becomes a kind and a message there.
-    part = run_partition(task, Rows(range(1), [cell]), Source(), Note.blank(1), codec.PillowSettings.current())
+    part = run_partition(task, Rows(range(1), [cell]), where, Note.blank(1), codec.PillowSettings.current())
     if part.failures:
         failed = part.failures[0]
         raise UnreadableImageError(failed["kind"], f"{failed['path']!r}: {failed['message']}")

@@ -6,8 +6,10 @@ and looks again.
 
 import collections
 import gc
+import logging
 import os
 import re
+import socket
 import subprocess
 import sys
 import tempfile
@@ -15,10 +17,14 @@ import threading
 import time
 from pathlib import Path
 
+import dask
+import fsspec
 import psutil
 import pytest
 
 from pandas_imgproc import cluster
+
+os.environ.setdefault("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")  # or gcsfs waits a minute for a real Google
 
 # Thread pools that Dask and asyncio keep for the life of the process.
 POOLS = ("Dask-", "asyncio_")
@@ -131,3 +137,52 @@ def small_disk(tmp_path):
         pytest.skip("a file system cannot be mounted here")
     yield disk
     subprocess.run(["umount", disk], check=True)
+
+
+@pytest.fixture(scope="session")
+def _web_server():
+    from servers import Web
+
+    with Web() as server:
+        yield server
+
+
+@pytest.fixture
+def web(_web_server):
+    """A web server on loopback that knows no file yet, and does nothing wrong yet; retries do not wait."""
+    _web_server.files.clear()
+    _web_server.reset()
+    with dask.config.set({"pandas-imgproc.retry-wait": 0.0}):
+        yield _web_server
+    assert wait_until(lambda: not _web_server.under_way), "requests are still under way"
+
+
+@pytest.fixture(scope="session")
+def s3():
+    """An empty bucket of S3, and the storage_options that open it; the secret is a canary."""
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    server.start()
+    where = {"endpoint_url": "http://{}:{}".format(*server.get_host_and_port()), "region_name": "eu-west-1"}
+    options = {"key": "testing", "secret": "CANARY-s3-secret", "client_kwargs": where}
+    fs = fsspec.filesystem("s3", skip_instance_cache=True, **options)
+    fs.call_s3("create_bucket", Bucket="bucket", CreateBucketConfiguration={"LocationConstraint": "eu-west-1"})
+    yield fs, options
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def gcs():
+    """An empty bucket of Google Cloud Storage, and the storage_options that open it."""
+    from gcp_storage_emulator.server import create_server
+
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    server = create_server("127.0.0.1", port, in_memory=True, default_bucket="bucket")
+    server.start()
+    options = {"token": "anon", "endpoint_url": f"http://127.0.0.1:{port}"}
+    yield fsspec.filesystem("gs", skip_instance_cache=True, **options), options
+    server.stop()

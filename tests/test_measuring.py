@@ -98,9 +98,9 @@ def test_many_rows_go_through_shared_memory(own_cluster):
 
 def test_one_decode_and_one_read_a_picture(folder, monkeypatch):
     decoded, opened = [], []
-    load, read = measuring.codec.load, pandas_imgproc.source.read_file
+    load, read = measuring.codec.load, pandas_imgproc.source.source.read_file
     monkeypatch.setattr(measuring.codec, "load", lambda *args: decoded.append(1) or load(*args))
-    monkeypatch.setattr(pandas_imgproc.source, "read_file", lambda path: opened.append(path) or read(path))
+    monkeypatch.setattr(pandas_imgproc.source.source, "read_file", lambda path: opened.append(path) or read(path))
     paths = pd.Series([str(folder / f"{n}.jpg") for n in range(5)])
     paths.img.features(measure_names())
     assert (len(decoded), len(opened)) == (5, 5)

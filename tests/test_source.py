@@ -54,7 +54,7 @@ def test_suffix_and_root_make_a_path_of_an_id(tmp_path):
         ({"bytes": None, "path": None}, "invalid_path"),
         ("/", "not_a_file"),
         ("/dev/zero", "not_a_file"),
-        ("s3://bucket/a.jpg", "unsupported"),
+        ("ftp://host/a.jpg", "unsupported"),
     ],
 )
 def test_absurd_cells_are_explained(cell, kind):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numbers
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +12,7 @@ import pandas as pd
 from pandas_imgproc.array import ImageDtype
 from pandas_imgproc.destination import Retry, check_retry
 from pandas_imgproc.failures import Errors, check_errors
-from pandas_imgproc.source import Source
+from pandas_imgproc.source import Source, make_source
 
 
 @dataclass(frozen=True)
@@ -77,6 +76,8 @@ def how(
     suffix: object,
     npartitions: object,
     progress: bool | None,
+    storage_options: object = None,
+    schemes: object = (),
 ) -> How:
     """Check the arguments and return what they mean.
 
@@ -86,7 +87,7 @@ def how(
         Names the argument, the value and the legal ones.
     """
     errors = check_errors(errors)
-    source = Source(_check_root(root), _check_suffix(suffix), _working_directory())
+    source = make_source(root=root, suffix=suffix, storage_options=storage_options, schemes=schemes)
     return How(source, errors, None if npartitions is None else check_count("npartitions", npartitions), progress)
 
 
@@ -99,27 +100,6 @@ def check_column(column: pd.Series[Any], source: Source) -> None:
         return
     advice = "if they are names of files, say which with suffix='.jpg' (and root=)"
     raise TypeError(f"the column {column.name!r} holds {dtype}, not paths; {advice}")
-
-
-def _check_root(root: object) -> str | None:
-    if root is None:
-        return None
-    if not isinstance(root, str | os.PathLike):
-        raise TypeError(f"root={root!r} is not a folder; give a path such as 'train'")
-    return os.fspath(root)
-
-
-def _working_directory() -> str:
-    try:
-        return os.getcwd()
-    except FileNotFoundError:  # it was removed: relative paths are missing, absolute ones are not
-        return ""
-
-
-def _check_suffix(suffix: object) -> str | None:
-    if suffix is None or isinstance(suffix, str):
-        return suffix
-    raise TypeError(f"suffix={suffix!r} is not a text such as '.jpg'")
 
 
 def check_count(name: str, value: Any, *, least: int = 1) -> int:

@@ -9,7 +9,7 @@ from pandas_imgproc import codec, drivers, failures
 from pandas_imgproc.accessor import arguments
 from pandas_imgproc.array import ImageArray
 from pandas_imgproc.destination import Files, in_memory
-from pandas_imgproc.source import Unreadable, cells
+from pandas_imgproc.source import Unreadable, cells, check
 from pandas_imgproc.targets import plan
 
 if TYPE_CHECKING:
@@ -77,6 +77,7 @@ class Column:
 
     def _call(self, task: Task, how: arguments.How, rows: list[Any]) -> drivers.Call:
         arguments.check_column(self._column, how.source)
+        check(how.source, rows)
         return drivers.Call(
             task, how.source, rows, how.npartitions, how.progress, stop_at_failure=how.errors == "raise"
         )

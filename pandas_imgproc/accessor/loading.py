@@ -13,7 +13,7 @@ from pandas_imgproc.tasks import LoadResized, Verify
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     import numpy as np
 
@@ -41,6 +41,8 @@ class Loading(Column):
         errors: Errors = "warn",
         root: str | os.PathLike[str] | None = None,
         suffix: str | None = None,
+        storage_options: Mapping[str, Any] | None = None,
+        schemes: Sequence[str] = (),
         npartitions: int | None = None,
         progress: bool | None = None,
         out: str | os.PathLike[str] | None = None,
@@ -81,10 +83,17 @@ class Loading(Column):
         errors : {"warn", "coerce", "raise"}
             What becomes of pictures that cannot be read: missing values and one warning, missing values in
             silence, or an exception at the first.
-        root : path, optional
-            The folder that relative paths start from; nothing outside of it is read.
+        root : path or URL, optional
+            What relative paths start from, and nothing outside of it is read: a folder, here or at a URL
+            (``"gs://bucket/train"``), or a ``.zip`` or plain ``.tar`` archive, whose members are read in place.
         suffix : str, optional
             Added to each name: ``suffix=".jpg"`` for a column of ids.
+        storage_options : dict, optional
+            For the file system of fsspec that reads URLs: ``{"anon": True}``, or by scheme
+            ``{"s3": {…}, "https": {"headers": {…}}}``. They are never shown.
+        schemes : sequence of str
+            Schemes of URLs that are read beside file, s3, gs, http and https: ``["sftp"]``. One that stands before
+            ``::`` allows chained URLs: ``["simplecache"]``.
         npartitions : int, optional
             How many partitions; a call that says so runs on a cluster.
         progress : bool, optional
@@ -109,6 +118,8 @@ class Loading(Column):
         ------
         ValueError, TypeError
             If an argument is wrong; before anything is read.
+        MissingExtraError
+            If what reads the URLs is not installed; before anything is read.
         NoReadableImageError
             If none of at least two pictures could be read, with ``errors="warn"``.
         UnreadableImageError
@@ -140,9 +151,12 @@ class Loading(Column):
             exif_transpose=exif_transpose, scale_depth=scale_depth, frame=frame, max_pixels=max_pixels,
             formats=formats,
         )  # fmt: skip
-        how = arguments.how(errors=errors, root=root, suffix=suffix, npartitions=npartitions, progress=progress)
+        how = arguments.how(
+            errors=errors, root=root, suffix=suffix, npartitions=npartitions, progress=progress,
+            storage_options=storage_options, schemes=schemes,
+        )  # fmt: skip
         column: pd.Series[Any] = self._run(
-            LoadResized(recipe), how, results.place(out, overwrite=overwrite, retry=retry)
+            LoadResized(recipe), how, results.place(out, overwrite=overwrite, retry=retry, options=how.source.options)
         )
         return column
 
@@ -153,6 +167,8 @@ class Loading(Column):
         formats: Sequence[str] = codec.FORMATS,
         root: str | os.PathLike[str] | None = None,
         suffix: str | None = None,
+        storage_options: Mapping[str, Any] | None = None,
+        schemes: Sequence[str] = (),
         npartitions: int | None = None,
         progress: bool | None = None,
     ) -> pd.DataFrame:
@@ -160,7 +176,7 @@ class Loading(Column):
 
         Parameters
         ----------
-        max_pixels, formats, root, suffix, npartitions, progress
+        max_pixels, formats, root, suffix, storage_options, schemes, npartitions, progress
             As in `load_resized`.
 
         Returns
@@ -177,7 +193,10 @@ class Loading(Column):
         {'r': nan, 'h': 'truncated'}
         """
         recipe = codec.recipe(size=None, max_pixels=max_pixels, formats=formats)
-        how = arguments.how(errors="coerce", root=root, suffix=suffix, npartitions=npartitions, progress=progress)
+        how = arguments.how(
+            errors="coerce", root=root, suffix=suffix, npartitions=npartitions, progress=progress,
+            storage_options=storage_options, schemes=schemes,
+        )  # fmt: skip
         verdict: pd.DataFrame = self._run(Verify(recipe), how)
         return verdict
 

@@ -18,7 +18,7 @@ from pandas_imgproc.tasks import Measure
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from pandas_imgproc.destination import Retry
     from pandas_imgproc.failures import Errors
@@ -41,6 +41,8 @@ class Measuring(Column):
         errors: Errors = "warn",
         root: str | os.PathLike[str] | None = None,
         suffix: str | None = None,
+        storage_options: Mapping[str, Any] | None = None,
+        schemes: Sequence[str] = (),
         npartitions: int | None = None,
         progress: bool | None = None,
     ) -> pd.DataFrame:
@@ -48,7 +50,7 @@ class Measuring(Column):
 
         Parameters
         ----------
-        max_pixels, formats, errors, root, suffix, npartitions, progress
+        max_pixels, formats, errors, root, suffix, storage_options, schemes, npartitions, progress
             As in `load_resized`.
 
         Returns
@@ -73,7 +75,10 @@ class Measuring(Column):
         1     20      30  RGB   JPEG
         """
         recipe = codec.recipe(size=None, max_pixels=max_pixels, formats=formats)
-        how = arguments.how(errors=errors, root=root, suffix=suffix, npartitions=npartitions, progress=progress)
+        how = arguments.how(
+            errors=errors, root=root, suffix=suffix, npartitions=npartitions, progress=progress,
+            storage_options=storage_options, schemes=schemes,
+        )  # fmt: skip
         frame: pd.DataFrame = self._measure("metadata", HEADER, recipe, None, how)
         return frame
 
@@ -87,6 +92,8 @@ class Measuring(Column):
         errors: Errors = "warn",
         root: str | os.PathLike[str] | None = None,
         suffix: str | None = None,
+        storage_options: Mapping[str, Any] | None = None,
+        schemes: Sequence[str] = (),
         npartitions: int | None = None,
         progress: bool | None = None,
         out: str | os.PathLike[str] | None = None,
@@ -104,7 +111,7 @@ class Measuring(Column):
         size : int or None
             The working size: pixels of the longest edge at which pixels are measured; smaller pictures are not
             enlarged. None measures the whole picture. Header fields and hashes do not depend on it.
-        max_pixels, formats, errors, root, suffix, npartitions, progress
+        max_pixels, formats, errors, root, suffix, storage_options, schemes, npartitions, progress
             As in `load_resized`.
         out, overwrite, retry
             As in `load_resized`: a folder of ``.parquet`` parts.
@@ -136,9 +143,12 @@ class Measuring(Column):
         b     20        0.26  240.0
         """
         recipe = codec.recipe(size=None, max_pixels=max_pixels, formats=formats)
-        how = arguments.how(errors=errors, root=root, suffix=suffix, npartitions=npartitions, progress=progress)
+        how = arguments.how(
+            errors=errors, root=root, suffix=suffix, npartitions=npartitions, progress=progress,
+            storage_options=storage_options, schemes=schemes,
+        )  # fmt: skip
         working = None if size is None else arguments.check_count("size", size)
-        kept = results.place(out, overwrite=overwrite, retry=retry)
+        kept = results.place(out, overwrite=overwrite, retry=retry, options=how.source.options)
         return self._measure("features", include, recipe, working, how, kept)
 
     def hash(
@@ -150,6 +160,8 @@ class Measuring(Column):
         errors: Errors = "warn",
         root: str | os.PathLike[str] | None = None,
         suffix: str | None = None,
+        storage_options: Mapping[str, Any] | None = None,
+        schemes: Sequence[str] = (),
         npartitions: int | None = None,
         progress: bool | None = None,
     ) -> pd.Series[Any]:
@@ -161,7 +173,7 @@ class Measuring(Column):
             Of the upright RGB picture, 64 bits: ``"phash"`` (cosine frequencies), ``"dhash"`` (differences),
             ``"ahash"`` (average), bit for bit those of the ``imagehash`` package. 32 hexadecimal digits: ``"md5"`` of
             the file's bytes, for which nothing is decoded, and ``"pixel_md5"`` of the upright RGB picture.
-        max_pixels, formats, errors, root, suffix, npartitions, progress
+        max_pixels, formats, errors, root, suffix, storage_options, schemes, npartitions, progress
             As in `load_resized`.
 
         Returns
@@ -179,7 +191,10 @@ class Measuring(Column):
         if kind not in HASHES:
             raise ValueError(f"kind={kind!r} is not one of {', '.join(map(repr, HASHES))}")
         recipe = codec.recipe(size=None, max_pixels=max_pixels, formats=formats)
-        how = arguments.how(errors=errors, root=root, suffix=suffix, npartitions=npartitions, progress=progress)
+        how = arguments.how(
+            errors=errors, root=root, suffix=suffix, npartitions=npartitions, progress=progress,
+            storage_options=storage_options, schemes=schemes,
+        )  # fmt: skip
         column: pd.Series[Any] = self._measure("hash", kind, recipe, None, how)[kind]
         return column
 
@@ -193,6 +208,8 @@ class Measuring(Column):
         errors: Errors = "warn",
         root: str | os.PathLike[str] | None = None,
         suffix: str | None = None,
+        storage_options: Mapping[str, Any] | None = None,
+        schemes: Sequence[str] = (),
         npartitions: int | None = None,
         progress: bool | None = None,
     ) -> pd.Series[Any]:
@@ -206,7 +223,7 @@ class Measuring(Column):
         max_distance : int
             Bits of 64 in which two hashes may differ; 0 to 64. Groups are what such pairs connect, so two pictures of
             one group may differ more.
-        max_pixels, formats, errors, root, suffix, npartitions, progress
+        max_pixels, formats, errors, root, suffix, storage_options, schemes, npartitions, progress
             As in `load_resized`.
 
         Returns
@@ -233,6 +250,7 @@ class Measuring(Column):
         if hashes is None:
             hashes = self.hash(
                 _METHODS[method], max_pixels=max_pixels, formats=formats, errors=errors, root=root, suffix=suffix,
+                storage_options=storage_options, schemes=schemes,
                 npartitions=npartitions, progress=progress,
             )  # fmt: skip
         ids = group_ids(hashes.array, distance)
@@ -256,6 +274,8 @@ class Measuring(Column):
         errors: Errors = "warn",
         root: str | os.PathLike[str] | None = None,
         suffix: str | None = None,
+        storage_options: Mapping[str, Any] | None = None,
+        schemes: Sequence[str] = (),
         npartitions: int | None = None,
         progress: bool | None = None,
     ) -> pd.DataFrame:
@@ -281,7 +301,7 @@ class Measuring(Column):
             ``is_odd_aspect_ratio`` if the shorter edge / the longer edge is below.
         max_distance : int
             ``is_duplicate`` if another row's ``phash`` differs in at most so many bits; all rows of a group are.
-        max_pixels, formats, errors, root, suffix, npartitions, progress
+        max_pixels, formats, errors, root, suffix, storage_options, schemes, npartitions, progress
             As in `load_resized`.
 
         Returns
@@ -308,7 +328,8 @@ class Measuring(Column):
         )
         features = self.features(
             issues.features_for(wanted), max_pixels=max_pixels, formats=formats, errors=errors, root=root,
-            suffix=suffix, npartitions=npartitions, progress=progress,
+            suffix=suffix, storage_options=storage_options, schemes=schemes, npartitions=npartitions,
+            progress=progress,
         )  # fmt: skip
         return issues.find_issues(features, wanted, limits)
 

@@ -14,7 +14,7 @@ from pandas_imgproc.targets import is_template
 from pandas_imgproc.tasks import SaveResized
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     import pandas as pd
 
@@ -47,6 +47,8 @@ class Saving(Column):
         errors: Errors = "warn",
         root: str | os.PathLike[str] | None = None,
         suffix: str | None = None,
+        storage_options: Mapping[str, Any] | None = None,
+        schemes: Sequence[str] = (),
         npartitions: int | None = None,
         progress: bool | None = None,
         overwrite: bool = False,
@@ -78,7 +80,7 @@ class Saving(Column):
             (`PIL.ImageOps.contain`), ``"thumbnail"`` the same without ever enlarging.
         resample, reducing_gap, background, exif_transpose, scale_depth, frame, max_pixels, formats
             As in `load_resized`.
-        errors, root, suffix, npartitions, progress
+        errors, root, suffix, storage_options, schemes, npartitions, progress
             As in `load_resized`.
         overwrite : bool
             Whether every file is made anew and takes the place of whatever stands there.
@@ -123,7 +125,10 @@ class Saving(Column):
             exif_transpose=exif_transpose, scale_depth=scale_depth, frame=frame, max_pixels=max_pixels,
             formats=formats, for_files=True,
         )  # fmt: skip
-        how = arguments.how(errors=errors, root=root, suffix=suffix, npartitions=npartitions, progress=progress)
+        how = arguments.how(
+            errors=errors, root=root, suffix=suffix, npartitions=npartitions, progress=progress,
+            storage_options=storage_options, schemes=schemes,
+        )  # fmt: skip
         task = SaveResized(recipe, codec.encoding(format, quality))
         return self._pictures(task, how, arguments.where(to, overwrite=overwrite, retry=retry))
 
@@ -143,6 +148,8 @@ class Saving(Column):
         errors: Errors = "warn",
         root: str | os.PathLike[str] | None = None,
         suffix: str | None = None,
+        storage_options: Mapping[str, Any] | None = None,
+        schemes: Sequence[str] = (),
         npartitions: int | None = None,
         progress: bool | None = None,
         overwrite: bool = False,
@@ -161,7 +168,7 @@ class Saving(Column):
             decoded at half its scale, and what differs is less than what JPEG loses.
         format, quality, mode, resample, background, max_pixels, formats
             As in `save_resized`.
-        errors, root, suffix, npartitions, progress, overwrite, retry
+        errors, root, suffix, storage_options, schemes, npartitions, progress, overwrite, retry
             As in `save_resized`.
 
         Returns
@@ -183,7 +190,8 @@ class Saving(Column):
         thumbnails: pd.Series[Any] = self.save_resized(
             to, size, fit="thumbnail", format=format, quality=quality, mode=mode, resample=resample,
             reducing_gap=reducing_gap, background=background, max_pixels=max_pixels, formats=formats, errors=errors,
-            root=root, suffix=suffix, npartitions=npartitions, progress=progress, overwrite=overwrite, retry=retry,
+            root=root, suffix=suffix, storage_options=storage_options, schemes=schemes, npartitions=npartitions,
+            progress=progress, overwrite=overwrite, retry=retry,
         )  # fmt: skip
         return thumbnails
 

@@ -14,7 +14,7 @@ from pandas_imgproc.tasks import Augment, Map, SaveVariants
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from typing import Unpack
 
     import pandas as pd
@@ -37,6 +37,8 @@ class Transforming(Column):
         errors: Errors = "warn",
         root: str | os.PathLike[str] | None = None,
         suffix: str | None = None,
+        storage_options: Mapping[str, Any] | None = None,
+        schemes: Sequence[str] = (),
         npartitions: int | None = None,
         progress: bool | None = None,
         out: str | os.PathLike[str] | None = None,
@@ -59,7 +61,7 @@ class Transforming(Column):
         out, overwrite, retry
             As in `load_resized`; needs `dtype`. Pictures go to a ``.npy`` file or ``.parquet`` parts, other answers to
             parts.
-        errors, root, suffix, npartitions, progress
+        errors, root, suffix, storage_options, schemes, npartitions, progress
             As in `load_resized`.
         **options
             ``mode``, ``fit``, ``resample``, ``reducing_gap``, ``background``, ``exif_transpose``, ``scale_depth``,
@@ -94,8 +96,11 @@ class Transforming(Column):
         [255, <NA>, 0]
         """
         recipe = codec.recipe(size=size, **options)
-        how = arguments.how(errors=errors, root=root, suffix=suffix, npartitions=npartitions, progress=progress)
-        kept = results.place(out, overwrite=overwrite, retry=retry)
+        how = arguments.how(
+            errors=errors, root=root, suffix=suffix, npartitions=npartitions, progress=progress,
+            storage_options=storage_options, schemes=schemes,
+        )  # fmt: skip
+        kept = results.place(out, overwrite=overwrite, retry=retry, options=how.source.options)
         if kept is not None and dtype is None:
             raise ValueError(
                 "out= needs dtype=, because all parts must be alike: 'float64', {'mean': 'float64', 'n': 'int64'}, or "
@@ -122,6 +127,8 @@ class Transforming(Column):
         errors: Errors = "warn",
         root: str | os.PathLike[str] | None = None,
         suffix: str | None = None,
+        storage_options: Mapping[str, Any] | None = None,
+        schemes: Sequence[str] = (),
         npartitions: int | None = None,
         progress: bool | None = None,
         out: str | os.PathLike[str] | None = None,
@@ -152,7 +159,7 @@ class Transforming(Column):
             Of the files, as in `save_resized`.
         out : path, optional
             As in `load_resized`: a ``.npy`` file or ``.parquet`` parts; needs `size`, which the transform keeps.
-        errors, root, suffix, npartitions, progress
+        errors, root, suffix, storage_options, schemes, npartitions, progress
             As in `load_resized`.
         **options
             As in `map`.
@@ -187,7 +194,10 @@ class Transforming(Column):
         ((6, 32, 32, 3), [0, 0, 0, 1, 1, 1])
         """
         recipe = codec.recipe(size=size, **options)
-        how = arguments.how(errors=errors, root=root, suffix=suffix, npartitions=npartitions, progress=progress)
+        how = arguments.how(
+            errors=errors, root=root, suffix=suffix, npartitions=npartitions, progress=progress,
+            storage_options=storage_options, schemes=schemes,
+        )  # fmt: skip
         task = Augment(
             arguments.check_callable("transform", transform),
             arguments.check_count("n", n, least=1),
@@ -197,7 +207,7 @@ class Transforming(Column):
             None if out is None else _known_shape(recipe, to),
         )
         if to is None:
-            kept = results.place(out, overwrite=overwrite, retry=retry)
+            kept = results.place(out, overwrite=overwrite, retry=retry, options=how.source.options)
             return self._long(self._run(task, how, kept), n)
         files = SaveVariants(task, codec.encoding(format, quality))
         where = arguments.where(to, overwrite=overwrite, retry=retry)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from pandas_imgproc.source import Options
 from pandas_imgproc.writing import named_when_whole
 
 
@@ -16,13 +17,16 @@ class Folder:
     ----------
     url : str
         As fsspec has it; of this machine an absolute path.
+    options : Options
+        For its file system.
     """
 
     url: str
+    options: Options = field(default_factory=Options, compare=False)
     _opened: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
     def __reduce__(self) -> Any:
-        return Folder, (self.url,)
+        return Folder, (self.url, self.options)
 
     @property
     def is_local(self) -> bool:
@@ -35,7 +39,8 @@ class Folder:
         if "fs" not in self._opened:
             import fsspec  # costs 0.1 s
 
-            self._opened["fs"], self._opened["path"] = fsspec.core.url_to_fs(self.url)
+            scheme = "file" if self.is_local else self.url.partition("://")[0]
+            self._opened["fs"], self._opened["path"] = fsspec.core.url_to_fs(self.url, **self.options.of(scheme))
         return self._opened["fs"]
 
     def _path(self, name: str = "") -> str:

@@ -85,10 +85,10 @@ class Kept(Returned):
     def _changed(self, source: Source, cells: Sequence[Any]) -> list[int]:
         """Return the done rows whose file is not the one that was read; one that is gone stays done."""
         read = np.flatnonzero(self.journal.done & (self.journal.stamps[:, 0] >= 0)).tolist()
-        now = {position: source.stamp(cells[position]) for position in read}
+        now = source.stamps([cells[position] for position in read])
         return [
             position
-            for position, stamp in now.items()
+            for position, stamp in zip(read, now, strict=True)
             if stamp not in (NO_STAMP, tuple(self.journal.stamps[position].tolist()))
         ]
 

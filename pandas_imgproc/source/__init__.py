@@ -1,0 +1,36 @@
+"""Bytes in: what stands in a column becomes bytes, from here, from elsewhere or out of an archive.
+
+`source`    what stands in a column, read in the order of the rows
+`arguments` how files are found, checked
+`column`    the cells of a column
+`names`     a name becomes a place, and never one outside of root
+`local`     files of this machine
+`archives`  members of zip and tar archives
+`ahead`     many requests under way, and patience with each
+`systems`   the file systems of other places
+`failing`   what their exceptions mean
+`patience`  the configuration of all that
+`secrets`   what must not be shown
+"""
+
+from pandas_imgproc.source.arguments import check, make_source
+from pandas_imgproc.source.column import Unreadable, cells, has_bytes, paths_as_column
+from pandas_imgproc.source.local import MAX_FILE_BYTES, NO_STAMP, Stamp, stamp_of
+from pandas_imgproc.source.secrets import Options
+from pandas_imgproc.source.source import File, Source
+
+__all__ = [
+    "MAX_FILE_BYTES",
+    "NO_STAMP",
+    "File",
+    "Options",
+    "Source",
+    "Stamp",
+    "Unreadable",
+    "cells",
+    "check",
+    "has_bytes",
+    "make_source",
+    "paths_as_column",
+    "stamp_of",
+]

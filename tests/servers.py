@@ -1,0 +1,136 @@
+"""Servers on loopback that pictures are read from: a web server with every fault a network has, S3 and Google's.
+
+The web server runs in this process, in a thread of its own. What it does wrong is decided by a seed, so that a run
+can be repeated: for each path the faults of its first requests are drawn once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterable
+from urllib.parse import unquote
+
+from aiohttp import web
+
+FAULTS = ("503", "reset", "truncated")
+
+
+def by_seed(seed: int, share: dict[str, float], permanent: dict[str, str] = {}) -> Callable[[str, int], str | None]:  # noqa: B006
+    """Return which fault the k-th request of a path meets: `share` of them each, except those that never heal."""
+
+    def fault(path: str, k: int) -> str | None:
+        if path in permanent:
+            return permanent[path]
+        draw = random.Random(f"{seed} {path} {k}").random()
+        for name, part in share.items():
+            if draw < part:
+                return name
+            draw -= part
+        return None
+
+    return fault
+
+
+class Web:
+    """A web server with files, latency and faults.
+
+    Parameters
+    ----------
+    files : dict of str to bytes
+        By decoded path, without the first slash; may be changed while it runs.
+    """
+
+    def __init__(self, files: dict[str, bytes] | None = None) -> None:
+        self.files = files if files is not None else {}
+        self.latency = 0.0
+        self.ranges = True
+        self.retry_after = "0"
+        self.fault: Callable[[str, int], str | None] = lambda path, k: None
+        self.asked: Counter[str] = Counter()
+        self.requests: list[tuple[str, str, dict[str, str]]] = []
+        self.under_way = 0
+        self.most = 0
+        self._loop = asyncio.new_event_loop()
+        self._ready, self._end = threading.Event(), asyncio.Event()
+        self._thread = threading.Thread(target=self._loop.run_until_complete, args=(self._serve(),), daemon=True)
+
+    def __enter__(self) -> Web:
+        self._thread.start()
+        assert self._ready.wait(10)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._loop.call_soon_threadsafe(self._end.set)
+        self._thread.join()
+        self._loop.close()
+
+    def url(self, name: str = "") -> str:
+        return f"http://127.0.0.1:{self.port}/{name}"
+
+    def reset(self) -> None:
+        """Forget what was asked, and do nothing wrong."""
+        self.latency, self.retry_after, self.fault, self.most = 0.0, "0", lambda path, k: None, 0
+        self.asked.clear()
+        self.requests.clear()
+
+    async def _serve(self) -> None:
+        app = web.Application()
+        app.router.add_route("*", "/{path:.*}", self._counted)
+        runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1, handler_cancellation=True)
+        await runner.setup()
+        site = web.TCPSite(runner, "127.0.0.1", 0, backlog=512)
+        await site.start()
+        self.port = site._server.sockets[0].getsockname()[1]
+        self._ready.set()
+        await self._end.wait()
+        await runner.cleanup()
+
+    async def _counted(self, request: web.Request) -> web.StreamResponse:
+        self.under_way += 1
+        self.most = max(self.most, self.under_way)
+        try:
+            return await self._answer(request)
+        finally:
+            self.under_way -= 1
+
+    async def _answer(self, request: web.Request) -> web.StreamResponse:
+        path = unquote(request.raw_path.partition("?")[0])[1:]
+        k = self.asked[path]
+        self.asked[path] += 1
+        self.requests.append((request.method, request.raw_path, dict(request.headers)))
+        if self.latency:
+            await asyncio.sleep(self.latency)
+        fault = self.fault(path, k)
+        if fault is not None and fault.isdecimal():
+            return web.Response(status=int(fault), headers={"Retry-After": self.retry_after})
+        if fault == "reset":
+            request.transport.abort()
+        if fault == "stall":
+            await self._end.wait()
+        data = self.files.get(path)
+        if data is None:
+            return web.Response(status=404)
+        return await self._send(request, data, truncated=fault == "truncated")
+
+    async def _send(self, request: web.Request, data: bytes, *, truncated: bool) -> web.StreamResponse:
+        status, headers = 200, {"ETag": f'"{hash(data):x}"', "Accept-Ranges": "bytes"}
+        part = request.http_range
+        if self.ranges and part.start is not None and part.stop is not None:
+            headers["Content-Range"] = f"bytes {part.start}-{part.stop - 1}/{len(data)}"
+            status, data = 206, data[part]
+        if not truncated:
+            return web.Response(status=status, body=data, headers=headers)
+        response = web.StreamResponse(headers={"Content-Length": str(len(data))})
+        await response.prepare(request)
+        await response.write(data[: len(data) // 2])
+        request.transport.close()
+        return response
+
+
+def filled(fs: object, root: str, files: Iterable[tuple[str, bytes]]) -> None:
+    """Write files through a file system of fsspec."""
+    for name, data in files:
+        fs.pipe_file(f"{root}/{name}", data)

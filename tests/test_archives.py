@@ -1,0 +1,173 @@
+"""Members of zip and tar archives, read in place: here, behind a web server, and from damaged or hostile archives."""
+
+from __future__ import annotations
+
+import io
+import tarfile
+import zipfile
+
+import dask
+import pandas as pd
+import pytest
+from pictures import row_bytes, row_of
+
+from pandas_imgproc.errors import UnreadableImageError
+from pandas_imgproc.source import Source, archives
+
+N = 30
+
+
+def zipped(files, **options):
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", **options) as archive:
+        for name, data in files.items():
+            archive.writestr(name, data)
+    return buffer.getvalue()
+
+
+def tarred(files, mode="w", links=()):
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode=mode) as archive:
+        for name, data in files.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            archive.addfile(info, io.BytesIO(data))
+        for name, target, kind in links:
+            info = tarfile.TarInfo(name)
+            info.type, info.linkname = kind, target
+            archive.addfile(info)
+    return buffer.getvalue()
+
+
+FILES = {f"train/{k} é#.jpg": row_bytes(k) for k in range(N)}
+ARCHIVES = {
+    "stored.zip": lambda: zipped(FILES),
+    "deflated.ZIP": lambda: zipped(FILES, compression=zipfile.ZIP_DEFLATED),
+    "plain.tar": lambda: tarred({f"./{name}": data for name, data in FILES.items()}),
+}
+
+
+@pytest.fixture(params=ARCHIVES)
+def archive(request, tmp_path):
+    path = tmp_path / request.param
+    path.write_bytes(ARCHIVES[request.param]())
+    return path
+
+
+def rows_of(column):
+    return [row_of(image) for image in column.img.to_numpy()]
+
+
+def load(names, **options):
+    with dask.config.set(scheduler="synchronous"):
+        return names.img.load_resized(8, **options)
+
+
+def kind_of(root, name):
+    with pytest.raises(UnreadableImageError) as caught:
+        Source(root=str(root)).data(name)
+    return caught.value.kind
+
+
+def test_members_are_read_in_place(archive):
+    names = pd.Series([*FILES, "train/gone.jpg", "train", "../x.jpg"])
+    column = load(names, root=archive, errors="coerce")
+    assert rows_of(column.dropna()) == list(range(N))
+    assert column.img.failures["kind"].tolist() == ["missing", "not_a_file", "outside_root"]
+
+
+def test_ids_in_a_folder_of_an_archive(archive):
+    assert rows_of(load(pd.Series(range(N)), root=f"{archive}/train", suffix=" é#.jpg")) == list(range(N))
+
+
+def test_members_behind_a_web_server(archive, web):
+    web.files["data/" + archive.name] = archive.read_bytes()
+    # Another seed for each request: the same path meets all of them.
+    web.fault = lambda path, k: (None, None, "503", None, "reset")[k % 5]
+    web.latency = 0.01
+    names = pd.Series([*FILES, "train/gone.jpg"])
+    column = load(names, root=web.url("data/" + archive.name), errors="coerce")
+    assert rows_of(column.dropna()) == list(range(N))
+    assert column.img.failures["kind"].tolist() == ["missing"]
+    assert web.most > 3, "read one by one"
+
+
+def test_a_bucket_may_hold_archives(archive, s3):
+    fs, options = s3
+    fs.pipe_file(f"bucket/data/{archive.name}", archive.read_bytes())
+    column = load(pd.Series(list(FILES)), root=f"s3://bucket/data/{archive.name}", storage_options=options)
+    assert rows_of(column) == list(range(N))
+
+
+def test_a_server_that_gives_no_parts_is_explained(web):
+    web.files["x.zip"] = zipped(FILES)
+    web.ranges = False
+    try:
+        column = load(pd.Series(list(FILES)), root=web.url("x.zip"), errors="coerce")
+    finally:
+        web.ranges = True
+    assert set(column.img.failures["kind"]) == {"unsupported"}
+    assert "parts of a file" in column.img.failures["message"].iloc[0]
+
+
+def test_an_archive_that_is_not_there(tmp_path, web):
+    assert kind_of(tmp_path / "gone.zip", "a.jpg") == "missing"
+    assert kind_of(web.url("gone.zip"), "a.jpg") == "missing"
+
+
+@pytest.mark.parametrize("mode", ["w:gz", "w:bz2", "w:xz"])
+def test_a_compressed_tar_is_refused_whatever_it_is_called(tmp_path, mode):
+    (tmp_path / "x.tar").write_bytes(tarred(FILES, mode))
+    assert kind_of(tmp_path / "x.tar", next(iter(FILES))) == "unsupported"
+
+
+def test_links_in_a_tar_stay_in_it(tmp_path):
+    links = [("link.jpg", "train/0 é#.jpg", tarfile.SYMTYPE), ("train/up.jpg", "../link.jpg", tarfile.SYMTYPE),
+             ("hard.jpg", "train/1 é#.jpg", tarfile.LNKTYPE), ("out.jpg", "../../etc/passwd", tarfile.SYMTYPE),
+             ("abs.jpg", "/etc/passwd", tarfile.SYMTYPE), ("loop.jpg", "loop.jpg", tarfile.SYMTYPE),
+             ("pipe.jpg", "", tarfile.FIFOTYPE)]  # fmt: skip
+    root = tmp_path / "x.tar"
+    root.write_bytes(tarred(FILES, links=links))
+    source = Source(root=str(root))
+    assert source.data("link.jpg")[0] == source.data("train/up.jpg")[0] == row_bytes(0)
+    assert source.data("hard.jpg")[0] == row_bytes(1)
+    kinds = [kind_of(root, f"{name}.jpg") for name in ("out", "abs", "loop", "pipe")]
+    assert kinds == ["outside_root", "outside_root", "invalid_path", "missing"]
+
+
+@pytest.mark.parametrize("damage", ["cut", "zeros", "empty", "text", "flipped", "packed otherwise"])
+@pytest.mark.parametrize("suffix", [".zip", ".tar"])
+def test_damaged_archives_are_explained(tmp_path, suffix, damage):
+    whole = zipped(FILES) if suffix == ".zip" else tarred(FILES)
+    middle = whole.index(row_bytes(3)) + 50
+    data = {"cut": whole[: len(whole) // 2], "zeros": bytes(4000), "empty": b"", "text": b"no archive" * 400,
+            "flipped": whole[:middle] + bytes([whole[middle] ^ 255]) + whole[middle + 1 :],
+            "packed otherwise": zipped(FILES, compression=zipfile.ZIP_LZMA)}[damage]  # fmt: skip
+    root = tmp_path / f"x{suffix}"
+    root.write_bytes(data)
+    column = load(pd.Series(list(FILES)), root=root, errors="coerce")
+    assert set(column.img.failures["kind"]) <= {"corrupt", "unsupported", "truncated", "missing"}
+    if suffix == ".zip":
+        assert column.isna()[3]
+    good = [row_of(image) for image in column.dropna().img.to_numpy()] if column.notna().any() else []
+    assert set(good) <= set(range(N))
+
+
+def test_a_member_that_unpacks_to_more_than_it_says(tmp_path):
+    data = bytearray(zipped({"a.jpg": bytes(10**6)}, compression=zipfile.ZIP_DEFLATED))
+    central = data.index(b"PK\1\2")
+    data[central + 24 : central + 28] = (10).to_bytes(4, "little")
+    (tmp_path / "x.zip").write_bytes(data)
+    assert kind_of(tmp_path / "x.zip", "a.jpg") == "corrupt"
+
+
+def test_the_table_is_made_once_and_again_when_the_archive_changes(tmp_path, monkeypatch):
+    made = []
+    table_of = archives.table_of
+    monkeypatch.setattr(archives, "table_of", lambda *args: made.append(1) or table_of(*args))
+    (tmp_path / "x.zip").write_bytes(zipped({"a.jpg": b"one"}))
+    source = Source(root=str(tmp_path / "x.zip"))
+    assert source.data("a.jpg")[0] == source.data("a.jpg")[0] == b"one"
+    (tmp_path / "x.zip").write_bytes(zipped({"a.jpg": b"another"}))
+    assert source.data("a.jpg")[0] == b"another"
+    assert len(made) == 2

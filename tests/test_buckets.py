@@ -1,0 +1,113 @@
+"""Pictures in buckets, by the real clients, from servers of S3 and Google Cloud Storage on loopback."""
+
+from __future__ import annotations
+
+import dask
+import pandas as pd
+import pytest
+from pictures import row_bytes, row_of
+from servers import filled
+
+import pandas_imgproc
+
+N = 40
+ODD = "odd/a b#?%41+é.jpg"
+
+
+@pytest.fixture(params=["s3", "gs"])
+def bucket(request, s3, gcs):
+    """The scheme and the options of a bucket with N pictures under ``train``."""
+    fs, options = s3 if request.param == "s3" else gcs
+    filled(fs, "bucket/train", [(f"{k}.jpg", row_bytes(k)) for k in range(N)])
+    fs.pipe_file(f"bucket/train/{ODD}", row_bytes(77))
+    with dask.config.set({"pandas-imgproc.retry-wait": 0.0}):
+        yield request.param, options
+
+
+def rows_of(column):
+    return [row_of(image) for image in column.img.to_numpy()]
+
+
+def load(names, **options):
+    with dask.config.set(scheduler="synchronous"):
+        return names.img.load_resized(8, **options)
+
+
+def test_names_below_a_root_and_urls(bucket):
+    scheme, options = bucket
+    names = pd.Series([f"{k}.jpg" for k in range(N)] + [ODD, "gone.jpg", "../train/1.jpg"])
+    column = load(names, root=f"{scheme}://bucket/train", storage_options=options, errors="coerce")
+    assert rows_of(column.dropna()) == [*range(N), 77]
+    assert column.img.failures["kind"].to_dict() == {N + 1: "missing", N + 2: "outside_root"}
+    urls = f"{scheme}://bucket/train/" + names[:5]
+    assert rows_of(load(urls, storage_options={scheme: options})) == list(range(5))
+
+
+def test_no_such_bucket_is_missing(bucket):
+    scheme, options = bucket
+    column = load(pd.Series([f"{scheme}://nobody/a.jpg"]), storage_options=options, errors="coerce")
+    assert column.img.failures["kind"].tolist() == ["missing"]
+
+
+def test_workers_read_too(bucket, own_cluster):
+    scheme, options = bucket
+    names = pd.Series([f"{k}.jpg" for k in range(N)])
+    with dask.config.set(scheduler="distributed"):
+        column = names.img.load_resized(8, root=f"{scheme}://bucket/train", storage_options=options)
+    assert rows_of(column) == list(range(N))
+
+
+def test_a_file_that_has_changed_is_made_again(bucket, s3, gcs, tmp_path):
+    scheme, options = bucket
+    names = pd.Series([f"{k}.jpg" for k in range(5)])
+    how = {"root": f"{scheme}://bucket/train", "storage_options": options, "out": tmp_path / "x.npy"}
+    load(names, **how)
+    fs = (s3 if scheme == "s3" else gcs)[0]
+    fs.pipe_file("bucket/train/3.jpg", row_bytes(103))
+    assert rows_of(load(names, **how)) == [0, 1, 2, 103, 4]
+
+
+def test_a_picture_of_a_service(s3):
+    fs, options = s3
+    fs.pipe_file("bucket/one.jpg", row_bytes(9))
+    image = pandas_imgproc.load_image("s3://bucket/one.jpg", size=8, storage_options=options)
+    assert row_of(image) == 9
+
+
+@pytest.mark.parametrize("scheduler", ["synchronous", "distributed"])
+def test_results_are_kept_in_a_bucket_and_continue(s3, request, scheduler):
+    if scheduler == "distributed":
+        request.getfixturevalue("own_cluster")
+    fs, options = s3
+    filled(fs, f"bucket/kept-{scheduler}", [(f"{k}.jpg", row_bytes(k)) for k in range(N) if k != 5])
+    out = f"s3://bucket/{scheduler}.parquet"
+    names = pd.Series([f"{k}.jpg" for k in range(N)])
+
+    def load_there():
+        with dask.config.set(scheduler=scheduler):
+            how = {"root": f"s3://bucket/kept-{scheduler}", "storage_options": options, "out": out, "errors": "coerce"}
+            names.img.load_resized(8, **how)
+        return pandas_imgproc.read_result(out, storage_options=options)
+
+    column = load_there()
+    assert rows_of(column.dropna()) == [k for k in range(N) if k != 5]
+    assert column.img.failures["kind"].to_dict() == {5: "missing"}
+    fs.pipe_file(f"bucket/kept-{scheduler}/5.jpg", row_bytes(5))
+    assert rows_of(load_there()) == list(range(N))
+    for path in fs.find(out):
+        assert b"CANARY" not in fs.cat_file(path)
+
+
+@pytest.mark.parametrize(
+    ("scheme", "options"),
+    [("s3", {"key": "k", "secret": "s", "client_kwargs": {"region_name": "eu-west-1"}}), ("gs", {"token": "anon"})],
+)
+@pytest.mark.parametrize(("status", "kind", "times"), [("503", "remote", 2), ("403", "permission", 1)])
+def test_a_bucket_that_fails_is_asked_as_often_as_it_was_said(web, scheme, options, status, kind, times):
+    web.fault = lambda path, k: status
+    where = web.url().rstrip("/")
+    options = {**options, "endpoint_url": where}
+    with dask.config.set({"pandas-imgproc.read-attempts": 2}):
+        column = load(pd.Series([f"{scheme}://bucket/a.jpg"]), storage_options=options, errors="coerce")
+    assert column.img.failures["kind"].tolist() == [kind]
+    assert sum(web.asked.values()) == times

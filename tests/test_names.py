@@ -1,0 +1,144 @@
+"""A name means the file of that name, and never one outside of root."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pictures import row_bytes
+
+from pandas_imgproc.errors import UnreadableImageError
+from pandas_imgproc.source import Source
+from pandas_imgproc.source.names import Far
+
+ESCAPES = [
+    "../secret.jpg", "a/../../secret.jpg", "/secret.jpg", "//127.0.0.1/secret.jpg", "..", ".", "%2e%2e/secret.jpg",
+    "%2E%2E%2Fsecret.jpg", "%252e%252e/secret.jpg", "a/%2e%2e/%2e%2e/secret.jpg", "%2fsecret.jpg", "..\\secret.jpg",
+    "a\\..\\..\\secret.jpg", "%5c%2e%2e%5csecret.jpg", "\\\\host\\secret.jpg", "file:///etc/passwd",
+    "http://elsewhere/secret.jpg", "s3://other/secret.jpg", "simplecache::s3://other/secret.jpg",
+]  # fmt: skip
+
+
+def kind_of(source, cell):
+    with pytest.raises(UnreadableImageError) as caught:
+        source.locate(cell)
+    return caught.value.kind
+
+
+@pytest.mark.parametrize("root", ["http://127.0.0.1:1/train", "s3://bucket/train", "gs://bucket/train", "x.zip"])
+@pytest.mark.parametrize("name", ESCAPES)
+def test_nothing_outside_root_is_asked_for(root, name):
+    assert kind_of(Source(root=root), name) == "outside_root"
+
+
+@pytest.mark.parametrize("name", ["a\0.jpg", "a%00.jpg", "a%2500.jpg"])
+def test_no_nul(name):
+    assert kind_of(Source(root="s3://bucket/train"), name) == "invalid_path"
+
+
+@pytest.mark.parametrize(
+    ("root", "name", "url"),
+    [
+        ("http://h/train", "a/../b.jpg", "http://h/train/b.jpg"),
+        ("http://h/train/", "http://h/train/b.jpg", "http://h/train/b.jpg"),
+        ("http://h/train?sig=x", "b?.jpg", "http://h/train/b%3F.jpg?sig=x"),
+        ("http://h", "100% #?é.jpg", "http://h/100%25%20%23%3F%C3%A9.jpg"),
+        ("http://h", "a%2fb.jpg", "http://h/a%252fb.jpg"),
+        ("http://h", "a::b.jpg", "http://h/a::b.jpg"),
+        ("s3://bucket", "100% #?é.jpg", "bucket/100% #?é.jpg"),
+        ("s3://bucket/a", "b/./c//d.jpg", "bucket/a/b/c//d.jpg"),
+        ("S3://bucket/a", "b.jpg", "bucket/a/b.jpg"),
+        (None, "https://h/100% #é.jpg?w=20&s=a%20b", "https://h/100%25%20%23%C3%A9.jpg?w=20&s=a%20b"),
+        (None, "https://h/a%20b.jpg", "https://h/a%20b.jpg"),
+        (None, "HTTP://h/a.jpg", "http://h/a.jpg"),
+        (None, "https://bücher.example/a.jpg", "https://xn--bcher-kva.example/a.jpg"),
+        (None, "gs://bucket/a#b?c.jpg", "bucket/a#b?c.jpg"),
+    ],
+)
+def test_names_mean_the_file_of_that_name(root, name, url):
+    place = Source(root=root).locate(name)
+    assert isinstance(place, Far)
+    assert place.path == url
+
+
+@pytest.mark.parametrize(
+    ("cell", "kind"),
+    [
+        ("ftp://h/a.jpg", "unsupported"),
+        ("memory://a.jpg", "unsupported"),
+        ("simplecache::s3://b/a.jpg", "unsupported"),
+        ("zip://a.jpg::https://h/x.zip", "unsupported"),
+        ("s3://b/a::file:///etc/passwd", "unsupported"),
+        ("file::s3://b/a.jpg", "unsupported"),
+        ("https://", "invalid_path"),
+        ("https:///a.jpg", "invalid_path"),
+        ("https://\ud800/a.jpg", "invalid_path"),
+        ("https://h/\ud800.jpg", "invalid_path"),
+        ("https://" + "ü" * 80 + "/a.jpg", "invalid_path"),
+        ("s3://bucket", "not_a_file"),
+        ("s3://bucket/a/", "not_a_file"),
+    ],
+)
+def test_what_is_no_place(cell, kind):
+    assert kind_of(Source(), cell) == kind
+
+
+def test_a_chain_is_read_where_it_is_allowed():
+    source = Source(schemes=Source.schemes | {"simplecache"})
+    assert isinstance(source.locate("simplecache::s3://b/a.jpg"), Far)
+    assert kind_of(source, "simplecache::ftp://b/a.jpg") == "unsupported"
+
+
+@pytest.mark.parametrize(
+    ("root", "words"),
+    [
+        ("ftp://h/train", "ftp:// is not read"),
+        ("simplecache::s3://b/train", "simplecache:// is not read"),
+        ("https://", "names no server"),
+        ("a\0b", "NUL"),
+        ("train.tar.gz", "compressed as a whole"),
+        ("train.TGZ", "compressed as a whole"),
+        ("s3://b/train.tar.xz", "compressed as a whole"),
+    ],
+)
+def test_a_root_that_is_none_is_an_error_at_once(root, words):
+    import pandas as pd
+
+    with pytest.raises(ValueError, match=words):
+        pd.Series(["a.jpg"]).img.load_resized(8, root=root)
+
+
+def test_a_folder_may_be_named_like_an_archive(tmp_path):
+    for name in ("x.zip", "y.tar.gz"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "a.jpg").write_bytes(row_bytes(1))
+        assert Source(root=str(tmp_path / name)).data("a.jpg")[0] == row_bytes(1)
+
+
+def test_a_hostile_server_is_asked_for_nothing_outside(web):
+    web.files.update({"secret.jpg": b"secret", "train/in.jpg": b"in"})
+    source = Source(root=web.url("train"))
+    for name in [*ESCAPES, web.url("secret.jpg"), web.url("train/../secret.jpg"), web.url("train/%2e%2e/secret.jpg"),
+                 web.url("training/x.jpg")]:  # fmt: skip
+        with pytest.raises(UnreadableImageError, match="outside_root"):
+            source.data(name)
+    assert not web.requests
+    assert source.data("in.jpg")[0] == b"in"
+
+
+@given(st.text(alphabet="./\\%2eEfF5cC ab:~?#", max_size=20))
+def test_whatever_a_name_is_made_of_it_stays_inside(name):
+    from urllib.parse import unquote
+
+    try:
+        place = Source(root="http://h/train").locate(name)
+    except UnreadableImageError:
+        return
+    assert place.path.startswith("http://h/train/")
+    reading = place.path
+    for _ in range(5):
+        reading = unquote(reading).replace("\\", "/")
+        depth = 0
+        for part in reading.removeprefix("http://h/train/").split("/"):
+            depth += -1 if part == ".." else part not in ("", ".")
+            assert depth >= 0

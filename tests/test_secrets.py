@@ -1,0 +1,138 @@
+"""A planted secret is found nowhere: no message, repr, log, warning, traceback, failure table, task or file."""
+
+from __future__ import annotations
+
+import io
+import logging
+import pickle
+import traceback
+import warnings
+
+import dask
+import pandas as pd
+import pytest
+from pictures import row_bytes, row_of
+
+import pandas_imgproc
+from pandas_imgproc.errors import UnreadableImageError
+from pandas_imgproc.rows import Rows
+from pandas_imgproc.source import Source, make_source
+from pandas_imgproc.source.secrets import Options, redacted_name
+
+CANARY = "cAn4ry/+=s3cret"
+QUOTED = "cAn4ry%2F%2B%3Ds3cret"
+
+
+def is_clean(text):
+    return not any(form in text for form in (CANARY, QUOTED, "cAn4ry"))
+
+
+@pytest.fixture
+def everything_logged():
+    """What any logger says, down to the last detail."""
+    stream = io.StringIO()
+    handler = logging.StreamHandler(stream)
+    names = ["", "pandas_imgproc", "fsspec", "fsspec.http", "s3fs", "gcsfs", "distributed", "distributed.worker",
+             "distributed.scheduler", "aiohttp.client", "asyncio"]  # fmt: skip
+    before = {name: logging.getLogger(name).level for name in names}
+    for name in names:
+        logging.getLogger(name).setLevel(logging.DEBUG)
+        logging.getLogger(name).addHandler(handler)
+    yield stream
+    for name in names:
+        logging.getLogger(name).setLevel(before[name])
+        logging.getLogger(name).removeHandler(handler)
+
+
+def signed(web, name):
+    host = web.url().removeprefix("http://").rstrip("/")
+    return f"http://ann:{QUOTED}@{host}/{name}?X-Amz-Signature={QUOTED}&token={QUOTED}&{QUOTED}"
+
+
+@pytest.mark.parametrize("scheduler", ["synchronous", "distributed"])
+def test_a_canary_is_found_nowhere(web, tmp_path, everything_logged, scheduler, request):
+    client = request.getfixturevalue("own_cluster") if scheduler == "distributed" else None
+    web.files.update({f"{k}.jpg": row_bytes(k) for k in range(20)})
+    faults = {"1.jpg": "403", "2.jpg": "503", "3.jpg": "reset", "4.jpg": "truncated", "5.jpg": "stall"}
+    web.fault = lambda path, k: faults.get(path)
+    names = pd.Series([signed(web, f"{k}.jpg") for k in range(21)])
+    options = {"headers": {"X-Auth": CANARY}, "cookies": {"session": CANARY}}
+    quick = {"pandas-imgproc.read-timeout": 0.3, "pandas-imgproc.read-attempts": 2, "scheduler": scheduler}
+    with dask.config.set(quick), warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        column = names.img.load_resized(8, storage_options=options, out=tmp_path / "x.npy")
+    assert [row_of(image) for image in column.dropna().img.to_numpy()] == [0, *range(6, 20)]
+    assert web.requests[0][2]["X-Auth"] == CANARY, "it is of no use if it is not sent"
+    said = column.img.failures.to_string(max_colwidth=None) + "".join(str(x.message) for x in warned)
+    assert is_clean(said), said
+    assert len(warned) == 1
+    for path in tmp_path.rglob("*"):
+        assert is_clean(path.read_bytes().decode(errors="replace")), path
+    logged = everything_logged.getvalue() + (str(client.get_worker_logs()) if client else "")
+    assert is_clean(logged)
+    with dask.config.set(quick), pytest.raises(UnreadableImageError) as caught:
+        names[1:].img.load_resized(8, storage_options=options, errors="raise")
+    assert is_clean("".join(traceback.format_exception(caught.value)))
+
+
+def test_a_root_with_a_secret_is_not_shown(web, tmp_path):
+    root = signed(web, "train")
+    names = pd.Series(["a.jpg", "b.jpg", "../c.jpg"])
+    with pytest.raises(pandas_imgproc.NoReadableImageError) as caught:
+        names.img.load_resized(8, root=root, out=tmp_path / "x.npy")
+    assert is_clean("".join(traceback.format_exception(caught.value)))
+    assert is_clean((tmp_path / "x.npy.journal").read_text())
+    with pytest.raises(ValueError, match="cannot be read") as refused:
+        names.img.load_resized(8, root=root.replace("http:", "ftp:"))
+    assert is_clean(str(refused.value))
+
+
+def test_s3_refuses_without_saying_the_secret(s3):
+    _, options = s3
+    wrong = {**options, "secret": CANARY, "config_kwargs": {"signature_version": CANARY}}
+    column = pd.Series(["s3://bucket/a.jpg"]).img.load_resized(8, storage_options=wrong, errors="coerce")
+    assert is_clean(column.img.failures.to_string(max_colwidth=None))
+
+
+def test_values_on_their_way_to_workers_say_nothing():
+    source = make_source(root=f"https://ann:{QUOTED}@host/train", storage_options={"key": CANARY})
+    rows = Rows(range(1), [f"https://host/a.jpg?token={CANARY}"])
+    again = pickle.loads(pickle.dumps(source))
+    assert again.options.of("s3") == {"key": CANARY}
+    for value in (source, again, rows, source.options, [file for _, file in source.read(rows)], source.locate("a.jpg")):
+        assert is_clean(repr(value))
+        assert is_clean(str(value))
+    assert is_clean(source.options.token("s3"))
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [
+        f"https://ann:{QUOTED}@host/a.jpg",
+        f"https://host/a.jpg?sig={CANARY}",
+        f"https://host/a.jpg?{CANARY}",
+        f"https://host/a b.jpg?X-Goog-Signature={CANARY}&x=1",
+        f"https://host/a.jpg#access_token={CANARY}",
+        f"s3://key:{QUOTED}@bucket/a.jpg",
+        f"simplecache::https://ann:{QUOTED}@host/a.jpg?token={CANARY}",
+        {"bytes": None, "path": f"https://host/a.jpg?sig={CANARY}"},
+        [f"https://ann:{QUOTED}@host/a.jpg?sig={CANARY}"],
+    ],
+)
+def test_paths_are_redacted_whatever_they_are(cell):
+    [(_, file)] = Source().read(Rows(range(1), [cell]))
+    assert is_clean(file.path), file.path
+    with pytest.raises(UnreadableImageError) as caught:
+        Source(root="here").data(cell)
+    assert is_clean(str(caught.value))
+
+
+def test_what_is_no_secret_stays():
+    for name in ("a?b#c.jpg", "s3://bucket/a?b#c.jpg", "https://host/a@b.jpg", "https://host/a.jpg?id=7&w=20"):
+        assert redacted_name(name) == name
+
+
+def test_what_stands_in_the_options_is_scrubbed_from_any_text():
+    options = Options({"key": CANARY, "more": [{"inner": b"another-s3cret"}], "anon": False})
+    text = options.scrub(f"key {CANARY} or {QUOTED} or another-s3cret at https://host/?t={CANARY}")
+    assert text == "key … or … or … at https://host/?t=…"

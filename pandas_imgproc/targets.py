@@ -355,9 +355,9 @@ def _check_twins(name: str, row: int, other: int, naming: _Naming, *, distinct: 
 
 def _identity(row: int, naming: _Naming) -> Any:
     path, cell = naming.paths[row], naming.cells[row]
-    if path is None or has_bytes(cell):
+    if path is None or has_bytes(cell) or "://" in path:
         return checksum(cell)
-    return path if "://" in path else os.path.abspath(os.path.join(naming.folder, path))
+    return os.path.abspath(os.path.join(naming.folder, path))
 
 
 def _is_same(name: str, path: str, folder: str) -> bool:

@@ -88,6 +88,7 @@ class FrameImageAccessor:
     load_resized = _on_column(SeriesImageAccessor.load_resized)
     save = _on_column(SeriesImageAccessor.save)
     save_resized = _on_column(SeriesImageAccessor.save_resized)
+    download = _on_column(SeriesImageAccessor.download)
     save_thumbnails = _on_column(SeriesImageAccessor.save_thumbnails)
     verify = _on_column(SeriesImageAccessor.verify)
     map = _on_column(SeriesImageAccessor.map)

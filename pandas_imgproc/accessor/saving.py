@@ -11,7 +11,7 @@ from pandas_imgproc import codec
 from pandas_imgproc.accessor import arguments
 from pandas_imgproc.accessor.column import Column
 from pandas_imgproc.targets import is_template
-from pandas_imgproc.tasks import SaveResized
+from pandas_imgproc.tasks import Download, SaveResized
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -194,6 +194,55 @@ class Saving(Column):
             progress=progress, overwrite=overwrite, retry=retry,
         )  # fmt: skip
         return thumbnails
+
+    def download(
+        self,
+        to: str | os.PathLike[str],
+        *,
+        errors: Errors = "warn",
+        root: str | os.PathLike[str] | None = None,
+        suffix: str | None = None,
+        storage_options: Mapping[str, Any] | None = None,
+        schemes: Sequence[str] = (),
+        npartitions: int | None = None,
+        progress: bool | None = None,
+        overwrite: bool = False,
+        retry: Retry = "passing",
+    ) -> pd.Series[Any]:
+        """Copy each file as it is to this machine: fetch once, train many times.
+
+        The same call again continues: files that are there are left, unless their source has changed.
+
+        Parameters
+        ----------
+        to : path
+            A folder or a template, as in `save_resized`. Names stay as they are.
+        errors, root, suffix, storage_options, schemes, npartitions, progress, overwrite, retry
+            As in `save_resized`.
+
+        Returns
+        -------
+        Series
+            Named ``path``, as of `save_resized`.
+
+        Notes
+        -----
+        Nothing is decoded: a page of HTML that a server gives for a picture is copied too; `verify` tells. A file is
+        written whole or not at all.
+
+        Examples
+        --------
+        >>> out = getfixture("tmp_path")
+        >>> paths = pd.Series(["red.png", "gone.png"]).img.download(out, root=getfixture("photos"), errors="coerce")
+        >>> paths.str.removeprefix(str(out)).tolist()
+        ['/red.png', nan]
+        """
+        how = arguments.how(
+            errors=errors, root=root, suffix=suffix, npartitions=npartitions, progress=progress,
+            storage_options=storage_options, schemes=schemes,
+        )  # fmt: skip
+        paths: pd.Series[Any] = self._write(Download(), how, arguments.where(to, overwrite=overwrite, retry=retry))
+        return paths
 
     def save(
         self,

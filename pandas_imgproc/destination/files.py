@@ -14,7 +14,7 @@ from pandas_imgproc.errors import Failure, JournalError, failure
 from pandas_imgproc.journal import checksum
 from pandas_imgproc.made import Made, MadeFiles, Work, record_made
 from pandas_imgproc.shared import Address, SharedFile
-from pandas_imgproc.source import NO_STAMP, File, has_bytes, stamp_of
+from pandas_imgproc.source import NO_STAMP, File, Stamp, has_bytes, stamp_of
 from pandas_imgproc.writing import named_when_whole
 
 if TYPE_CHECKING:
@@ -72,6 +72,7 @@ class Files(Returned):
             If a folder cannot be made or written.
         """
         self._source, self._cells = source, cells
+        self._now = self._stamps_now()
         names: dict[str, dict[str, int]] = {}
         owner: dict[str, int] = {}
         for row, cell in enumerate(cells):
@@ -133,7 +134,16 @@ class Files(Returned):
 
     def _changed(self, row: int, file: Made) -> bool:
         """Return whether the source is not what it was when it was read; one that is gone is not."""
-        return self._source.stamp(self._cells[row]) not in (NO_STAMP, file.read)
+        return self._now.get(row, NO_STAMP) not in (NO_STAMP, file.read)
+
+    def _stamps_now(self) -> dict[int, Stamp]:
+        """Return the stamps that the sources of files that are known have now, asked for together."""
+        known = [row for row in range(self.n) if any(self._is_known(target) for target in self._of_row(row))]
+        return dict(zip(known, self._source.stamps([self._cells[row] for row in known]), strict=True))
+
+    def _is_known(self, target: str) -> bool:
+        made, name = self._made(target)
+        return name in made.files
 
     def _again(self, row: int, file: Made, retry: Retry) -> bool:
         """Return whether a picture of which no file could be made is tried again; else note why it was not."""

@@ -7,7 +7,7 @@ import os
 import re
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
-from urllib.parse import quote, unquote
+from urllib.parse import quote, unquote, urlsplit
 
 from pandas_imgproc.errors import UnreadableImageError
 from pandas_imgproc.source.secrets import redacted_name
@@ -60,6 +60,25 @@ class Member:
 
 Place = str | Far | Member
 """Where a file is; the path of one of this machine is plain text."""
+
+
+def path_of(place: Place) -> str:
+    """Return a place as a path, or as a URL without user, password, query and percent-encoding, to name things by.
+
+    Examples
+    --------
+    >>> path_of(Far("https", "https://me:secret@example.org/a%20b.jpg?token=1"))
+    'https://example.org/a b.jpg'
+    """
+    if isinstance(place, Member):
+        return f"{path_of(place.archive)}/{place.name}"
+    if isinstance(place, str):
+        return place
+    if place.scheme not in _WEB:
+        return f"{place.scheme}://{place.path.removeprefix(f'{place.scheme}://')}"
+    parts = urlsplit(place.path)
+    plain = unquote(parts.path)
+    return f"{place.scheme}://{parts.netloc.rpartition('@')[2]}{plain if plain.isprintable() else parts.path}"
 
 
 def text_of(name: object, *, has_suffix: bool) -> str:

@@ -238,16 +238,15 @@ class Source:
             return ahead.data(0)
 
     def path(self, cell: Any) -> str | None:
-        """Return the path of a cell's file; None where it has none, or none on this machine."""
+        """Return the path or URL of a cell's file, without what must not be shown; None where it has none."""
         if isinstance(cell, Mapping):
             cell = cell.get("path")
         if isinstance(cell, Unreadable):
             cell = cell.path
         try:
-            place = self.locate(cell)
+            return names.path_of(self.locate(cell))
         except UnreadableImageError:
             return None
-        return place if isinstance(place, str) else None
 
     def stamp(self, cell: Any) -> Stamp:
         """Return the stamp that the file of a cell has now; `NO_STAMP` where there is none, or it is elsewhere."""

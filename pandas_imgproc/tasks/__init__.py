@@ -4,6 +4,7 @@ A new feature is a new task; the kernel knows none of them.
 
 `task`          what the kernel and the drivers need to know, and what tasks share
 `load`          pictures as pixels of one shape
+`download`      files as they are
 `save`          pictures as the bytes of files
 `measuring`     pictures as numbers
 `verify`        whether pictures are whole
@@ -16,6 +17,7 @@ A new feature is a new task; the kernel knows none of them.
 """
 
 from pandas_imgproc.tasks.augmentation import Augment, SaveVariants, with_variants
+from pandas_imgproc.tasks.download import Download
 from pandas_imgproc.tasks.load import LoadResized
 from pandas_imgproc.tasks.mapping import Map
 from pandas_imgproc.tasks.measuring import Measure
@@ -25,6 +27,7 @@ from pandas_imgproc.tasks.verify import Verify
 
 __all__ = [
     "Augment",
+    "Download",
     "LoadResized",
     "Map",
     "Measure",

@@ -2,7 +2,9 @@
 
 `recipes`   everything that changes the pixels, one frozen value
 `encoding`  pixels to the bytes of a file
-`pixels`    the only way from bytes to pixels: a column, one picture for serving, a saved file cannot differ
+`opening`   which picture a file is, and whether it may be decoded
+`pixels`    the only way from bytes to pixels: a column, one picture for serving, a saved file cannot
+            differ; by way of `orient`, `flatten` and `resizing`
 `header`    what a file says of its picture before it is decoded
 `working`   a smaller picture to measure
 `reasons`   why it was no picture
@@ -11,7 +13,8 @@
 
 from .encoding import FORMAT_OF, READ_SUFFIXES, SUFFIX_OF, Encoding, check_modes, encode, encoding, format_of
 from .header import Header, read_header
-from .pixels import decode_into, load, open_image, warm_up
+from .opening import open_image, warm_up
+from .pixels import decode_into, load
 from .reasons import explain
 from .recipes import CHANNELS, FILTERS, FITS, FORMATS, Recipe, RecipeOptions, parse_size, recipe
 from .settings import PillowSettings, pillow_settings

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
-from .pixels import _BROKEN_EXIF, _EXIF_KEYS, _ORIENTATION, open_image
+from .opening import open_image
+from .orient import BROKEN_EXIF, EXIF_KEYS, ORIENTATION
 
 if TYPE_CHECKING:
     from PIL import ImageFile
@@ -109,12 +110,12 @@ def _exif(image: ImageFile.ImageFile, data: bytes) -> Image.Exif:
         late = _exif_of_png(data)
         if late:
             image.info["exif"] = b"Exif\0\0" + late
-    if image.format != "TIFF" and not any(key in image.info for key in _EXIF_KEYS):
+    if image.format != "TIFF" and not any(key in image.info for key in EXIF_KEYS):
         return Image.Exif()
     try:
         # The PNG plugin's own getexif() decodes the picture, to see what follows the pixels.
         return Image.Image.getexif(image)
-    except _BROKEN_EXIF:
+    except BROKEN_EXIF:
         return Image.Exif()
 
 
@@ -130,14 +131,14 @@ def _exif_of_png(data: bytes) -> bytes | None:
 
 
 def _orientation(exif: Image.Exif) -> int | None:
-    found = exif.get(_ORIENTATION)
+    found = exif.get(ORIENTATION)
     return int(found) if isinstance(found, int) and 1 <= found <= 8 else None
 
 
 def _frames(image: ImageFile.ImageFile) -> int | None:
     try:
         return int(getattr(image, "n_frames", 1))
-    except _BROKEN_EXIF:  # counting may walk through the whole file
+    except BROKEN_EXIF:  # counting may walk through the whole file
         return None
 
 
@@ -160,7 +161,7 @@ def _words(value: object) -> str:
 def _taken_at(exif: Image.Exif) -> datetime | None:
     try:
         inner = exif.get_ifd(_EXIF_IFD)
-    except _BROKEN_EXIF:
+    except BROKEN_EXIF:
         inner = {}
     for value in (inner.get(_TAKEN), inner.get(_DIGITISED), exif.get(_CHANGED)):
         try:

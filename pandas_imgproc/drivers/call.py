@@ -126,7 +126,9 @@ class Run:
 
     def _cut_by_time(self, workers: int) -> Iterator[range]:
         while self.left:
-            one = self.row_seconds
+            # Waiting is not work, up to a limit: a server that is slow, or fails now and then, would make partitions
+            # small, and each begins with a request that nobody has sent ahead.
+            one = max(self.cpu / self.timed, self.row_seconds / 4) if self.timed else 0.0
             second = int(setting("partition-seconds") / one) if one else SAMPLE_ROWS
             # Half of an equal share: whoever gets the slow pictures has less left to hold the others up with. Not
             # less than a twentieth of a second: handing it out takes a tenth of that.

@@ -254,7 +254,8 @@ def test_cuts_cover_every_row_once_in_order(n, npartitions, seconds):
 @pytest.mark.parametrize("npartitions", [None, 1, 2, 7, 300])
 def test_cuts_leave_out_what_is_done(npartitions):
     todo = [range(3, 40), range(41, 42), range(50, 200)]
-    state = Run(Call(_Task(), Source(), [None] * 200, npartitions), None, progress("nothing", 0), deque(todo))
+    call = Call(_Task(), Source(), [None] * 200, npartitions)
+    state = Run(call, in_memory(_Task(), 0), progress("nothing", 0), deque(todo))
     assert [k for rows in state.cut(2) for k in rows] == [k for rows in todo for k in rows]
 
 

@@ -272,8 +272,10 @@ sys.stdout.write(f"sum {{column.img.to_numpy().sum()}}")
 def test_a_script_needs_no_guard(paths, tmp_path):
     code = SCRIPT.format(paths=list(paths[:3]))
     (tmp_path / "script.py").write_text(code)
-    done = subprocess.run([sys.executable, str(tmp_path / "script.py")], capture_output=True, text=True, timeout=60, cwd=tmp_path,
-                          env={**os.environ, "PYTHONPATH": os.getcwd()})  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, str(tmp_path / "script.py")], capture_output=True, text=True, timeout=60, cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": os.getcwd()}, check=False,
+    )  # fmt: skip
     assert done.returncode == 0, done.stderr
     expected = pd.Series(list(paths[:3]) * 10).img.load_resized(8).img.to_numpy().sum()
     assert done.stdout == f"sum {expected}"

@@ -69,6 +69,8 @@ SETTINGS: dict[str, Any] = {
         "OMP_NUM_THREADS": 1,
         "MKL_NUM_THREADS": 1,
         "OPENBLAS_NUM_THREADS": 1,
+        "OPENCV_FOR_THREADS_NUM": 1,
+        "NUMBA_NUM_THREADS": 1,
     },
     "distributed.worker.multiprocessing-method": "spawn",
     "distributed.worker.daemon": True,

@@ -133,7 +133,9 @@ class Run:
             # Half of an equal share: whoever gets the slow pictures has less left to hold the others up with. Not
             # less than a twentieth of a second: handing it out takes a tenth of that.
             share = max(sum(map(len, self.left)) // (2 * workers), second // 20)
-            rows = max(SAMPLE_ROWS, min(second, share, MOST_ROWS))
+            # A few slow rows are worth a task: the fewer there are in the last ones, the less waits for them.
+            least = min(SAMPLE_ROWS, max(1, second // 4))
+            rows = max(least, min(second, share, MOST_ROWS))
             yield self.take(rows if self.destination.is_settled else FIRST_ROWS)
 
     @property

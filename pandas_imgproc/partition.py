@@ -59,7 +59,9 @@ def _fill(part: Partition, task: Task, rows: Rows, source: Source, note: Note) -
         try:
             task.fill(out, position, file)
             part.status[number] = 0
-        except (Exception, SystemExit) as exc:  # whatever a decoder or a function raises costs this row only
+        except codec.STOPS:
+            raise
+        except BaseException as exc:  # whatever a decoder or a function raises costs this row only
             part.fail(number, file.path, *task.explain(exc))
             out[:] = task.empty(copies)
         part.stamps[number] = file.stamp

@@ -215,21 +215,20 @@ class _Naming:
         if name in self._columns:
             return self._checked(self._columns[name][row], spec, row, f"the column {name!r}")
         if name in OF_THE_PATH:
-            return format(self._of_the_path(name, row), spec)
+            return self._formatted(self._of_the_path(name, row), spec, row, f"{{{name}}}")
         if name == "index":
             label = self.index[row]
             label = "-".join(map(str, label)) if isinstance(label, tuple) else label
             return self._checked(label, spec, row, "the index")
+        if name == "variant" and variant is None:
+            raise ValueError(f"to={self.to!r}: {{variant}} is of augment; here each row has one file")
         return self._checked(row if name == "position" else variant, spec, row, name)
 
     def _checked(self, value: Any, spec: str, row: int, what: str) -> str:
         """Return a value out of the data as text that cannot leave its folder."""
         if value is None or (pd.api.types.is_scalar(value) and pd.isna(value)):
             raise ValueError(f"to={self.to!r}: {what} is missing in {self.where(row)}; leave such rows out: dropna()")
-        try:
-            text = format(value, spec)
-        except (ValueError, TypeError) as exc:
-            raise ValueError(f"to={self.to!r}: {what} is {value!r:.100} in {self.where(row)}: {exc}") from exc
+        text = self._formatted(value, spec, row, what)
         bad = next((char for char in text if char in "/\\" or not char.isprintable()), None)
         if bad is not None or text.strip() in ("", ".", ".."):
             reason = f"{bad!r} cannot stand in a name" if bad else "that is no name"
@@ -238,6 +237,12 @@ class _Naming:
                 "for example with .str.replace('/', '_')"
             )
         return text
+
+    def _formatted(self, value: Any, spec: str, row: int, what: str) -> str:
+        try:
+            return format(value, spec)
+        except (ValueError, TypeError) as exc:
+            raise ValueError(f"to={self.to!r}: {what} is {value!r:.100} in {self.where(row)}: {exc}") from exc
 
     def _of_the_path(self, name: str, row: int) -> str:
         path = self._path(row, f"{{{name}}}")
@@ -347,9 +352,11 @@ def _without_clashes(names: list[str | None], naming: _Naming, copies: int) -> l
 
 def _check_twins(name: str, row: int, other: int, naming: _Naming, *, distinct: bool) -> None:
     if distinct or _identity(row, naming) != _identity(other, naming):
+        two, more = f"{naming.where(other)} and {naming.where(row)}", "a column, {name} or {position}"
+        if row == other:
+            two, more = f"two variants of {naming.where(row)}", "{variant}"
         raise ValueError(
-            f"to={naming.to!r}: {naming.where(other)} and {naming.where(row)} would both be written to {name!r}; "
-            "say more of them in to=, such as a column, {name} or {position}"
+            f"to={naming.to!r}: {two} would both be written to {name!r}; say more of them in to=, such as {more}"
         )
 
 

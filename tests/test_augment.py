@@ -183,12 +183,17 @@ def test_files_are_made_once(frame, tmp_path):
             frame.img.augment("image_path", **{"transform": COMPOSITION, "n": 2, "to": tmp_path, **options})
 
 
+def test_variants_need_names_of_their_own(frame, tmp_path):
+    with pytest.raises(ValueError, match=r"two variants of row 0 .* would both be written to .* such as \{variant\}"):
+        frame.img.augment("image_path", noisy, n=2, to=f"{tmp_path}/{{stem}}.png")
+
+
 @pytest.mark.parametrize(
     ("transform", "says"),
     [
         (lambda pixels: None, "the transform returned NoneType, not a picture"),
         (lambda pixels: pixels[:, :, :2], "not a picture of 1, 3 or 4 channels"),
-        (lambda pixels: 1 / 0, "ZeroDivisionError"),
+        (lambda pixels: 1 / 0, r"ZeroDivisionError: division by zero \(<lambda>, line \d+\)"),
     ],
 )
 def test_what_is_wrong_with_a_transform_is_told(frame, transform, says):

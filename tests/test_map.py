@@ -134,8 +134,14 @@ def test_functions_of_numba_closures_and_partials(frame):
     assert frame.img.map("image_path", functools.partial(np.sum, dtype="int64")).tolist() == expected
 
 
+class Panic(BaseException):
+    """As panics of Rust code are, and what pytest and asyncio raise."""
+
+
 def fails(pixels):
     row = row_of(pixels)
+    if row == 7:
+        raise Panic("unwrapped nothing")
     if row == 3:
         raise ValueError("three is too many")
     if row == 5:
@@ -144,14 +150,15 @@ def fails(pixels):
 
 
 def test_what_the_function_raises_costs_its_row(frame):
-    with pytest.warns(UnreadableImageWarning, match=r"2 of 40 pictures gave no answer .* \(2 function\)"):
+    with pytest.warns(UnreadableImageWarning, match=r"3 of 40 pictures gave no answer .* \(3 function\)"):
         answer = frame.reset_index(drop=True).img.map("image_path", fails)
-    assert answer.isna().sum() == 2
+    assert answer.isna().sum() == 3
     failures = answer.img.failures
-    assert failures.index.tolist() == [3, 5]
+    assert failures.index.tolist() == [3, 5, 7]
     assert failures["message"].tolist() == [
-        f"ValueError: three is too many (fails, line {fails.__code__.co_firstlineno + 3})",
-        f"SystemExit: no more (fails, line {fails.__code__.co_firstlineno + 5})",
+        f"ValueError: three is too many (fails, line {fails.__code__.co_firstlineno + 5})",
+        f"SystemExit: no more (fails, line {fails.__code__.co_firstlineno + 7})",
+        f"{Panic.__module__}.Panic: unwrapped nothing (fails, line {fails.__code__.co_firstlineno + 3})",
     ]
     with pytest.raises(UnreadableImageError, match="three is too many"):
         frame[:4].img.map("image_path", fails, errors="raise")

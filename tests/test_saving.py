@@ -208,6 +208,8 @@ def test_a_format_does_not_make_two_dots(frame, tmp_path):
         ("out/{stem.__class__}.jpg", KeyError, "no column"),
         ("out/{dir}/{stem}.jpg", ValueError, "at the beginning"),
         ("out/{position:x z}.jpg", ValueError, "position is 0"),
+        ("out/{stem:06d}.jpg", ValueError, "{stem} is '.*' in row 0 .*: Unknown format code"),
+        ("out/{stem}_{variant}.jpg", ValueError, "{variant} is of augment"),
         ("out/{stem}", ValueError, "give format="),
         ("out/{stem}.txt", ValueError, "give format="),
         ("out/a.jpg", ValueError, "names one file"),

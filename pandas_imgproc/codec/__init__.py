@@ -15,7 +15,7 @@ from .encoding import FORMAT_OF, READ_SUFFIXES, SUFFIX_OF, Encoding, check_modes
 from .header import Header, read_header
 from .opening import open_image, warm_up
 from .pixels import decode_into, load
-from .reasons import explain
+from .reasons import STOPS, explain
 from .recipes import CHANNELS, FILTERS, FITS, FORMATS, Recipe, RecipeOptions, parse_size, recipe
 from .settings import PillowSettings, pillow_settings
 from .working import working_picture
@@ -27,6 +27,7 @@ __all__ = [
     "FORMATS",
     "FORMAT_OF",
     "READ_SUFFIXES",
+    "STOPS",
     "SUFFIX_OF",
     "Encoding",
     "Header",

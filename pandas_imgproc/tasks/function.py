@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import traceback
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 
 LONGEST = 300
 """Characters of a failure's message."""
+
+_OURS = os.path.join(os.path.dirname(os.path.dirname(__file__)), "")
 
 
 class FunctionError(Exception):
@@ -37,9 +40,9 @@ class called:  # noqa: N801  reads as a statement: with called()
         pass
 
     def __exit__(self, _: object, exc: BaseException | None, tb: TracebackType | None) -> None:
-        if isinstance(exc, (Exception, SystemExit)):
+        if exc is not None and not isinstance(exc, codec.STOPS):
             last = traceback.format_exception_only(exc)[-1].strip()
-            frames = traceback.extract_tb(tb)[1:]  # without our own
+            frames = [frame for frame in traceback.extract_tb(tb) if not frame.filename.startswith(_OURS)]
             where = f" ({frames[0].name}, line {frames[0].lineno})" if frames else ""
             raise FunctionError(last[: LONGEST - len(where)] + where) from exc
 

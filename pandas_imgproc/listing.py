@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import glob
 import os
 import re
@@ -94,7 +95,18 @@ def _here(text: str) -> list[str]:
         return [path for path in _files_below(text) if is_picture(path)]
     if not glob.has_magic(text) and not os.path.exists(text):
         raise FileNotFoundError(f"pattern={text!r}: there is no such folder")
-    return [path for path in glob.glob(text, recursive=True) if not os.path.isdir(path)]
+    found = [path for path in glob.glob(text, recursive=True) if not os.path.isdir(path)]
+    return _each_folder_once(found) if "**" in text else found
+
+
+def _each_folder_once(paths: list[str]) -> list[str]:
+    """Leave out what is found again behind a link to a folder: one that leads up is followed forty times."""
+    real = functools.cache(os.path.realpath)
+    ways: dict[str, str] = {}
+    for path in sorted(paths, key=len):
+        folder, name = os.path.split(path)
+        ways.setdefault(os.path.join(real(folder), name), path)
+    return list(ways.values())
 
 
 def _files_below(top: str) -> Iterator[str]:

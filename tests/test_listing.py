@@ -104,3 +104,10 @@ def test_nothing_there(folder, monkeypatch, pattern, error, says):
         from_glob("empty")
     with pytest.raises(ValueError, match="storage_options"):
         from_glob("b", storage_options={"anon": True})
+
+
+def test_a_pattern_finds_each_picture_once_where_a_link_leads_up(folder):
+    (folder / "b" / "loop").symlink_to(folder)
+    assert from_glob(f"{folder}/**/*.png")["image_path"].tolist() == [
+        str(folder / name) for name in IN_ORDER if name.endswith(".png")
+    ]

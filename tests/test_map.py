@@ -235,3 +235,8 @@ def test_the_row_contract(folder, own_cluster, order, npartitions):
     answer = paths.img.map(row_of, npartitions=npartitions)
     assert answer.index.equals(paths.index)
     assert [None if pd.isna(value) else value for value in answer] == order
+
+
+def test_a_dtype_that_is_none_is_told_by_name(frame):
+    with pytest.raises(TypeError, match="dtype='intt' is no dtype of pandas"):
+        frame.img.map("image_path", row_of, dtype={"a": "intt"})

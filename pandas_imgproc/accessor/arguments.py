@@ -130,4 +130,7 @@ def check_dtype(dtype: Any) -> Any:
     """Return a dtype of pandas, a dict of them, or None; raise if it is none."""
     if isinstance(dtype, Mapping):
         return {name: check_dtype(one) for name, one in dtype.items()}
-    return None if dtype is None else pd.api.types.pandas_dtype(dtype)
+    try:
+        return None if dtype is None else pd.api.types.pandas_dtype(dtype)
+    except TypeError as exc:
+        raise TypeError(f"dtype={dtype!r} is no dtype of pandas: 'float64', 'Int64', or a dict of them") from exc

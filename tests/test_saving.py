@@ -19,7 +19,7 @@ from pictures import encoded, in_mode, marked, oriented, png, row_of, row_pictur
 from PIL import Image, ImageCms
 
 from conftest import cluster_pids, wait_until
-from pandas_imgproc import JournalError, NoReadableImageError, UnreadableImageError, codec
+from pandas_imgproc import JournalError, NoReadableImageError, ResultTooLargeError, UnreadableImageError, codec
 from pandas_imgproc.destination import Files
 from pandas_imgproc.journal import LinesOfMany
 from pandas_imgproc.rows import Partition, Rows
@@ -763,3 +763,16 @@ def test_a_worker_whose_call_has_ended_writes_nothing(photos, tmp_path):
     files.close()
     assert put(part).values is not None
     assert whole_files(tmp_path / "out") == []
+
+
+def test_a_picture_larger_than_memory_is_refused_at_once(photos, tmp_path):
+    paths = pd.Series([str(path) for path in list(photos.glob("*"))[:2]])
+    calls = [
+        lambda: paths.img.save_resized(tmp_path / "out", 300_000),
+        lambda: paths.img.map(len, size=300_000),
+        lambda: paths.img.augment(len, size=300_000, to=tmp_path / "out"),
+    ]
+    for call in calls:
+        with pytest.raises(ResultTooLargeError, match=r"one picture of this size needs \d+\.\d\d GB"):
+            call()
+    assert not (tmp_path / "out").exists()

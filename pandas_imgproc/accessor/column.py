@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from pandas_imgproc import codec, drivers, failures
 from pandas_imgproc.accessor import arguments
 from pandas_imgproc.array import ImageArray
-from pandas_imgproc.destination import Files, in_memory
+from pandas_imgproc.destination import Files, check_row_fits, in_memory
 from pandas_imgproc.source import Unreadable, cells, check
 from pandas_imgproc.targets import plan
 
@@ -78,6 +78,7 @@ class Column:
     def _call(self, task: Task, how: arguments.How, rows: list[Any]) -> drivers.Call:
         arguments.check_column(self._column, how.source)
         check(how.source, rows)
+        check_row_fits(task)
         return drivers.Call(
             task, how.source, rows, how.npartitions, how.progress, stop_at_failure=how.errors == "raise"
         )

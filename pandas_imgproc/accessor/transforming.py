@@ -167,9 +167,9 @@ class Transforming(Column):
         Returns
         -------
         DataFrame or Series
-            Of a frame, the long frame: every row n times, all its columns, and ``image``, or with `to` the ``path``
-            of each file, or with parts as `out` the ``part``. Of a column, that column alone. The index has one more
-            level, ``variant``, from 0 to n - 1.
+            Of a frame, the long frame: every row n times, all its columns, and ``image`` (in place of one of that
+            name), or with `to` the ``path`` of each file, or with parts as `out` the ``part``. Of a column, that
+            column alone. The index has one more level, ``variant``, from 0 to n - 1.
 
         Raises
         ------

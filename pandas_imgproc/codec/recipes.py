@@ -88,6 +88,17 @@ class Recipe:
             raise ValueError(f"{what} keeps each picture's own size: there is no one shape")
         return self.size[1], self.size[0], CHANNELS[self.mode]
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of one picture's pixels, 0 where they are as many as it has.
+
+        Examples
+        --------
+        >>> recipe((640, 480)).nbytes
+        921600
+        """
+        return 0 if self.size is None else math.prod(self.shape)
+
 
 class RecipeOptions(TypedDict, total=False):
     """The keyword arguments of `recipe`, for whoever hands them on."""

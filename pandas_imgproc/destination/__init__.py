@@ -12,7 +12,7 @@ from pandas_imgproc.destination.discovered import in_memory
 from pandas_imgproc.destination.files import Files
 from pandas_imgproc.destination.folder import Folder
 from pandas_imgproc.destination.kept import Kept, Retry, check_retry
-from pandas_imgproc.destination.memory import Put, Returned
+from pandas_imgproc.destination.memory import Put, Returned, check_row_fits
 from pandas_imgproc.destination.npy import NpyFile
 from pandas_imgproc.destination.parquet import ParquetParts
 from pandas_imgproc.destination.parts import part_name, parts_in, read_parts
@@ -27,6 +27,7 @@ __all__ = [
     "Retry",
     "Returned",
     "check_retry",
+    "check_row_fits",
     "in_memory",
     "part_name",
     "parts_in",

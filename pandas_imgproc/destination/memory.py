@@ -89,6 +89,18 @@ def _check_fits(task: Room, n: int, nbytes: int) -> None:
         )
 
 
+def check_row_fits(task: Task) -> None:
+    """Raise a ResultTooLargeError if one row of a task needs more memory than there is."""
+    if task.needs < ALWAYS_FITS:
+        return
+    free = free_memory()
+    if task.needs > free:
+        raise ResultTooLargeError(
+            f"{task.name}: one picture of this size needs {task.needs / 1e9:.2f} GB of memory, and {free / 1e9:.2f} GB "
+            "are free; ask for a smaller size="
+        )
+
+
 def free_memory() -> int:
     """Return the bytes that this process can still get, of the machine and of its container."""
     from distributed.system import MEMORY_LIMIT

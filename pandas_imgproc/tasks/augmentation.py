@@ -81,6 +81,11 @@ class Augment(Task):
         """Return a task with a transform of its own: its random generator is not for several threads."""
         return dataclasses.replace(self, transform=copy.deepcopy(self.transform))
 
+    @property
+    def needs(self) -> int:
+        """Bytes of the pixels of one row, on their way."""
+        return (2 + self.n) * self.recipe.nbytes
+
     def empty(self, n: int) -> Values:
         """Return n black pictures, or room for n objects where the shape is what the transform makes."""
         return np.full(n, None, dtype=object) if self.shape is None else np.zeros((n, *self.shape), dtype=np.uint8)
@@ -144,6 +149,11 @@ class SaveVariants(Task):
     def own(self) -> Self:
         """Return a task with a transform of its own."""
         return dataclasses.replace(self, variants=self.variants.own())
+
+    @property
+    def needs(self) -> int:
+        """Bytes of the pixels of one row, on their way."""
+        return self.variants.needs
 
     def empty(self, n: int) -> Values:
         """Return n times nothing."""

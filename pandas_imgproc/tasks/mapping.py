@@ -52,6 +52,11 @@ class Map(Task):
     needs_cluster: ClassVar[bool] = True
     one_form: ClassVar[str] = "func must return one form for all: with size= all pictures it is given are of one shape"
 
+    @property
+    def needs(self) -> int:
+        """Bytes of the pixels of one row, on their way."""
+        return 3 * self.recipe.nbytes
+
     def empty(self, n: int) -> Values:
         """Return n black pictures if `dtype` says that they are, else room for n objects."""
         if isinstance(self.dtype, ImageDtype):

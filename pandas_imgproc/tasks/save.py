@@ -35,6 +35,11 @@ class SaveResized(Task):
     encoding: codec.Encoding
     name: ClassVar[str] = "save_resized"
 
+    @property
+    def needs(self) -> int:
+        """Bytes of the pixels of one row, on their way."""
+        return 3 * self.recipe.nbytes
+
     def empty(self, n: int) -> Values:
         """Return n times nothing: ndarray of object, shape (n,)."""
         return np.full(n, None, dtype=object)

@@ -44,6 +44,11 @@ class Task(ABC):
     def copies(self) -> int:  # noqa: D102  see Attributes
         return 1
 
+    @property
+    def needs(self) -> int:
+        """Bytes that one row needs while it is done, as far as that is known before."""
+        return 0
+
     @abstractmethod
     def empty(self, n: int) -> Values:
         """Return room for n rows, holding what a row without an answer holds.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -145,7 +146,12 @@ class NpyPlace(Place):
         """Return a column over a map of the file."""
         path = self.path if os.path.exists(self.path) else f"{self.path}.partial"
         n = len(journal.done)
-        block = np.asarray(np.load(path, mmap_mode="r" if n else None))
+        try:
+            block = np.asarray(np.load(path, mmap_mode="r" if n else None))
+        except FileNotFoundError as exc:
+            raise FileNotFoundError(f"{self.path!r} is gone, its journal is not; the same call again makes it") from exc
+        except (ValueError, EOFError) as exc:
+            raise JournalError(f"{path!r} is damaged ({exc}); the same call again makes it") from exc
         copies = len(block) // n if n else 1
         index = read_index(f"{self.path}.index", n)
         status = np.repeat(np.where(journal.status == 0, 0, -1), copies).astype(np.int32)
@@ -287,9 +293,11 @@ def read_result(
     FileNotFoundError
         If there is no such result.
     JournalError
-        If its journal is damaged.
+        If its journal or its file is damaged.
+    TypeError
+        If out is neither a path nor a list of them.
     ValueError
-        If several results are not the parts of one frame.
+        If none is named, one is named twice, or several results are not the parts of one frame.
 
     Examples
     --------
@@ -301,10 +309,22 @@ def read_result(
     """
     if isinstance(out, str | os.PathLike):
         return _read_one(os.fspath(out), Options(storage_options))[0]
-    read = [_read_one(os.fspath(part), Options(storage_options)) for part in out]
+    read = [_read_one(path, Options(storage_options)) for path in _paths_of(out)]
     if len({copies for _, copies in read}) > 1:
         raise ValueError(f"out={len(read)} results of {[copies for _, copies in read]} variants are not of one frame")
     return _interleaved([answer for answer, _ in read], read[0][1])
+
+
+def _paths_of(out: Any) -> list[str]:
+    if not isinstance(out, Iterable):
+        raise TypeError(f"out={out!r} is neither a path such as 'train_64.npy' nor a list of them")
+    paths = [os.fspath(part) for part in out]
+    if not paths:
+        raise ValueError(f"out={out!r} names no result")
+    twice = [path for k, path in enumerate(paths) if _absolute(path) in map(_absolute, paths[:k])]
+    if twice:
+        raise ValueError(f"out names {twice[0]!r} twice; each part of a frame is named once")
+    return paths
 
 
 def _read_one(path: str, options: Options) -> tuple[pd.Series[Any] | pd.DataFrame, int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 
 from pandas_imgproc.array import ImageArray
 from pandas_imgproc.destination import (
@@ -67,6 +69,7 @@ class Place:
             If it cannot be written.
         """
         self.check(call.task)
+        _check_labels(self.path, index)
         asked = Asked.of(call.task, call.source, call.cells, index)
         try:
             lines = self.make()
@@ -124,6 +127,8 @@ class NpyPlace(Place):
 
     def make(self) -> Lines:
         """Refuse a file that is not ours."""
+        if os.path.isdir(self.path):
+            raise IsADirectoryError(errno.EISDIR, "it is a folder; a NumPy file has another name")
         if not self.overwrite and os.path.exists(self.path) and not os.path.exists(f"{self.path}.journal"):
             raise JournalError(f"out={self.path!r} is a file without a journal; overwrite=True replaces it")
         return self.lines()
@@ -238,6 +243,20 @@ def _kind_of(path: str) -> type[Place]:
 
 def _absolute(path: str) -> str:
     return path.rstrip("/") if "://" in path else os.path.abspath(path)
+
+
+def _check_labels(path: str, index: pd.Index[Any]) -> None:
+    for k in range(index.nlevels):
+        level = index.levels[k] if isinstance(index, pd.MultiIndex) else index
+        if level.dtype != object:
+            continue
+        try:
+            pa.array(level, from_pandas=True)
+        except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError) as exc:
+            raise TypeError(
+                f"out={path!r} cannot hold the labels of the index, which are of several types ({exc}); "
+                "use .reset_index() or .set_axis(index.astype(str))"
+            ) from exc
 
 
 def write_index(path: str, index: pd.Index[Any]) -> None:

@@ -492,3 +492,18 @@ def test_results_that_are_no_parts_are_refused(folder, paths, out):
         read_result([])
     with pytest.raises(TypeError, match="out=5"):
         read_result(5)
+
+
+def test_labels_that_no_file_holds_are_refused_before_anything_is_written(folder, paths, out):
+    labels = pd.Index([1, "a"] * (len(paths) // 2), dtype=object)
+    with pytest.raises(TypeError, match="labels of the index"):
+        paths.set_axis(labels).img.load_resized(8, root=folder, out=out)
+    assert not out.exists()
+    assert not journal_of(out).exists()
+
+
+def test_a_folder_is_no_numpy_file(folder, paths, tmp_path):
+    (tmp_path / "x.npy").mkdir()
+    with pytest.raises(OSError, match="it is a folder"):
+        paths.img.load_resized(8, root=folder, out=tmp_path / "x.npy", overwrite=True)
+    assert not (tmp_path / "x.npy.journal").exists()

@@ -342,7 +342,7 @@ def _paths_of(out: Any) -> list[str]:
         raise ValueError(f"out={out!r} names no result")
     twice = [path for k, path in enumerate(paths) if _absolute(path) in map(_absolute, paths[:k])]
     if twice:
-        raise ValueError(f"out names {twice[0]!r} twice; each part of a frame is named once")
+        raise ValueError(f"out names {twice[0]!r} twice: these are not the parts of one frame")
     return paths
 
 

@@ -272,7 +272,7 @@ class Journal:
         for number, line in enumerate(lines.read().splitlines(), 1):
             try:
                 self._take(json.loads(line))
-            except (ValueError, TypeError, KeyError, AttributeError, IndexError) as exc:
+            except (ValueError, TypeError, KeyError, AttributeError, IndexError, RecursionError) as exc:
                 raise JournalError(
                     f"line {number} of the journal {lines.name!r} is damaged ({exc}); overwrite=True starts anew"
                 ) from exc

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 
 from pandas_imgproc.array import ImageArray
 from pandas_imgproc.destination import (
@@ -66,6 +69,7 @@ class Place:
             If it cannot be written.
         """
         self.check(call.task)
+        _check_labels(self.path, index)
         asked = Asked.of(call.task, call.source, call.cells, index)
         try:
             lines = self.make()
@@ -123,6 +127,8 @@ class NpyPlace(Place):
 
     def make(self) -> Lines:
         """Refuse a file that is not ours."""
+        if os.path.isdir(self.path):
+            raise IsADirectoryError(errno.EISDIR, "it is a folder; a NumPy file has another name")
         if not self.overwrite and os.path.exists(self.path) and not os.path.exists(f"{self.path}.journal"):
             raise JournalError(f"out={self.path!r} is a file without a journal; overwrite=True replaces it")
         return self.lines()
@@ -145,7 +151,12 @@ class NpyPlace(Place):
         """Return a column over a map of the file."""
         path = self.path if os.path.exists(self.path) else f"{self.path}.partial"
         n = len(journal.done)
-        block = np.asarray(np.load(path, mmap_mode="r" if n else None))
+        try:
+            block = np.asarray(np.load(path, mmap_mode="r" if n else None))
+        except FileNotFoundError as exc:
+            raise FileNotFoundError(f"{self.path!r} is gone, its journal is not; the same call again makes it") from exc
+        except (ValueError, EOFError) as exc:
+            raise JournalError(f"{path!r} is damaged ({exc}); the same call again makes it") from exc
         copies = len(block) // n if n else 1
         index = read_index(f"{self.path}.index", n)
         status = np.repeat(np.where(journal.status == 0, 0, -1), copies).astype(np.int32)
@@ -234,6 +245,20 @@ def _absolute(path: str) -> str:
     return path.rstrip("/") if "://" in path else os.path.abspath(path)
 
 
+def _check_labels(path: str, index: pd.Index[Any]) -> None:
+    for k in range(index.nlevels):
+        level = index.levels[k] if isinstance(index, pd.MultiIndex) else index
+        if level.dtype != object:
+            continue
+        try:
+            pa.array(level, from_pandas=True)
+        except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError) as exc:
+            raise TypeError(
+                f"out={path!r} cannot hold the labels of the index, which are of several types ({exc}); "
+                "use .reset_index() or .set_axis(index.astype(str))"
+            ) from exc
+
+
 def write_index(path: str, index: pd.Index[Any]) -> None:
     """Write the labels of a frame, whole or not at all."""
     hidden = f"{path}.{os.getpid()}"
@@ -287,9 +312,11 @@ def read_result(
     FileNotFoundError
         If there is no such result.
     JournalError
-        If its journal is damaged.
+        If its journal or its file is damaged.
+    TypeError
+        If out is neither a path nor a list of them.
     ValueError
-        If several results are not the parts of one frame.
+        If none is named, one is named twice, or several results are not the parts of one frame.
 
     Examples
     --------
@@ -301,10 +328,22 @@ def read_result(
     """
     if isinstance(out, str | os.PathLike):
         return _read_one(os.fspath(out), Options(storage_options))[0]
-    read = [_read_one(os.fspath(part), Options(storage_options)) for part in out]
+    read = [_read_one(path, Options(storage_options)) for path in _paths_of(out)]
     if len({copies for _, copies in read}) > 1:
         raise ValueError(f"out={len(read)} results of {[copies for _, copies in read]} variants are not of one frame")
     return _interleaved([answer for answer, _ in read], read[0][1])
+
+
+def _paths_of(out: Any) -> list[str]:
+    if not isinstance(out, Iterable):
+        raise TypeError(f"out={out!r} is neither a path such as 'train_64.npy' nor a list of them")
+    paths = [os.fspath(part) for part in out]
+    if not paths:
+        raise ValueError(f"out={out!r} names no result")
+    twice = [path for k, path in enumerate(paths) if _absolute(path) in map(_absolute, paths[:k])]
+    if twice:
+        raise ValueError(f"out names {twice[0]!r} twice: these are not the parts of one frame")
+    return paths
 
 
 def _read_one(path: str, options: Options) -> tuple[pd.Series[Any] | pd.DataFrame, int]:

@@ -453,3 +453,57 @@ def test_a_disk_that_fills_while_parts_are_written(folder, paths, small_disk, le
         assert len(pd.read_parquet(part)) == 5
     (small_disk / "filler").unlink()
     check(images(paths.img.load_resized(80, root=folder, out=out, npartitions=12)), paths.index)
+
+
+def test_a_part_that_is_gone_is_no_picture(folder, paths, tmp_path):
+    out = tmp_path / "x.parquet"
+    paths.img.load_resized(8, root=folder, out=out)
+    next(out.glob("part-*.parquet")).unlink()
+    with pytest.raises(FileNotFoundError, match="same call again"):
+        read_result(out)
+    paths.img.load_resized(8, root=folder, out=out)
+    check(read_result(out), paths.index)
+
+
+def test_a_file_that_is_gone_or_cut_off_is_named(folder, paths, tmp_path):
+    out = tmp_path / "x.npy"
+    paths.img.load_resized(8, root=folder, out=out)
+    os.truncate(out, 1000)
+    with pytest.raises(JournalError, match="is damaged"):
+        read_result(out)
+    out.unlink()
+    with pytest.raises(FileNotFoundError, match=r"x\.npy' is gone"):
+        read_result(out)
+
+
+def test_a_line_nested_too_deep_is_damaged(folder, paths, out):
+    paths.img.load_resized(8, root=folder, out=out)
+    with journal_of(out).open("a") as journal:
+        journal.write("[" * 200_000 + "\n")
+    with pytest.raises(JournalError, match="is damaged"):
+        read_result(out)
+
+
+def test_results_that_are_no_parts_are_refused(folder, paths, out):
+    paths.img.load_resized(8, root=folder, out=out)
+    with pytest.raises(ValueError, match="twice"):
+        read_result([out, str(out)])
+    with pytest.raises(ValueError, match="no result"):
+        read_result([])
+    with pytest.raises(TypeError, match="out=5"):
+        read_result(5)
+
+
+def test_labels_that_no_file_holds_are_refused_before_anything_is_written(folder, paths, out):
+    labels = pd.Index([1, "a"] * (len(paths) // 2), dtype=object)
+    with pytest.raises(TypeError, match="labels of the index"):
+        paths.set_axis(labels).img.load_resized(8, root=folder, out=out)
+    assert not out.exists()
+    assert not journal_of(out).exists()
+
+
+def test_a_folder_is_no_numpy_file(folder, paths, tmp_path):
+    (tmp_path / "x.npy").mkdir()
+    with pytest.raises(OSError, match="it is a folder"):
+        paths.img.load_resized(8, root=folder, out=tmp_path / "x.npy", overwrite=True)
+    assert not (tmp_path / "x.npy.journal").exists()

@@ -105,11 +105,12 @@ def read_parts(folder: Folder, done: np.ndarray[Any, np.dtype[np.bool_]]) -> pd.
     Raises
     ------
     FileNotFoundError
-        If there are no finished parts.
+        If there are no finished parts, or a part of rows that are done is gone.
     """
     rows = [rows for rows in parts_in(folder.names()) if done[rows.start : rows.stop].all()]
     if not rows:
         raise FileNotFoundError(f"there are no finished parts in {folder.url!r}")
+    _check_none_is_gone(folder, rows, done)
     frames = [read_part(folder.read(part_name(part))) for part in rows]
     whole = joined([frame.drop(columns=FAILURE) for frame in frames])
     copies = len(whole) // sum(map(len, rows))
@@ -117,6 +118,17 @@ def read_parts(folder: Folder, done: np.ndarray[Any, np.dtype[np.bool_]]) -> pd.
     take[np.concatenate([np.asarray(part) for part in rows])] = np.arange(len(whole)).reshape(-1, copies)
     there = _taken(whole, take.reshape(-1))
     return there.iloc[:, 0] if frames[0].attrs["is_series"] else there
+
+
+def _check_none_is_gone(folder: Folder, rows: list[range], done: np.ndarray[Any, np.dtype[np.bool_]]) -> None:
+    gone = done.copy()
+    for part in rows:
+        gone[part.start : part.stop] = False
+    if gone.any():
+        raise FileNotFoundError(
+            f"the part of row {gone.argmax()} in {folder.url!r} is gone ({gone.sum()} rows by the journal); the same "
+            "call again makes it"
+        )
 
 
 def joined(frames: list[pd.DataFrame]) -> pd.DataFrame:

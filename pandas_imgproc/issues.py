@@ -159,7 +159,7 @@ def find_issues(features: pd.DataFrame, issues: Iterable[str], limits: Threshold
     if missing:
         raise KeyError(
             f"the frame has no column {', '.join(map(repr, missing))}, which the issues are told from; name the column "
-            "of pictures, make them with .img.features(...), or say with include= which issues are wanted"
+            "of pictures, make them with .img.features(column, include=[…]), or say which issues are wanted: include="
         )
     found = {}
     for issue in issues:

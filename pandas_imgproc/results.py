@@ -26,7 +26,7 @@ from pandas_imgproc.destination import (
     read_parts,
 )
 from pandas_imgproc.errors import JournalError
-from pandas_imgproc.journal import Asked, Journal, Lines, LinesInFile, LinesInFolder
+from pandas_imgproc.journal import Asked, Journal, Lines, LinesInFile, LinesInFolder, first_difference
 from pandas_imgproc.source import Options
 from pandas_imgproc.tasks import labelled, with_variants
 
@@ -329,9 +329,11 @@ def read_result(
     if isinstance(out, str | os.PathLike):
         return _read_one(os.fspath(out), Options(storage_options))[0]
     read = [_read_one(path, Options(storage_options)) for path in _paths_of(out)]
-    if len({copies for _, copies in read}) > 1:
-        raise ValueError(f"out={len(read)} results of {[copies for _, copies in read]} variants are not of one frame")
-    return _interleaved([answer for answer, _ in read], read[0][1])
+    for _, _, task in read[1:]:
+        difference = first_difference(read[0][2], task)
+        if difference:
+            raise ValueError(f"out={len(read)} results are not the parts of one job: {difference}")
+    return _interleaved([answer for answer, _, _ in read], read[0][1])
 
 
 def _paths_of(out: Any) -> list[str]:
@@ -346,14 +348,14 @@ def _paths_of(out: Any) -> list[str]:
     return paths
 
 
-def _read_one(path: str, options: Options) -> tuple[pd.Series[Any] | pd.DataFrame, int]:
-    """Return a result, and how many rows it has for each row of the frame."""
+def _read_one(path: str, options: Options) -> tuple[pd.Series[Any] | pd.DataFrame, int, dict[str, Any]]:
+    """Return a result, how many rows it has for each row of the frame, and the task that made it."""
     there = _kind_of(path)(_absolute(path), options=options)
     journal = Journal(there.lines())
     if journal.asked is None:
         raise FileNotFoundError(f"there is no result at {path!r}: its journal is missing")
     answer = _with_reasons(there.read(journal), journal)
-    return answer, len(answer) // len(journal.done) if len(journal.done) else 1
+    return answer, len(answer) // len(journal.done) if len(journal.done) else 1, journal.asked.task
 
 
 def _with_reasons(answer: pd.Series[Any] | pd.DataFrame, journal: Journal) -> pd.Series[Any] | pd.DataFrame:

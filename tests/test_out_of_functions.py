@@ -151,3 +151,26 @@ def test_an_answer_of_another_form_is_that_rows_failure(paths, tmp_path, call, s
     assert failures["kind"].eq("function").all()
     assert failures.index.equals(answer.index)
     assert failures["message"].str.contains(says).all()
+
+
+@pytest.mark.parametrize("name", CALLS)
+@pytest.mark.parametrize("place", ["x.npy", "x.parquet"])
+def test_a_frame_without_rows(paths, tmp_path, name, place):
+    if place == "x.npy" and name in ("number", "dict", "features"):
+        pytest.skip("a .npy file holds pictures")
+    expected = CALLS[name](paths[:0])
+    CALLS[name](paths[:0], out=tmp_path / place)
+    answer = read_result(tmp_path / place)
+    assert len(answer) == 0
+    assert type(answer) is type(expected)
+    if place == "x.parquet":
+        assert "failure" in pd.read_parquet(tmp_path / place).columns
+        CALLS[name](paths, out=tmp_path / place)
+        check(read_result(tmp_path / place), CALLS[name](paths))
+
+
+def test_results_of_different_jobs_are_not_put_together(paths, tmp_path):
+    for k, fit in enumerate(["stretch", "crop"]):
+        paths.iloc[k::2].img.load_resized(8, fit=fit, out=tmp_path / f"{k}.npy", errors="coerce")
+    with pytest.raises(ValueError, match="not the parts of one job: fit was 'stretch' and is 'crop'"):
+        read_result([tmp_path / f"{k}.npy" for k in range(2)])

@@ -11,7 +11,8 @@ import pandas as pd
 
 from pandas_imgproc.destination.kept import Kept
 from pandas_imgproc.destination.memory import leave, row_bytes
-from pandas_imgproc.destination.parts import frame_of, joined, part_bytes, part_name, parts_in, read_part
+from pandas_imgproc.destination.parts import NOTHING, frame_of, joined, part_bytes, part_name, parts_in, read_part
+from pandas_imgproc.rows import Partition, Rows
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from pandas_imgproc.destination.folder import Folder
     from pandas_imgproc.destination.memory import Put
     from pandas_imgproc.journal import Asked, Journal
-    from pandas_imgproc.rows import Partition
     from pandas_imgproc.source import Source
     from pandas_imgproc.tasks import Task
 
@@ -58,6 +58,9 @@ class ParquetParts(Kept):
             else:
                 self._folder.remove(part_name(rows))
         self._left |= self._owner < 0
+        if not self.n:
+            nothing = Partition.blank(Rows([], []), self._task.empty(0))
+            self._folder.write(NOTHING, part_bytes(self._frame(range(0), nothing)))
 
     def _add(self, rows: range) -> None:
         self._owner[rows.start : rows.stop] = rows.start

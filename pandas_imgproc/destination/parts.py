@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 FAILURE = "failure"
 """The column of a part that holds the kind of failure of each row."""
 
+NOTHING = "part-of-no-rows.parquet"
+"""The name of the part of a frame without rows: readers find the columns in it."""
+
 _PART = re.compile(r"part-(\d+)-(\d+)\.parquet")
 _SERIES = b"pandas_imgproc.series"
 
@@ -108,6 +111,9 @@ def read_parts(folder: Folder, done: np.ndarray[Any, np.dtype[np.bool_]]) -> pd.
         If there are no finished parts, or a part of rows that are done is gone.
     """
     rows = [rows for rows in parts_in(folder.names()) if done[rows.start : rows.stop].all()]
+    if not len(done):
+        nothing = read_part(folder.read(NOTHING))
+        return nothing.iloc[:, 0] if nothing.attrs["is_series"] else nothing.drop(columns=FAILURE)
     if not rows:
         raise FileNotFoundError(f"there are no finished parts in {folder.url!r}")
     _check_none_is_gone(folder, rows, done)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections import defaultdict
 from dataclasses import dataclass, field
@@ -97,6 +98,11 @@ class Run:
         """Rows that are not done."""
         return self.total - self.done
 
+    @functools.cached_property
+    def is_elsewhere(self) -> bool:
+        """Whether pictures come through a network."""
+        return self.call.source.is_elsewhere(self.call.cells)
+
     def __post_init__(self) -> None:
         self.total = sum(map(len, self.left))
 
@@ -126,15 +132,15 @@ class Run:
 
     def _cut_by_time(self, workers: int) -> Iterator[range]:
         while self.left:
-            # Waiting is not work, up to a limit: a server that is slow, or fails now and then, would make partitions
-            # small, and each begins with a request that nobody has sent ahead.
+            # Waiting is not work, up to a limit: a server that is slow, or fails now and then, would make tasks small.
             one = max(self.cpu / self.timed, self.row_seconds / 4) if self.timed else 0.0
             second = int(setting("partition-seconds") / one) if one else SAMPLE_ROWS
             # Half of an equal share: whoever gets the slow pictures has less left to hold the others up with. Not
             # less than a twentieth of a second: handing it out takes a tenth of that.
             share = max(sum(map(len, self.left)) // (2 * workers), second // 20)
             # A few slow rows are worth a task: the fewer there are in the last ones, the less waits for them.
-            least = min(SAMPLE_ROWS, max(1, second // 4))
+            # But where files are elsewhere, each task begins with a request that nobody has sent ahead.
+            least = second // 2 if self.is_elsewhere else min(SAMPLE_ROWS, max(1, second // 4))
             rows = max(least, min(second, share, MOST_ROWS))
             yield self.take(rows if self.destination.is_settled else FIRST_ROWS)
 

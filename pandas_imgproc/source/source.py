@@ -198,9 +198,15 @@ class Source:
             if here and isinstance(cell, str) and "://" not in cell:
                 continue  # nearly always
             place = self._place(cell)
-            if isinstance(place, Far) or (isinstance(place, Member) and isinstance(place.archive, Far)):
+            if isinstance(place, Far | Member) and _is_far(place):
                 found.append((number, place))
         return found
+
+    def is_elsewhere(self, cells: Sequence[Any]) -> bool:
+        """Return whether the first file that cells name is elsewhere, and with it most likely the others."""
+        first = next((cell for cell in cells if cell is not None), None)
+        place = self._place(first)
+        return place is not None and _is_far(place)
 
     def _place(self, cell: Any) -> Place | None:
         """Return where the file of a cell is; None where the cell has none, or names none."""
@@ -302,6 +308,10 @@ class Source:
             return self.top(url)
         except UnicodeError:  # half of a surrogate pair, or a name of a server that cannot be one
             raise UnreadableImageError("invalid_path", "it cannot be a URL") from None
+
+
+def _is_far(place: Place) -> bool:
+    return isinstance(place.archive if isinstance(place, Member) else place, Far)
 
 
 def _targets(rows: Rows) -> Sequence[str | None]:

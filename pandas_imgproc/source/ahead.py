@@ -132,6 +132,20 @@ _by_host: dict[tuple[int, str, int], asyncio.Semaphore] = {}
 _typical: dict[str, float] = {}  # bytes of a file, by folder
 
 
+class _Asked:
+    """A file that was asked for, and how much memory it takes: as far as is known, a guess until it is there."""
+
+    __slots__ = ("future", "nbytes", "number")
+
+    def __init__(self, number: int, future: Future[Answer], guess: float) -> None:
+        self.number, self.future, self.nbytes = number, future, guess
+        future.add_done_callback(self._weigh)
+
+    def _weigh(self, future: Future[Answer]) -> None:
+        if not future.cancelled() and future.exception() is None:
+            self.nbytes = len(future.result()[0])
+
+
 class Ahead:
     """Files that are elsewhere, asked for in the order of the rows before they are needed.
 
@@ -158,7 +172,7 @@ class Ahead:
         self._left = deque(wanted)
         self._stopped = stopped
         self._read, self._options, self._patience = read, options, patience
-        self._started: deque[tuple[int, Future[Answer]]] = deque()
+        self._started: deque[_Asked] = deque()
         self._folder = _folder(wanted[0][1])
 
     def __enter__(self) -> Self:
@@ -167,18 +181,18 @@ class Ahead:
 
     def __exit__(self, *_: object) -> None:
         _readers.add(-1)
-        for _number, future in self._started:
-            future.cancel()
+        for asked in self._started:
+            asked.future.cancel()
         self._started.clear()
 
     def data(self, number: int) -> Answer:
         """Return the bytes and the stamp of a row's file; rows before it are forgotten."""
-        while self._started and self._started[0][0] < number:
-            self._started.popleft()[1].cancel()
+        while self._started and self._started[0].number < number:
+            self._started.popleft().future.cancel()
         while self._left and self._left[0][0] < number:
             self._left.popleft()
         self._go_on()
-        future = self._started[0][1]
+        future = self._started[0].future
         while not wait({future}, timeout=LOOK_UP).done:
             if self._stopped():
                 raise UnreadableImageError("remote", "the call was stopped while it was read")
@@ -191,17 +205,12 @@ class Ahead:
         share = max(1, _readers.n)
         # More than may be under way: some will be waiting to be tried again.
         most, budget = max(1, STARTED * self._patience.in_flight // share), self._patience.ahead // share
-        held = sum(self._size(future) for _, future in self._started)
+        held = sum([asked.nbytes for asked in self._started])
         while self._left and (not self._started or (len(self._started) < most and held < budget)):
             number, place = self._left.popleft()
             future = start(self._read(place, self._options, self._patience))
-            self._started.append((number, future))
-            held += self._size(future)
-
-    def _size(self, future: Future[Answer]) -> float:
-        if future.done() and not future.cancelled() and future.exception() is None:
-            return len(future.result()[0])
-        return _typical.get(self._folder, UNKNOWN_BYTES)
+            self._started.append(_Asked(number, future, _typical.get(self._folder, UNKNOWN_BYTES)))
+            held += self._started[-1].nbytes
 
     def _learn(self, nbytes: int) -> None:
         if len(_typical) > MOST_FOLDERS:

@@ -90,14 +90,17 @@ class Recipe:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of one picture's pixels, 0 where they are as many as it has.
+        """Bytes of one picture's pixels, as far as the size says; 0 where it says nothing.
 
         Examples
         --------
-        >>> recipe((640, 480)).nbytes
-        921600
+        >>> recipe((640, 480)).nbytes, recipe(None).nbytes
+        (921600, 0)
         """
-        return 0 if self.size is None else math.prod(self.shape)
+        if self.size is None or self.fit == "thumbnail":
+            return 0
+        width, height = self.size if self.fit in FITS else (min(self.size),) * 2
+        return width * height * CHANNELS[self.mode]
 
 
 class RecipeOptions(TypedDict, total=False):

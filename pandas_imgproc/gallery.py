@@ -252,15 +252,33 @@ def _default_tile(images: Sequence[Any] | ImageArray) -> int:
 def _tile(
     sheet: Image.Image, draw: ImageDraw.ImageDraw, layout: Layout, corner: Box, image: Any, reason: Failure | None
 ) -> None:
-    pixels = _pixels(image)
-    if pixels is None:
+    picture = tile_picture(image, layout.box[1])
+    if picture is None:
         _missing(draw, layout.box, corner, reason)
         return
-    picture = _fitted(Image.fromarray(pixels), layout.box[1])
     left = corner[0] + (layout.box[0] - picture.width) // 2
     top = corner[1] + (layout.box[1] - picture.height) // 2
     draw.rectangle((left - 1, top - 1, left + picture.width, top + picture.height), outline=FRAME)
-    sheet.paste(_on_checker(picture), (left, top))
+    sheet.paste(picture, (left, top))
+
+
+def tile_picture(image: Any, side: int) -> Image.Image | None:
+    """Return a picture as it stands on a tile; None for no picture.
+
+    Parameters
+    ----------
+    image : ImageCell, ndarray or PIL.Image.Image
+        As in `contact_sheet`.
+    side : int
+        Pixels of the longest side, at most.
+
+    Examples
+    --------
+    >>> tile_picture(np.zeros((20, 50), dtype="uint8"), 128).size
+    (100, 40)
+    """
+    pixels = _pixels(image)
+    return None if pixels is None else _on_checker(_fitted(Image.fromarray(pixels), side))
 
 
 def _pixels(image: Any) -> Pixels | None:

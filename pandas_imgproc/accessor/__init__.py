@@ -2,16 +2,16 @@
 
 `arguments`  what methods share, checked
 `column`     the one way that every method takes
-`loading`, `saving`, `transforming`, `measuring`
+`naming`     a column of a frame by its name
+`sheet`      what `show` gives
+`loading`, `saving`, `transforming`, `measuring`, `showing`
              the methods, by what they are for
 """
 
 from __future__ import annotations
 
-import difflib
 import functools
 import inspect
-from collections.abc import Hashable
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
 import pandas as pd
@@ -19,7 +19,9 @@ import pandas as pd
 from pandas_imgproc import failures
 from pandas_imgproc.accessor.loading import Loading
 from pandas_imgproc.accessor.measuring import Measuring, issues_of_features
+from pandas_imgproc.accessor.naming import column_of
 from pandas_imgproc.accessor.saving import Saving
+from pandas_imgproc.accessor.showing import Showing
 from pandas_imgproc.accessor.transforming import Transforming
 
 if TYPE_CHECKING:
@@ -31,7 +33,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-class SeriesImageAccessor(Loading, Saving, Transforming, Measuring):
+class SeriesImageAccessor(Loading, Saving, Transforming, Measuring, Showing):
     """``series.img``: a column of pictures, as paths, encoded bytes, ``{bytes, path}`` structs or images.
 
     Parameters
@@ -43,20 +45,6 @@ class SeriesImageAccessor(Loading, Saving, Transforming, Measuring):
     """
 
 
-def _column_of(frame: pd.DataFrame, column: Any) -> pd.Series[Any]:
-    """Return a column of a frame; a mistyped one lists the near names."""
-    if not isinstance(column, Hashable):
-        raise TypeError(f"column={column!r:.100} is not the name of a column; give one name, such as 'image_path'")
-    if column not in frame.columns:
-        near = difflib.get_close_matches(str(column), [str(name) for name in frame.columns], cutoff=0.5)
-        hint = f"did you mean {' or '.join(map(repr, near))}?" if near else f"it has {list(frame.columns)[:10]}"
-        raise KeyError(f"the frame has no column {column!r}; {hint}")
-    found: pd.Series[Any] | pd.DataFrame = frame[column]
-    if isinstance(found, pd.DataFrame):
-        raise ValueError(f"the frame has {found.shape[1]} columns named {column!r}; rename them, or use .iloc[:, k]")
-    return found
-
-
 def _on_column(
     method: Callable[Concatenate[SeriesImageAccessor, P], R],
 ) -> Callable[Concatenate[FrameImageAccessor, Any, P], R]:
@@ -64,7 +52,7 @@ def _on_column(
 
     @functools.wraps(method)
     def on_frame(self: FrameImageAccessor, column: Any, *args: P.args, **kwargs: P.kwargs) -> R:
-        return method(SeriesImageAccessor(_column_of(self._frame, column), self._frame), *args, **kwargs)
+        return method(SeriesImageAccessor(column_of(self._frame, column), self._frame), *args, **kwargs)
 
     signature = inspect.signature(method)
     own, *rest = signature.parameters.values()
@@ -86,6 +74,7 @@ class FrameImageAccessor:
         self._frame = frame
 
     load_resized = _on_column(SeriesImageAccessor.load_resized)
+    show = _on_column(SeriesImageAccessor.show)
     save = _on_column(SeriesImageAccessor.save)
     save_resized = _on_column(SeriesImageAccessor.save_resized)
     download = _on_column(SeriesImageAccessor.download)

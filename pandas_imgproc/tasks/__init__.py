@@ -7,6 +7,7 @@ A new feature is a new task; the kernel knows none of them.
 `download`      files as they are
 `save`          pictures as the bytes of files
 `measuring`     pictures as numbers
+`thumbnail`     small pictures to look at
 `verify`        whether pictures are whole
 `mapping`       any function of one picture
 `augmentation`  random variants of each picture
@@ -23,6 +24,7 @@ from pandas_imgproc.tasks.mapping import Map
 from pandas_imgproc.tasks.measuring import Measure
 from pandas_imgproc.tasks.save import SaveResized, written
 from pandas_imgproc.tasks.task import Task, Values, labelled
+from pandas_imgproc.tasks.thumbnail import Thumbnail
 from pandas_imgproc.tasks.verify import Verify
 
 __all__ = [
@@ -34,6 +36,7 @@ __all__ = [
     "SaveResized",
     "SaveVariants",
     "Task",
+    "Thumbnail",
     "Values",
     "Verify",
     "labelled",

@@ -1,0 +1,23 @@
+"""A column of a frame, by the name that somebody typed."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Hashable
+from typing import Any
+
+import pandas as pd
+
+
+def column_of(frame: pd.DataFrame, column: Any) -> pd.Series[Any]:
+    """Return a column of a frame; a mistyped one lists the near names."""
+    if not isinstance(column, Hashable):
+        raise TypeError(f"column={column!r:.100} is not the name of a column; give one name, such as 'image_path'")
+    if column not in frame.columns:
+        near = difflib.get_close_matches(str(column), [str(name) for name in frame.columns], cutoff=0.5)
+        hint = f"did you mean {' or '.join(map(repr, near))}?" if near else f"it has {list(frame.columns)[:10]}"
+        raise KeyError(f"the frame has no column {column!r}; {hint}")
+    found: pd.Series[Any] | pd.DataFrame = frame[column]
+    if isinstance(found, pd.DataFrame):
+        raise ValueError(f"the frame has {found.shape[1]} columns named {column!r}; rename them, or use .iloc[:, k]")
+    return found

@@ -1,0 +1,90 @@
+"""The method that shows pictures to a person."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, cast
+
+from pandas_imgproc import codec, gallery
+from pandas_imgproc.accessor import arguments
+from pandas_imgproc.accessor.column import Column
+from pandas_imgproc.accessor.naming import column_of
+from pandas_imgproc.accessor.sheet import SIDE, ContactSheet
+from pandas_imgproc.array import ImageArray
+from pandas_imgproc.tasks import Thumbnail
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Mapping, Sequence
+
+    import pandas as pd
+
+    from pandas_imgproc.errors import Failure
+
+MOST = 200
+
+
+class Showing(Column):
+    """Look at pictures."""
+
+    def show(
+        self,
+        n: int = 24,
+        *,
+        title: Any = None,
+        root: str | os.PathLike[str] | None = None,
+        suffix: str | None = None,
+        storage_options: Mapping[str, Any] | None = None,
+        schemes: Sequence[str] = (),
+    ) -> ContactSheet:
+        """Show the first n rows as a contact sheet; no other picture is read.
+
+        Parameters
+        ----------
+        n : int
+            How many rows, from the first on as they stand: at most 200.
+        title : name or list of names, optional
+            Columns of the frame that stand under the pictures, below the label of the row; only for ``df.img.show``.
+        root, suffix, storage_options, schemes
+            As in `load_resized`.
+
+        Returns
+        -------
+        ContactSheet
+            A notebook shows it, in at most 2 MB of HTML. Elsewhere ``.image`` is a `PIL.Image.Image` and
+            ``.save("sheet.png")`` writes a file. A row without a picture is a tile that says why.
+
+        Raises
+        ------
+        KeyError
+            If the frame has no such title.
+        ValueError, TypeError
+            If an argument is wrong; before anything is read.
+
+        Examples
+        --------
+        >>> df = pd.DataFrame({"image_path": ["red.png", "half.jpg"], "name": ["a cup", "half a cup"]})
+        >>> df.img.show("image_path", title="name", root=getfixture("photos"))
+        <contact sheet of 2 of 2 rows, 1 failed; .image, or .save('sheet.png')>
+        """
+        if arguments.check_count("n", n) > MOST:
+            raise ValueError(f"n={n!r} is more than {MOST}; choose rows with df.sample(24), nlargest or a mask")
+        how = arguments.how(
+            errors="coerce", root=root, suffix=suffix, npartitions=None, progress=False,
+            storage_options=storage_options, schemes=schemes,
+        )  # fmt: skip
+        column = self._column.iloc[:n]
+        titles = [title.iloc[:n] for title in self._titles(title)]
+        captions = gallery.captions_of(column.index, *titles)
+        if isinstance(column.array, ImageArray):
+            return ContactSheet(column.array, captions, gallery.reasons_of(column.array), len(self._column))
+        recipe = codec.recipe(size=SIDE, mode="RGBA", fit="thumbnail", for_files=True)
+        shown = list(Showing(column)._run(Thumbnail(recipe), how))
+        reasons: list[Failure | None] = [cast("Failure", row) if isinstance(row, dict) else None for row in shown]
+        return ContactSheet(shown, captions, reasons, len(self._column))
+
+    def _titles(self, title: Any) -> list[pd.Series[Any]]:
+        if title is None:
+            return []
+        if self._frame is None:
+            raise TypeError(f"title={title!r:.100} names a column of a frame; use df.img.show(column, title=…)")
+        return [column_of(self._frame, name) for name in (title if isinstance(title, list) else [title])]

@@ -1,0 +1,53 @@
+"""Small pictures to look at, each in its own proportions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+import pandas as pd
+
+from pandas_imgproc import codec
+from pandas_imgproc.tasks.task import Task
+
+if TYPE_CHECKING:
+    from pandas_imgproc.errors import Failure
+    from pandas_imgproc.source import File
+    from pandas_imgproc.tasks.task import Values
+
+
+@dataclass(frozen=True)
+class Thumbnail(Task):
+    """Each picture within a square, never enlarged.
+
+    Attributes
+    ----------
+    recipe : Recipe
+        Of mode RGBA, with ``fit="thumbnail"``.
+    """
+
+    recipe: codec.Recipe
+    name: ClassVar[str] = "show"
+
+    def empty(self, n: int) -> Values:
+        """Return room for n pictures: their height and width, and pixels that they need not fill."""
+        assert self.recipe.size is not None
+        width, height = self.recipe.size
+        return np.zeros(n, dtype=[("size", "u2", (2,)), ("pixels", "u1", (height, width, 4))])
+
+    def fill(self, out: Values, position: int, file: File) -> None:  # noqa: ARG002  the task's
+        """Decode one picture."""
+        pixels = np.asarray(codec.load(file.data(), self.recipe))
+        out["size"][0] = pixels.shape[:2]
+        out["pixels"][0, : pixels.shape[0], : pixels.shape[1]] = pixels
+
+    def wrap(
+        self, values: Values, status: Values, failures: tuple[Failure, ...], index: pd.Index[Any]
+    ) -> pd.Series[Any]:
+        """Return for each row its pixels, or its failure, or None."""
+        shown: list[Any] = [
+            row["pixels"][: row["size"][0], : row["size"][1]] if code == 0 else failures[code - 1] if code > 0 else None
+            for row, code in zip(values, status, strict=True)
+        ]
+        return pd.Series(shown, index=index, dtype=object)

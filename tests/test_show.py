@@ -1,0 +1,124 @@
+"""A contact sheet of the first rows: each picture under its own label, each failure with its reason, never too much."""
+
+from __future__ import annotations
+
+import base64
+import io
+import re
+
+import dask
+import numpy as np
+import pandas as pd
+import pytest
+from pictures import row_bytes, row_of
+from PIL import Image
+
+import pandas_imgproc
+from pandas_imgproc.accessor.sheet import MOST_HTML
+
+
+@pytest.fixture
+def frame(tmp_path):
+    for k in range(30):
+        (tmp_path / f"{k}.png").write_bytes(row_bytes(k))
+    (tmp_path / "3.png").write_bytes(b"")
+    paths = [str(tmp_path / f"{k}.png") for k in range(30)]
+    paths[5] = None
+    names = [f"<b>cup {k}</b> & ünï" for k in range(30)]
+    return pd.DataFrame({"image_path": paths, "name": names, "price": range(30)}, index=np.arange(30) % 7)
+
+
+def pictures(sheet):
+    found = re.findall(r"base64,([^']+)'", sheet._repr_html_())
+    return [Image.open(io.BytesIO(base64.b64decode(data))).convert("RGB") for data in found]
+
+
+@pytest.mark.parametrize("scheduler", ["synchronous", "threads"])
+def test_the_first_rows_as_they_stand(frame, scheduler):
+    with dask.config.set(scheduler=scheduler):
+        sheet = frame.iloc[::-1].img.show("image_path", n=4)
+    assert [row_of(np.asarray(picture)) for picture in pictures(sheet)] == [29, 28, 27, 26]
+
+
+def test_the_same_from_a_cluster(frame, own_cluster):
+    with dask.config.set(scheduler="distributed"):
+        theirs = frame.img.show("image_path")
+    assert theirs._repr_html_() == frame.img.show("image_path")._repr_html_()
+
+
+def test_only_n_are_read_and_failures_say_why(frame):
+    frame.iloc[10:, 0] = "/nowhere/at/all.jpg"
+    sheet = frame.img.show("image_path", n=10)
+    assert (sheet.n, sheet.failures) == (10, 1)
+    html = sheet._repr_html_()
+    assert "empty" in html
+    assert "the file has no bytes" in html
+    assert html.count("<div class='no'>missing</div>") == 1
+
+
+def test_text_is_escaped_and_titles_stand_in_their_order(frame):
+    html = frame.img.show("image_path", n=2, title=["price", "name"])._repr_html_()
+    assert "<b>cup" not in html
+    first = html.split("<figure>")[1]
+    lines = re.findall(r"<figcaption[^>]*>([^<]*)<", first)
+    assert lines == ["0", "0", "&lt;b&gt;cup 0&lt;/b&gt; &amp; ünï"]
+
+
+def test_an_image_column_is_shown_with_its_own_reasons(frame):
+    frame["image"] = frame.img.load_resized("image_path", 32, errors="coerce")
+    for sheet in (frame.img.show("image"), frame["image"].img.show()):
+        assert sheet.failures == 1
+        assert [row_of(np.asarray(p)) for p in pictures(sheet)] == [k for k in range(24) if k not in (3, 5)]
+
+
+def test_a_file(frame, tmp_path):
+    sheet = frame.img.show("image_path", title="name")
+    sheet.save(tmp_path / "sheet.png")
+    with Image.open(tmp_path / "sheet.png") as image:
+        assert image.size == sheet.image.size
+        assert image.width <= 2000
+
+
+def test_the_output_is_bounded():
+    noise = np.random.default_rng(0).integers(0, 256, (200, 160, 160, 3), dtype="uint8")
+    html = pd.Series(pandas_imgproc.ImageArray(noise)).img.show(n=200)._repr_html_()
+    assert len(html) <= MOST_HTML
+    assert re.search(r"and \d+ more", html)
+
+
+def test_proportions_are_kept(tmp_path):
+    Image.new("RGB", (800, 200), "red").save(tmp_path / "wide.png")
+    (picture,) = pictures(pd.Series([tmp_path / "wide.png"]).img.show())
+    assert picture.size == (160, 40)
+
+
+def test_odd_frames(frame):
+    assert "no rows" in frame.iloc[:0].img.show("image_path")._repr_html_()
+    assert pd.Series([None, None]).img.show().n == 2
+    assert (
+        pd.Series(["a\udcff.jpg"], index=pd.Index(["b\udcff"], dtype=object), dtype=object)
+        .img.show()
+        ._repr_html_()
+        .encode()
+    )
+    many = frame.set_index(["name", "price"]).img.show("image_path", n=1)
+    assert "ünï, 0<" in many._repr_html_()
+
+
+@pytest.mark.parametrize(
+    ("how", "error", "said"),
+    [
+        ({"title": "nme"}, KeyError, "did you mean 'name'"),
+        ({"n": 0}, ValueError, "n=0"),
+        ({"n": 201}, ValueError, "n=201"),
+        ({"n": "9"}, TypeError, "n='9'"),
+    ],
+)
+def test_mistakes(frame, how, error, said):
+    with pytest.raises(error, match=said):
+        frame.img.show("image_path", **how)
+
+
+def test_a_title_needs_a_frame(frame):
+    with pytest.raises(TypeError, match=r"df\.img\.show"):
+        frame["image_path"].img.show(title="name")

@@ -146,19 +146,22 @@ def fails(pixels):
         raise ValueError("three is too many")
     if row == 5:
         sys.exit("no more")
+    if row == 9:
+        raise GeneratorExit
     return row
 
 
 def test_what_the_function_raises_costs_its_row(frame):
-    with pytest.warns(UnreadableImageWarning, match=r"3 of 40 pictures gave no answer .* \(3 function\)"):
+    with pytest.warns(UnreadableImageWarning, match=r"4 of 40 pictures gave no answer .* \(4 function\)"):
         answer = frame.reset_index(drop=True).img.map("image_path", fails)
-    assert answer.isna().sum() == 3
+    assert answer.isna().sum() == 4
     failures = answer.img.failures
-    assert failures.index.tolist() == [3, 5, 7]
+    assert failures.index.tolist() == [3, 5, 7, 9]
     assert failures["message"].tolist() == [
         f"ValueError: three is too many (fails, line {fails.__code__.co_firstlineno + 5})",
         f"SystemExit: no more (fails, line {fails.__code__.co_firstlineno + 7})",
         f"{Panic.__module__}.Panic: unwrapped nothing (fails, line {fails.__code__.co_firstlineno + 3})",
+        f"GeneratorExit (fails, line {fails.__code__.co_firstlineno + 9})",
     ]
     with pytest.raises(UnreadableImageError, match="three is too many"):
         frame[:4].img.map("image_path", fails, errors="raise")

@@ -11,8 +11,9 @@ from PIL import Image, UnidentifiedImageError
 
 from pandas_imgproc.errors import FailureKind, UnreadableImageError
 
-STOPS = (KeyboardInterrupt, GeneratorExit)
-"""What the caller raised to stop. All else costs a row, also what is no `Exception`: panics of Rust code are none."""
+STOPS = (KeyboardInterrupt,)
+"""What the caller raised to stop. All else costs a row, also what is no `Exception`: panics of Rust code are none, and
+a worker that lets a `GeneratorExit` through never answers."""
 
 _TRUNCATED = re.compile(
     r"truncated|unexpected end|end of (file|data|image)|reached EOF|EOF while|ended|not enough|"

@@ -148,20 +148,23 @@ def fails(pixels):
         sys.exit("no more")
     if row == 9:
         raise GeneratorExit
+    if row == 11:
+        raise KeyboardInterrupt
     return row
 
 
 def test_what_the_function_raises_costs_its_row(frame):
-    with pytest.warns(UnreadableImageWarning, match=r"4 of 40 pictures gave no answer .* \(4 function\)"):
+    with pytest.warns(UnreadableImageWarning, match=r"5 of 40 pictures gave no answer .* \(5 function\)"):
         answer = frame.reset_index(drop=True).img.map("image_path", fails)
-    assert answer.isna().sum() == 4
+    assert answer.isna().sum() == 5
     failures = answer.img.failures
-    assert failures.index.tolist() == [3, 5, 7, 9]
+    assert failures.index.tolist() == [3, 5, 7, 9, 11]
     assert failures["message"].tolist() == [
         f"ValueError: three is too many (fails, line {fails.__code__.co_firstlineno + 5})",
         f"SystemExit: no more (fails, line {fails.__code__.co_firstlineno + 7})",
         f"{Panic.__module__}.Panic: unwrapped nothing (fails, line {fails.__code__.co_firstlineno + 3})",
         f"GeneratorExit (fails, line {fails.__code__.co_firstlineno + 9})",
+        f"KeyboardInterrupt (fails, line {fails.__code__.co_firstlineno + 11})",
     ]
     with pytest.raises(UnreadableImageError, match="three is too many"):
         frame[:4].img.map("image_path", fails, errors="raise")

@@ -31,6 +31,10 @@ def test_reads_paths_bytes_and_structs(tmp_path):
     assert Source().data("file://" + path)[0] == b"xyz"
 
 
+def test_a_struct_of_nothing_is_a_missing_cell():
+    assert cells(pd.Series([{"bytes": None, "path": None}, {"path": "a.jpg"}])) == [None, {"path": "a.jpg"}]
+
+
 def test_suffix_and_root_make_a_path_of_an_id(tmp_path):
     (tmp_path / "17.jpg").write_bytes(b"xyz")
     assert Source(root=str(tmp_path), suffix=".jpg").data(17)[0] == b"xyz"

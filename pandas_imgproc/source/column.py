@@ -57,4 +57,6 @@ def has_bytes(cell: Any) -> bool:
 
 
 def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping) and value.get("bytes") is None and value.get("path") is None:
+        return None
     return os.fspath(value) if isinstance(value, os.PathLike) else value

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 import traceback
 from typing import TYPE_CHECKING, Any
 
@@ -40,7 +41,9 @@ class called:  # noqa: N801  reads as a statement: with called()
         pass
 
     def __exit__(self, _: object, exc: BaseException | None, tb: TracebackType | None) -> None:
-        if exc is not None and not isinstance(exc, codec.STOPS):
+        # Ctrl-C reaches the main thread alone: what looks like it elsewhere is the function's own.
+        is_stop = isinstance(exc, codec.STOPS) and threading.current_thread() is threading.main_thread()
+        if exc is not None and not is_stop:
             last = traceback.format_exception_only(exc)[-1].strip()
             frames = [frame for frame in traceback.extract_tb(tb) if not frame.filename.startswith(_OURS)]
             where = f" ({frames[0].name}, line {frames[0].lineno})" if frames else ""

@@ -234,8 +234,8 @@ class Saving(Column):
         --------
         >>> out = getfixture("tmp_path")
         >>> paths = pd.Series(["red.png", "gone.png"]).img.download(out, root=getfixture("photos"), errors="coerce")
-        >>> paths.str.removeprefix(str(out)).tolist()
-        ['/red.png', nan]
+        >>> paths.str.removeprefix(str(out)).fillna("none").tolist()
+        ['/red.png', 'none']
         """
         how = arguments.how(
             errors=errors, root=root, suffix=suffix, npartitions=npartitions, progress=progress,

@@ -22,7 +22,7 @@ from pandas_imgproc.tasks.download import Download
 from pandas_imgproc.tasks.load import LoadResized
 from pandas_imgproc.tasks.mapping import Map
 from pandas_imgproc.tasks.measuring import Measure
-from pandas_imgproc.tasks.save import SaveResized, written
+from pandas_imgproc.tasks.save import SaveResized
 from pandas_imgproc.tasks.task import Task, Values, labelled
 from pandas_imgproc.tasks.thumbnail import Thumbnail
 from pandas_imgproc.tasks.verify import Verify
@@ -41,5 +41,4 @@ __all__ = [
     "Verify",
     "labelled",
     "with_variants",
-    "written",
 ]

@@ -7,7 +7,7 @@ import dataclasses
 import inspect
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -20,12 +20,10 @@ from pandas_imgproc.array import ImageArray
 from pandas_imgproc.stages import stage
 from pandas_imgproc.tasks.function import FunctionError, called, explain, picture_of, pixels_of, put
 from pandas_imgproc.tasks.randomness import seeded
-from pandas_imgproc.tasks.save import written
-from pandas_imgproc.tasks.task import Task, labelled
+from pandas_imgproc.tasks.save import MakesFiles
+from pandas_imgproc.tasks.task import Task
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from pandas_imgproc.errors import Failure, FailureKind
     from pandas_imgproc.source import File
     from pandas_imgproc.tasks.task import Values
@@ -34,6 +32,7 @@ if TYPE_CHECKING:
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 
 Pixels = np.ndarray[Any, np.dtype[Any]]
+Convention = Callable[[Any, Pixels, np.random.Generator], Any]
 
 
 @dataclass(frozen=True)
@@ -92,19 +91,19 @@ class Augment(Task):
 
     def fill(self, out: Values, position: int, file: File) -> None:
         """Decode one picture, and make its variants."""
-        pixels = pixels_of(file.data(), self.recipe)
+        pixels, call = pixels_of(file.data(), self.recipe), convention(self.transform)
         for variant in range(self.n):
             original = self.keep_original and variant == 0
-            put(out, variant, pixels.copy() if original else self._variant(pixels.copy(), position, variant))
+            put(out, variant, pixels.copy() if original else self._variant(call, pixels.copy(), position, variant))
 
     def plain(self) -> dict[str, Any]:
         """Return what makes this task equal to another; all that Albumentations' transforms are made of."""
         whole = getattr(self.transform, "to_dict", None)
         return super().plain() | ({"transform": json.loads(json.dumps(whole(), default=str))} if whole else {})
 
-    def _variant(self, pixels: Pixels, position: int, variant: int) -> Pixels:
+    def _variant(self, call: Convention, pixels: Pixels, position: int, variant: int) -> Pixels:
         with stage("function"), seeded(self.transform, self.seed, position, variant) as rng, called():
-            result = convention(self.transform)(self.transform, pixels, rng)
+            result = call(self.transform, pixels, rng)
         made = picture_of(result["image"] if isinstance(result, Mapping) and "image" in result else result)
         if made is None:
             raise FunctionError(f"the transform returned {type(result).__name__}, not a picture of 1, 3 or 4 channels")
@@ -126,7 +125,7 @@ class Augment(Task):
 
 
 @dataclass(frozen=True)
-class SaveVariants(Task):
+class SaveVariants(MakesFiles):
     """The same variants as the bytes of files.
 
     Attributes
@@ -146,6 +145,10 @@ class SaveVariants(Task):
     def copies(self) -> int:  # noqa: D102  see Task
         return self.variants.n
 
+    def index(self, index: pd.Index[Any]) -> pd.Index[Any]:
+        """Return each label n times, with the number of the variant."""
+        return self.variants.index(index)
+
     def own(self) -> Self:
         """Return a task with a transform of its own."""
         return dataclasses.replace(self, variants=self.variants.own())
@@ -154,10 +157,6 @@ class SaveVariants(Task):
     def needs(self) -> int:
         """Bytes of the pixels of one row, on their way."""
         return self.variants.needs
-
-    def empty(self, n: int) -> Values:
-        """Return n times nothing."""
-        return np.full(n, None, dtype=object)
 
     def fill(self, out: Values, position: int, file: File) -> None:
         """Decode one picture, and make the files of its variants."""
@@ -171,14 +170,6 @@ class SaveVariants(Task):
     def explain(self, exc: BaseException) -> tuple[FailureKind, str]:
         """Return why a row has no variants."""
         return explain(exc)
-
-    def wrap(
-        self, values: Values, status: Values, failures: tuple[Failure, ...], index: pd.Index[Any]
-    ) -> pd.Series[Any]:
-        """Return the Series of str named ``path``, each row n times, with the level ``variant`` in its index."""
-        paths = written(values, status, (), with_variants(index, self.copies))
-        paths.attrs["failures"] = labelled(failures, index)
-        return paths
 
 
 def with_variants(index: pd.Index[Any], n: int) -> pd.MultiIndex:
@@ -194,7 +185,7 @@ def with_variants(index: pd.Index[Any], n: int) -> pd.MultiIndex:
     return pd.MultiIndex.from_arrays([*levels, variants], names=[*index.names, "variant"])
 
 
-def convention(transform: Callable[..., Any]) -> Callable[[Any, Pixels, np.random.Generator], Any]:
+def convention(transform: Callable[..., Any]) -> Convention:
     """Return how a transform is called.
 
     Albumentations takes ``image=``, torchvision a PIL image; a function takes the pixels, or a PIL image if its

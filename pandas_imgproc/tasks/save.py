@@ -19,8 +19,28 @@ if TYPE_CHECKING:
     from pandas_imgproc.tasks.task import Values
 
 
+class MakesFiles(Task):
+    """A task whose answers are the bytes of files, which the destination writes; it gives their paths."""
+
+    def empty(self, n: int) -> Values:
+        """Return n times nothing: ndarray of object, shape (n,)."""
+        return np.full(n, None, dtype=object)
+
+    def wrap(
+        self,
+        values: Values,
+        status: Values,  # noqa: ARG002  the values are missing where there is no answer
+        failures: tuple[Failure, ...],
+        index: pd.Index[Any],
+    ) -> pd.Series[Any]:
+        """Return the Series of str named ``path``: the files that were written, missing where there is none."""
+        paths = paths_as_column(values, self.index(index)).rename("path")
+        paths.attrs["failures"] = labelled(failures, index)
+        return paths
+
+
 @dataclass(frozen=True)
-class SaveResized(Task):
+class SaveResized(MakesFiles):
     """Each picture as the bytes of a file.
 
     Attributes
@@ -40,29 +60,7 @@ class SaveResized(Task):
         """Bytes of the pixels of one row, on their way."""
         return 3 * self.recipe.nbytes
 
-    def empty(self, n: int) -> Values:
-        """Return n times nothing: ndarray of object, shape (n,)."""
-        return np.full(n, None, dtype=object)
-
     def fill(self, out: Values, position: int, file: File) -> None:  # noqa: ARG002  the task's
         """Decode one picture and encode it into ``out[0]``."""
         picture = codec.load(file.data(), self.recipe)
         out[0] = codec.encode(picture, self.encoding, file.target or "")
-
-    def wrap(
-        self, values: Values, status: Values, failures: tuple[Failure, ...], index: pd.Index[Any]
-    ) -> pd.Series[Any]:
-        """Return the Series of str named ``path``: the files that were written, missing where there is none."""
-        return written(values, status, failures, index)
-
-
-def written(
-    values: Values,
-    status: Values,  # noqa: ARG001  of the protocol; the values are missing where there is no answer
-    failures: tuple[Failure, ...],
-    index: pd.Index[Any],
-) -> pd.Series[Any]:
-    """Return paths as a Series named ``path``, with the failures in its ``attrs``."""
-    paths = paths_as_column(values, index).rename("path")
-    paths.attrs["failures"] = labelled(failures, index)
-    return paths

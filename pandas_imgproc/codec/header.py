@@ -110,7 +110,7 @@ def _exif(image: ImageFile.ImageFile, data: bytes) -> Image.Exif:
         late = _exif_of_png(data)
         if late:
             image.info["exif"] = b"Exif\0\0" + late
-    if image.format != "TIFF" and not any(key in image.info for key in EXIF_KEYS):
+    if image.format != "TIFF" and EXIF_KEYS.isdisjoint(image.info):
         return Image.Exif()
     try:
         # The PNG plugin's own getexif() decodes the picture, to see what follows the pixels.

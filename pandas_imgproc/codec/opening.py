@@ -16,6 +16,7 @@ from .recipes import FORMATS, import_plugins
 
 Size = tuple[int, int]
 
+_CHUNK = struct.Struct(">I4s")  # the head of a part of a PNG file: its length and its name
 _DECODER_ERRORS = (OSError, SyntaxError, ValueError, RuntimeError, LookupError, struct.error)
 
 
@@ -146,13 +147,14 @@ def check_sums(data: bytes) -> None:
     """Compare the checksums of a PNG file's pixels, which Pillow leaves out: what a flipped bit shows is no picture."""
     if ImageFile.LOAD_TRUNCATED_IMAGES:
         return
-    view, start = memoryview(data), 8
+    start = 8
     while start + 12 <= len(data):
-        end = start + 8 + int.from_bytes(view[start : start + 4], "big")
-        name, told = bytes(view[start + 4 : start + 8]), view[end : end + 4]
-        wrong = len(told) == 4 and zlib.crc32(view[start + 4 : end]) != int.from_bytes(told, "big")
-        if name == b"IDAT" and wrong:
-            raise UnreadableImageError("corrupt", "the checksum of its pixels is wrong")
+        length, name = _CHUNK.unpack_from(data, start)
+        end = start + 8 + length
+        if name == b"IDAT" and end + 4 <= len(data):
+            told = int.from_bytes(data[end : end + 4], "big")
+            if zlib.crc32(memoryview(data)[start + 4 : end]) != told:
+                raise UnreadableImageError("corrupt", "the checksum of its pixels is wrong")
         start = end + 4
 
 

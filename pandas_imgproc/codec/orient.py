@@ -24,7 +24,7 @@ _UPRIGHT: dict[Any, Image.Transpose] = {
 _BACK: dict[Any, Image.Transpose] = {**_UPRIGHT, 6: Image.Transpose.ROTATE_90, 8: Image.Transpose.ROTATE_270}
 SIDEWAYS = {_UPRIGHT[tag] for tag in (5, 6, 7, 8)}
 ORIENTATION = 0x0112
-EXIF_KEYS = ("exif", "Raw profile type exif", "XML:com.adobe.xmp", "xmp")
+EXIF_KEYS = frozenset({"exif", "Raw profile type exif", "XML:com.adobe.xmp", "xmp"})
 BROKEN_EXIF = (SyntaxError, ValueError, TypeError, LookupError, OSError, ArithmeticError, struct.error)
 # Of these the turn must be known before load(): draft needs it, or Pillow turns (and forgets) by itself.
 TURNED_BEFORE = ("JPEG", "MPO", "TIFF")
@@ -36,7 +36,7 @@ def turn_of(image: ImageFile.ImageFile, recipe: Recipe) -> Image.Transpose | Non
         # Pillow turns it upright in load(): nothing is left to do, or all of it to undo.
         return None if recipe.exif_transpose else _by_tag(image, _BACK)
     # getexif() is dear, and most pictures have nothing to tell
-    if not recipe.exif_transpose or not any(key in image.info for key in EXIF_KEYS):
+    if not recipe.exif_transpose or EXIF_KEYS.isdisjoint(image.info):
         return None
     return _by_tag(image, _UPRIGHT)
 

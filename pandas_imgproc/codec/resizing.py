@@ -18,13 +18,16 @@ if TYPE_CHECKING:
 
     from .recipes import Recipe
 
+DRAFTED = ("JPEG", "MPO")
+"""Formats whose decoder can give a smaller picture for less work."""
+
 Box = tuple[float, float, float, float]
 Size = tuple[int, int]
 
 
 def draft(image: ImageFile.ImageFile, recipe: Recipe, turn: Image.Transpose | None) -> Box | None:
     """Let a JPEG be decoded at a reduced scale; return the part of it that shows the picture."""
-    if recipe.size is None or recipe.reducing_gap is None:
+    if recipe.size is None or recipe.reducing_gap is None or image.format not in DRAFTED:
         return None
     width, height = _target(image.size, recipe, turn)
     wanted = int(width * recipe.reducing_gap), int(height * recipe.reducing_gap)

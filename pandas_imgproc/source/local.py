@@ -48,8 +48,7 @@ def read_file(path: str) -> tuple[bytes, Stamp]:
         try:
             status = os.fstat(fd)
             _check_regular(status)
-            with open(fd, "rb", buffering=0, closefd=False) as file:
-                return file.readall(), stamp_of(status)
+            return _read_all(fd, status.st_size), stamp_of(status)
         finally:
             os.close(fd)
     except OSError as exc:
@@ -58,6 +57,15 @@ def read_file(path: str) -> tuple[bytes, Stamp]:
         raise unreadable(exc) from exc
     except ValueError as exc:  # among them UnicodeEncodeError, for half of a surrogate pair
         raise UnreadableImageError("invalid_path", f"it cannot be a path: {exc}") from exc
+
+
+def _read_all(fd: int, size: int) -> bytes:
+    data = os.read(fd, size + 1)
+    if len(data) == size:
+        return data
+    # It has grown or shrunk since it was asked for its size, or a network file system gives less than it could.
+    with open(fd, "rb", buffering=0, closefd=False) as file:
+        return data + file.readall()
 
 
 def _check_regular(status: os.stat_result) -> None:

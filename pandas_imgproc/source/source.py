@@ -221,14 +221,15 @@ class Source:
 
     def data(self, cell: Any) -> tuple[Any, Stamp]:
         """Return the encoded bytes behind a cell, or its array (see `File.data`), and the stamp of the file."""
-        if isinstance(cell, Mapping):
-            cell = cell.get("path") if cell.get("bytes") is None else cell["bytes"]
-        if isinstance(cell, (bytes, bytearray, memoryview)):
-            return _not_empty(bytes(cell)), NO_STAMP
-        if isinstance(cell, Unreadable):
-            raise UnreadableImageError(cell.kind, cell.message)
-        if hasattr(cell, "__array_interface__") and not isinstance(cell, np.generic):
-            return cell, NO_STAMP
+        if not isinstance(cell, str):  # nearly always it is
+            if isinstance(cell, Mapping):
+                cell = cell.get("path") if cell.get("bytes") is None else cell["bytes"]
+            if isinstance(cell, (bytes, bytearray, memoryview)):
+                return _not_empty(bytes(cell)), NO_STAMP
+            if isinstance(cell, Unreadable):
+                raise UnreadableImageError(cell.kind, cell.message)
+            if hasattr(cell, "__array_interface__") and not isinstance(cell, np.generic):
+                return cell, NO_STAMP
         place = self.locate(cell)
         data, stamp = read_file(place) if isinstance(place, str) else self._elsewhere(place)
         return _not_empty(data), stamp

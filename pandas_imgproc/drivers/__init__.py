@@ -35,6 +35,10 @@ if TYPE_CHECKING:
 __all__ = ["MOST_ROWS", "SAMPLE_ROWS", "Call", "Plan", "Run", "run"]
 
 
+SHORT_ROW = 0.00025
+"""Seconds of work below which threads hinder each other: most of so short a row is Python, one thread at a time."""
+
+
 @dataclass(frozen=True)
 class Plan:
     """Where the rest of a call runs: in line on `threads` as long as it takes less than `seconds`, or on `client`."""
@@ -96,7 +100,7 @@ def _drive(state: Run) -> Plan:
 def _time_first_rows(state: Run) -> None:
     """Do the first rows in this thread, to know how long a row takes."""
     warm_up()  # or the very first row would pay for importing Pillow's plugins
-    state.finish(state.here(state.take(SAMPLE_ROWS), Note.blank(len(state.call.cells))))
+    state.finish(state.here(state.take(SAMPLE_ROWS), Note.blank(len(state.call.cells)))())
 
 
 def _chosen_by_hand(call: Call) -> Plan | None:
@@ -118,7 +122,8 @@ def _chosen_by_time(state: Run) -> Plan:
     """Return the plan for the rest, by how long the first rows took."""
     client = cluster.borrow()
     limit = setting("inline-seconds" if client is None else "inline-seconds-warm")
-    if state.seconds_left(CPU_COUNT) <= limit:
+    threads = CPU_COUNT if state.row_work > SHORT_ROW else 1
+    if state.seconds_left(threads) <= limit:
         # Twice the limit: what is nearly done is not moved.
-        return Plan(CPU_COUNT, seconds=2 * limit)
+        return Plan(threads, seconds=2 * limit)
     return Plan(CPU_COUNT, cluster.get_client())

@@ -16,7 +16,7 @@ from pandas_imgproc.rows import Partition, Rows
 
 if TYPE_CHECKING:
     from collections import deque
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from pandas_imgproc.destination import Returned
     from pandas_imgproc.note import Note
@@ -132,9 +132,7 @@ class Run:
 
     def _cut_by_time(self, workers: int) -> Iterator[range]:
         while self.left:
-            # Waiting is not work, up to a limit: a server that is slow, or fails now and then, would make tasks small.
-            one = max(self.cpu / self.timed, self.row_seconds / 4) if self.timed else 0.0
-            second = int(setting("partition-seconds") / one) if one else SAMPLE_ROWS
+            second = int(setting("partition-seconds") / self.row_work) if self.row_work else SAMPLE_ROWS
             # Half of an equal share: whoever gets the slow pictures has less left to hold the others up with. Not
             # less than a twentieth of a second: handing it out takes a tenth of that.
             share = max(sum(map(len, self.left)) // (2 * workers), second // 20)
@@ -149,15 +147,24 @@ class Run:
         """Seconds that one worker takes for one row, as measured so far; 0 before anything was."""
         return self.wall / self.timed if self.timed else 0.0
 
+    @property
+    def row_work(self) -> float:
+        """Seconds of work in one row, as measured so far; 0 before anything was.
+
+        Waiting is not work, up to a limit: a server that is slow, or fails now and then, would make tasks small.
+        """
+        return max(self.cpu / self.timed, self.row_seconds / 4) if self.timed else 0.0
+
     def rows(self, positions: range) -> Rows:
         """Return the rows at some positions with what stands in them."""
         copies = self.call.task.copies
         targets = self.call.targets[positions.start * copies : positions.stop * copies]
         return Rows(positions, self.call.cells[positions.start : positions.stop], targets)
 
-    def here(self, positions: range, note: Note) -> Partition:
-        """Do some rows in this thread."""
-        return run_partition(self.call.task, self.rows(positions), self.call.source, note, self.settings)
+    def here(self, positions: range, note: Note) -> Callable[[], Partition]:
+        """Return what does some rows and puts their values where they belong, in any thread of this process."""
+        rows, put = self.rows(positions), self.destination.put_on(positions)
+        return lambda: put(run_partition(self.call.task, rows, self.call.source, note, self.settings))
 
     def finish(self, part: Partition) -> None:
         """Take a finished partition."""

@@ -18,14 +18,14 @@ def run_in_line(state: Run, threads: int, seconds: float) -> None:
     ranges = state.cut(threads)
     with ThreadPoolExecutor(threads, "pandas_imgproc") as pool:
         try:
-            waiting = {pool.submit(state.here, rows, note) for rows in islice(ranges, 2 * threads)}
+            waiting = {pool.submit(state.here(rows, note)) for rows in islice(ranges, 2 * threads)}
             while waiting and not state.stopped:
                 finished, waiting = wait(waiting, return_when=FIRST_COMPLETED)
                 for future in finished:
                     state.finish(future.result())
                 state.announce(threads)
                 more = len(finished) if state.seconds_left(threads) <= seconds else 0
-                waiting |= {pool.submit(state.here, rows, note) for rows in islice(ranges, more)}
+                waiting |= {pool.submit(state.here(rows, note)) for rows in islice(ranges, more)}
         finally:
             note.stop()
             pool.shutdown(cancel_futures=True)

@@ -70,7 +70,7 @@ def schemes_in(cells: Sequence[Any]) -> set[str]:
     """Return the schemes of the URLs in a column, those of files of this machine not."""
     found = set()
     for cell in cells:
-        if isinstance(cell, Mapping):
+        if not isinstance(cell, str) and isinstance(cell, Mapping):
             cell = cell.get("path") if cell.get("bytes") is None else None
         if isinstance(cell, str) and "://" in cell:
             found.add(names.scheme_of(cell))

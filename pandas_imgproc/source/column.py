@@ -36,7 +36,7 @@ def cells(column: pd.Series[Any]) -> list[Any]:
     """
     values = column.to_numpy(dtype=object)
     missing = column.isna().to_numpy()
-    return [None if na else _plain(value) for value, na in zip(values, missing, strict=True)]
+    return [None if na else _plain(value) for value, na in zip(values.tolist(), missing.tolist(), strict=True)]
 
 
 def paths_as_column(paths: Sequence[str] | np.ndarray[Any, Any], index: Any = None) -> pd.Series[Any]:
@@ -57,6 +57,8 @@ def has_bytes(cell: Any) -> bool:
 
 
 def _plain(value: Any) -> Any:
+    if isinstance(value, str):  # nearly always
+        return value
     if isinstance(value, Mapping) and value.get("bytes") is None and value.get("path") is None:
         return None
     return os.fspath(value) if isinstance(value, os.PathLike) else value

@@ -290,3 +290,20 @@ def test_ten_images_import_nothing_of_the_cluster(paths):
         assert not heavy, heavy
     """)
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60, env={**os.environ, "PYTHONPATH": os.getcwd()})
+
+
+@pytest.mark.parametrize(("row", "threads"), [(0.0001, 1), (0.001, drivers.CPU_COUNT)])
+def test_very_short_rows_in_line_are_done_by_one_thread(row, threads):
+    """Two threads do half of what one does there: most of so short a row is Python."""
+    call = Call(_Task(), Source(), [None] * 100)
+    state = Run(call, in_memory(_Task(), 0), progress("nothing", 0), deque([range(100)]), timed=16, cpu=16 * row)
+    assert drivers._chosen_by_time(state).threads == threads
+
+
+def test_in_line_too_values_go_where_they_belong_at_once(paths, monkeypatch):
+    """The thread that did the rows puts them there; the caller's would be one for all."""
+    with dask.config.set(scheduler="threads"):
+        expected = paths.img.load_resized(120).img.to_numpy()
+        monkeypatch.setattr(Block, "collect", lambda self, part: self._note(part))
+        assert np.array_equal(paths.img.load_resized(120).img.to_numpy(), expected)
+    assert expected.nbytes > 2**20

@@ -10,6 +10,7 @@ import sys
 import textwrap
 import threading
 from collections import deque
+from types import SimpleNamespace
 
 import cloudpickle
 import dask
@@ -257,6 +258,14 @@ def test_cuts_leave_out_what_is_done(npartitions):
     call = Call(_Task(), Source(), [None] * 200, npartitions)
     state = Run(call, in_memory(_Task(), 0), progress("nothing", 0), deque(todo))
     assert [k for rows in state.cut(2) for k in rows] == [k for rows in todo for k in rows]
+
+
+def test_partitions_of_large_pictures_have_few_bytes():
+    """Memory of more than so many bytes is given back after each partition, and its first touch is dear."""
+    call = Call(_Task(), Source(), [None] * 1000)
+    large = SimpleNamespace(nbytes=1000 * 2**20, is_settled=True)
+    state = Run(call, large, progress("nothing", 0), deque([range(1000)]), timed=1, wall=0.01)
+    assert [len(rows) for rows in state.cut(2)] == [24] * 41 + [16]
 
 
 SCRIPT = """

@@ -22,8 +22,8 @@ import pandas as pd
 import pytest
 from pictures import row_of, row_picture
 
-from conftest import cluster_pids
-from pandas_imgproc import JournalError, read_result
+from conftest import cluster_pids, wait_until
+from pandas_imgproc import ImageDtype, JournalError, UnreadableImageError, read_result
 
 ROOT = Path(__file__).parent.parent
 N = 60
@@ -507,3 +507,23 @@ def test_a_folder_is_no_numpy_file(folder, paths, tmp_path):
     with pytest.raises(OSError, match="it is a folder"):
         paths.img.load_resized(8, root=folder, out=tmp_path / "x.npy", overwrite=True)
     assert not (tmp_path / "x.npy.journal").exists()
+
+
+def first_fails_and_second_half_is_slow(pixels):
+    if row_of(pixels) == 0:
+        raise ValueError("the first")
+    time.sleep(0.05 * (row_of(pixels) >= N // 2))
+    return pixels
+
+
+@pytest.mark.parametrize("scheduler", ["threads", "distributed"])
+def test_what_is_half_done_when_a_call_ends_is_written_nowhere(folder, paths, tmp_path, own_cluster, scheduler):
+    """A partition that was stopped holds rows that are not done, and the next call may have done them by then."""
+    out = tmp_path / "x.parquet"
+    with dask.config.set(scheduler=scheduler), pytest.raises(UnreadableImageError, match="the first"):
+        paths.img.map(
+            first_fails_and_second_half_is_slow, size=8, dtype=ImageDtype("uint8", (8, 8, 3)), root=folder,
+            out=out, npartitions=2, errors="raise",
+        )  # fmt: skip
+    assert wait_until(lambda: not any(own_cluster.processing().values()))
+    assert [part.name for part in out.glob("part-*")] == ["part-000000000-000000029.parquet"]

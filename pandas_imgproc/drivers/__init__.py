@@ -35,6 +35,9 @@ if TYPE_CHECKING:
 __all__ = ["MOST_ROWS", "SAMPLE_ROWS", "Call", "Plan", "Run", "run"]
 
 
+SAMPLE_SECONDS = 0.01
+"""Seconds after which enough of the first rows were timed."""
+
 SHORT_ROW = 0.00025
 """Seconds of work below which threads hinder each other: most of so short a row is Python, one thread at a time."""
 
@@ -98,9 +101,13 @@ def _drive(state: Run) -> Plan:
 
 
 def _time_first_rows(state: Run) -> None:
-    """Do the first rows in this thread, to know how long a row takes."""
+    """Do the first rows in this thread, to know how long a row takes: few if they are long, for workers are idle."""
     warm_up()  # or the very first row would pay for importing Pillow's plugins
-    state.finish(state.here(state.take(SAMPLE_ROWS), Note.blank(len(state.call.cells)))())
+    note = Note.blank(len(state.call.cells))
+    while state.left and not state.stopped and state.timed < SAMPLE_ROWS and state.wall < SAMPLE_SECONDS:
+        # Files that are elsewhere are asked for together: by ones they would seem slow.
+        rows = SAMPLE_ROWS if state.is_elsewhere else SAMPLE_ROWS // 4
+        state.finish(state.here(state.take(rows), note)())
 
 
 def _chosen_by_hand(call: Call) -> Plan | None:

@@ -32,6 +32,11 @@ __all__ = ["FrameImageAccessor", "SeriesImageAccessor", "register"]
 P = ParamSpec("P")
 R = TypeVar("R")
 
+PARAMETERS = "Parameters\n----------\n"
+COLUMN = """column : label
+    The column of pictures: paths, URLs, encoded bytes, ``{bytes, path}`` structs or images.
+"""
+
 
 class SeriesImageAccessor(Loading, Saving, Transforming, Measuring, Showing):
     """``series.img``: a column of pictures, as paths, encoded bytes, ``{bytes, path}`` structs or images.
@@ -58,6 +63,7 @@ def _on_column(
     own, *rest = signature.parameters.values()
     column = inspect.Parameter("column", inspect.Parameter.POSITIONAL_OR_KEYWORD)
     on_frame.__signature__ = signature.replace(parameters=[own, column, *rest])  # type: ignore[attr-defined]
+    on_frame.__doc__ = inspect.cleandoc(method.__doc__ or "").replace(PARAMETERS, PARAMETERS + COLUMN, 1)
     return on_frame  # type: ignore[return-value]  # the column may be named, which Concatenate cannot say
 
 
@@ -95,10 +101,11 @@ class FrameImageAccessor:
         return self._issues_of_column(column, include, **how)
 
     issues.__signature__ = inspect.signature(_issues_of_column)  # type: ignore[attr-defined]
+    issues.__doc__ = _issues_of_column.__doc__
 
     @property
     def failures(self) -> pd.DataFrame:
-        """Why rows of an answer that is a frame have no value (see `SeriesImageAccessor.failures`)."""
+        """Why rows of an answer that is a frame have no value (see `Series.img.failures`)."""
         return failures.table(self._frame)
 
 

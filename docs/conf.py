@@ -1,0 +1,49 @@
+"""How Sphinx makes the site: `sphinx-build -W docs build/site`. Nothing is fetched, neither here nor by a reader."""
+
+from __future__ import annotations
+
+import sphinx_autosummary_accessors
+
+import pandas_imgproc  # registers .img, which the reference describes
+
+project = "pandas_imgproc"
+author = "The pandas_imgproc developers"
+copyright = author  # noqa: A001  Sphinx calls it so
+release = pandas_imgproc.__version__
+
+extensions = [
+    "myst_parser",  # the pages are Markdown, which a code host shows as well
+    "sphinx.ext.autodoc",
+    "sphinx.ext.autosummary",  # a page for each method
+    "sphinx_autosummary_accessors",  # ... of an accessor, under the name that people write: DataFrame.img.show
+    "numpydoc",  # the form of the docstrings
+]
+templates_path = ["_templates", sphinx_autosummary_accessors.templates_path]
+default_role = "py:obj"  # `load_resized` in a docstring is a link, where there is such a thing
+
+myst_enable_extensions = ["colon_fence"]
+myst_heading_anchors = 3
+smartquotes = False  # they are values: "RGB"
+
+autosummary_generate = True
+autodoc_typehints = "none"  # the docstrings say them, in words
+numpydoc_show_class_members = False
+numpydoc_xref_param_type = False
+
+html_theme = "pydata_sphinx_theme"
+html_title = "pandas_imgproc"
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
+html_show_sourcelink = False
+html_copy_source = False
+html_sidebars = {"getting-started": [], "coming-from": [], "changelog": [], "contributing": []}
+html_theme_options = {
+    "navbar_align": "left",
+    "navbar_end": ["theme-switcher"],
+    "header_links_before_dropdown": 7,
+    "show_toc_level": 2,
+    "show_prev_next": False,
+    "footer_start": ["copyright"],
+    "footer_end": [],
+    "secondary_sidebar_items": {"**": ["page-toc"], "coming-from": [], "index": []},
+}

@@ -37,10 +37,10 @@ def load_image(
     size : int or (int, int)
         Pixels: one side of a square, or ``(width, height)``.
     storage_options, schemes
-        As in `SeriesImageAccessor.load_resized`.
+        As in `Series.img.load_resized`.
     **options
         ``mode``, ``fit``, ``resample``, ``reducing_gap``, ``background``, ``exif_transpose``, ``scale_depth``,
-        ``frame``, ``max_pixels``, ``formats``: as in `SeriesImageAccessor.load_resized`, with the same defaults.
+        ``frame``, ``max_pixels``, ``formats``: as in `Series.img.load_resized`, with the same defaults.
 
     Returns
     -------

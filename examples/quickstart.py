@@ -45,7 +45,9 @@ def main() -> None:
     folder = Path(args.to)
     folder.mkdir(parents=True, exist_ok=True)
     if args.csv is None:
+        start = time.perf_counter()
         args.csv, args.root, args.caption = make_catalogue(folder, args.images), folder, "title"
+        print(f"Made {args.csv} and {args.images:,} pictures in {time.perf_counter() - start:.1f} s", flush=True)
     try:
         df = pd.read_csv(args.csv)
         start = time.perf_counter()
@@ -107,7 +109,6 @@ def contact_sheet(images: pd.Series, titles: pd.Series, n: int = 40) -> Image.Im
 
 def make_catalogue(folder: Path, n: int) -> Path:
     """Write `n` products as a CSV with their pictures, the same ones each time, and return the CSV's path."""
-    start = time.perf_counter()
     photographs = sample_photographs()
     pictures = folder / "images"
     pictures.mkdir(exist_ok=True)
@@ -118,11 +119,6 @@ def make_catalogue(folder: Path, n: int) -> Path:
     with ThreadPoolExecutor() as pool:
         products = list(pool.map(lambda i: make_product(i, ways.get(i), photographs, pictures), range(n)))
     pd.DataFrame(products).to_csv(folder / "catalogue.csv", index=False)
-    size = sum(path.stat().st_size for path in pictures.iterdir()) / 1e6
-    print(
-        f"Made {folder / 'catalogue.csv'} and {n:,} pictures ({size:.0f} MB) in {time.perf_counter() - start:.1f} s",
-        flush=True,
-    )
     return folder / "catalogue.csv"
 
 

@@ -7,6 +7,7 @@ python .ci/notebooks.py --store examples/*.ipynb    and keeps what they gave
 from __future__ import annotations
 
 import argparse
+import os
 import re
 import sys
 from pathlib import Path
@@ -47,6 +48,7 @@ def main() -> None:
     parser.add_argument("notebooks", nargs="+", type=Path)
     parser.add_argument("--store", action="store_true", help="keep the outputs")
     args = parser.parse_args()
+    os.environ["DASK_PANDAS_IMGPROC__PROGRESS"] = "false"  # a bar tells of the machine, and is another one each time
     wrong = 0
     for path in args.notebooks:
         notebook = run(path)

@@ -1,0 +1,224 @@
+"""What the pages say is true: the README's snippet, the messages of "When something goes wrong", the reference."""
+
+import inspect
+import json
+import os
+import re
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from pictures import bomb, row_bytes, row_picture
+
+import pandas_imgproc
+from pandas_imgproc.accessor import FrameImageAccessor, SeriesImageAccessor
+
+ROOT = Path(__file__).parent.parent
+DOCS = ROOT / "docs"
+FAILURES = (DOCS / "failures.md").read_text()
+
+
+# ---- The README
+
+
+def test_the_readme_s_snippet_prints_what_it_says(tmp_path):
+    readme = (ROOT / "README.md").read_text()
+    snippet, printed = re.findall(r"^```(?:python|text)\n(.*?)^```", readme, re.MULTILINE | re.DOTALL)[:2]
+    names = ["cat", "coffee", "temple", "dahlia", "rocket"]
+    paths = [f"photos/{name}.jpg" for name in names]
+    (tmp_path / "photos").mkdir()
+    for row, path in enumerate(paths):
+        row_picture(row, (200, 150)).save(tmp_path / path)
+    (tmp_path / paths[1]).unlink()
+    (tmp_path / paths[3]).write_bytes((tmp_path / paths[3]).read_bytes()[:-200])
+    labels = ["animal", "object", "place", "plant", "object"]
+    pd.DataFrame({"image_path": paths, "label": labels}).to_csv(tmp_path / "train.csv", index=False)
+    (tmp_path / "snippet.py").write_text(snippet + "assert X.shape == (5, 64, 64, 3)\n")
+    done = subprocess.run(
+        [sys.executable, "snippet.py"], cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True, text=True, timeout=100, check=True,
+    )  # fmt: skip
+    warned, _, frame = printed.partition("\n\n")
+    said = done.stderr[done.stderr.index("UnreadableImageWarning") :]
+    # How Pillow says that a file is cut off differs by version; the line of the script follows the warning.
+    why = re.compile("(?<=the file ends too early: ).*")
+    assert [why.sub("", line) for line in said.splitlines()[:-1]] == [why.sub("", line) for line in warned.splitlines()]
+    assert done.stdout == frame
+
+
+def test_the_readme_has_its_parts_and_its_links_lead_somewhere():
+    readme = (ROOT / "README.md").read_text()
+    assert len(re.findall(r"^```sh$", readme, re.MULTILINE)) == 2
+    assert len(re.findall(r"^- .*\]\(", readme, re.MULTILINE)) == 6
+    assert (DOCS / "quickstart.png").stat().st_size < 300_000
+    for page in [ROOT / "README.md", *DOCS.glob("*.md")]:
+        for link in re.findall(r"\]\(([^)#\s]+)", page.read_text()):
+            assert "://" in link or (page.parent / link).exists(), f"{page.name}: {link}"
+
+
+# ---- The messages of "When something goes wrong"; … stands there for anything
+
+
+def pattern(message):
+    return re.compile(".*".join(re.escape(part) for part in re.split(r" ?… ?", message)), re.DOTALL)
+
+
+HEADINGS = re.findall(r"^### `(\w+: .*)`$", FAILURES, re.MULTILINE)
+
+
+@pytest.fixture(scope="module")
+def frame(tmp_path_factory):
+    """Return a frame with every kind of column, in the folder of its pictures: two good ones and one of no bytes."""
+    folder, before = tmp_path_factory.mktemp("failures"), Path.cwd()
+    os.chdir(folder)
+    Path("photos").mkdir()
+    Path("thumbs").mkdir()
+    for row in range(2):
+        row_picture(row).save(f"photos/{row}.jpg")
+    Path("photos/2.jpg").touch()
+    Path("thumbs/0.jpg").write_bytes(b"somebody else's")
+    np.save("alien.npy", np.zeros(3))
+    quietly(pd.DataFrame({"image_path": ["photos/0.jpg"]}), out="done.npy")
+    names = [f"{row}.jpg" for row in range(3)]
+    paths = [f"photos/{name}" for name in names]
+    yield pd.DataFrame({"image_path": paths, "name": names, "stem": ["photos/0"] * 3, "id": range(3), "label": "one"})
+    os.chdir(before)
+
+
+def load(frame, column="image_path", size=64, **how):
+    return frame.img.load_resized(column, size, **how)
+
+
+def quietly(frame, **how):
+    return load(frame, errors="coerce", **how)
+
+
+def without_s3fs(_):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(sys.modules, "s3fs", None)
+        patch.delitem(sys.modules["fsspec.registry"]._registry, "s3", raising=False)
+        pd.Series(["s3://bucket/a.jpg"]).img.load_resized(64)
+
+
+PROVOKED = [
+    load,
+    lambda f: load(f, "name"),
+    lambda f: load(f, "stem"),
+    lambda f: load(f, "label"),
+    lambda f: f.iloc[:2].img.map("image_path", lambda pixels: 1 / 0),
+    lambda f: load(f, errors="raise"),
+    lambda _: pandas_imgproc.from_glob("nowhere"),
+    lambda f: load(f, "image_pth"),
+    lambda f: load(f, "id"),
+    lambda f: load(f, size="64"),
+    lambda f: load(f, size=(64, 64, 3)),
+    lambda f: load(f, fit="cover"),
+    lambda f: load(f, errors="ignore"),
+    lambda f: load(f, formats=["HEIF"]),
+    lambda f: f.img.features("image_path", ["brightnes"]),
+    lambda f: f.img.save_resized("image_path", "o/{label}.jpg", 8),
+    lambda f: f.img.save_resized("image_path", "o/{lable}.jpg", 8),
+    without_s3fs,
+    lambda f: quietly(f).img.to_numpy(),
+    lambda f: load(f.loc[np.zeros(400_000, int)], size=20_000),
+    lambda f: quietly(f).array.__setitem__(0, np.zeros((3, 3, 3), "uint8")),
+    lambda f: f.assign(image=quietly(f)).sort_values("image"),
+    lambda f: load(f, out="x.npz"),
+    lambda f: f.img.augment("image_path", lambda pixels: pixels, out="x.npy"),
+    lambda f: f.img.map("image_path", lambda pixels: 1.0, out="x.parquet"),
+    lambda f: quietly(f, out="done.npy", size=32),
+    lambda f: quietly(f, out="alien.npy"),
+    lambda f: f.iloc[:2].img.save_thumbnails("image_path", "thumbs"),
+    lambda _: pandas_imgproc.read_result("nowhere.npy"),
+    lambda _: pandas_imgproc.get_client(n_workers=0),
+    lambda _: pandas_imgproc.get_client(memory_limit="10 MB"),
+]
+
+
+def said(provoke, frame):
+    """Return what a user reads last: the warning, or the error."""
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        try:
+            provoke(frame)
+        except Exception as error:
+            text = error.args[0] if isinstance(error, KeyError) else str(error)
+            return f"{type(error).__name__}: {text}"
+    return f"{warned[0].category.__name__}: {warned[0].message}"
+
+
+def test_every_message_of_the_page_is_one_that_is_said(frame, own_cluster):
+    unsaid = {heading for heading in HEADINGS if not heading.startswith("ClusterError")}
+    for provoke in PROVOKED:
+        text = said(provoke, frame)
+        found = {heading for heading in HEADINGS if pattern(heading).fullmatch(text)}
+        assert found, text
+        unsaid -= found
+    assert not unsaid
+
+
+def test_messages_about_clusters_stand_in_the_source():
+    source = "".join(path.read_text() for path in (ROOT / "pandas_imgproc").rglob("*.py"))
+    for heading in (heading for heading in HEADINGS if heading.startswith("ClusterError")):
+        assert all(part in source for part in re.split(r" ?… ?", heading.removeprefix("ClusterError: ")))
+
+
+def test_rows_say_what_the_table_of_kinds_lists(tmp_path):
+    files = {
+        "html": b"<!DOCTYPE html><h1>404</h1>", "text": b"hello there", "zeros": bytes(5000), "empty": b"",
+        "lfs": b"version https://git-lfs.github.com/spec/v1", "heic": b"\0\0\0\x18ftypheic" + bytes(100),
+        "half": row_bytes(0)[:-100], "bomb": bomb(14_000, 14_000),
+    }  # fmt: skip
+    for name, data in files.items():
+        (tmp_path / name).write_bytes(data)
+    (tmp_path / "folder").mkdir()
+    cells = [*files, "folder", "gone", "", "a\0b", 17, "../x.jpg", "ftp://host/a.jpg"]
+    verdict = pd.Series(cells, dtype=object).img.verify(root=tmp_path)
+    table, kinds = {}, []
+    for line in FAILURES.split("## A row says why")[1].splitlines():
+        if line.startswith(("| `", "| |")):
+            first, _, messages, _ = (cell.strip() for cell in line.strip("|").split("|"))
+            kinds = re.findall(r"`(\w+)`", first) or kinds  # an empty cell goes on with the kind above
+            for kind in kinds:
+                table.setdefault(kind, []).extend(re.findall(r"`([^`]+)`", messages))
+    assert set(table) == set(pandas_imgproc.FAILURE_KINDS)
+    for kind, message in verdict.itertuples(index=False):
+        assert any(pattern(listed).fullmatch(message) for listed in table[kind]), (kind, message)
+
+
+# ---- The reference
+
+
+def test_the_reference_names_all_that_is_public():
+    reference = (DOCS / "api.md").read_text()
+    for owner, accessor in (("DataFrame", FrameImageAccessor), ("Series", SeriesImageAccessor)):
+        for name in (name for name in dir(accessor) if not name.startswith("_")):
+            assert re.search(rf"^   {owner}\.img\.{name}$", reference, re.MULTILINE), f"{owner}.img.{name}"
+    for name in pandas_imgproc.__all__:
+        assert re.search(rf"^( {{3}}|\.\. autodata:: ){name}$", reference, re.MULTILINE), name
+
+
+def test_methods_of_a_frame_tell_of_the_column():
+    for name, method in inspect.getmembers(FrameImageAccessor, inspect.isfunction):
+        if not name.startswith("_"):
+            assert "Parameters\n----------\ncolumn : label" in method.__doc__, name
+
+
+# ---- The notebooks; .ci/notebooks.py runs them
+
+
+@pytest.mark.parametrize("name", ["quickstart", "features", "errors"])
+def test_notebooks_are_stored_as_they_ran_from_the_start(name):
+    text = (ROOT / "examples" / f"{name}.ipynb").read_text()
+    cells = [cell for cell in json.loads(text)["cells"] if cell["cell_type"] == "code"]
+    assert [cell["execution_count"] for cell in cells] == list(range(1, len(cells) + 1))
+    outputs = [output for cell in cells for output in cell["outputs"]]
+    assert outputs
+    assert not [output for output in outputs if output["output_type"] == "error"]
+    assert "UnreadableImageWarning" in text
+    assert len(text.encode()) < 500_000
+    assert not re.search(r"/(tmp|home|root|Users)/", text)

@@ -1,0 +1,134 @@
+"""Time what people try to make loading pictures faster, each turn by turn with the usual way, in one run.
+
+    python tests/benchmarks/what_does_not_help.py [FOLDER] [--images 300] [--size 224] [--repeat 5]
+
+Without a folder, noise like photographs is made. Quote the ratios: they hold on a noisy machine. It needs numba.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import sys
+import tempfile
+import time
+from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
+from functools import partial
+from itertools import cycle, islice
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import dask
+import numba
+import numpy as np
+import pandas as pd
+from dask.system import CPU_COUNT
+from PIL import Image
+
+import pandas_imgproc
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+SIZE = 224
+
+
+def usual(path: str) -> np.ndarray:
+    return np.array(Image.open(path).convert("RGB").resize((SIZE, SIZE)))
+
+
+@numba.jit(forceobj=True)
+def jitted(path):
+    return np.array(Image.open(path).convert("RGB").resize((SIZE, SIZE)))
+
+
+def as_floats(path: str) -> np.ndarray:
+    return usual(path).astype("float32") / 255
+
+
+def drafted(path: str) -> np.ndarray:
+    with Image.open(path) as image:
+        image.draft("RGB", (SIZE * 2, SIZE * 2))
+        return np.asarray(image.convert("RGB").resize((SIZE, SIZE), reducing_gap=2.0))
+
+
+def pool(
+    kind: type[Executor], function: Callable[[str], np.ndarray], paths: list[str], workers: int, at_a_time: int
+) -> None:
+    with kind(workers) as executor:
+        np.stack(list(executor.map(function, paths, chunksize=at_a_time)))
+
+
+def ours(paths: list[str], **configuration: object) -> None:
+    with dask.config.set({"scheduler": "threads"} | configuration):
+        pd.Series(paths).img.load_resized(SIZE, progress=False)
+
+
+def one_by_one(paths: list[str]) -> None:
+    np.stack([usual(path) for path in paths])
+
+
+def ways(paths: list[str]) -> dict[str, Callable[[], None]]:
+    processes = partial(pool, ProcessPoolExecutor)
+    n = CPU_COUNT
+    return {
+        f"a process for each of {n} cores (the usual way, 1.0)": partial(processes, usual, paths, n, 1),
+        "the same again": partial(processes, usual, paths, n, 1),
+        f"{4 * n} processes": partial(processes, usual, paths, 4 * n, 1),
+        f"{8 * n} processes": partial(processes, usual, paths, 8 * n, 1),
+        "numba.jit around Pillow (object mode)": partial(processes, jitted, paths, n, 1),
+        "16 pictures at a time to a process": partial(processes, usual, paths, n, 16),
+        "all pictures at once to the processes": partial(processes, usual, paths, n, len(paths) // n),
+        "float32 from the processes": partial(processes, as_floats, paths, n, 1),
+        f"{n} threads": partial(pool, ThreadPoolExecutor, usual, paths, n, 1),
+        f"{8 * n} threads": partial(pool, ThreadPoolExecutor, usual, paths, 8 * n, 1),
+        "one core": partial(one_by_one, paths),
+        "helps: draft and reducing_gap": partial(processes, drafted, paths, n, 1),
+        "helps: df.img.load_resized": partial(ours, paths),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path, nargs="?")
+    parser.add_argument("--images", type=int, default=300)
+    parser.add_argument("--repeat", type=int, default=5)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as made:
+        folder = options.folder or noise(Path(made), options.images)
+        files = sorted(str(path) for path in folder.rglob("*") if path.suffix.lower() in (".jpg", ".jpeg"))
+        report(ways(list(islice(cycle(files), options.images))), options.repeat)
+    pandas_imgproc.close()
+
+
+def noise(folder: Path, n: int) -> Path:
+    sys.path.insert(0, str(Path(__file__).parents[2] / "examples"))
+    import photographs
+
+    return photographs.make(folder, n, broken=0)
+
+
+def report(named: dict[str, Callable[[], None]], repeat: int) -> None:
+    spent: dict[str, list[tuple[float, float]]] = {name: [] for name in named}
+    for _ in range(repeat):
+        for name, way in named.items():
+            before, started = processor_seconds(), time.perf_counter()
+            way()
+            spent[name].append((time.perf_counter() - started, processor_seconds() - before))
+    usual_way = next(iter(spent.values()))
+    print(f"{'':52s} speed   (from, to)     processor time")
+    for name, taken in spent.items():
+        speed = [base / mine for (base, _), (mine, _) in zip(usual_way, taken, strict=True)]
+        work = statistics.median(mine / base for (_, base), (_, mine) in zip(usual_way, taken, strict=True))
+        print(f"{name:52s} {statistics.median(speed):5.2f} x ({min(speed):.2f}, {max(speed):.2f})  {work:5.2f} x")
+
+
+def processor_seconds() -> float:
+    """Return what this process and its ended children have used: another's load does not change it much."""
+    times = os.times()
+    return times.user + times.system + times.children_user + times.children_system
+
+
+if __name__ == "__main__":
+    main()

@@ -24,7 +24,13 @@ def run(path: Path) -> nbformat.NotebookNode:
     """Return a notebook as it is after a run from the start in a new kernel."""
     notebook = nbformat.read(path, as_version=4)
     nbclient.NotebookClient(
-        notebook, timeout=120, kernel_name="python3", record_timing=False, resources={"metadata": {"path": path.parent}}
+        notebook,
+        timeout=120,
+        kernel_name="python3",
+        record_timing=False,
+        coalesce_streams=True,  # how a text comes in pieces is chance
+        resources={"metadata": {"path": path.parent}},
+        extra_arguments=["--log-level=ERROR"],  # or each kernel warns of its port, which is of this machine alone
     ).execute()
     notebook.metadata.pop("language_info", None)  # tells the version of Python, and nothing else
     for cell in notebook.cells:

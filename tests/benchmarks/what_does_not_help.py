@@ -1,6 +1,6 @@
 """Time what people try to make loading pictures faster, each turn by turn with the usual way, in one run.
 
-    python tests/benchmarks/what_does_not_help.py [FOLDER] [--images 300] [--size 224] [--repeat 5]
+    python tests/benchmarks/what_does_not_help.py [FOLDER] [--images 300] [--repeat 5]
 
 Without a folder, noise like photographs is made. Quote the ratios: they hold on a noisy machine. It needs numba.
 """
@@ -31,7 +31,7 @@ import pandas_imgproc
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-SIZE = 224
+SIZE = 64
 
 
 def usual(path: str) -> np.ndarray:

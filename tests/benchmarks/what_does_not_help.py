@@ -23,8 +23,7 @@ import dask
 import numba
 import numpy as np
 import pandas as pd
-from dask.system import CPU_COUNT
-from PIL import Image
+import ways
 
 import pandas_imgproc
 
@@ -33,24 +32,17 @@ if TYPE_CHECKING:
 
 SIZE = 64
 
+usual = partial(ways.usual, size=SIZE)
+drafted = partial(ways.quickest, size=SIZE)
+compiled = numba.jit(forceobj=True)(ways.usual)
 
-def usual(path: str) -> np.ndarray:
-    return np.array(Image.open(path).convert("RGB").resize((SIZE, SIZE)))
 
-
-@numba.jit(forceobj=True)
-def jitted(path):
-    return np.array(Image.open(path).convert("RGB").resize((SIZE, SIZE)))
+def jitted(path: str) -> np.ndarray:
+    return compiled(path, SIZE)
 
 
 def as_floats(path: str) -> np.ndarray:
     return usual(path).astype("float32") / 255
-
-
-def drafted(path: str) -> np.ndarray:
-    with Image.open(path) as image:
-        image.draft("RGB", (SIZE * 2, SIZE * 2))
-        return np.asarray(image.convert("RGB").resize((SIZE, SIZE), reducing_gap=2.0))
 
 
 def pool(
@@ -60,18 +52,14 @@ def pool(
         np.stack(list(executor.map(function, paths, chunksize=at_a_time)))
 
 
-def ours(paths: list[str], **configuration: object) -> None:
-    with dask.config.set({"scheduler": "threads"} | configuration):
+def ours(paths: list[str]) -> None:
+    with dask.config.set(scheduler="threads"):
         pd.Series(paths).img.load_resized(SIZE, progress=False)
 
 
-def one_by_one(paths: list[str]) -> None:
-    np.stack([usual(path) for path in paths])
-
-
-def ways(paths: list[str]) -> dict[str, Callable[[], None]]:
+def tried(paths: list[str]) -> dict[str, Callable[[], None]]:
     processes = partial(pool, ProcessPoolExecutor)
-    n = CPU_COUNT
+    n = ways.CORES
     return {
         f"a process for each of {n} cores (the usual way, 1.0)": partial(processes, usual, paths, n, 1),
         "the same again": partial(processes, usual, paths, n, 1),
@@ -83,7 +71,7 @@ def ways(paths: list[str]) -> dict[str, Callable[[], None]]:
         "float32 from the processes": partial(processes, as_floats, paths, n, 1),
         f"{n} threads": partial(pool, ThreadPoolExecutor, usual, paths, n, 1),
         f"{8 * n} threads": partial(pool, ThreadPoolExecutor, usual, paths, 8 * n, 1),
-        "one core": partial(one_by_one, paths),
+        "one core": partial(ways.loop, paths, SIZE),
         "helps: draft and reducing_gap": partial(processes, drafted, paths, n, 1),
         "helps: df.img.load_resized": partial(ours, paths),
     }
@@ -98,7 +86,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as made:
         folder = options.folder or noise(Path(made), options.images)
         files = sorted(str(path) for path in folder.rglob("*") if path.suffix.lower() in (".jpg", ".jpeg"))
-        report(ways(list(islice(cycle(files), options.images))), options.repeat)
+        report(tried(list(islice(cycle(files), options.images))), options.repeat)
     pandas_imgproc.close()
 
 

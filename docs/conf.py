@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+import re
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
 import sphinx_autosummary_accessors
 
 import pandas_imgproc  # registers .img, which the reference describes
+
+if TYPE_CHECKING:
+    from sphinx.application import Sphinx
 
 project = "pandas_imgproc"
 author = "The pandas_imgproc developers"
@@ -12,7 +20,7 @@ copyright = author  # noqa: A001  Sphinx calls it so
 release = pandas_imgproc.__version__
 
 extensions = [
-    "myst_parser",  # the pages are Markdown, which a code host shows as well
+    "myst_nb",  # the pages are Markdown, which a code host shows as well, and notebooks as they are stored
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",  # a page for each method
     "sphinx_autosummary_accessors",  # ... of an accessor, under the name that people write: DataFrame.img.show
@@ -20,6 +28,13 @@ extensions = [
 ]
 templates_path = ["_templates", sphinx_autosummary_accessors.templates_path]
 default_role = "py:obj"  # `load_resized` in a docstring is a link, where there is such a thing
+
+nb_execution_mode = "off"
+# Sphinx reads its own folder only.
+shutil.copytree(
+    Path(__file__).parents[1] / "examples", Path(__file__).parent / "examples",
+    ignore=lambda _, names: [name for name in names if not name.endswith(".ipynb")], dirs_exist_ok=True,
+)  # fmt: skip
 
 myst_enable_extensions = ["colon_fence"]
 myst_heading_anchors = 3
@@ -46,3 +61,13 @@ html_theme_options = {
     "footer_end": [],
     "secondary_sidebar_items": {"**": ["page-toc"], "coming-from": [], "index": []},
 }
+
+
+def _to_the_copies(_app: Sphinx, _page: str, source: list[str]) -> None:
+    """Let links to notebooks lead to the site's pages: on a code host they lead to the files."""
+    source[0] = re.sub(r"\]\(\.\./(examples/\w+\.ipynb)\)", r"](\1)", source[0])
+
+
+def setup(app: Sphinx) -> None:
+    """Sphinx calls it."""
+    app.connect("source-read", _to_the_copies)

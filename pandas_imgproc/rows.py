@@ -54,7 +54,7 @@ class Partition:
     seconds : dict of str to float
         Seconds by stage.
     wall, cpu : float
-        Seconds on the clock, and of the processor.
+        Seconds on the clock, and of the processor; the first with what putting the values away took.
     """
 
     positions: Sequence[int]

@@ -15,6 +15,7 @@ from pandas_imgproc.journal import checksum
 from pandas_imgproc.made import Made, MadeFiles, Work, record_made
 from pandas_imgproc.shared import Address, SharedFile
 from pandas_imgproc.source import NO_STAMP, File, Stamp, has_bytes, stamp_of
+from pandas_imgproc.stages import stage
 from pandas_imgproc.writing import named_when_whole
 
 if TYPE_CHECKING:
@@ -263,7 +264,8 @@ class WriteFiles:
                 continue
             if not self._may_write():
                 return part
-            self._write(os.path.join(self.folder, target), data, part.stamps[row].tolist())
+            with stage("write"):
+                self._write(os.path.join(self.folder, target), data, part.stamps[row].tolist())
         part.values = None
         return part
 

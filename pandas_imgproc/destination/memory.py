@@ -12,6 +12,7 @@ import psutil
 
 from pandas_imgproc.errors import ResultTooLargeError
 from pandas_imgproc.shared import Address, PathAddress, SharedFile
+from pandas_imgproc.stages import stage
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -229,7 +230,7 @@ class WriteInto:
     def __call__(self, part: Partition) -> Partition:
         """Write the values and drop them; out of reach, leave them."""
         assert part.values is not None
-        with self.address.open() as fd:
+        with stage("transfer"), self.address.open() as fd:
             if fd is None:
                 return part
             for first, own in runs(part.positions, part.values, self.copies):

@@ -13,6 +13,7 @@ from pandas_imgproc.destination.kept import Kept
 from pandas_imgproc.destination.memory import leave, row_bytes
 from pandas_imgproc.destination.parts import NOTHING, frame_of, joined, part_bytes, part_name, parts_in, read_part
 from pandas_imgproc.rows import Partition, Rows
+from pandas_imgproc.stages import stage
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -128,6 +129,7 @@ class WritePart:
     def __call__(self, part: Partition) -> Partition:
         """Write the part and drop its values."""
         rows = range(part.positions[0], part.positions[-1] + 1)
-        self.folder.write(part_name(rows), part_bytes(frame_of(part, self.task, self.labels)))
+        with stage("write"):
+            self.folder.write(part_name(rows), part_bytes(frame_of(part, self.task, self.labels)))
         part.values = None
         return part

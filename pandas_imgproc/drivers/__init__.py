@@ -3,6 +3,7 @@
 The in-line driver is the specification: on a client the same call gives the same bytes.
 
 `call`         a call, and what is known of it while it runs
+`profile`      a call that is over, and where its time went
 `in_line`      threads of this process
 `on_client`    the workers of a client
 `row_timeout`  a clock for rows that never end
@@ -24,6 +25,7 @@ from pandas_imgproc.configuration import setting
 from pandas_imgproc.drivers.call import MOST_ROWS, SAMPLE_ROWS, Call, Run
 from pandas_imgproc.drivers.in_line import run_in_line
 from pandas_imgproc.drivers.on_client import run_on_client
+from pandas_imgproc.drivers.profile import Profile, observed, tell
 from pandas_imgproc.note import Note
 from pandas_imgproc.progress import progress
 
@@ -32,7 +34,7 @@ if TYPE_CHECKING:
 
     from pandas_imgproc.destination import Returned
 
-__all__ = ["MOST_ROWS", "SAMPLE_ROWS", "Call", "Plan", "Run", "run"]
+__all__ = ["MOST_ROWS", "SAMPLE_ROWS", "Call", "Plan", "Profile", "Run", "observed", "run"]
 
 
 SAMPLE_SECONDS = 0.01
@@ -78,8 +80,10 @@ def run(call: Call, destination: Returned) -> None:
         with progress(call.task.name, sum(map(len, left)), show=call.progress) as bar:
             state = Run(call, destination, bar, left)
             plan = _drive(state)
+            profile = state.profile(str(plan))
             if state.done:
-                bar.finish(state.summary(str(plan)))
+                bar.finish(str(profile))
+            tell(profile)
     finally:
         destination.close()
 

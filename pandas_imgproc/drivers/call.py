@@ -8,8 +8,10 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from pandas_imgproc import stages
 from pandas_imgproc.codec import PillowSettings
 from pandas_imgproc.configuration import setting
+from pandas_imgproc.drivers.profile import Profile
 from pandas_imgproc.partition import run_partition
 from pandas_imgproc.progress import LONG_JOB, Progress, duration, size
 from pandas_imgproc.rows import Partition, Rows
@@ -89,6 +91,7 @@ class Run:
     timed: int = 0
     wall: float = 0.0
     cpu: float = 0.0
+    waited: float = 0.0
     seconds: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
     announced: bool = False
 
@@ -199,19 +202,13 @@ class Run:
             need = f" and {size(self.destination.nbytes)}" if self.destination.nbytes else ""
             self.progress.say(f"{self.call.task.name}: about {duration(left)}{need} for {self.rest:,} images")
 
-    def summary(self, plan: str) -> str:
-        """Return the line that tells what was done, how fast, and which plan ran."""
-        wall = time.perf_counter() - self.started
-        parts = [
-            f"{self.call.task.name}: {self.done:,} images in {duration(wall)} ({self.done / wall:,.0f} images/s)",
-            f"{duration(self.cpu)} of CPU time",
-            f"{self.failures:,} failed",
-            plan,
-        ]
-        if self.seconds:
-            slowest = max(self.seconds, key=lambda name: self.seconds[name])
-            parts.append(f"slowest stage: {slowest} ({self.seconds[slowest] / sum(self.seconds.values()):.0%})")
-        return "; ".join(parts)
+    def profile(self, plan: str) -> Profile:
+        """Return what was done, and where the time went, now that the call is over."""
+        return Profile(
+            name=self.call.task.name, plan=plan, rows=self.done, found=len(self.call.cells) - self.total,
+            failures=self.failures, seconds=time.perf_counter() - self.started, waited=self.waited, busy=self.wall,
+            cpu=self.cpu, stages=dict(self.seconds),
+        )  # fmt: skip
 
 
 def do(task: Task, rows: Rows, source: Source, note: Note, settings: PillowSettings, put: Put) -> Partition:
@@ -221,7 +218,12 @@ def do(task: Task, rows: Rows, source: Source, note: Note, settings: PillowSetti
     written there.
     """
     part = run_partition(task, rows, source, note, settings)
-    if not note.stopped:
-        return put(part)
-    part.values = None
+    if note.stopped:
+        part.values = None
+        return part
+    started = time.perf_counter()
+    with stages.clock() as seconds:
+        part = put(part)
+    part.seconds.update(seconds)
+    part.wall += time.perf_counter() - started
     return part

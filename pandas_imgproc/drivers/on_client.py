@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import uuid
 from concurrent.futures import CancelledError
 from itertools import islice
@@ -76,7 +77,10 @@ class _Submission:
 
     def next_done(self) -> Future:
         """Wait for a partition and return it; it may have failed."""
-        return self._done.get()
+        started = time.perf_counter()
+        future = self._done.get()
+        self._state.waited += time.perf_counter() - started
+        return future
 
     def cancel(self) -> None:
         """Take back what nobody waits for any more."""

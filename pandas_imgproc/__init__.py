@@ -27,6 +27,7 @@ from pandas_imgproc.errors import (
 from pandas_imgproc.listing import from_glob
 from pandas_imgproc.measures import forget_measure, measure
 from pandas_imgproc.results import read_result
+from pandas_imgproc.scaling import scaling_report
 from pandas_imgproc.single import load_image
 
 __version__ = "0.1.0"
@@ -53,6 +54,7 @@ __all__ = [
     "load_image",
     "measure",
     "read_result",
+    "scaling_report",
 ]
 
 accessor.register()

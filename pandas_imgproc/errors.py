@@ -8,7 +8,7 @@ The exceptions form one tree::
     ├── MissingImagesError (ValueError)      a block was asked for, and some of its images are missing
     ├── ResultTooLargeError (MemoryError)    the answer cannot fit into memory
     ├── JournalError (ValueError)            what stands at out= is of another job, or damaged
-    ├── MissingExtraError (ImportError)      what reads a scheme is not installed
+    ├── MissingExtraError (ImportError)      what reads a scheme, or draws, is not installed
     └── ClusterError (RuntimeError)          the cluster is gone or cannot be used
 
 and one warning, `UnreadableImageWarning`, is shown each time, not once per line.
@@ -97,7 +97,7 @@ class JournalError(ImgprocError, ValueError):
 
 
 class MissingExtraError(ImgprocError, ImportError):
-    """What reads the URLs of a scheme is not installed; the message says what to install."""
+    """What reads the URLs of a scheme, or draws a plot, is not installed; the message says what to install."""
 
 
 class ClusterError(ImgprocError, RuntimeError):

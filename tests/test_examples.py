@@ -181,3 +181,19 @@ def test_functions_are_timed_beside_the_script(tmp_path, name):
     assert float(call.split()[2]) > 0
     if name == "augmentation":
         assert len(list((tmp_path / "example_output" / "augmented").rglob("*.jpg"))) == 22 * 5
+
+
+def test_the_study_prints_the_scripts_times_beside_ours(tmp_path):
+    script = ROOT / "examples" / "scaling_study.py"
+    done = run(tmp_path, "--sizes", 500, "--processes", 1, "--scale", 2, "--variants", 1, script=script)
+    assert "500 x 500: 8 pictures, 1 variants of each" in done.stdout
+    header, ways = (line for line in done.stdout.splitlines() if "one call" in line or "parent reads" in line)
+    assert header.index("the usual scripts") < header.index("one call")
+    twice = ["parent", "reads", "workers", "read"] * 2
+    assert ways.split() == [*twice, "separate", "savers", "augment", "augment(to=)"]
+    seconds = next(line for line in done.stdout.splitlines() if line.startswith("seconds"))
+    assert len(seconds.split()) == 2 + 7
+    assert all(float(figure) > 0 for figure in seconds.split()[2:])
+    files = [sorted((tmp_path / "example_output" / side).glob("*.jpg")) for side in ("by_scripts", "by_one_call")]
+    assert [len(found) for found in files] == [8, 8]
+    assert "Warning" not in done.stderr

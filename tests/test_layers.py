@@ -14,7 +14,7 @@ FLOORS = [
     {"tasks", "gallery", "made", "targets", "listing", "issues"},
     {"partition", "destination"},
     {"drivers"},
-    {"failures", "results"},
+    {"failures", "results", "scaling"},
     {"accessor", "dask_frames", "single"},
     {"__init__"},
 ]

@@ -220,6 +220,22 @@ def describe(client: Client) -> str:
 
 
 @contextlib.contextmanager
+def restored() -> Iterator[None]:
+    """Put our own cluster back as it was before a block that asks for others: of the same numbers, or none.
+
+    It is another one then: the client of before is closed.
+    """
+    before = _own if _own is not None and _is_up(_own) else None
+    try:
+        yield
+    finally:
+        if before is None:
+            close()
+        elif before is not _own:
+            get_client(before.n_workers, before.memory_limit)
+
+
+@contextlib.contextmanager
 def kills_told(client: Client, tell: Callable[[int], None]) -> Iterator[None]:
     """Tell the number of each worker process that is killed during a block, by the system or by hand.
 

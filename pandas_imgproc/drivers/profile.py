@@ -79,8 +79,8 @@ def observed() -> Iterator[list[Profile]]:
     --------
     >>> with observed() as profiles:
     ...     _ = pd.Series(["red.png", "blue.jpg"]).img.load_resized(8, root=getfixture("photos"))
-    >>> [(profile.name, profile.rows, profile.plan) for profile in profiles]
-    [('load_resized', 2, 'in line on 1 thread')]
+    >>> [(profile.name, profile.rows, profile.failures) for profile in profiles]
+    [('load_resized', 2, 0)]
     """
     profiles: list[Profile] = []
     token = _observers.set((*_observers.get(), profiles))

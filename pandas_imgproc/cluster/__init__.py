@@ -15,8 +15,10 @@ import logging
 import math
 import numbers
 import os
+import pickle
 import sys
 import threading
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -49,6 +51,15 @@ class _Own:
     configured: tuple[Any, Any]
     link_said: bool = field(default=False)
 
+
+answers: dict[str, Callable[..., Any]] = {}
+"""What workers of our own cluster may ask the process that has started it (see `ask_starter`)."""
+
+when_task_ended: list[Callable[[str], None]] = []
+"""What is told the key of each task of our own cluster that is done, has failed or was dropped; in its thread."""
+
+when_closed: list[Callable[[], None]] = []
+"""What is told that the scheduler of our own cluster ends; in its thread."""
 
 _own: _Own | None = None
 _lock = threading.RLock()
@@ -156,15 +167,66 @@ def inside() -> str | None:
     >>> inside() is None
     True
     """
-    worker = sys.modules.get("distributed.worker")
-    with contextlib.suppress(AttributeError, ValueError):
-        if worker is not None and worker.get_worker():
-            return "inside a Dask worker"
+    if _worker_here() is not None:
+        return "inside a Dask worker"
     process = sys.modules.get("multiprocessing.process")
     if process is not None and process.current_process().daemon:
         # A thread that a task started knows no task, but all of a worker's process is daemonic.
         name = process.current_process().name
         return "inside a Dask worker" if name.startswith("Dask Worker") else "inside a daemonic process"
+    return None
+
+
+def task_here() -> str | None:
+    """Return the key of the Dask task that this thread does on a worker of a cluster, None where it does none.
+
+    Examples
+    --------
+    >>> task_here() is None
+    True
+    """
+    worker = _worker_here()
+    return None if worker is None else str(worker.get_current_task())
+
+
+def ask_starter(question: str, **how: Any) -> Any:
+    """Ask the process that has started the cluster that this thread works for, if that is our own.
+
+    Parameters
+    ----------
+    question : str
+        One of `answers`.
+    **how : str or int
+        What the answering function is given.
+
+    Returns
+    -------
+    object
+        What it returned; None on workers that are not ours.
+    """
+    worker = _worker_here()
+    if worker is None or not getattr(worker, "is_pandas_imgprocs", False):
+        return None
+    from distributed.utils import sync
+
+    return sync(worker.loop, getattr(worker.scheduler, question), **how)
+
+
+def warn_user(message: Warning) -> None:
+    """Give a warning, from within a task too: there each client of its cluster gives it, once."""
+    worker = _worker_here()
+    if worker is None:
+        warnings.warn(message, stacklevel=3)
+    else:
+        # What `distributed.warn` does; it would also write to the terminal that workers share with the user.
+        said = {"message": pickle.dumps(str(message)), "category": pickle.dumps(type(message))}
+        worker.log_event("warn", said)
+
+
+def _worker_here() -> Any:
+    module = sys.modules.get("distributed.worker")
+    with contextlib.suppress(AttributeError, ValueError):
+        return None if module is None else module.get_worker()
     return None
 
 
@@ -221,19 +283,26 @@ def describe(client: Client) -> str:
 
 @contextlib.contextmanager
 def kills_told(client: Client, tell: Callable[[int], None]) -> Iterator[None]:
-    """Tell the number of each worker process that is killed during a block, by the system or by hand.
-
-    Of a client that is not ours nothing is known.
+    """Do as `own_kills_told`, unless the client is not ours: of its cluster nothing is known.
 
     Parameters
     ----------
     client : distributed.Client
     tell : callable
+    """
+    with own_kills_told(tell) if is_own(client) else contextlib.nullcontext():
+        yield
+
+
+@contextlib.contextmanager
+def own_kills_told(tell: Callable[[int], None]) -> Iterator[None]:
+    """Tell the number of each worker process of our own that is killed during a block, by the system or by hand.
+
+    Parameters
+    ----------
+    tell : callable
         Of the number of the process; called in the thread of the cluster.
     """
-    if not is_own(client):
-        yield
-        return
     from pandas_imgproc.cluster import local
 
     local.when_killed.add(tell)

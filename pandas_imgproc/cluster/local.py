@@ -38,10 +38,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import dask
 from distributed import LocalCluster, Nanny, Scheduler
+from distributed.diagnostics.plugin import SchedulerPlugin
 from distributed.nanny import WorkerProcess
 from distributed.security import Security
 
-from pandas_imgproc.cluster import preload
+from pandas_imgproc.cluster import answers, preload, when_closed, when_task_ended
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -318,10 +319,25 @@ class _WorkerProcess(WorkerProcess):  # type: ignore[misc]
         await super().kill(min(timeout, 1), *args, **kwargs)
 
 
+class _Telling(SchedulerPlugin):  # type: ignore[misc]
+    """Tells what becomes of tasks."""
+
+    def transition(self, key: Any, start: str, finish: str, *args: Any, **kwargs: Any) -> None:  # noqa: ARG002
+        if finish in ("memory", "erred", "forgotten"):
+            for tell in when_task_ended:
+                tell(str(key))
+
+    async def close(self) -> None:
+        for tell in when_closed:
+            tell()
+
+
 class _Scheduler(Scheduler):  # type: ignore[misc]
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         preload.leave_scratch(self)
+        self.handlers.update(answers)
+        self.add_plugin(_Telling(), name="pandas_imgproc")
 
     def start_http_server(self, *args: Any, **kwargs: Any) -> None:
         # Somebody took the port since it was looked at: Dask takes a free one, and the link that is shown says which.

@@ -1,0 +1,113 @@
+"""A partition of a Dask frame: one task of the user's graph, done by the thread that was given it.
+
+Dask decides where it runs and when. What is left to do here is the note: on a worker of our own cluster it is kept by
+the process that has started the cluster, and survives the worker.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import pickle
+from typing import TYPE_CHECKING
+
+from pandas_imgproc import cluster
+from pandas_imgproc.configuration import setting
+from pandas_imgproc.drivers.row_timeout import slow_rows_ended
+from pandas_imgproc.note import Note, shared_note
+from pandas_imgproc.partition import run_partition
+from pandas_imgproc.rows import Partition, Rows
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pandas_imgproc.codec import PillowSettings
+    from pandas_imgproc.destination import Files
+    from pandas_imgproc.drivers.call import Call
+    from pandas_imgproc.note import NoteAddress
+
+ROWS = 256
+"""Rows whose files are held in memory before they are written."""
+
+
+def run_in_graph(call: Call, settings: PillowSettings, name: str, first: int = 0) -> Partition:
+    """Do all rows of a call in this thread, and keep their values.
+
+    Parameters
+    ----------
+    call : Call
+        One partition as a call of its own.
+    settings : PillowSettings
+        Of the process that has built the graph.
+    name : str
+        What tells this step from others of the same task, after Dask has made one task of several steps.
+    first : int
+        The position of the first row in the user's frame, for tasks that depend on it.
+    """
+    rows = Rows(range(len(call.cells)), call.cells, first=first)
+    with _note(len(rows), name) as note:
+        return run_partition(call.task, rows, call.source, note, settings)
+
+
+def write_in_graph(call: Call, destination: Files, settings: PillowSettings, name: str, first: int = 0) -> None:
+    """Do what is left of a call in this thread, and write its files as they are made.
+
+    Parameters
+    ----------
+    call, settings, name, first
+        As in `run_in_graph`.
+    destination : Files
+        Where they are written; it knows what is done.
+    """
+    copies = call.task.copies
+    with _note(len(call.cells), name) as note:
+        for left in destination.todo():
+            for some in (left[k : k + ROWS] for k in range(0, len(left), ROWS)):
+                cells = call.cells[some.start : some.stop]
+                targets = call.targets[some.start * copies : some.stop * copies]
+                rows = Rows(some, cells, targets, first)
+                destination.collect(run_partition(call.task, rows, call.source, note, settings))
+
+
+@contextlib.contextmanager
+def _note(n: int, name: str) -> Iterator[Note]:
+    """Give the note of a partition: one that outlives this process where there is somebody to keep it."""
+    kept = cluster.ask_starter("keep_note", key=cluster.task_here(), name=name, n=n)
+    if kept is None:  # a death ends the graph too, or is counted by a cluster that is not ours
+        yield Note.blank(n)
+        return
+    address: NoteAddress = pickle.loads(kept)
+    with address.open() as note:
+        yield note
+
+
+# ---- in the process that has started the cluster
+
+_notes: dict[str, tuple[contextlib.ExitStack, dict[str, bytes]]] = {}
+
+
+def _keep_note(key: str, name: str, n: int) -> bytes:
+    """Return where the note of a step of a task is, the same one for each attempt."""
+    stack, addresses = _notes.setdefault(key, (contextlib.ExitStack(), {}))
+    if name not in addresses:
+        note, address = stack.enter_context(shared_note(n))
+        stack.enter_context(slow_rows_ended(note, setting("row-timeout")))
+        stack.enter_context(cluster.own_kills_told(note.forgive))
+        addresses[name] = pickle.dumps(address)
+    return addresses[name]
+
+
+def _drop_notes(key: str) -> None:
+    """Forget the notes of a task that is done, has failed, or is not wanted any more."""
+    if key in _notes:
+        stack, _ = _notes.pop(key)
+        stack.close()
+
+
+def _drop_all() -> None:
+    for key in list(_notes):
+        _drop_notes(key)
+
+
+cluster.answers["keep_note"] = _keep_note
+cluster.when_task_ended.append(_drop_notes)
+cluster.when_closed.append(_drop_all)

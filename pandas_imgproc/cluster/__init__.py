@@ -55,8 +55,11 @@ class _Own:
 answers: dict[str, Callable[..., Any]] = {}
 """What workers of our own cluster may ask the process that has started it (see `ask_starter`)."""
 
-when_task_ended: list[Callable[[str], None]] = []
-"""What is told the key of each task of our own cluster that is done, has failed or was dropped; in its thread."""
+when_task_done: list[Callable[[str], None]] = []
+"""What is told the key of each task of our own cluster that is done; in its thread. Its answer may still be lost."""
+
+when_task_over: list[Callable[[str], None]] = []
+"""What is told the key of each task of our own cluster that has failed, or that nobody wants any more."""
 
 when_closed: list[Callable[[], None]] = []
 """What is told that the scheduler of our own cluster ends; in its thread."""

@@ -42,7 +42,7 @@ from distributed.diagnostics.plugin import SchedulerPlugin
 from distributed.nanny import WorkerProcess
 from distributed.security import Security
 
-from pandas_imgproc.cluster import answers, preload, when_closed, when_task_ended
+from pandas_imgproc.cluster import answers, preload, when_closed, when_task_done, when_task_over
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -319,13 +319,15 @@ class _WorkerProcess(WorkerProcess):  # type: ignore[misc]
         await super().kill(min(timeout, 1), *args, **kwargs)
 
 
+_WHEN = {"memory": when_task_done, "erred": when_task_over, "forgotten": when_task_over}
+
+
 class _Telling(SchedulerPlugin):  # type: ignore[misc]
     """Tells what becomes of tasks."""
 
     def transition(self, key: Any, start: str, finish: str, *args: Any, **kwargs: Any) -> None:  # noqa: ARG002
-        if finish in ("memory", "erred", "forgotten"):
-            for tell in when_task_ended:
-                tell(str(key))
+        for tell in _WHEN.get(finish, ()):
+            tell(str(key))
 
     async def close(self) -> None:
         for tell in when_closed:

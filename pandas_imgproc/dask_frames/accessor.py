@@ -89,7 +89,7 @@ class DaskSeriesImageAccessor(SeriesImageAccessor):
     def _lazy(self, rows: Rows, others: list[Any]) -> Any:
         meta = rows.meta(self._column._meta)
         return self._column.map_partitions(
-            rows, *others, meta=_unknown_categories(meta), token=rows.task.name, enforce_metadata=False,
+            rows.named(), *others, meta=_unknown_categories(meta), token=rows.task.name, enforce_metadata=False,
             clear_divisions=rows.task.copies > 1,
         )  # fmt: skip
 

@@ -5,8 +5,9 @@ They are frozen values, as tasks are: equal ones have equal names in the graph.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+import dataclasses
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import pandas as pd
@@ -36,16 +37,23 @@ class Rows:
         How pictures are found, and what becomes of those that cannot be read.
     settings : PillowSettings
         Of the process that has built the graph.
+    step : str
+        What tells this step from others of one Dask task, in every process: a function's token may differ there.
     """
 
     task: Task
     how: How
     settings: PillowSettings
+    step: str = field(default="", kw_only=True)
+
+    def named(self) -> Self:
+        """Return this with a `step` of its own."""
+        return dataclasses.replace(self, step=tokenize(self))
 
     def __call__(self, column: pd.Series[Any], first: pd.Series[Any] | None = None) -> Any:
         """Return the answer for a column; `first` holds the position of its first row."""
         call = self.call(column)
-        part = run_in_graph(call, self.settings, tokenize(self), 0 if first is None else int(first.iloc[0]))
+        part = run_in_graph(call, self.settings, self.step, 0 if first is None else int(first.iloc[0]))
         failures.report_of_partition(self.how.errors, self.task.name, len(column), part.failures, column.index)
         assert part.values is not None
         return self.task.wrap(part.values, part.status, tuple(part.failures), column.index)
@@ -98,7 +106,7 @@ class Written(Rows):
         call = Call(call.task, call.source, call.cells, targets=names)
         destination = Files(self.task, len(column), names)
         destination.begin(self.how.source, call.cells, overwrite=self.where.overwrite, retry=self.where.retry)
-        write_in_graph(call, destination, self.settings, tokenize(self), start)
+        write_in_graph(call, destination, self.settings, self.step, start)
         _, failed = destination.status()
         failures.report_of_partition(self.how.errors, self.task.name, len(column), failed, column.index)
         return destination.wrap(self.task, column.index)

@@ -29,7 +29,7 @@ ROWS = 256
 """Rows whose files are held in memory before they are written."""
 
 
-def run_in_graph(call: Call, settings: PillowSettings, name: str, first: int = 0) -> Partition:
+def run_in_graph(call: Call, settings: PillowSettings, step: str, first: int = 0) -> Partition:
     """Do all rows of a call in this thread, and keep their values.
 
     Parameters
@@ -38,28 +38,28 @@ def run_in_graph(call: Call, settings: PillowSettings, name: str, first: int = 0
         One partition as a call of its own.
     settings : PillowSettings
         Of the process that has built the graph.
-    name : str
-        What tells this step from others of the same task, after Dask has made one task of several steps.
+    step : str
+        What tells this step from others of the same task, where Dask has made one task of several.
     first : int
         The position of the first row in the user's frame, for tasks that depend on it.
     """
     rows = Rows(range(len(call.cells)), call.cells, first=first)
-    with _note(len(rows), name) as note:
+    with _note(len(rows), step) as note:
         return run_partition(call.task, rows, call.source, note, settings)
 
 
-def write_in_graph(call: Call, destination: Files, settings: PillowSettings, name: str, first: int = 0) -> None:
+def write_in_graph(call: Call, destination: Files, settings: PillowSettings, step: str, first: int = 0) -> None:
     """Do what is left of a call in this thread, and write its files as they are made.
 
     Parameters
     ----------
-    call, settings, name, first
+    call, settings, step, first
         As in `run_in_graph`.
     destination : Files
         Where they are written; it knows what is done.
     """
     copies = call.task.copies
-    with _note(len(call.cells), name) as note:
+    with _note(len(call.cells), step) as note:
         for left in destination.todo():
             for some in (left[k : k + ROWS] for k in range(0, len(left), ROWS)):
                 cells = call.cells[some.start : some.stop]
@@ -69,9 +69,9 @@ def write_in_graph(call: Call, destination: Files, settings: PillowSettings, nam
 
 
 @contextlib.contextmanager
-def _note(n: int, name: str) -> Iterator[Note]:
+def _note(n: int, step: str) -> Iterator[Note]:
     """Give the note of a partition: one that outlives this process where there is somebody to keep it."""
-    kept = cluster.ask_starter("keep_note", key=cluster.task_here(), name=name, n=n)
+    kept = cluster.ask_starter("keep_note", key=cluster.task_here(), step=step, n=n)
     if kept is None:  # a death ends the graph too, or is counted by a cluster that is not ours
         yield Note.blank(n)
         return
@@ -82,32 +82,61 @@ def _note(n: int, name: str) -> Iterator[Note]:
 
 # ---- in the process that has started the cluster
 
-_notes: dict[str, tuple[contextlib.ExitStack, dict[str, bytes]]] = {}
+
+class _Kept:
+    """The note of a step of a task, watched while the task is done."""
+
+    def __init__(self, n: int) -> None:
+        self._file, self._watch = contextlib.ExitStack(), contextlib.ExitStack()
+        self.note, self.address = self._file.enter_context(shared_note(n))
+
+    def begin(self) -> bytes:
+        """Watch it, and return where it is."""
+        self.rest()
+        self._watch.enter_context(slow_rows_ended(self.note, setting("row-timeout")))
+        self._watch.enter_context(cluster.own_kills_told(self.note.forgive))
+        return pickle.dumps(self.address)
+
+    def rest(self) -> None:
+        self._watch.close()
+
+    def close(self) -> None:
+        self.rest()
+        self._file.close()
 
 
-def _keep_note(key: str, name: str, n: int) -> bytes:
+_notes: dict[str, dict[str, _Kept]] = {}
+
+
+def _keep_note(key: str, step: str, n: int) -> bytes:
     """Return where the note of a step of a task is, the same one for each attempt."""
-    stack, addresses = _notes.setdefault(key, (contextlib.ExitStack(), {}))
-    if name not in addresses:
-        note, address = stack.enter_context(shared_note(n))
-        stack.enter_context(slow_rows_ended(note, setting("row-timeout")))
-        stack.enter_context(cluster.own_kills_told(note.forgive))
-        addresses[name] = pickle.dumps(address)
-    return addresses[name]
+    notes = _notes.setdefault(key, {})
+    if step not in notes:
+        notes[step] = _Kept(n)
+    return notes[step].begin()
 
 
-def _drop_notes(key: str) -> None:
-    """Forget the notes of a task that is done, has failed, or is not wanted any more."""
-    if key in _notes:
-        stack, _ = _notes.pop(key)
-        stack.close()
+def _task_done(key: str) -> None:
+    """Let the notes of a task rest: its answer may be lost with a worker, and then who was guilty must be known."""
+    notes = _notes.get(key, {})
+    for kept in notes.values():
+        kept.rest()
+    if not any(kept.note.has_strikes for kept in notes.values()):
+        _task_over(key)
 
 
-def _drop_all() -> None:
+def _task_over(key: str) -> None:
+    """Forget the notes of a task that has failed, or that nobody wants any more."""
+    for kept in _notes.pop(key, {}).values():
+        kept.close()
+
+
+def _all_over() -> None:
     for key in list(_notes):
-        _drop_notes(key)
+        _task_over(key)
 
 
 cluster.answers["keep_note"] = _keep_note
-cluster.when_task_ended.append(_drop_notes)
-cluster.when_closed.append(_drop_all)
+cluster.when_task_done.append(_task_done)
+cluster.when_task_over.append(_task_over)
+cluster.when_closed.append(_all_over)

@@ -382,13 +382,11 @@ def _start(n_workers: int, memory_limit: str | float, configured: tuple[Any, Any
     place = inside()
     if place is not None:
         raise ClusterError(f"a cluster cannot be started {place}; call it outside, or let it run in line")
-    from distributed import Client
-
     from pandas_imgproc.cluster import local
 
     cluster = local.start(n_workers, memory_limit)
     try:
-        client = Client(cluster, set_as_default=False)
+        client = local.client_of(cluster)
     except BaseException:
         local.stop(cluster)
         raise

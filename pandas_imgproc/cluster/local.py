@@ -37,7 +37,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import dask
-from distributed import LocalCluster, Nanny, Scheduler
+from distributed import Client, LocalCluster, Nanny, Scheduler
 from distributed.diagnostics.plugin import SchedulerPlugin
 from distributed.nanny import WorkerProcess
 from distributed.security import Security
@@ -153,6 +153,11 @@ def stop(cluster: LocalCluster) -> None:
     """Close a cluster, in whatever state it is: half started, dying, or closed by hand."""
     with contextlib.suppress(AssertionError, OSError, RuntimeError, TimeoutError):
         cluster.close(timeout=15)
+
+
+def client_of(cluster: LocalCluster) -> Client:
+    """Return a client of a cluster, which is not Dask's default one."""
+    return _Client(cluster, set_as_default=False)
 
 
 def is_up(cluster: LocalCluster) -> bool:
@@ -320,6 +325,26 @@ class _WorkerProcess(WorkerProcess):  # type: ignore[misc]
 
 
 _WHEN = {"memory": when_task_done, "erred": when_task_over, "forgotten": when_task_over}
+
+
+class _Client(Client):  # type: ignore[misc]
+    """A client of our own cluster: what it is given to compute is shuffled by plain tasks.
+
+    Dask's peer-to-peer shuffle keeps what it moves in the workers' scratch folders, which would outlive a kill.
+    """
+
+    @contextlib.contextmanager
+    def as_current(self) -> Iterator[None]:
+        with super().as_current(), dask.config.set({"dataframe.shuffle.method": "tasks"}):
+            yield
+
+    def compute(self, *args: Any, **kwargs: Any) -> Any:
+        with self.as_current():
+            return super().compute(*args, **kwargs)
+
+    def persist(self, *args: Any, **kwargs: Any) -> Any:
+        with self.as_current():
+            return super().persist(*args, **kwargs)
 
 
 class _Telling(SchedulerPlugin):  # type: ignore[misc]

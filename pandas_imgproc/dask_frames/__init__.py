@@ -10,6 +10,7 @@ This module does not import it: half a second for people who never use a Dask fr
 from __future__ import annotations
 
 import functools
+import importlib
 from typing import Any
 
 import numpy as np
@@ -42,10 +43,8 @@ def _register_dtype(dataframe: Any) -> None:
     dataframe.extensions.make_scalar.register(ImageCell, _same)
 
 
-def _register_accessor(dataframe: Any) -> None:
-    from pandas_imgproc.dask_frames import accessor
-
-    accessor.register(dataframe)
+def _register_accessor(_: Any) -> None:
+    importlib.import_module("pandas_imgproc.dask_frames.accessor")
 
 
 def _example(dtype: ImageDtype) -> ImageArray:

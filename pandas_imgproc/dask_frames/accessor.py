@@ -1,4 +1,7 @@
-"""``.img`` on Dask: the methods of pandas, over partitions. Imported when dask.dataframe is, not before."""
+"""``.img`` on Dask: the methods of pandas, over partitions.
+
+Importing this module registers them, which happens when dask.dataframe is imported, not before.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import dask
 import pandas as pd
+from dask.dataframe.extensions import register_dataframe_accessor, register_series_accessor
 from dask.dataframe.utils import clear_known_categories
 
 from pandas_imgproc import codec, failures, targets
@@ -29,6 +33,7 @@ if TYPE_CHECKING:
     from pandas_imgproc.tasks import Task
 
 
+@register_series_accessor("img")
 class DaskSeriesImageAccessor(SeriesImageAccessor):
     """``series.img`` on a Dask column: what is one row's is lazy, and keeps partitions and divisions.
 
@@ -171,6 +176,7 @@ class DaskSeriesImageAccessor(SeriesImageAccessor):
         return self._column.map_partitions(_kinds, meta=_kinds(self._column._meta), enforce_metadata=False)
 
 
+@register_dataframe_accessor("img")
 class DaskFrameImageAccessor(FrameImageAccessor):
     """``ddf.img``: the methods of ``series.img`` on a Dask column, each told the column of pictures first.
 
@@ -186,18 +192,6 @@ class DaskFrameImageAccessor(FrameImageAccessor):
     def failures(self) -> Any:
         """Why rows of an answer that is a frame have no value, as a Dask frame."""
         return _failures(self._frame)
-
-
-def register(dataframe: Any) -> None:
-    """Register ``.img`` on the frames and columns of Dask.
-
-    Parameters
-    ----------
-    dataframe : module
-        ``dask.dataframe``.
-    """
-    dataframe.extensions.register_dataframe_accessor("img")(DaskFrameImageAccessor)
-    dataframe.extensions.register_series_accessor("img")(DaskSeriesImageAccessor)
 
 
 def _failures(values: Any) -> Any:

@@ -50,9 +50,12 @@ if TYPE_CHECKING:
 # glibc gives a buffer of this size back to the system at each free; this is the highest value it accepts.
 _MMAP_THRESHOLD = 32 * 2**20
 
+# As Dask has it.
+_DEATHS_OF_A_TASK = 3
+
 SETTINGS: dict[str, Any] = {
-    # Deaths are counted by the partition's note, which knows the row. Dask blames whoever stood beside it.
-    "distributed.scheduler.allowed-failures": 1_000_000,
+    # What Dask's own tasks may cost; calls of ours have another limit, see `_Scheduler.remove_worker`.
+    "distributed.scheduler.allowed-failures": _DEATHS_OF_A_TASK,
     # All workers gone for good: an error instead of a hang.
     "distributed.scheduler.no-workers-timeout": "60s",
     # The nanny sees a death at once. A missing heartbeat only means that native code holds the GIL, here or
@@ -365,6 +368,18 @@ class _Scheduler(Scheduler):  # type: ignore[misc]
         preload.leave_scratch(self)
         self.handlers.update(answers)
         self.add_plugin(_Telling(), name="pandas_imgproc")
+
+    async def remove_worker(self, address: str, *args: Any, **kwargs: Any) -> Any:
+        worker = self.workers.get(address)
+        if worker is not None and worker.nbytes > worker.memory_limit / 2 > 0:
+            self.allowed_failures = 0  # it died of the answers that it keeps: so would all that come after it
+        elif when_killed:
+            # A call of ours is under way: its note counts the deaths, and knows the row. Dask would blame whoever
+            # stood beside it.
+            self.allowed_failures = 1_000_000
+        else:
+            self.allowed_failures = _DEATHS_OF_A_TASK
+        return await super().remove_worker(address, *args, **kwargs)
 
     def start_http_server(self, *args: Any, **kwargs: Any) -> None:
         # Somebody took the port since it was looked at: Dask takes a free one, and the link that is shown says which.

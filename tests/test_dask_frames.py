@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import time
 import warnings
@@ -15,11 +16,11 @@ import numpy as np
 import pandas as pd
 import pictures
 import pytest
-from distributed import Client
+from distributed import Client, KilledWorker, wait
 from hand_started import HandStarted
 from pictures import row_of, row_picture
 
-from conftest import wait_until
+from conftest import cluster_pids, wait_until
 from pandas_imgproc import ImageDtype, UnreadableImageError, UnreadableImageWarning
 
 cloudpickle.register_pickle_by_value(pictures)
@@ -40,6 +41,8 @@ def folder(tmp_path_factory):
     (folder / "pics" / "4.png").write_bytes((folder / "pics" / "5.png").read_bytes()[:60])
     names = [str(folder / "pics" / f"{number}.png") for number in range(N)]
     names[7], names[9] = None, str(folder / "pics" / "gone.png")
+    (folder / "pics" / "deep").mkdir()  # alone in its part: what all have in common is not what a part has
+    names[5] = str(shutil.move(names[5], folder / "pics" / "deep"))
     df = pd.DataFrame({"image_path": names, "label": list("ab") * (N // 2), "n": range(N)})
     for part, rows in enumerate([range(5), range(0), range(5, 6), range(6, N)]):
         df.iloc[rows].to_csv(folder / f"part-{part}.csv", index=False)
@@ -179,6 +182,7 @@ def test_dtypes_partitions_and_divisions_are_known_before(folder, df):
     long = ddf.img.augment("image_path", noisy, n=2, size=4)
     assert list(long.columns) == ["image_path", "label", "n", "image"]
     assert not long.known_divisions
+    assert not ddf["image_path"].img.augment(noisy, n=2, size=4).known_divisions
     pd.testing.assert_frame_equal(
         ddf.img.features("image_path").partitions[0]._meta, ddf.img.features("image_path")._meta
     )
@@ -279,11 +283,13 @@ def _readable(links):
             return
 
 
-def test_rows_that_end_their_worker_cost_themselves(own_cluster, folder, df):
-    """In two partitions: the answer of one is lost when a row of the other ends the worker that has it."""
+def test_rows_that_end_their_worker_cost_themselves(own_cluster, folder, df, tmp_path):
+    tries = tmp_path / "tries"
 
     def deadly(pixels):
         if pixels.shape[1] in (22, 28):
+            with tries.open("a") as file:
+                file.write("x")
             os._exit(3)
         return pixels.shape[1]
 
@@ -291,10 +297,20 @@ def test_rows_that_end_their_worker_cost_themselves(own_cluster, folder, df):
     ddf = dd.from_pandas(good.reset_index(drop=True), npartitions=2)
     widths = ddf.img.map("image_path", deadly, dtype="Int64", errors="coerce")
     with own_cluster.as_current():
-        found, table = dask.compute(widths, widths.img.failures)
+        kept = widths.persist()
+        wait(kept)
+        # Answers are lost with their workers, and made again: of who was guilty, nobody dies again.
+        for pid in cluster_pids():
+            os.kill(pid, signal.SIGKILL)
+        found, table = dask.compute(kept, kept.img.failures)
+        del kept
     assert found.fillna(0).tolist() == [20, 21, 0, 23, 25, 26, 0, 30, 31]
     assert table["kind"].tolist() == ["worker_died"] * 2
+    assert len(tries.read_text()) == 4
     assert wait_until(lambda: not note_files())
+    # What is not a call of ours is not tried for ever.
+    with own_cluster.as_current(), pytest.raises(KilledWorker):
+        ddf[["n"]].partitions[0].map_partitions(lambda part: os._exit(4), meta=ddf[["n"]]._meta).compute()
 
 
 def test_frames_are_moved_about_on_our_own_cluster(own_cluster, folder, df, tmp_path):

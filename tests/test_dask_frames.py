@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import signal
@@ -307,6 +308,7 @@ def test_rows_that_end_their_worker_cost_themselves(own_cluster, folder, df, tmp
     assert found.fillna(0).tolist() == [20, 21, 0, 23, 25, 26, 0, 30, 31]
     assert table["kind"].tolist() == ["worker_died"] * 2
     assert len(tries.read_text()) == 4
+    gc.collect()  # the last who hold the futures
     assert wait_until(lambda: not note_files())
     # What is not a call of ours is not tried for ever.
     with own_cluster.as_current(), pytest.raises(KilledWorker):

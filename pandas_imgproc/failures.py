@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import numpy as np
 import pandas as pd
 
-from pandas_imgproc import cluster
 from pandas_imgproc.array import ImageArray
+from pandas_imgproc.cluster import starter
 from pandas_imgproc.errors import (
     FAILURE_KINDS,
     Failure,
@@ -86,7 +86,7 @@ def report_of_partition(errors: Errors, name: str, n: int, failures: Sequence[Fa
     if errors == "raise":
         raise UnreadableImageError(failures[0]["kind"], f"{name}: in its partition {first}")
     said = "gave no answer" if _are_the_functions(failures) else "could not be read"
-    cluster.warn_user(
+    starter.warn_user(
         UnreadableImageWarning(
             f"{name}: {len(failures):,} of {n:,} pictures of a partition {said} ({_counts(failures)}); "
             f"the first is {first}. The table of all is result.img.failures; errors='coerce' is silent."

@@ -15,10 +15,8 @@ import logging
 import math
 import numbers
 import os
-import pickle
 import sys
 import threading
-import warnings
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -27,6 +25,7 @@ import dask
 from dask.system import CPU_COUNT
 from dask.utils import parse_bytes
 
+from pandas_imgproc.cluster import starter
 from pandas_imgproc.errors import ClusterError
 
 if TYPE_CHECKING:
@@ -51,18 +50,6 @@ class _Own:
     configured: tuple[Any, Any]
     link_said: bool = field(default=False)
 
-
-answers: dict[str, Callable[..., Any]] = {}
-"""What workers of our own cluster may ask the process that has started it (see `ask_starter`)."""
-
-when_task_done: list[Callable[[str], None]] = []
-"""What is told the key of each task of our own cluster that is done; in its thread. Its answer may still be lost."""
-
-when_task_over: list[Callable[[str], None]] = []
-"""What is told the key of each task of our own cluster that has failed, or that nobody wants any more."""
-
-when_closed: list[Callable[[], None]] = []
-"""What is told that the scheduler of our own cluster ends; in its thread."""
 
 _own: _Own | None = None
 _lock = threading.RLock()
@@ -170,66 +157,13 @@ def inside() -> str | None:
     >>> inside() is None
     True
     """
-    if _worker_here() is not None:
+    if starter.worker_here() is not None:
         return "inside a Dask worker"
     process = sys.modules.get("multiprocessing.process")
     if process is not None and process.current_process().daemon:
         # A thread that a task started knows no task, but all of a worker's process is daemonic.
         name = process.current_process().name
         return "inside a Dask worker" if name.startswith("Dask Worker") else "inside a daemonic process"
-    return None
-
-
-def task_here() -> str | None:
-    """Return the key of the Dask task that this thread does on a worker of a cluster, None where it does none.
-
-    Examples
-    --------
-    >>> task_here() is None
-    True
-    """
-    worker = _worker_here()
-    return None if worker is None else str(worker.get_current_task())
-
-
-def ask_starter(question: str, **how: Any) -> Any:
-    """Ask the process that has started the cluster that this thread works for, if that is our own.
-
-    Parameters
-    ----------
-    question : str
-        One of `answers`.
-    **how : str or int
-        What the answering function is given.
-
-    Returns
-    -------
-    object
-        What it returned; None on workers that are not ours.
-    """
-    worker = _worker_here()
-    if worker is None or not getattr(worker, "is_pandas_imgprocs", False):
-        return None
-    from distributed.utils import sync
-
-    return sync(worker.loop, getattr(worker.scheduler, question), **how)
-
-
-def warn_user(message: Warning) -> None:
-    """Give a warning, from within a task too: there each client of its cluster gives it, once."""
-    worker = _worker_here()
-    if worker is None:
-        warnings.warn(message, stacklevel=3)
-    else:
-        # What `distributed.warn` does; it would also write to the terminal that workers share with the user.
-        said = {"message": pickle.dumps(str(message)), "category": pickle.dumps(type(message))}
-        worker.log_event("warn", said)
-
-
-def _worker_here() -> Any:
-    module = sys.modules.get("distributed.worker")
-    with contextlib.suppress(AttributeError, ValueError):
-        return None if module is None else module.get_worker()
     return None
 
 

@@ -42,7 +42,8 @@ from distributed.diagnostics.plugin import SchedulerPlugin
 from distributed.nanny import WorkerProcess
 from distributed.security import Security
 
-from pandas_imgproc.cluster import answers, preload, when_closed, when_task_done, when_task_over
+from pandas_imgproc.cluster import preload
+from pandas_imgproc.cluster.starter import answers, when_closed, when_task_done, when_task_over
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

@@ -11,6 +11,7 @@ import pickle
 from typing import TYPE_CHECKING
 
 from pandas_imgproc import cluster
+from pandas_imgproc.cluster import starter
 from pandas_imgproc.configuration import setting
 from pandas_imgproc.drivers.row_timeout import slow_rows_ended
 from pandas_imgproc.note import Note, shared_note
@@ -71,7 +72,7 @@ def write_in_graph(call: Call, destination: Files, settings: PillowSettings, ste
 @contextlib.contextmanager
 def _note(n: int, step: str) -> Iterator[Note]:
     """Give the note of a partition: one that outlives this process where there is somebody to keep it."""
-    kept = cluster.ask_starter("keep_note", key=cluster.task_here(), step=step, n=n)
+    kept = starter.ask("keep_note", key=starter.task_here(), step=step, n=n) if n else None
     if kept is None:  # a death ends the graph too, or is counted by a cluster that is not ours
         yield Note.blank(n)
         return
@@ -136,7 +137,7 @@ def _all_over() -> None:
         _task_over(key)
 
 
-cluster.answers["keep_note"] = _keep_note
-cluster.when_task_done.append(_task_done)
-cluster.when_task_over.append(_task_over)
-cluster.when_closed.append(_all_over)
+starter.answers["keep_note"] = _keep_note
+starter.when_task_done.append(_task_done)
+starter.when_task_over.append(_task_over)
+starter.when_closed.append(_all_over)

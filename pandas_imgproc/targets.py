@@ -128,8 +128,17 @@ def common_folder(cells: Sequence[Any], source: Source) -> str | None:
 
 
 def columns_of(to: object, frame: pd.DataFrame | None) -> list[Hashable]:
-    """Return the columns of a frame that a template names."""
+    """Return the columns of a frame that a template names.
+
+    Raises
+    ------
+    KeyError
+        If there is no such column.
+    """
     named = {field[0] for component in parse(_text(to)) for field in component if isinstance(field, tuple)}
+    for name in named:
+        if not _is_ours(name, frame):
+            _values(name, frame, _text(to))
     return [] if frame is None else [column for column in frame.columns if str(column) in named]
 
 

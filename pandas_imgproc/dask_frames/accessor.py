@@ -80,7 +80,8 @@ class DaskSeriesImageAccessor(SeriesImageAccessor):
         variants: Sequence[int] = (),
     ) -> Any:
         task = self._checked(task, how)
-        cells, frame = self._small(targets.columns_of(where.to, self._frame))
+        known: Any = None if self._frame is None else self._frame._meta
+        cells, frame = self._small(targets.columns_of(where.to, known))
         names = targets.plan(
             where.to, list(cells), how.source, index=cells.index, frame=frame, encoding=encoding, variants=variants
         )

@@ -114,12 +114,12 @@ class DaskSeriesImageAccessor(SeriesImageAccessor):
 
     def _small(self, columns: list[Any]) -> tuple[pd.Series[Any], pd.DataFrame | None]:
         """Compute what files are named by: paths, labels and columns of the frame, and no pixel."""
-        if isinstance(self._column.dtype, ImageDtype):  # whether an image is missing is known when it is there
-            cells = index_of(self._column).map_partitions(_numbered)
-        else:
-            cells = self._column.map_partitions(names_only, meta=pd.Series(dtype=object), enforce_metadata=False)
         named = self._frame[columns] if columns and self._frame is not None else None
-        cells, frame = dask.compute(cells, named)
+        if isinstance(self._column.dtype, ImageDtype):  # whether an image is missing is known when it is there
+            index, frame = dask.compute(index_of(self._column), named)
+            return _numbered(index), frame
+        names = self._column.map_partitions(names_only, meta=pd.Series(dtype=object), enforce_metadata=False)
+        cells, frame = dask.compute(names, named)
         return cells, frame
 
     @staticmethod

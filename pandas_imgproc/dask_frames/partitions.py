@@ -157,8 +157,6 @@ class HandedOut:
         """Return what a function makes of all partitions."""
         starts = np.cumsum([0, *map(len, parts)]).tolist()
         known = {start: part.attrs.get("failures", ()) for start, part in zip(starts, parts, strict=False) if len(part)}
-        for part in parts:
-            part.attrs.clear()
         values = function(pd.concat(parts))
         values.attrs.clear()
         return cls(values, known)

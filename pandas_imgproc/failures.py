@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from pandas_imgproc.array import ImageArray
+from pandas_imgproc.cluster import starter
 from pandas_imgproc.errors import (
     FAILURE_KINDS,
     Failure,
@@ -64,6 +65,33 @@ def report(
     if len(failures) > 1 and not (status == 0).any():
         raise NoReadableImageError(_none_read(failures, index, source))
     warnings.warn(_some_not_read(failures, len(status), index), UnreadableImageWarning, stacklevel=_users_frame())
+
+
+def report_of_partition(errors: Errors, name: str, n: int, failures: Sequence[Failure], index: pd.Index[Any]) -> None:
+    """Do with the failures of one partition of a Dask frame what `errors` says, where it is computed.
+
+    Raises
+    ------
+    UnreadableImageError
+        For the first failure, with ``errors="raise"``.
+
+    Warns
+    -----
+    UnreadableImageWarning
+        With the counts by kind and the first failure, with ``errors="warn"``.
+    """
+    if not failures or errors == "coerce":
+        return
+    first = f"{_where(failures[0], index)}: {failures[0]['message']}"
+    if errors == "raise":
+        raise UnreadableImageError(failures[0]["kind"], f"{name}: in its partition {first}")
+    said = "gave no answer" if _are_the_functions(failures) else "could not be read"
+    starter.warn_user(
+        UnreadableImageWarning(
+            f"{name}: {len(failures):,} of {n:,} pictures of a partition {said} ({_counts(failures)}); "
+            f"the first is {first}. The table of all is result.img.failures; errors='coerce' is silent."
+        )
+    )
 
 
 def _where(failed: Failure, index: pd.Index[Any]) -> str:

@@ -139,6 +139,17 @@ def features_for(issues: Iterable[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name for issue in issues for name in _ISSUES[issue][0]))
 
 
+def are_by_row(issues: Iterable[str]) -> bool:
+    """Return whether issues are told from each row alone, and not by comparing rows.
+
+    Examples
+    --------
+    >>> are_by_row(["is_dark"]), are_by_row(["is_dark", "is_duplicate"])
+    (True, False)
+    """
+    return not {"is_odd_size", "is_duplicate"} & set(issues)
+
+
 def find_issues(features: pd.DataFrame, issues: Iterable[str], limits: Thresholds) -> pd.DataFrame:
     """Return a nullable boolean column for each issue, with the index of the features; missing where they are.
 

@@ -108,6 +108,11 @@ class Note:
         for row in {*flying, *np.flatnonzero(self._deaths == process).tolist()}:
             self._forgiven[row] = min(int(self._forgiven[row]) + 1, FORGIVEN)
 
+    @property
+    def has_strikes(self) -> bool:
+        """Whether a process has died at one of the rows."""
+        return bool((self._marks[:-1] >= _STRIKE).any())
+
     def begin(self, position: int) -> None:
         """Mark a row as in flight."""
         self._marks[position] |= _IN_FLIGHT

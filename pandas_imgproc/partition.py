@@ -57,7 +57,7 @@ def _fill(part: Partition, task: Task, rows: Rows, source: Source, note: Note) -
         note.begin(position)
         out = values[number * copies : (number + 1) * copies]
         try:
-            task.fill(out, position, file)
+            task.fill(out, rows.first + position, file)
             part.status[number] = 0
         except codec.STOPS:
             raise

@@ -25,11 +25,14 @@ class Rows:
         For each a path, bytes, a ``{bytes, path}`` mapping, a picture in memory, or None where missing.
     targets : sequence of str or None, ``len(cells) * copies`` long, or empty
         Where each answer is written, for tasks that write files.
+    first : int
+        The position, in the user's frame, of the row that has position 0 here.
     """
 
     positions: Sequence[int]
     cells: Sequence[Any] = field(repr=False)  # Dask logs what a task was given, and a URL may hold a password
     targets: Sequence[str | None] = ()
+    first: int = 0
 
     def __len__(self) -> int:
         return len(self.cells)

@@ -43,6 +43,8 @@ def plan(
     frame: pd.DataFrame | None = None,
     encoding: codec.Encoding | None = None,
     variants: Sequence[int] = (),
+    first: int = 0,
+    parent: str | None = None,
 ) -> list[str | None]:
     """Return the file of each answer.
 
@@ -65,6 +67,11 @@ def plan(
         names as they are, for bytes that are kept as they are.
     variants : sequence of int
         Numbers of the answers of each row, if it has several.
+    first : int
+        ``{position}`` of the first row.
+    parent : str, optional
+        The folder below which the sources' own folders are kept, where these are some rows of many (see
+        `common_folder`).
 
     Returns
     -------
@@ -87,7 +94,7 @@ def plan(
     >>> plan("thumbs", ["a/1.jpg", "b/2.jpg"], Source(), index=frame.index)
     ['thumbs/a/1.jpg', 'thumbs/b/2.jpg']
     """
-    naming = _Naming(_text(to), cells, source, index, frame, encoding)
+    naming = _Naming(_text(to), cells, source, index, frame, encoding, first, parent)
     names = [
         None if naming.is_nothing(row) else naming.name(row, variant)
         for row in range(len(cells))
@@ -105,6 +112,34 @@ def _text(to: object) -> str:
     if not text.strip() or "\0" in text:
         raise ValueError(f"to={text!r} is not the name of a folder")
     return text
+
+
+def common_folder(cells: Sequence[Any], source: Source) -> str | None:
+    """Return the folder in or below which all sources are; None where none has a path.
+
+    Examples
+    --------
+    >>> from pandas_imgproc.source import Source
+    >>> common_folder(["/train/a/1.jpg", "/train/b/2.jpg", None], Source())
+    '/train'
+    """
+    paths = _shown_paths(cells, source)
+    return _common_folder(paths, source.folder) if any(path is not None for path in paths) else None
+
+
+def columns_of(to: object, frame: pd.DataFrame | None) -> list[Hashable]:
+    """Return the columns of a frame that a template names.
+
+    Raises
+    ------
+    KeyError
+        If there is no such column.
+    """
+    named = {field[0] for component in parse(_text(to)) for field in component if isinstance(field, tuple)}
+    for name in named:
+        if not _is_ours(name, frame):
+            _values(name, frame, _text(to))
+    return [] if frame is None else [column for column in frame.columns if str(column) in named]
 
 
 def is_template(to: str | os.PathLike[str]) -> bool:
@@ -151,10 +186,12 @@ class _Naming:
         index: pd.Index[Any],
         frame: pd.DataFrame | None,
         encoding: codec.Encoding | None,
+        first: int,
+        parent: str | None,
     ) -> None:
         self.to, self.cells, self.index, self.encoding = to, cells, index, encoding
-        # Not from the working directory on: what is shown, and what relative answers start with, is the user's.
-        self.paths = list(map(dataclasses.replace(source, folder="").path, cells))
+        self._first, self._given_parent = first, parent
+        self.paths = _shown_paths(cells, source)
         self.folder, self._root = source.folder, source.root
         self._components = parse(to)
         fields = [field for component in self._components for field in component if isinstance(field, tuple)]
@@ -182,7 +219,7 @@ class _Naming:
 
     def where(self, row: int) -> str:
         """Return how an error calls a row."""
-        return f"row {row} (label {self.index[row]!r})"
+        return f"row {self._first + row} (label {self.index[row]!r})"
 
     # ---- a plain folder
 
@@ -197,8 +234,7 @@ class _Naming:
         """The folder below which the sources' own folders are kept."""
         if self._root is not None:
             return _rooted(os.path.join(self.folder, self._root))
-        folders = {os.path.dirname(_rooted(os.path.join(self.folder, path))) for path in self.paths if path is not None}
-        return os.path.commonpath(folders)
+        return self._given_parent or _common_folder(self.paths, self.folder)
 
     # ---- a template
 
@@ -222,7 +258,7 @@ class _Naming:
             return self._checked(label, spec, row, "the index")
         if name == "variant" and variant is None:
             raise ValueError(f"to={self.to!r}: {{variant}} is of augment; here each row has one file")
-        return self._checked(row if name == "position" else variant, spec, row, name)
+        return self._checked(self._first + row if name == "position" else variant, spec, row, name)
 
     def _checked(self, value: Any, spec: str, row: int, what: str) -> str:
         """Return a value out of the data as text that cannot leave its folder."""
@@ -290,6 +326,17 @@ class _Naming:
         stem, suffix = os.path.splitext(path)
         known = replace and suffix.lower() in codec.READ_SUFFIXES
         return (stem if known else path) + codec.SUFFIX_OF[wanted]
+
+
+def _shown_paths(cells: Sequence[Any], source: Source) -> list[str | None]:
+    # Not from the working directory on: what is shown, and what relative answers start with, is the user's.
+    return list(map(dataclasses.replace(source, folder="").path, cells))
+
+
+def _common_folder(paths: Sequence[str | None], folder: str) -> str:
+    return os.path.commonpath(
+        {os.path.dirname(_rooted(os.path.join(folder, path))) for path in paths if path is not None}
+    )
 
 
 def _rooted(path: str) -> str:

@@ -156,6 +156,7 @@ def test_either_may_be_imported_first(order):
         "from pandas_imgproc.array import ImageArray\n"
         "df = pd.DataFrame({'image': ImageArray(np.zeros((4, 2, 2, 3), 'uint8'))})\n"
         "print(dd.from_pandas(df, npartitions=2)._meta_nonempty['image'].dtype)\n"
+        "print(type(dd.from_pandas(df, npartitions=2).img).__name__)\n"
     )
     lines = subprocess.check_output([sys.executable, "-c", code], text=True).split("\n")
-    assert lines[:2] == [str(order == "dask first"), "image[uint8, (2, 2, 3)]"]
+    assert lines[:3] == [str(order == "dask first"), "image[uint8, (2, 2, 3)]", "DaskFrameImageAccessor"]

@@ -15,7 +15,8 @@ FLOORS = [
     {"partition", "destination"},
     {"drivers"},
     {"failures", "results", "scaling"},
-    {"accessor", "dask_frames", "single"},
+    {"accessor", "single"},
+    {"dask_frames"},
     {"__init__"},
 ]
 FOLDER = Path(pandas_imgproc.__file__).parent

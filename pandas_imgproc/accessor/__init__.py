@@ -12,13 +12,13 @@ from __future__ import annotations
 
 import functools
 import inspect
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Concatenate, ParamSpec, TypeVar
 
 import pandas as pd
 
 from pandas_imgproc import failures
 from pandas_imgproc.accessor.loading import Loading
-from pandas_imgproc.accessor.measuring import Measuring, issues_of_features
+from pandas_imgproc.accessor.measuring import Measuring
 from pandas_imgproc.accessor.naming import column_of
 from pandas_imgproc.accessor.saving import Saving
 from pandas_imgproc.accessor.showing import Showing
@@ -57,7 +57,9 @@ def _on_column(
 
     @functools.wraps(method)
     def on_frame(self: FrameImageAccessor, column: Any, *args: P.args, **kwargs: P.kwargs) -> R:
-        return method(SeriesImageAccessor(column_of(self._frame, column), self._frame), *args, **kwargs)
+        of_column = self._of_column(column_of(self._frame, column), self._frame)
+        answer: R = getattr(of_column, method.__name__)(*args, **kwargs)
+        return answer
 
     signature = inspect.signature(method)
     own, *rest = signature.parameters.values()
@@ -75,6 +77,8 @@ class FrameImageAccessor:
     frame : DataFrame
         The frame.
     """
+
+    _of_column: ClassVar[type[SeriesImageAccessor]] = SeriesImageAccessor
 
     def __init__(self, frame: pd.DataFrame) -> None:
         self._frame = frame
@@ -97,7 +101,7 @@ class FrameImageAccessor:
     @functools.wraps(SeriesImageAccessor.issues)
     def issues(self, column: Any = None, include: Any = None, **how: Any) -> pd.DataFrame:  # noqa: D102  as wrapped
         if column is None:
-            return issues_of_features(self._frame, include, **how)
+            return self._of_column._issues_of_features(self._frame, include, **how)
         return self._issues_of_column(column, include, **how)
 
     issues.__signature__ = inspect.signature(_issues_of_column)  # type: ignore[attr-defined]

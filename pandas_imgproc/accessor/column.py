@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from pandas_imgproc import codec, drivers, failures
 from pandas_imgproc.accessor import arguments
@@ -13,7 +13,7 @@ from pandas_imgproc.source import Unreadable, cells, check
 from pandas_imgproc.targets import plan
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     import pandas as pd
 
@@ -33,6 +33,9 @@ class Column:
         The frame that it is a column of, if the method was called on that.
     """
 
+    _form_first: ClassVar[str | None] = None
+    """What asks for the form of the answers before the first is there, as an error calls it."""
+
     def __init__(self, column: pd.Series[Any], frame: pd.DataFrame | None = None) -> None:
         self._column, self._frame = column, frame
 
@@ -47,7 +50,7 @@ class Column:
 
     def _run(self, task: Task, how: arguments.How, kept: results.Place | None = None) -> Any:
         """Do a task on every row, and wrap the answer with the index of the column."""
-        call = self._call(task, how, self._cells())
+        call = self._call(task, how, cells_of(self._column))
         destination = in_memory(task, len(call.cells)) if kept is None else kept.open(call, self._column.index)
         return self._answer(call, destination, how)
 
@@ -62,18 +65,21 @@ class Column:
         variants: Sequence[int] = (),
     ) -> Any:
         """Do a task whose answers are the bytes of files, write them, and wrap their paths (see `targets.plan`)."""
-        rows = self._cells()
+        rows = cells_of(self._column)
         call = self._call(task, how, rows)
         targets = plan(
             where.to, rows, how.source, index=self._column.index, frame=self._frame, encoding=encoding,
             variants=variants,
         )  # fmt: skip
-        if encoding is not None and mode is not None:
-            names = {encoding.format or codec.format_of(target) for target in targets if target is not None}
-            codec.check_modes(sorted(filter(None, names)), mode)
+        check_modes(targets, encoding, mode)
         destination = Files(task, len(rows), targets)
         destination.begin(how.source, rows, overwrite=where.overwrite, retry=where.retry)
         return self._answer(dataclasses.replace(call, targets=targets), destination, how)
+
+    @staticmethod
+    def _of_all(answer: Any, function: Callable[[Any], Any], *, by_row: bool = False) -> Any:  # noqa: ARG004
+        """Return what a function makes of all rows of an answer; `by_row` if each depends on itself alone."""
+        return function(answer)
 
     def _call(self, task: Task, how: arguments.How, rows: list[Any]) -> drivers.Call:
         arguments.check_column(self._column, how.source)
@@ -89,10 +95,18 @@ class Column:
         failures.report(how.errors, status, failed, self._column.index, how.source)
         return destination.wrap(call.task, self._column.index)
 
-    def _cells(self) -> list[Any]:
-        """Return what stands in the column; in an image column also why some images are missing."""
-        found = cells(self._column)
-        if isinstance(self._column.array, ImageArray):
-            for position, failed in zip(*self._column.array.failure_rows(), strict=True):
-                found[position] = Unreadable(failed["path"], failed["kind"], failed["message"])
-        return found
+
+def cells_of(column: pd.Series[Any]) -> list[Any]:
+    """Return what stands in a column; in an image column also why some images are missing."""
+    found = cells(column)
+    if isinstance(column.array, ImageArray):
+        for position, failed in zip(*column.array.failure_rows(), strict=True):
+            found[position] = Unreadable(failed["path"], failed["kind"], failed["message"])
+    return found
+
+
+def check_modes(targets: Iterable[str | None], encoding: codec.Encoding | None, mode: str | None) -> None:
+    """Raise a ValueError if the formats of some files cannot hold pictures of a mode."""
+    if encoding is not None and mode is not None:
+        names = {encoding.format or codec.format_of(target) for target in targets if target is not None}
+        codec.check_modes(sorted(filter(None, names)), mode)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -22,9 +23,13 @@ if TYPE_CHECKING:
 
     from pandas_imgproc.destination import Retry
     from pandas_imgproc.failures import Errors
+    from pandas_imgproc.issues import Thresholds
 
 WORKING_SIZE = 256
 """Pixels of the longest edge at which pictures are measured."""
+
+DIGESTS = ("md5", "pixels", "pixel_md5")
+"""Methods that compare digests of 32 hexadecimal digits."""
 
 _METHODS = {**{name: name for name in HASHES}, "pixels": "pixel_md5"}
 _DIGEST = re.compile("[0-9a-f]{32}")
@@ -246,16 +251,14 @@ class Measuring(Column):
         if method not in _METHODS:
             raise ValueError(f"method={method!r} is not one of {', '.join(map(repr, _METHODS))}")
         distance = _check_distance(max_distance, method)
-        hashes = _as_hashes(self._column, method) if root is None and suffix is None else None
+        hashes = self._hashes(method) if root is None and suffix is None else None
         if hashes is None:
             hashes = self.hash(
                 _METHODS[method], max_pixels=max_pixels, formats=formats, errors=errors, root=root, suffix=suffix,
                 storage_options=storage_options, schemes=schemes,
                 npartitions=npartitions, progress=progress,
             )  # fmt: skip
-        ids = group_ids(hashes.array, distance)
-        groups = pd.Series(pd.arrays.IntegerArray(ids, ids < 0), index=self._column.index, name="duplicate_group")
-        groups.attrs["failures"] = hashes.attrs.get("failures", ())
+        groups: pd.Series[Any] = self._of_all(hashes, functools.partial(_groups, distance=distance))
         return groups
 
     def issues(
@@ -331,7 +334,38 @@ class Measuring(Column):
             suffix=suffix, storage_options=storage_options, schemes=schemes, npartitions=npartitions,
             progress=progress,
         )  # fmt: skip
-        return issues.find_issues(features, wanted, limits)
+        return self._find_issues(features, wanted, limits)
+
+    @classmethod
+    def _issues_of_features(
+        cls, frame: pd.DataFrame, include: str | Iterable[str] | None = None, **thresholds: Any
+    ) -> pd.DataFrame:
+        """Return the issues that the columns of a features frame tell.
+
+        Raises
+        ------
+        KeyError
+            If such columns are missing.
+        TypeError
+            If an argument is given that only makes sense with a column of pictures.
+        """
+        known = issues.Thresholds.__dataclass_fields__
+        wrong = [name for name in thresholds if name not in known]
+        if wrong:
+            raise TypeError(f"{wrong[0]}= needs a column of pictures: issues('image_path', {wrong[0]}=...)")
+        _check_distance(thresholds.get("max_distance", 0))
+        return cls._find_issues(frame, issues.chosen(include), issues.Thresholds(**thresholds))
+
+    @classmethod
+    def _find_issues(cls, features: pd.DataFrame, wanted: tuple[str, ...], limits: Thresholds) -> pd.DataFrame:
+        needed = [name for name in issues.features_for(wanted) if name in features.columns]
+        find = functools.partial(issues.find_issues, issues=wanted, limits=limits)
+        found: pd.DataFrame = cls._of_all(features[needed], find, by_row=issues.are_by_row(wanted))
+        return found
+
+    def _hashes(self, method: str) -> pd.Series[Any] | None:
+        """Return the column as one of hashes that can be grouped; None if it holds pictures."""
+        return as_hashes(self._column, method)
 
     def _measure(
         self,
@@ -346,24 +380,11 @@ class Measuring(Column):
         return self._run(Measure(name, names, recipe, size, measured), how, kept)
 
 
-def issues_of_features(
-    frame: pd.DataFrame, include: str | Iterable[str] | None = None, **thresholds: Any
-) -> pd.DataFrame:
-    """Return the issues that the columns of a features frame tell (see `Measuring.issues`).
-
-    Raises
-    ------
-    KeyError
-        If such columns are missing.
-    TypeError
-        If an argument is given that only makes sense with a column of pictures.
-    """
-    known = issues.Thresholds.__dataclass_fields__
-    wrong = [name for name in thresholds if name not in known]
-    if wrong:
-        raise TypeError(f"{wrong[0]}= needs a column of pictures: issues('image_path', {wrong[0]}=...)")
-    _check_distance(thresholds.get("max_distance", 0))
-    return issues.find_issues(frame, issues.chosen(include), issues.Thresholds(**thresholds))
+def _groups(hashes: pd.Series[Any], distance: int) -> pd.Series[Any]:
+    ids = group_ids(hashes.array, distance)
+    groups = pd.Series(pd.arrays.IntegerArray(ids, ids < 0), index=hashes.index, name="duplicate_group")
+    groups.attrs["failures"] = hashes.attrs.get("failures", ())
+    return groups
 
 
 def _check_distance(value: object, method: str = "phash") -> int:
@@ -371,12 +392,12 @@ def _check_distance(value: object, method: str = "phash") -> int:
         raise TypeError(f"max_distance={value!r} is not a whole number of bits")
     if not 0 <= value <= BITS:
         raise ValueError(f"max_distance={value!r} is not between 0 and {BITS} bits")
-    if value and method in ("md5", "pixels", "pixel_md5"):
+    if value and method in DIGESTS:
         raise ValueError(f"max_distance={value!r} makes no sense with method={method!r}, which is equal or is not")
     return int(value)
 
 
-def _as_hashes(column: pd.Series[Any], method: str) -> pd.Series[Any] | None:
+def as_hashes(column: pd.Series[Any], method: str) -> pd.Series[Any] | None:
     """Return a column of hashes as one that can be grouped; None if it holds pictures.
 
     Raises

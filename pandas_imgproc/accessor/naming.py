@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Hashable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def column_of(frame: pd.DataFrame, column: Any) -> pd.Series[Any]:
@@ -17,7 +18,7 @@ def column_of(frame: pd.DataFrame, column: Any) -> pd.Series[Any]:
         near = difflib.get_close_matches(str(column), [str(name) for name in frame.columns], cutoff=0.5)
         hint = f"did you mean {' or '.join(map(repr, near))}?" if near else f"it has {list(frame.columns)[:10]}"
         raise KeyError(f"the frame has no column {column!r}; {hint}")
-    found: pd.Series[Any] | pd.DataFrame = frame[column]
-    if isinstance(found, pd.DataFrame):
+    found: pd.Series[Any] = frame[column]
+    if found.ndim == 2:
         raise ValueError(f"the frame has {found.shape[1]} columns named {column!r}; rename them, or use .iloc[:, k]")
     return found

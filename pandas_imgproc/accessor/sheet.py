@@ -47,7 +47,11 @@ class ContactSheet:
     """
 
     def __init__(
-        self, pictures: Sequence[Any] | ImageArray, captions: list[list[str]], reasons: list[Failure | None], total: int
+        self,
+        pictures: Sequence[Any] | ImageArray,
+        captions: list[list[str]],
+        reasons: list[Failure | None],
+        total: int | None,
     ) -> None:
         self._pictures, self._captions, self._reasons, self._total = pictures, captions, reasons, total
         self.n, self.failures = len(captions), sum(reason is not None for reason in reasons)
@@ -81,7 +85,8 @@ class ContactSheet:
 
     def __repr__(self) -> str:
         failed = f", {self.failures:,} failed" if self.failures else ""
-        return f"<contact sheet of {self.n:,} of {self._total:,} rows{failed}; .image, or .save('sheet.png')>"
+        rows = f"the first {self.n:,}" if self._total is None else f"{self.n:,} of {self._total:,}"
+        return f"<contact sheet of {rows} rows{failed}; .image, or .save('sheet.png')>"
 
 
 def _figure(picture: Any, caption: list[str], reason: Failure | None) -> str:

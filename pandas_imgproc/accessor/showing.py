@@ -72,15 +72,10 @@ class Showing(Column):
             errors="coerce", root=root, suffix=suffix, npartitions=None, progress=False,
             storage_options=storage_options, schemes=schemes,
         )  # fmt: skip
-        column = self._column.iloc[:n]
-        titles = [title.iloc[:n] for title in self._titles(title)]
-        captions = gallery.captions_of(column.index, *titles)
-        if isinstance(column.array, ImageArray):
-            return ContactSheet(column.array, captions, gallery.reasons_of(column.array), len(self._column))
-        recipe = codec.recipe(size=SIDE, mode="RGBA", fit="thumbnail", for_files=True)
-        shown = list(Showing(column)._run(Thumbnail(recipe), how))
-        reasons: list[Failure | None] = [cast("Failure", row) if isinstance(row, dict) else None for row in shown]
-        return ContactSheet(shown, captions, reasons, len(self._column))
+        return self._sheet(n, self._titles(title), how)
+
+    def _sheet(self, n: int, titles: list[pd.Series[Any]], how: arguments.How) -> ContactSheet:
+        return contact_sheet(self._column.iloc[:n], [title.iloc[:n] for title in titles], how, len(self._column))
 
     def _titles(self, title: Any) -> list[pd.Series[Any]]:
         if title is None:
@@ -88,3 +83,16 @@ class Showing(Column):
         if self._frame is None:
             raise TypeError(f"title={title!r:.100} names a column of a frame; use df.img.show(column, title=…)")
         return [column_of(self._frame, name) for name in (title if isinstance(title, list) else [title])]
+
+
+def contact_sheet(
+    column: pd.Series[Any], titles: list[pd.Series[Any]], how: arguments.How, total: int | None
+) -> ContactSheet:
+    """Return the sheet of some rows of `total`, None where nobody has counted them."""
+    captions = gallery.captions_of(column.index, *titles)
+    if isinstance(column.array, ImageArray):
+        return ContactSheet(column.array, captions, gallery.reasons_of(column.array), total)
+    recipe = codec.recipe(size=SIDE, mode="RGBA", fit="thumbnail", for_files=True)
+    shown = list(Showing(column)._run(Thumbnail(recipe), how))
+    reasons: list[Failure | None] = [cast("Failure", row) if isinstance(row, dict) else None for row in shown]
+    return ContactSheet(shown, captions, reasons, total)

@@ -101,12 +101,13 @@ class Transforming(Column):
             storage_options=storage_options, schemes=schemes,
         )  # fmt: skip
         kept = results.place(out, overwrite=overwrite, retry=retry, options=how.source.options)
-        if kept is not None and dtype is None:
+        asking = self._form_first if kept is None else "out="
+        if asking and dtype is None:
             raise ValueError(
-                "out= needs dtype=, because all parts must be alike: 'float64', {'mean': 'float64', 'n': 'int64'}, or "
-                "ImageDtype('uint8', (64, 64, 3))"
+                f"{asking} needs dtype=, because all parts must be alike: 'float64', {{'mean': 'float64', 'n': "
+                "'int64'}, or ImageDtype('uint8', (64, 64, 3))"
             )
-        one_column = kept is not None and not isinstance(dtype, Mapping)
+        one_column = bool(asking) and not isinstance(dtype, Mapping)
         task = Map(arguments.check_callable("func", func), recipe, arguments.check_dtype(dtype), one_column)
         answer: pd.Series[Any] | pd.DataFrame = self._run(task, how, kept)
         return answer
@@ -204,7 +205,7 @@ class Transforming(Column):
             recipe,
             arguments.check_count("seed", seed, least=0),
             arguments.check_flag("keep_original", keep_original),
-            None if out is None else _known_shape(recipe, to),
+            self._shape(recipe, out, to),
         )
         if to is None:
             kept = results.place(out, overwrite=overwrite, retry=retry, options=how.source.options)
@@ -213,19 +214,25 @@ class Transforming(Column):
         where = arguments.where(to, overwrite=overwrite, retry=retry)
         return self._long(self._write(files, how, where, encoding=files.encoding, variants=range(n)), n)
 
+    def _shape(self, recipe: codec.Recipe, out: object, to: object) -> tuple[int, int, int] | None:
+        """Return the shape of all variants, where it must be known before the first."""
+        if out is not None and to is not None:
+            raise ValueError("out= keeps variants as a column, to= writes files; give one of them")
+        asking = self._form_first if out is None else "out="
+        if asking is None or to is not None:
+            return None
+        if recipe.size is None:
+            raise ValueError(f"{asking} needs size=: the shape of all pictures must be known before the first one")
+        return recipe.shape
+
     def _long(self, variants: pd.Series[Any], n: int) -> pd.Series[Any] | pd.DataFrame:
-        """Return the variants beside the columns of the frame, each row n times."""
-        if self._frame is None:
-            return variants
-        long = self._frame.take(np.repeat(np.arange(len(self._frame)), n))
-        long.index = variants.index
-        long[variants.name] = variants.array
-        return long
+        """Return the variants beside the columns of the frame, if there is one."""
+        return variants if self._frame is None else long_frame(self._frame, variants, n)
 
 
-def _known_shape(recipe: codec.Recipe, to: object) -> tuple[int, int, int]:
-    if to is not None:
-        raise ValueError("out= keeps variants as a column, to= writes files; give one of them")
-    if recipe.size is None:
-        raise ValueError("out= needs size=: the shape of what is written must be known before the first picture")
-    return recipe.shape
+def long_frame(frame: pd.DataFrame, variants: pd.Series[Any], n: int) -> pd.DataFrame:
+    """Return each row of a frame n times, with its variants beside it."""
+    long = frame.take(np.repeat(np.arange(len(frame)), n))
+    long.index = variants.index
+    long[variants.name] = variants.array
+    return long

@@ -25,6 +25,7 @@ import dask
 from dask.system import CPU_COUNT
 from dask.utils import parse_bytes
 
+from pandas_imgproc.cluster import starter
 from pandas_imgproc.errors import ClusterError
 
 if TYPE_CHECKING:
@@ -156,10 +157,8 @@ def inside() -> str | None:
     >>> inside() is None
     True
     """
-    worker = sys.modules.get("distributed.worker")
-    with contextlib.suppress(AttributeError, ValueError):
-        if worker is not None and worker.get_worker():
-            return "inside a Dask worker"
+    if starter.worker_here() is not None:
+        return "inside a Dask worker"
     process = sys.modules.get("multiprocessing.process")
     if process is not None and process.current_process().daemon:
         # A thread that a task started knows no task, but all of a worker's process is daemonic.
@@ -237,19 +236,26 @@ def restored() -> Iterator[None]:
 
 @contextlib.contextmanager
 def kills_told(client: Client, tell: Callable[[int], None]) -> Iterator[None]:
-    """Tell the number of each worker process that is killed during a block, by the system or by hand.
-
-    Of a client that is not ours nothing is known.
+    """Do as `own_kills_told`, unless the client is not ours: of its cluster nothing is known.
 
     Parameters
     ----------
     client : distributed.Client
     tell : callable
+    """
+    with own_kills_told(tell) if is_own(client) else contextlib.nullcontext():
+        yield
+
+
+@contextlib.contextmanager
+def own_kills_told(tell: Callable[[int], None]) -> Iterator[None]:
+    """Tell the number of each worker process of our own that is killed during a block, by the system or by hand.
+
+    Parameters
+    ----------
+    tell : callable
         Of the number of the process; called in the thread of the cluster.
     """
-    if not is_own(client):
-        yield
-        return
     from pandas_imgproc.cluster import local
 
     local.when_killed.add(tell)
@@ -326,13 +332,11 @@ def _start(n_workers: int, memory_limit: str | float, configured: tuple[Any, Any
     place = inside()
     if place is not None:
         raise ClusterError(f"a cluster cannot be started {place}; call it outside, or let it run in line")
-    from distributed import Client
-
     from pandas_imgproc.cluster import local
 
     cluster = local.start(n_workers, memory_limit)
     try:
-        client = Client(cluster, set_as_default=False)
+        client = local.client_of(cluster)
     except BaseException:
         local.stop(cluster)
         raise

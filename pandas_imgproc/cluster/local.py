@@ -37,11 +37,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import dask
-from distributed import LocalCluster, Nanny, Scheduler
+from distributed import Client, LocalCluster, Nanny, Scheduler
+from distributed.diagnostics.plugin import SchedulerPlugin
 from distributed.nanny import WorkerProcess
 from distributed.security import Security
 
 from pandas_imgproc.cluster import preload
+from pandas_imgproc.cluster.starter import answers, when_closed, when_task_done, when_task_over
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -49,9 +51,12 @@ if TYPE_CHECKING:
 # glibc gives a buffer of this size back to the system at each free; this is the highest value it accepts.
 _MMAP_THRESHOLD = 32 * 2**20
 
+# As Dask has it.
+_DEATHS_OF_A_TASK = 3
+
 SETTINGS: dict[str, Any] = {
-    # Deaths are counted by the partition's note, which knows the row. Dask blames whoever stood beside it.
-    "distributed.scheduler.allowed-failures": 1_000_000,
+    # What Dask's own tasks may cost; calls of ours have another limit, see `_Scheduler.remove_worker`.
+    "distributed.scheduler.allowed-failures": _DEATHS_OF_A_TASK,
     # All workers gone for good: an error instead of a hang.
     "distributed.scheduler.no-workers-timeout": "60s",
     # The nanny sees a death at once. A missing heartbeat only means that native code holds the GIL, here or
@@ -152,6 +157,11 @@ def stop(cluster: LocalCluster) -> None:
     """Close a cluster, in whatever state it is: half started, dying, or closed by hand."""
     with contextlib.suppress(AssertionError, OSError, RuntimeError, TimeoutError):
         cluster.close(timeout=15)
+
+
+def client_of(cluster: LocalCluster) -> Client:
+    """Return a client of a cluster, which is not Dask's default one."""
+    return _Client(cluster, set_as_default=False)
 
 
 def is_up(cluster: LocalCluster) -> bool:
@@ -318,10 +328,59 @@ class _WorkerProcess(WorkerProcess):  # type: ignore[misc]
         await super().kill(min(timeout, 1), *args, **kwargs)
 
 
+_WHEN = {"memory": when_task_done, "erred": when_task_over, "forgotten": when_task_over}
+
+
+class _Client(Client):  # type: ignore[misc]
+    """A client of our own cluster: what it is given to compute is shuffled by plain tasks.
+
+    Dask's peer-to-peer shuffle keeps what it moves in the workers' scratch folders, which would outlive a kill.
+    """
+
+    @contextlib.contextmanager
+    def as_current(self) -> Iterator[None]:
+        with super().as_current(), dask.config.set({"dataframe.shuffle.method": "tasks"}):
+            yield
+
+    def compute(self, *args: Any, **kwargs: Any) -> Any:
+        with self.as_current():
+            return super().compute(*args, **kwargs)
+
+    def persist(self, *args: Any, **kwargs: Any) -> Any:
+        with self.as_current():
+            return super().persist(*args, **kwargs)
+
+
+class _Telling(SchedulerPlugin):  # type: ignore[misc]
+    """Tells what becomes of tasks."""
+
+    def transition(self, key: Any, start: str, finish: str, *args: Any, **kwargs: Any) -> None:  # noqa: ARG002
+        for tell in _WHEN.get(finish, ()):
+            tell(str(key))
+
+    async def close(self) -> None:
+        for tell in when_closed:
+            tell()
+
+
 class _Scheduler(Scheduler):  # type: ignore[misc]
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         preload.leave_scratch(self)
+        self.handlers.update(answers)
+        self.add_plugin(_Telling(), name="pandas_imgproc")
+
+    async def remove_worker(self, address: str, *args: Any, **kwargs: Any) -> Any:
+        worker = self.workers.get(address)
+        if worker is not None and worker.nbytes > worker.memory_limit / 2 > 0:
+            self.allowed_failures = 0  # it died of the answers that it keeps: so would all that come after it
+        elif when_killed:
+            # A call of ours is under way: its note counts the deaths, and knows the row. Dask would blame whoever
+            # stood beside it.
+            self.allowed_failures = 1_000_000
+        else:
+            self.allowed_failures = _DEATHS_OF_A_TASK
+        return await super().remove_worker(address, *args, **kwargs)
 
     def start_http_server(self, *args: Any, **kwargs: Any) -> None:
         # Somebody took the port since it was looked at: Dask takes a free one, and the link that is shown says which.

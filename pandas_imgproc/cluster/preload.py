@@ -23,6 +23,7 @@ def dask_setup(worker: Any) -> None:
     # signals can be blocked, the worker was launched with this one blocked already.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     leave_scratch(worker)
+    worker.of_pandas_imgproc = True  # it may ask the process that has started it
     sys.modules.pop(__name__, None)  # Dask imported it as plain "preload": a user's module may have that name
 
 

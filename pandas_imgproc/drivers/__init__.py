@@ -6,6 +6,7 @@ The in-line driver is the specification: on a client the same call gives the sam
 `profile`      a call that is over, and where its time went
 `in_line`      threads of this process
 `on_client`    the workers of a client
+`in_graph`     the task of a Dask frame's graph that a partition is
 `row_timeout`  a clock for rows that never end
 """
 
@@ -23,6 +24,7 @@ from pandas_imgproc import cluster
 from pandas_imgproc.codec import warm_up
 from pandas_imgproc.configuration import setting
 from pandas_imgproc.drivers.call import MOST_ROWS, SAMPLE_ROWS, Call, Run
+from pandas_imgproc.drivers.in_graph import run_in_graph, write_in_graph
 from pandas_imgproc.drivers.in_line import run_in_line
 from pandas_imgproc.drivers.on_client import run_on_client
 from pandas_imgproc.drivers.profile import Profile, observed, tell
@@ -34,7 +36,18 @@ if TYPE_CHECKING:
 
     from pandas_imgproc.destination import Returned
 
-__all__ = ["MOST_ROWS", "SAMPLE_ROWS", "Call", "Plan", "Profile", "Run", "observed", "run"]
+__all__ = [
+    "MOST_ROWS",
+    "SAMPLE_ROWS",
+    "Call",
+    "Plan",
+    "Profile",
+    "Run",
+    "observed",
+    "run",
+    "run_in_graph",
+    "write_in_graph",
+]
 
 
 SAMPLE_SECONDS = 0.01

@@ -62,6 +62,7 @@ class Augment(Task):
     keep_original: bool = False
     shape: tuple[int, int, int] | None = None
     name: ClassVar[str] = "augment"
+    uses_position: ClassVar[bool] = True
     needs_cluster: ClassVar[bool] = True
     one_form: ClassVar[str] = (
         "one column holds pictures of one shape: give size=(width, height), let the transform keep or set the shape, "

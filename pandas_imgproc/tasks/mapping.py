@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import numbers
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, time, timedelta
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 import pandas as pd
@@ -81,6 +82,12 @@ class Map(Task):
             )
         return answer
 
+    def settled(self) -> Self:
+        """Return the task with a dtype that holds missing values."""
+        if isinstance(self.dtype, dict):
+            return dataclasses.replace(self, dtype={name: _nullable(dtype) for name, dtype in self.dtype.items()})
+        return dataclasses.replace(self, dtype=_nullable(self.dtype))
+
     def explain(self, exc: BaseException) -> tuple[FailureKind, str]:
         """Return why a row has no answer."""
         return explain(exc)
@@ -101,6 +108,10 @@ class Map(Task):
         name = getattr(self.func, "__name__", "map")
         column = columns.column_of(values, there, self.dtype)
         return pd.Series(column, index=index, name=name if name.isidentifier() else "map", copy=False)
+
+
+def _nullable(dtype: Any) -> Any:
+    return pd.api.types.pandas_dtype(columns.nullable(dtype) or dtype)
 
 
 def answer_of(result: Any) -> Any:

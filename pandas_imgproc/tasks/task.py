@@ -30,6 +30,8 @@ class Task(ABC):
         The method's name: what the dashboard and the summary call it.
     copies : int
         Rows of the answer for each row of the frame.
+    uses_position : bool
+        Whether the answer depends on where the row stands in the frame.
     needs_cluster : bool
         Whether rows run what may end their process: only on a cluster does that cost one row.
     one_form : str
@@ -37,6 +39,7 @@ class Task(ABC):
     """
 
     name: ClassVar[str]
+    uses_position: ClassVar[bool] = False
     needs_cluster: ClassVar[bool] = False
     one_form: ClassVar[str] = ""
 
@@ -77,6 +80,10 @@ class Task(ABC):
     def plain(self) -> dict[str, Any]:
         """Return what makes this task equal to another, as values that JSON has: a job is known by it."""
         return {"method": self.name, **{f.name: _plain_value(getattr(self, f.name)) for f in dataclasses.fields(self)}}
+
+    def settled(self) -> Self:
+        """Return a task whose answers have one dtype, whichever rows are missing: for frames in many parts."""
+        return self
 
     def own(self) -> Self:
         """Return a task for one partition alone: threads do not share what has a state."""

@@ -1,11 +1,16 @@
-"""Image columns in Dask: what dask and dask.dataframe must know of the dtype, told once they are imported.
+"""Dask frames: ``.img`` on them, and what Dask must know of image columns, told once dask.dataframe is imported.
 
-This module imports neither: half a second for people who never use a Dask frame.
+This module does not import it: half a second for people who never use a Dask frame.
+
+`accessor`    the methods of ``.img``, over partitions
+`partitions`  what is done with one partition
+`positions`   where its rows stand in the whole frame
 """
 
 from __future__ import annotations
 
 import functools
+import importlib
 from typing import Any
 
 import numpy as np
@@ -16,7 +21,7 @@ from pandas_imgproc.array import ImageArray, ImageCell, ImageDtype
 
 @functools.cache
 def register() -> None:
-    """Register the dtype with Dask, at once or when Dask is imported; a second time does nothing.
+    """Register accessor and dtype with Dask, at once or when Dask is imported; a second time does nothing.
 
     Examples
     --------
@@ -24,6 +29,7 @@ def register() -> None:
     """
     wrapt.when_imported("dask.tokenize")(_register_tokens)
     wrapt.when_imported("dask.dataframe")(_register_dtype)
+    wrapt.when_imported("dask.dataframe")(_register_accessor)
 
 
 def _register_tokens(tokenize: Any) -> None:
@@ -35,6 +41,10 @@ def _register_tokens(tokenize: Any) -> None:
 def _register_dtype(dataframe: Any) -> None:
     dataframe.extensions.make_array_nonempty.register(ImageDtype, _example)
     dataframe.extensions.make_scalar.register(ImageCell, _same)
+
+
+def _register_accessor(_: Any) -> None:
+    importlib.import_module("pandas_imgproc.dask_frames.accessor")
 
 
 def _example(dtype: ImageDtype) -> ImageArray:

@@ -1,0 +1,232 @@
+"""``.img`` on Dask: the methods of pandas, over partitions.
+
+Importing this module registers them, which happens when dask.dataframe is imported, not before.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import dask
+import pandas as pd
+from dask.dataframe.extensions import register_dataframe_accessor, register_series_accessor
+from dask.dataframe.utils import clear_known_categories
+
+from pandas_imgproc import codec, failures, targets
+from pandas_imgproc.accessor import FrameImageAccessor, SeriesImageAccessor, arguments
+from pandas_imgproc.accessor.column import check_modes
+from pandas_imgproc.accessor.measuring import DIGESTS, as_hashes
+from pandas_imgproc.accessor.showing import contact_sheet
+from pandas_imgproc.accessor.transforming import long_frame
+from pandas_imgproc.array import ImageArray, ImageDtype
+from pandas_imgproc.dask_frames.partitions import HandedOut, Rows, Written, first_rows, names_only, piece
+from pandas_imgproc.dask_frames.positions import firsts, index_of
+from pandas_imgproc.destination import check_row_fits
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    import numpy as np
+
+    from pandas_imgproc import results
+    from pandas_imgproc.accessor.sheet import ContactSheet
+    from pandas_imgproc.tasks import Task
+
+
+@register_series_accessor("img")
+class DaskSeriesImageAccessor(SeriesImageAccessor):
+    """``series.img`` on a Dask column: what is one row's is lazy, and keeps partitions and divisions.
+
+    Parameters
+    ----------
+    column : dask.dataframe.Series
+        The column.
+    frame : dask.dataframe.DataFrame, optional
+        The frame that it is a column of, if the method was called on that.
+
+    Examples
+    --------
+    >>> import dask.dataframe as dd
+    >>> df = pd.DataFrame({"image_path": ["red.png", "blue.jpg", "gone.png"]})
+    >>> ddf = dd.from_pandas(df, npartitions=2)
+    >>> ddf["image"] = ddf.img.load_resized("image_path", size=(6, 4), root=getfixture("photos"), errors="coerce")
+    >>> ddf["image"].dtype, ddf.npartitions
+    (image[uint8, (4, 6, 3)], 2)
+    >>> ddf["image"].img.failure.compute().tolist()
+    [nan, nan, 'missing']
+    """
+
+    _form_first: ClassVar[str | None] = "a Dask column"
+
+    # ---- the one way that every method takes
+
+    def _run(self, task: Task, how: arguments.How, kept: results.Place | None = None) -> Any:
+        if kept is not None:
+            raise ValueError(
+                "out= is for pandas; a Dask frame is written as it is computed: ddf['image'] = "
+                "ddf.img.load_resized(…); ddf.to_parquet(folder)"
+            )
+        rows = Rows(self._checked(task, how), how, codec.PillowSettings.current())
+        return self._lazy(rows, [firsts(self._column)] if task.uses_position else [])
+
+    def _write(
+        self,
+        task: Task,
+        how: arguments.How,
+        where: arguments.Where,
+        *,
+        encoding: codec.Encoding | None = None,
+        mode: str | None = None,
+        variants: Sequence[int] = (),
+    ) -> Any:
+        task = self._checked(task, how)
+        known: Any = None if self._frame is None else self._frame._meta
+        cells, frame = self._small(targets.columns_of(where.to, known))
+        names = targets.plan(
+            where.to, list(cells), how.source, index=cells.index, frame=frame, encoding=encoding, variants=variants
+        )
+        check_modes(names, encoding, mode)
+        parent = targets.common_folder(list(cells), how.source)
+        settings = codec.PillowSettings.current()
+        written = Written(task, how, settings, where, encoding, tuple(variants), parent)
+        named = [] if frame is None or self._frame is None else [self._frame[list(frame.columns)]]
+        return self._lazy(written, [firsts(self._column), *named])
+
+    def _lazy(self, rows: Rows, others: list[Any]) -> Any:
+        meta = rows.meta(self._column._meta)
+        return self._column.map_partitions(
+            rows.named(), *others, meta=_unknown_categories(meta), token=rows.task.name, enforce_metadata=False,
+            clear_divisions=rows.task.copies > 1,
+        )  # fmt: skip
+
+    def _checked(self, task: Task, how: arguments.How) -> Task:
+        """Return the task as one whose answers have one form in all partitions, or raise before anything starts."""
+        if how.npartitions is not None:
+            raise ValueError(
+                f"npartitions={how.npartitions!r}: a Dask frame has its own partitions; "
+                "ddf.repartition(npartitions=…) changes them"
+            )
+        if how.progress:
+            raise ValueError("progress=True: nothing is done yet; Dask shows it: dask.diagnostics.ProgressBar")
+        arguments.check_column(self._column._meta_nonempty, how.source)
+        check_row_fits(task)
+        return task.settled()
+
+    def _small(self, columns: list[Any]) -> tuple[pd.Series[Any], pd.DataFrame | None]:
+        """Compute what files are named by: paths, labels and columns of the frame, and no pixel."""
+        named = self._frame[columns] if columns and self._frame is not None else None
+        if isinstance(self._column.dtype, ImageDtype):  # whether an image is missing is known when it is there
+            index, frame = dask.compute(index_of(self._column), named)
+            return _numbered(index), frame
+        names = self._column.map_partitions(names_only, meta=pd.Series(dtype=object), enforce_metadata=False)
+        cells, frame = dask.compute(names, named)
+        return cells, frame
+
+    @staticmethod
+    def _of_all(answer: Any, function: Callable[[Any], Any], *, by_row: bool = False) -> Any:
+        meta = function(answer._meta)
+        meta.attrs.clear()
+        if by_row:
+            return answer.map_partitions(function, meta=meta, enforce_metadata=False)
+        whole = HandedOut.of(list(dask.compute(*answer.to_delayed())), function)
+        index = index_of(answer)
+        shared = dask.delayed(whole, traverse=False)
+        return index.map_partitions(piece, firsts(answer), shared, meta=meta, enforce_metadata=False)
+
+    # ---- what differs
+
+    @property
+    def _images(self) -> ImageArray:
+        SeriesImageAccessor(self._column._meta)._images  # noqa: B018  it raises where there are none
+        array: ImageArray = self._column._meta.array
+        return array
+
+    def _hashes(self, method: str) -> Any:
+        if isinstance(self._column.dtype, ImageDtype):
+            return None
+        if pd.api.types.is_numeric_dtype(self._column.dtype):
+            as_hashes(self._column._meta_nonempty, method)  # floats lose bits: it raises
+            return self._column.map_partitions(_wide, method, meta=pd.Series(dtype="UInt64"))
+        is_digest = method in DIGESTS and as_hashes(self._column.compute(), method) is not None
+        return self._column if is_digest else None
+
+    def _long(self, variants: Any, n: int) -> Any:
+        frame: Any = self._frame
+        if frame is None:
+            return variants
+        meta = long_frame(frame._meta, variants._meta, n)
+        return frame.map_partitions(long_frame, variants, n, meta=meta, enforce_metadata=False, clear_divisions=True)
+
+    def _sheet(self, n: int, titles: list[Any], how: arguments.How) -> ContactSheet:
+        column, *shown = (_head(one, n) for one in (self._column, *titles))
+        return contact_sheet(column, shown, how, None)
+
+    def to_numpy(self, *args: Any, **kwargs: Any) -> np.ndarray[Any, Any]:  # noqa: D102  as pandas'
+        self._images  # noqa: B018  it raises where there are none
+        return SeriesImageAccessor(self._column.compute()).to_numpy(*args, **kwargs)
+
+    @property
+    def failures(self) -> Any:
+        """Why rows have no picture, as a Dask frame; `position` is that in the partition."""
+        return _failures(self._column)
+
+    @property
+    def failure(self) -> Any:
+        """The kind of failure of each row of an image column, as a Dask column beside it."""
+        self._images  # noqa: B018  it raises where there are none
+        return self._column.map_partitions(_kinds, meta=_kinds(self._column._meta), enforce_metadata=False)
+
+
+@register_dataframe_accessor("img")
+class DaskFrameImageAccessor(FrameImageAccessor):
+    """``ddf.img``: the methods of ``series.img`` on a Dask column, each told the column of pictures first.
+
+    Parameters
+    ----------
+    frame : dask.dataframe.DataFrame
+        The frame.
+    """
+
+    _of_column: ClassVar[type[SeriesImageAccessor]] = DaskSeriesImageAccessor
+
+    @property
+    def failures(self) -> Any:
+        """Why rows of an answer that is a frame have no value, as a Dask frame."""
+        return _failures(self._frame)
+
+
+def _failures(values: Any) -> Any:
+    return values.map_partitions(failures.table, meta=failures.table(values._meta), enforce_metadata=False)
+
+
+def _kinds(column: pd.Series[Any]) -> pd.Series[Any]:
+    return SeriesImageAccessor(column).failure
+
+
+def _wide(column: pd.Series[Any], method: str) -> pd.Series[Any]:
+    hashes = as_hashes(column, method)
+    return pd.Series(pd.NA, index=column.index, dtype="UInt64") if hashes is None else hashes
+
+
+def _numbered(index: pd.Index[Any]) -> pd.Series[Any]:
+    """Return a picture of its own for each label."""
+    return pd.Series([b"%d" % row for row in range(len(index))], index=index, dtype=object)
+
+
+def _head(column: Any, n: int) -> Any:
+    """Compute the first rows, and no more partitions than they stand in."""
+    parts: list[Any] = []
+    for number in range(column.npartitions):
+        parts.append(column.partitions[number].map_partitions(first_rows, n, meta=column._meta).compute())
+        n -= len(parts[-1])
+        if n <= 0:
+            break
+    return pd.concat(parts)
+
+
+def _unknown_categories(meta: Any) -> Any:
+    """Return an answer without rows whose categories, where they come from the pictures, are not known."""
+    if not isinstance(meta, pd.DataFrame):
+        return meta
+    found = [name for name, dtype in meta.dtypes.items() if isinstance(dtype, pd.CategoricalDtype)]
+    return clear_known_categories(meta, cols=[name for name in found if not len(meta[name].cat.categories)])

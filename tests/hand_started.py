@@ -1,0 +1,53 @@
+"""A cluster as a person starts it: ``dask scheduler`` and ``dask worker``, each a process with a folder of its own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from distributed import Client
+
+ROOT = Path(__file__).parent.parent
+
+
+class HandStarted:
+    """A scheduler, and workers that come and go."""
+
+    def __init__(self, folder: Path, *options: str, dashboard: bool = False):
+        self.folder, self.options, self.processes = folder, options, []
+        self.file = folder / "scheduler.json"
+        where = ["--dashboard-address", "127.0.0.1:0"] if dashboard else ["--no-dashboard"]
+        self.scheduler = self._start("scheduler", "--port", "0", "--scheduler-file", str(self.file), *where)
+
+    def worker(self, *options: str, command: tuple[str, ...] = (), **env: str) -> subprocess.Popen:
+        """Start a worker of one thread; it comes when it comes: `Client.wait_for_workers`."""
+        plain = options or ("--nthreads", "1", "--no-nanny")
+        known = ("--scheduler-file", str(self.file), "--local-directory", str(self.folder), "--no-dashboard")
+        return self._start("worker", *known, *plain, command=command, **env)
+
+    def _start(self, what: str, *options: str, command: tuple[str, ...] = (), **env: str) -> subprocess.Popen:
+        home = self.folder / f"{what}-{len(self.processes)}"
+        home.mkdir()
+        environment = {**os.environ, "PYTHONPATH": str(ROOT), **env}
+        words = [*command, sys.executable, "-m", "dask", what, "--host", "127.0.0.1", *self.options, *options]
+        with (home / "log").open("w") as log:
+            process = subprocess.Popen(words, cwd=home, env=environment, stdout=log, stderr=log)
+        self.processes.append(process)
+        return process
+
+    def log(self) -> str:
+        """Return what all of them have written."""
+        return "".join(path.read_text() for path in sorted(self.folder.glob("*/log")))
+
+    def client(self, **how) -> Client:
+        """Return a client, once the scheduler is there."""
+        return Client(scheduler_file=str(self.file), **how)
+
+    def close(self) -> None:
+        """End all of them."""
+        for process in self.processes:
+            process.kill()
+        for process in self.processes:
+            process.wait()

@@ -1,0 +1,362 @@
+"""``.img`` on Dask frames: the answers of pandas, lazily, on whatever computes them."""
+
+from __future__ import annotations
+
+import gc
+import os
+import shutil
+import signal
+import time
+import warnings
+from concurrent.futures import ThreadPoolExecutor
+
+import cloudpickle
+import dask
+import dask.dataframe as dd
+import numpy as np
+import pandas as pd
+import pictures
+import pytest
+from distributed import Client, KilledWorker, wait
+from hand_started import HandStarted
+from pictures import row_of, row_picture
+
+from conftest import cluster_pids, wait_until
+from pandas_imgproc import ImageDtype, UnreadableImageError, UnreadableImageWarning
+
+cloudpickle.register_pickle_by_value(pictures)
+
+# Dask's own calls of what pandas 3.1 deprecates.
+pytestmark = pytest.mark.filterwarnings("ignore:The inplace keyword in DataFrame:DeprecationWarning")
+
+N = 12
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Pictures, two of them broken, and a CSV in four parts: labels begin anew in each, and one has no rows."""
+    folder = tmp_path_factory.mktemp("frames")
+    (folder / "pics").mkdir()
+    for number in range(N):
+        row_picture(number * 90, (20 + number, 16)).save(folder / "pics" / f"{number}.png")
+    (folder / "pics" / "4.png").write_bytes((folder / "pics" / "5.png").read_bytes()[:60])
+    names = [str(folder / "pics" / f"{number}.png") for number in range(N)]
+    names[7], names[9] = None, str(folder / "pics" / "gone.png")
+    (folder / "pics" / "deep").mkdir()  # alone in its part: what all have in common is not what a part has
+    names[5] = str(shutil.move(names[5], folder / "pics" / "deep"))
+    df = pd.DataFrame({"image_path": names, "label": list("ab") * (N // 2), "n": range(N)})
+    for part, rows in enumerate([range(5), range(0), range(5, 6), range(6, N)]):
+        df.iloc[rows].to_csv(folder / f"part-{part}.csv", index=False)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def ddf(folder):
+    return dd.read_csv(str(folder / "part-*.csv"))
+
+
+@pytest.fixture(scope="module")
+def df(ddf):
+    return ddf.compute(scheduler="synchronous")
+
+
+@pytest.fixture(params=["threads", "own", "hand-started", "client of threads"])
+def computing(request):
+    """Something that computes: Dask's threads, our own cluster, processes in folders of their own, a threads client."""
+    if request.param == "threads":
+        with ThreadPoolExecutor(2) as pool, dask.config.set(scheduler="threads", pool=pool):
+            yield
+    elif request.param == "own":
+        with request.getfixturevalue("own_cluster").as_current():
+            yield
+    elif request.param == "hand-started":
+        started = HandStarted(request.getfixturevalue("tmp_path"))
+        try:
+            started.worker("--nthreads", "2", "--no-nanny")
+            with started.client() as client:
+                client.wait_for_workers(1)
+                yield
+        finally:
+            started.close()
+    else:
+        folder = str(request.getfixturevalue("tmp_path"))
+        with Client(
+            processes=False, n_workers=1, threads_per_worker=2, dashboard_address="127.0.0.1:0", local_directory=folder
+        ):
+            yield
+
+
+def functions():
+    """Two functions that travel by value: this module is not where workers are."""
+
+    def noisy(pixels, rng):
+        return (pixels * rng.uniform(0.3, 1)).astype("uint8")
+
+    def mean(pixels):
+        return {"mean": float(pixels.mean()), "height": pixels.shape[0]}
+
+    return noisy, mean
+
+
+noisy, mean = functions()
+
+
+def answers(frame, to):
+    """Every method of a frame but `show`, named."""
+    img, how = frame.img, {"errors": "coerce"}
+    dtype = {"mean": "float64", "height": "int64"}
+    return {
+        "load_resized": img.load_resized("image_path", (6, 4), **how),
+        "of a series": frame["image_path"].img.load_resized(4, fit="crop", **how),
+        "verify": img.verify("image_path"),
+        "metadata": img.metadata("image_path", **how),
+        "features": img.features("image_path", ["brightness", "width", "phash", "md5"], **how),
+        "hash": img.hash("image_path", "dhash", **how),
+        "duplicate_groups": img.duplicate_groups("image_path", max_distance=8, **how),
+        "issues": img.issues("image_path", ["is_dark", "is_odd_size"], **how),
+        "issues by row": img.issues("image_path", ["is_dark"], **how),
+        "map": img.map("image_path", mean, dtype=dtype, **how),
+        "map to one": img.map("image_path", lambda pixels: pixels.shape[1], dtype="Int64", **how),
+        "map to images": img.map("image_path", np.flipud, size=4, dtype=ImageDtype("uint8", (4, 4, 3)), **how),
+        "augment": img.augment("image_path", noisy, n=2, size=4, seed=3, **how),
+        "augment a series": frame["image_path"].img.augment(noisy, n=2, size=4, **how),
+        "augment to files": img.augment(
+            "image_path", noisy, 2, size=4, to=f"{to}/v/{{position}}_{{variant}}.png", **how
+        ),
+        "save_resized": img.save_resized("image_path", f"{to}/{{label}}/{{position}}_{{stem}}.png", 5, **how),
+        "save_thumbnails": img.save_thumbnails("image_path", f"{to}/t", 8, **how),
+        "download": img.download("image_path", f"{to}/d", **how),
+    }
+
+
+@pytest.fixture(scope="module")
+def expected(df, tmp_path_factory):
+    to = tmp_path_factory.mktemp("pandas")
+    with dask.config.set(scheduler="threads"):
+        found = answers(df, to)
+        df = df.assign(image=found["load_resized"])
+        return {**found, "save": df.img.save("image", f"{to}/s/{{position}}.png", errors="coerce")}, to
+
+
+def assert_same(answer, expected, renamed=("", "")):
+    if isinstance(expected, pd.DataFrame):
+        assert list(answer.columns) == list(expected.columns)
+        pd.testing.assert_index_equal(answer.index, expected.index)
+        for name in expected.columns:
+            assert_same(answer[name], expected[name], renamed)
+        return
+    if expected.name == "path":
+        answer = answer.str.replace(*map(str, renamed), regex=False)
+    if isinstance(expected.dtype, pd.CategoricalDtype):  # they come in the order of the partitions
+        assert set(answer.cat.categories) == set(expected.cat.categories)
+        answer, expected = answer.astype(object), expected.astype(object)
+    pd.testing.assert_series_equal(answer, expected)
+
+
+def test_every_method_gives_what_it_gives_in_pandas(computing, ddf, expected, tmp_path):
+    wanted, to = expected
+    lazy = answers(ddf, tmp_path / "out")
+    whole = ddf.assign(image=lazy["load_resized"])
+    lazy["save"] = whole.img.save("image", f"{tmp_path}/out/s/{{position}}.png", errors="coerce")
+    tables = {name: lazy[name].img.failures for name in lazy}
+    found, failures = dask.compute(lazy, tables)
+    for name, answer in found.items():
+        assert_same(answer, wanted[name], (tmp_path / "out", to))
+        pd.testing.assert_frame_equal(
+            failures[name].drop(columns="position"), wanted[name].img.failures.drop(columns="position")
+        )
+    files = {path.relative_to(to): path.read_bytes() for path in to.rglob("*.png")}
+    assert files == {
+        path.relative_to(tmp_path / "out"): path.read_bytes() for path in (tmp_path / "out").rglob("*.png")
+    }
+    assert len(files) > 4 * N
+
+
+def test_dtypes_partitions_and_divisions_are_known_before(folder, df):
+    nowhere = df.assign(image_path="/nowhere/a.png").reset_index(drop=True)
+    ddf = dd.from_pandas(nowhere, npartitions=3)
+    loaded = ddf.img.load_resized("image_path", 4, errors="raise")
+    assert loaded.dtype == ImageDtype("uint8", (4, 4, 3))
+    assert loaded.divisions == ddf.divisions
+    mapped = ddf.img.map("image_path", mean, dtype={"mean": "float64", "height": "int64"})
+    assert mapped.dtypes.to_dict() == {"mean": np.float64, "height": pd.Int64Dtype()}  # rows may be missing
+    long = ddf.img.augment("image_path", noisy, n=2, size=4)
+    assert list(long.columns) == ["image_path", "label", "n", "image"]
+    assert not long.known_divisions
+    assert not ddf["image_path"].img.augment(noisy, n=2, size=4).known_divisions
+    pd.testing.assert_frame_equal(
+        ddf.img.features("image_path").partitions[0]._meta, ddf.img.features("image_path")._meta
+    )
+    assert ddf.img.verify("image_path").img.failures.dtypes["kind"] == loaded.img.failure.dtype
+    with dask.config.set(scheduler="synchronous"):
+        with pytest.raises(UnreadableImageError, match=r"row 0 \(label 4\), '/nowhere/a.png': there is no such file"):
+            loaded.partitions[1].compute()
+        # Nobody can know whether others could be read: that none could is no error here.
+        with pytest.warns(UnreadableImageWarning, match=r"load_resized: 4 of 4 .*\(4 missing\); the first is row 0"):
+            ddf.img.load_resized("image_path", 4).partitions[1].compute()
+
+
+def test_a_column_beside_its_frame(ddf, df, tmp_path):
+    with dask.config.set(scheduler="synchronous"):
+        frame = ddf.assign(image=ddf.img.load_resized("image_path", 4, errors="coerce"))
+        frame["failure"] = frame["image"].img.failure
+        frame["group"] = ddf.img.duplicate_groups("image_path", errors="coerce")
+        wanted = df.assign(image=df.img.load_resized("image_path", 4, errors="coerce"))
+        wanted["failure"] = wanted["image"].img.failure
+        wanted["group"] = df.img.duplicate_groups("image_path", errors="coerce")
+        frame.to_parquet(tmp_path / "parts")
+        stored = dd.read_parquet(tmp_path / "parts").compute()
+        pd.testing.assert_frame_equal(stored, wanted, check_dtype=False, check_categorical=False)
+        # A part of the whole keeps its groups and its random numbers.
+        pd.testing.assert_frame_equal(frame.partitions[2:].compute(), wanted.iloc[5:])
+        long = ddf.img.augment("image_path", noisy, n=1, size=4, errors="coerce").partitions[3].compute()
+        same = df.img.augment("image_path", noisy, n=1, size=4, errors="coerce").iloc[6:]
+        pd.testing.assert_frame_equal(long, same)
+        block = frame["image"].img.to_numpy(na_value=7)
+        np.testing.assert_array_equal(block, wanted["image"].img.to_numpy(na_value=7))
+        hashes = ddf.img.hash("image_path", errors="coerce")
+        groups = hashes.img.duplicate_groups(max_distance=4)
+        pd.testing.assert_series_equal(groups.compute(), hashes.compute().img.duplicate_groups(max_distance=4))
+        sheet = ddf.img.show("image_path", 6, title="label")
+        assert repr(sheet).startswith("<contact sheet of the first 6 rows, 1 failed")
+        assert np.array_equal(sheet.image, df.img.show("image_path", 6, title="label").image)
+        assert repr(frame["image"].img.show(2)).startswith("<contact sheet of the first 2 rows;")
+
+
+def test_each_picture_is_read_once_and_none_before(web, tmp_path):
+    web.files.update({f"{number}.png": pictures.row_bytes(number, "PNG") for number in range(6)})
+    names = pd.DataFrame({"url": [web.url(f"{number}.png") for number in [*range(6), 99]]})
+    ddf = dd.from_pandas(names, npartitions=3)
+    ddf["image"] = ddf.img.load_resized("url", 4, errors="coerce")
+    ddf["why"] = ddf["image"].img.failure
+    with ThreadPoolExecutor(2) as pool, dask.config.set(scheduler="threads", pool=pool):
+        files = ddf.img.save("image", f"{tmp_path}/{{position}}.png", errors="coerce")
+        assert not web.asked
+        done, table, files = dask.compute(ddf, ddf["image"].img.failures, files)
+    assert [row_of(np.asarray(cell)) for cell in done["image"][:6]] == list(range(6))
+    assert done["why"].dropna().to_dict() == {6: "missing"} == table["kind"].to_dict()
+    assert files.notna().sum() == 6
+    assert dict(web.asked) == dict.fromkeys([f"{number}.png" for number in [*range(6), 99]], 1)
+
+
+def test_what_cannot_be_is_said_before_anything_starts(ddf, df, tmp_path):
+    img = ddf.img
+    with pytest.raises(ValueError, match=r"out= is for pandas; .* ddf.to_parquet\(folder\)"):
+        img.load_resized("image_path", 4, out=tmp_path / "a.npy")
+    with pytest.raises(ValueError, match=r"npartitions=3: a Dask frame has its own partitions; ddf.repartition"):
+        img.hash("image_path", npartitions=3)
+    with pytest.raises(ValueError, match=r"progress=True: nothing is done yet; .*ProgressBar"):
+        img.hash("image_path", progress=True)
+    with pytest.raises(ValueError, match=r"a Dask column needs dtype=, because all parts must be alike"):
+        img.map("image_path", mean)
+    with pytest.raises(ValueError, match=r"a Dask column needs size=: the shape of all pictures"):
+        img.augment("image_path", noisy)
+    with pytest.raises(KeyError, match=r"no column 'image_pth'; did you mean 'image_path'"):
+        img.verify("image_pth")
+    with pytest.raises(TypeError, match=r"the column 'n' holds int64, not paths"):
+        img.verify("n")
+    with pytest.raises(TypeError, match=r"the column 'label' holds string, not images"):
+        ddf["label"].img.to_numpy()
+    with pytest.raises(KeyError, match=r"the frame has no column named 'lable'; it has \['image_path'"):
+        img.download("image_path", "{lable}/{name}")
+    with pytest.raises(KeyError, match=r"brightness_p99"):
+        img.issues(include="is_dark")
+    with dask.config.set(scheduler="synchronous"):
+        # In two partitions, and nothing is written.
+        with pytest.raises(ValueError, match=r"row 0 .* and row 2 .* would both be written to"):
+            img.save_resized("image_path", f"{tmp_path}/{{label}}.png", 4)
+        images = ddf.assign(image=img.load_resized("image_path", 4)).img
+        with pytest.raises(ValueError, match=r"row 0 .* and row 5 .* would both be written to"):
+            images.save("image", f"{tmp_path}/{{index}}.png")
+        with pytest.raises(ValueError, match=r"JPEG files cannot hold mode='RGBA'"):
+            img.save_resized("image_path", f"{tmp_path}/{{n}}.jpg", 4, mode="RGBA")
+    assert not list(tmp_path.iterdir())
+
+
+def note_files():
+    """Count the nameless files that this process holds."""
+    links = (os.readlink(f"/proc/self/fd/{fd}") for fd in os.listdir("/proc/self/fd") if fd.isdigit())
+    return sum("memfd:pandas-imgproc" in link for link in _readable(links))
+
+
+def _readable(links):
+    while True:
+        try:
+            yield next(links)
+        except StopIteration:
+            return
+        except OSError:
+            return
+
+
+def test_rows_that_end_their_worker_cost_themselves(own_cluster, folder, df, tmp_path):
+    tries = tmp_path / "tries"
+
+    def deadly(pixels):
+        if pixels.shape[1] in (22, 28):
+            with tries.open("a") as file:
+                file.write("x")
+            os._exit(3)
+        return pixels.shape[1]
+
+    good = df[df["image_path"].notna() & ~df["image_path"].str.contains("4.png|gone", na=False)]
+    ddf = dd.from_pandas(good.reset_index(drop=True), npartitions=2)
+    widths = ddf.img.map("image_path", deadly, dtype="Int64", errors="coerce")
+    with own_cluster.as_current():
+        kept = widths.persist()
+        wait(kept)
+        # Answers are lost with their workers, and made again: of who was guilty, nobody dies again.
+        for pid in cluster_pids():
+            os.kill(pid, signal.SIGKILL)
+        found, table = dask.compute(kept, kept.img.failures)
+        del kept
+    assert found.fillna(0).tolist() == [20, 21, 0, 23, 25, 26, 0, 30, 31]
+    assert table["kind"].tolist() == ["worker_died"] * 2
+    assert len(tries.read_text()) == 4
+    gc.collect()  # the last who hold the futures
+    assert wait_until(lambda: not note_files())
+    # What is not a call of ours is not tried for ever.
+    with own_cluster.as_current(), pytest.raises(KilledWorker):
+        ddf[["n"]].partitions[0].map_partitions(lambda part: os._exit(4), meta=ddf[["n"]]._meta).compute()
+
+
+def test_frames_are_moved_about_on_our_own_cluster(own_cluster, folder, df, tmp_path):
+    flag = tmp_path / "killed"
+
+    def once(pixels):
+        if row_of(pixels) == 90 and not flag.exists():
+            flag.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return pixels[:4, :4].copy()
+
+    ddf = dd.from_pandas(df.reset_index(drop=True), npartitions=3)
+    ddf["image"] = ddf.img.map("image_path", once, dtype=ImageDtype("uint8", (4, 4, 3)), errors="coerce")
+    with own_cluster.as_current():
+        kept = ddf.persist()
+        moved = [
+            kept.shuffle("label"),
+            kept.merge(kept[["n"]], on="n"),
+            kept.sort_values("n", ascending=False),
+            kept.set_index("n").reset_index(),
+            kept.repartition(npartitions=2),
+        ]
+        moved = dask.compute(*moved)
+    assert flag.exists()
+    wanted = [number for number in range(N) if number not in (4, 7, 9)]
+    for frame in moved:
+        frame = frame.sort_values("n").dropna(subset=["image"])
+        assert frame["n"].tolist() == wanted
+        assert [row_of(np.asarray(cell)) for cell in frame["image"]] == [number * 90 for number in wanted]
+
+
+def test_warnings_come_from_workers_once(own_cluster, ddf):
+    with warnings.catch_warnings(record=True) as caught, own_cluster.as_current():
+        warnings.simplefilter("always")
+        ddf.img.hash("image_path").compute()
+        assert wait_until(lambda: len(caught) >= 2)
+        time.sleep(0.1)
+    said = sorted(str(warning.message) for warning in caught if warning.category is UnreadableImageWarning)
+    assert len(said) == 2
+    assert said[0].startswith(
+        "hash: 1 of 5 pictures of a partition could not be read (1 truncated); the first is row 4"
+    )

@@ -16,6 +16,7 @@ DEFAULTS: dict[str, Any] = {
     "inline-seconds": 2.0,  # a call shorter than this runs in line: starting a cluster takes as long
     "inline-seconds-warm": 0.3,  # the same with a cluster up
     "row-timeout": None,  # seconds after which the process of a row is ended; None: never
+    "scheduler-timeout": 30.0,  # seconds that a scheduler may be silent before it is taken for gone
     "partition-seconds": 1.0,  # work in one partition, by the measured rate
     "progress": None,  # True or False for all calls; None: where there is a terminal or a notebook
     "progress-delay": 1.0,  # seconds before a bar appears

@@ -124,6 +124,31 @@ def failure(position: int, path: Any, kind: FailureKind, message: str) -> Failur
     return {"position": int(position), "path": _writable(str(path)), "kind": kind, "message": _writable(message)}
 
 
+_ELSEWHERE = " on host "
+
+
+def of_host(message: str, host: str) -> str:
+    """Return a failure's message with the host that looked, where that is not the caller's.
+
+    Examples
+    --------
+    >>> of_host("there is no such file", "node-7")
+    "there is no such file on host 'node-7'"
+    """
+    return f"{message}{_ELSEWHERE}{host!r}"
+
+
+def names_host(message: str) -> bool:
+    """Return whether a failure's message names the host that looked.
+
+    Examples
+    --------
+    >>> names_host(of_host("there is no such file", "node-7")), names_host("there is no such file")
+    (True, False)
+    """
+    return _ELSEWHERE in message
+
+
 def _writable(text: str) -> str:
     """Return a text that every string column can hold: Arrow's refuse half of a surrogate pair."""
     return text.encode(errors="backslashreplace").decode()

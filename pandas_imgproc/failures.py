@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import sys
 import warnings
 from collections import Counter
@@ -20,6 +21,7 @@ from pandas_imgproc.errors import (
     NoReadableImageError,
     UnreadableImageError,
     UnreadableImageWarning,
+    names_host,
 )
 
 if TYPE_CHECKING:
@@ -129,9 +131,22 @@ def _none_read(failures: Sequence[Failure], index: pd.Index[Any], source: Source
     if first["kind"] == "missing":
         looked = str(Path(source.root or "").absolute()) if source.is_folder else source.shown_root
         text += f"\nLooked in {looked!r}."
-    hint = suggestion(first["path"], source) if first["kind"] in ("missing", "invalid_path", "not_a_file") else None
+    hint = _of_hosts(first, source) if names_host(first["message"]) else None
+    if hint is None and first["kind"] in ("missing", "invalid_path", "not_a_file"):
+        hint = suggestion(first["path"], source)
     hint = hint or "Is this the column of pictures? errors='coerce' gives missing values instead of this error."
     return f"{text}\n{hint}"
+
+
+def _of_hosts(failed: Failure, source: Source) -> str | None:
+    """Return the sentence that tells what workers of another host need; None where the file is missing here too."""
+    here = source.is_folder and _exists(Path(source.root or "") / f"{failed['path']}")
+    if not here:
+        return None
+    return (
+        f"It is there on this host, {socket.gethostname()!r}: workers must see the same files under the same paths, "
+        "or be given URLs."
+    )
 
 
 def suggestion(name: str, source: Source) -> str | None:

@@ -8,13 +8,18 @@ how many of its strikes were taken back.
 The caller writes three things: that a row took too long, before it ends the process that is at it; that a process was
 killed from outside, which says little about its row; and in the last byte that workers are to stop after the row they
 are at.
+
+A process of several threads does several partitions at a time, and at its death each has a row in flight. Hence a row
+with a strike runs alone: the other threads wait before their next row, and nobody is in flight beside it.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
+import threading
 import time
+import weakref
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -50,6 +55,39 @@ _SLOW = 0x80
 _MOST = _SLOW - _STRIKE - _IN_FLIGHT
 
 
+class _Room:
+    """The rows that the threads of this process are at: all of them together, or a suspected one alone.
+
+    Rows that nobody suspects pay for two assignments and a look, not for a lock: under Python's lock a thread that
+    says it is in before it looks whether the door is shut cannot be missed by one that shuts it before it looks
+    who is in.
+    """
+
+    def __init__(self) -> None:
+        self.notes: weakref.WeakSet[Note] = weakref.WeakSet()
+        self.suspect: weakref.ref[Note] | None = None
+        self._lock = threading.Lock()
+
+    def is_shut(self) -> bool:
+        return self.suspect is not None and self.suspect() is not None
+
+    def leave_to(self, suspect: Note) -> None:
+        while not self._taken_by(suspect):
+            time.sleep(PATIENCE / 10)
+        while any(note.is_in for note in list(self.notes) if note is not suspect):
+            time.sleep(PATIENCE / 10)
+
+    def _taken_by(self, suspect: Note) -> bool:
+        with self._lock:
+            if not self.is_shut():
+                self.suspect = weakref.ref(suspect)
+                return True
+        return False
+
+
+_room = _Room()
+
+
 class Note:
     """The marks of a call, as the kernel and the caller see them.
 
@@ -61,10 +99,13 @@ class Note:
         Rows.
     """
 
-    __slots__ = ("_deaths", "_forgiven", "_marks", "_patient", "_processes")
+    __slots__ = (
+        "__weakref__", "_deaths", "_forgiven", "_is_alone", "_marks", "_patient", "_processes", "_suspects", "is_in"
+    )  # fmt: skip
 
     def __init__(self, data: np.ndarray[Any, np.dtype[np.uint8]], n: int) -> None:
-        self._patient: frozenset[int] = frozenset()
+        self._patient = self._suspects = frozenset[int]()
+        self._is_alone = self.is_in = False
         numbers = data[: 8 * n].view(np.int32)
         self._processes, self._deaths = numbers[:n], numbers[n:]
         self._forgiven, self._marks = data[8 * n : 9 * n], data[9 * n :]
@@ -76,12 +117,15 @@ class Note:
 
     def attempt(self, positions: Sequence[int]) -> dict[int, Verdict]:
         """Begin a partition: give a strike to the row that was in flight, return the rows that have had their last."""
+        self.leave()
         where = np.asarray(positions, dtype=np.int64)
         if not len(where):
             return {}
         self._strike(where)
         self._processes[where[0]] = os.getpid()
         known = np.flatnonzero(self._marks[where] >= _STRIKE)
+        self._suspects = frozenset(where[known].tolist())
+        _room.notes.add(self)
         self._patient = frozenset(where[np.unique(np.maximum(known[:, None] - [0, 1, 2], 0))].tolist())
         guilty = [row for row in where[known].tolist() if self._strikes(row) >= STRIKES]
         return {row: SLOW if self._marks[row] & _SLOW else DIED for row in guilty}
@@ -114,7 +158,16 @@ class Note:
         return bool((self._marks[:-1] >= _STRIKE).any())
 
     def begin(self, position: int) -> None:
-        """Mark a row as in flight."""
+        """Mark a row as in flight; one that has a strike when no other row of this process is."""
+        if position in self._suspects:
+            self._is_alone = True
+            _room.leave_to(self)
+        else:
+            self.is_in = True
+            while _room.suspect is not None and _room.is_shut():
+                self.is_in = False
+                time.sleep(PATIENCE / 10)
+                self.is_in = True
         self._marks[position] |= _IN_FLIGHT
 
     def end(self, position: int) -> None:
@@ -123,6 +176,13 @@ class Note:
             # A signal may reach a process when its row is over: the next one must not be blamed for it.
             time.sleep(PATIENCE)
         self._marks[position] &= ~_IN_FLIGHT & 0xFF
+        self.leave()
+
+    def leave(self) -> None:
+        """Let the other threads of this process go on; also when a row ended in a way that ends the call."""
+        self.is_in = False
+        if self._is_alone:
+            self._is_alone, _room.suspect = False, None
 
     def in_flight(self) -> list[tuple[int, int]]:
         """Return the rows that are in flight, each with the process that is at it."""
@@ -172,7 +232,11 @@ class NoteAddress:
             yield Note.blank(self.n)
             return
         with self.file.open() as fd:
-            yield Note.blank(self.n) if fd is None else Note(mapped(fd, nbytes(self.n), writeable=True), self.n)
+            note = Note.blank(self.n) if fd is None else Note(mapped(fd, nbytes(self.n), writeable=True), self.n)
+            try:
+                yield note
+            finally:
+                note.leave()
 
 
 @contextlib.contextmanager

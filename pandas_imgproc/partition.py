@@ -41,7 +41,7 @@ def run_partition(task: Task, rows: Rows, source: Source, note: Note, settings: 
     with codec.pillow_settings(settings), stages.clock() as seconds:
         _fill(part, task, rows, source, note)
     part.wall, part.cpu = time.perf_counter() - wall, time.thread_time() - cpu
-    part.seconds = dict(seconds)
+    part.seconds, part.bytes_read = dict(seconds), seconds.bytes_read
     return part
 
 

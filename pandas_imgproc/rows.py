@@ -38,6 +38,19 @@ class Rows:
         return len(self.cells)
 
 
+def numbers(positions: Sequence[int]) -> np.ndarray[Any, np.dtype[np.int64]]:
+    """Return positions as an array; of a range without looking at each, which NumPy does.
+
+    Examples
+    --------
+    >>> numbers(range(3, 6)), numbers([7, 9])
+    (array([3, 4, 5]), array([7, 9]))
+    """
+    if isinstance(positions, range):
+        return np.arange(positions.start, positions.stop, positions.step, dtype=np.int64)
+    return np.asarray(positions, dtype=np.int64)
+
+
 @dataclass
 class Partition:
     """Some finished rows.
@@ -58,6 +71,8 @@ class Partition:
         Seconds by stage.
     wall, cpu : float
         Seconds on the clock, and of the processor; the first with what putting the values away took.
+    bytes_read : int
+        What came from disks and networks.
     """
 
     positions: Sequence[int]
@@ -68,6 +83,7 @@ class Partition:
     seconds: dict[str, float] = field(default_factory=dict)
     wall: float = 0.0
     cpu: float = 0.0
+    bytes_read: int = 0
 
     @classmethod
     def blank(cls, rows: Rows, values: np.ndarray[Any, np.dtype[Any]]) -> Partition:

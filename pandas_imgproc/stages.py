@@ -1,6 +1,6 @@
 """Seconds by stage: ``with stage("decode"):`` anywhere below a `clock`, whoever measures and why.
 
-It knows no Dask: the kernel starts a clock around a partition and hands its seconds on.
+It knows no Dask: the kernel starts a clock around a partition and hands on what it has collected.
 """
 
 from __future__ import annotations
@@ -14,9 +14,22 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_seconds: contextvars.ContextVar[defaultdict[str, float] | None] = contextvars.ContextVar(
-    "pandas_imgproc_seconds", default=None
-)
+
+class Clock(defaultdict[str, float]):
+    """Seconds by stage, growing.
+
+    Attributes
+    ----------
+    bytes_read : int
+        What came from disks and networks.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(float)
+        self.bytes_read = 0
+
+
+_clock: contextvars.ContextVar[Clock | None] = contextvars.ContextVar("pandas_imgproc_clock", default=None)
 
 
 class stage:  # noqa: N801  reads as a statement: with stage("decode")
@@ -41,24 +54,37 @@ class stage:  # noqa: N801  reads as a statement: with stage("decode")
         self._started = time.perf_counter()
 
     def __exit__(self, *_: object) -> None:
-        seconds = _seconds.get()
+        seconds = _clock.get()
         if seconds is not None:
             seconds[self._name] += time.perf_counter() - self._started
 
 
+def count_read(nbytes: int) -> None:
+    """Add bytes that came from a disk or a network.
+
+    Examples
+    --------
+    >>> with clock() as seconds:
+    ...     count_read(1000)
+    >>> seconds.bytes_read
+    1000
+    """
+    seconds = _clock.get()
+    if seconds is not None:
+        seconds.bytes_read += nbytes
+
+
 @contextlib.contextmanager
-def clock() -> Iterator[defaultdict[str, float]]:
-    """Collect the seconds of every stage inside the block.
+def clock() -> Iterator[Clock]:
+    """Collect the seconds of every stage inside the block, and the bytes that were read.
 
     Yields
     ------
-    dict of str to float
-        Seconds by stage, growing.
+    Clock
     """
-    token = _seconds.set(defaultdict(float))
+    seconds = Clock()
+    token = _clock.set(seconds)
     try:
-        seconds = _seconds.get()
-        assert seconds is not None
         yield seconds
     finally:
-        _seconds.reset(token)
+        _clock.reset(token)

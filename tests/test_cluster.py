@@ -300,7 +300,7 @@ class TestWhose:
             assert cluster.get_client() is client
             assert cluster.borrow() is client
             assert not cluster.is_own(client)
-            assert cluster.describe(client) == client.scheduler.address
+            assert cluster.describe(client) == f"cluster at {client.scheduler.address}"
             assert cluster.unsaid_dashboard_link(client) is None
             with pytest.raises(ValueError, match=r"n_workers=2 .* a client of yours is active"):
                 cluster.get_client(n_workers=2)
@@ -370,6 +370,31 @@ class TestWhose:
             assert client.run(os.getpid) == before and cluster.borrow() is client
         """
         finish(caller("-W", "ignore::DeprecationWarning", "-c", textwrap.dedent(code)))
+
+
+HUB = "JUPYTERHUB_SERVICE_PREFIX"
+PROXY = {"distributed.dashboard.link": "{JUPYTERHUB_SERVICE_PREFIX}proxy/{port}/status"}
+
+
+@pytest.mark.parametrize(
+    ("environment", "configured", "link"),
+    [
+        ({}, {}, "http://127.0.0.1:{port}/status"),
+        ({HUB: "/user/ann/"}, PROXY, "/user/ann/proxy/{port}/status"),
+        ({HUB: "/user/ann/"}, {}, None),
+        ({}, PROXY, None),  # the variable is not there
+        ({"COLAB_RELEASE_TAG": "x"}, {}, None),
+        ({"KAGGLE_KERNEL_RUN_TYPE": "Interactive"}, {}, None),
+    ],
+)
+def test_the_link_is_one_that_a_browser_can_follow(own_cluster, monkeypatch, environment, configured, link):
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    port = own_cluster.scheduler_info()["services"]["dashboard"]
+    with dask.config.set(configured):
+        assert cluster.dashboard_link(own_cluster) == (link and link.format(port=port))
+        monkeypatch.setattr(cluster._own, "link_said", False)
+        assert cluster.unsaid_dashboard_link(own_cluster) == cluster.dashboard_link(own_cluster)
 
 
 class TestRestart:

@@ -239,6 +239,16 @@ class _Task(Task):
         return pd.Series(status, index=index)
 
 
+def test_a_hundred_thousand_rows_make_no_large_graph_and_little_to_read(own_cluster, caplog):
+    """Dask's warning would be an error here; what is logged is progress."""
+    destination = in_memory(_Task(), 100_000)
+    with caplog.at_level(logging.INFO), dask.config.set({"distributed.admin.large-graph-warning-threshold": "1MB"}):
+        paths = [f"photographs/of/{k % 100:02}/{k:09}.jpg" for k in range(100_000)]
+        drivers.run(Call(_Task(), Source(), paths, npartitions=12), destination)
+    assert (destination.status()[0] == 0).all()
+    assert [record.name for record in caplog.records if not record.getMessage().startswith("nothing: ")] == []
+
+
 @pytest.mark.parametrize("n", [0, 1, 15, 16, 17, 1000, 100_000])
 @pytest.mark.parametrize("npartitions", [None, 1, 7, 2000])
 @pytest.mark.parametrize("seconds", [0.0, 1e-6, 0.01, 5.0])
@@ -246,7 +256,8 @@ def test_cuts_cover_every_row_once_in_order(n, npartitions, seconds):
     call = Call(_Task(), Source(), [None] * n, npartitions)
     left = deque([range(n)] if n else [])
     state = Run(call, in_memory(_Task(), 0), progress("nothing", 0), left, timed=1, wall=seconds)
-    ranges = list(state.cut(2))
+    state.workers = 2
+    ranges = list(state.cut())
     assert [k for rows in ranges for k in rows] == list(range(n))
     assert all(0 < len(rows) <= max(drivers.MOST_ROWS, n if npartitions else 0) for rows in ranges)
     if npartitions:
@@ -258,7 +269,7 @@ def test_cuts_leave_out_what_is_done(npartitions):
     todo = [range(3, 40), range(41, 42), range(50, 200)]
     call = Call(_Task(), Source(), [None] * 200, npartitions)
     state = Run(call, in_memory(_Task(), 0), progress("nothing", 0), deque(todo))
-    assert [k for rows in state.cut(2) for k in rows] == [k for rows in todo for k in rows]
+    assert [k for rows in state.cut() for k in rows] == [k for rows in todo for k in rows]
 
 
 @pytest.mark.parametrize(("seconds", "rows"), [(0.0, 16), (0.01, 4)])
@@ -277,7 +288,8 @@ def test_partitions_of_large_pictures_have_few_bytes():
     call = Call(_Task(), Source(), [None] * 1000)
     large = SimpleNamespace(nbytes=1000 * 2**20, is_settled=True)
     state = Run(call, large, progress("nothing", 0), deque([range(1000)]), timed=1, wall=0.01)
-    assert max(len(rows) for rows in state.cut(2)) == 24
+    state.workers = 2
+    assert max(len(rows) for rows in state.cut()) == 24
 
 
 SCRIPT = """

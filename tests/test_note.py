@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import threading
+import time
 
+import numpy as np
 import pytest
 
-from pandas_imgproc.note import DIED, SLOW, Note, NoteAddress, shared_note
+from pandas_imgproc.note import DIED, SLOW, Note, NoteAddress, nbytes, shared_note
 
 
 def test_a_row_in_flight_twice_is_guilty_and_its_neighbours_are_not():
@@ -93,3 +96,36 @@ def test_a_strike_is_taken_back_also_after_it_was_given():
     note.attempt(range(5))
     note.forgive(os.getpid())
     assert note.attempt(range(5)) == {}
+
+
+def test_a_row_with_a_strike_is_alone_in_its_process():
+    """Two threads of one process: nobody is in flight beside the suspect, hence nobody is blamed with it."""
+    marks = np.zeros(nbytes(40), dtype=np.uint8)
+    left, right, suspect = Note(marks, 40), Note(marks, 40), 5
+    left.attempt(range(20)), right.attempt(range(20, 40))
+    left.begin(suspect), right.begin(25)
+    del left, right  # with their process
+    after = [Note(marks, 40), Note(marks, 40)]
+    assert [after[0].attempt(range(20)), after[1].attempt(range(20, 40))] == [{}, {}]
+    beside, over = [], threading.Event()
+
+    def others():
+        while not over.is_set():
+            for row in range(26, 40):
+                after[1].begin(row)
+                time.sleep(0)
+                after[1].end(row)
+
+    thread = threading.Thread(target=others)
+    thread.start()
+    for _ in range(20):
+        after[0].begin(suspect)
+        beside.append([row for row, _ in after[0].in_flight()])
+        after[0].end(suspect)
+    over.set()
+    thread.join()
+    assert beside == [[suspect]] * 20
+    after[0].begin(suspect)
+    last = Note(marks, 40)
+    assert (last.attempt(range(20)), last.attempt(range(20, 40))) == ({suspect: DIED}, {})
+    after[0].leave()

@@ -26,6 +26,8 @@ from dask.system import CPU_COUNT
 from dask.utils import parse_bytes
 
 from pandas_imgproc.cluster import starter
+from pandas_imgproc.cluster.crew import Crew
+from pandas_imgproc.cluster.link import dashboard_link
 from pandas_imgproc.errors import ClusterError
 
 if TYPE_CHECKING:
@@ -182,8 +184,8 @@ def is_own(client: Client) -> bool:
     return own is not None and own.client is client
 
 
-def threads(client: Client) -> int:
-    """Return how many partitions a client's workers do at a time, at least 1.
+def crew(client: Client) -> Crew:
+    """Return who tells how many threads a client's workers have, and whether its scheduler is there.
 
     Parameters
     ----------
@@ -191,13 +193,10 @@ def threads(client: Client) -> int:
 
     Returns
     -------
-    int
+    Crew
     """
     own = _own
-    if own is not None and own.client is client:
-        return own.n_workers  # asking the scheduler takes five milliseconds
-    threads_of: dict[str, int] = client.nthreads()
-    return max(1, sum(threads_of.values()))
+    return Crew(client, describe(client), own.n_workers if own is not None and own.client is client else None)
 
 
 def describe(client: Client) -> str:
@@ -210,11 +209,11 @@ def describe(client: Client) -> str:
     Returns
     -------
     str
-        ``"local cluster of 2 processes"``, or the address of the scheduler of a client that is not ours.
+        ``"local cluster of 2 processes"``, or ``"cluster at tcp://10.0.0.7:8786"`` for a client that is not ours.
     """
     own = _own
     if own is None or own.client is not client:
-        return str(client.scheduler.address)
+        return f"cluster at {client.scheduler.address}"
     return f"local cluster of {own.n_workers} process{'es' if own.n_workers > 1 else ''}"
 
 
@@ -275,13 +274,13 @@ def unsaid_dashboard_link(client: Client) -> str | None:
     Returns
     -------
     str or None
-        None when it was said already, and for a client that is not ours.
+        None when it was said already, for a client that is not ours, and where a browser cannot reach it.
     """
     with _lock:
         if _own is None or _own.client is not client or _own.link_said:
             return None
         _own.link_said = True
-    return str(client.dashboard_link)
+    return dashboard_link(client)
 
 
 def _active() -> Client | None:
@@ -343,7 +342,7 @@ def _start(n_workers: int, memory_limit: str | float, configured: tuple[Any, Any
     _own = _Own(client, cluster, n_workers, memory_limit, configured)
     atexit.unregister(close)
     atexit.register(close)
-    logger.info("Started a %s; dashboard at %s", describe(client), client.dashboard_link)
+    logger.info("Started a %s; dashboard at %s", describe(client), dashboard_link(client))
     return client
 
 

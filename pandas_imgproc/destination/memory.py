@@ -11,6 +11,7 @@ import numpy as np
 import psutil
 
 from pandas_imgproc.errors import ResultTooLargeError
+from pandas_imgproc.rows import numbers
 from pandas_imgproc.shared import Address, PathAddress, SharedFile
 from pandas_imgproc.stages import stage
 
@@ -148,7 +149,7 @@ class Returned:
     def _note(self, part: Partition) -> None:
         status = part.status.copy()
         status[status > 0] += len(self._failures)
-        self._status[np.asarray(part.positions, dtype=np.int64)] = status
+        self._status[numbers(part.positions)] = status
         self._failures.extend(part.failures)
 
     def _place(self, positions: Sequence[int], values: np.ndarray[Any, np.dtype[Any]]) -> None:
@@ -253,7 +254,7 @@ def runs(
     positions: Sequence[int], values: np.ndarray[Any, np.dtype[Any]], copies: int
 ) -> Iterator[tuple[int, np.ndarray[Any, np.dtype[Any]]]]:
     """Yield ``(first row of the answer, values)`` for each run of neighbouring rows."""
-    where = np.asarray(positions, dtype=np.int64)
+    where = numbers(positions)
     cuts = [0, *(np.flatnonzero(np.diff(where) != 1) + 1).tolist(), len(where)]
     for a, b in pairwise(cuts):
         if b > a:

@@ -7,6 +7,7 @@ The in-line driver is the specification: on a client the same call gives the sam
 `in_line`      threads of this process
 `on_client`    the workers of a client
 `in_graph`     the task of a Dask frame's graph that a partition is
+`parcels`      what travels to them
 `row_timeout`  a clock for rows that never end
 """
 
@@ -30,6 +31,7 @@ from pandas_imgproc.drivers.on_client import run_on_client
 from pandas_imgproc.drivers.profile import Profile, observed, tell
 from pandas_imgproc.note import Note
 from pandas_imgproc.progress import progress
+from pandas_imgproc.source import NO_STAMP
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -105,6 +107,8 @@ def _drive(state: Run) -> Plan:
     """Time the first rows, choose a plan, and do the rest by it."""
     plan = _chosen_by_hand(state.call) if state.left else Plan(1)
     if plan is None:
+        plan = _for_others(state)
+    if plan is None:
         _time_first_rows(state)
         plan = _chosen_by_time(state)
     if plan.client is None:
@@ -127,6 +131,18 @@ def _time_first_rows(state: Run) -> None:
         state.finish(state.here(state.take(rows), note)())
 
 
+def _for_others(state: Run) -> Plan | None:
+    """Return the plan for files that none of the first rows finds here, where a client of the user's may."""
+    client = cluster.borrow()
+    if client is None or cluster.is_own(client) or state.is_elsewhere:
+        return None
+    first = [state.call.cells[row] for row in state.left[0][:SAMPLE_ROWS]]
+    named = [cell for cell in first if cell is not None]
+    missing = bool(named) and all(isinstance(cell, str | int) for cell in named)
+    missing = missing and all(state.call.source.stamp(cell) == NO_STAMP for cell in named)
+    return Plan(CPU_COUNT, client) if missing else None
+
+
 def _chosen_by_hand(call: Call) -> Plan | None:
     """Return the plan that place, configuration or arguments leave no choice about."""
     inside = cluster.inside()
@@ -147,7 +163,8 @@ def _chosen_by_time(state: Run) -> Plan:
     client = cluster.borrow()
     limit = setting("inline-seconds" if client is None else "inline-seconds-warm")
     threads = CPU_COUNT if state.row_work > SHORT_ROW else 1
-    if state.seconds_left(threads) <= limit:
+    state.workers = threads
+    if state.seconds_left() <= limit:
         # Twice the limit: what is nearly done is not moved.
         return Plan(threads, seconds=2 * limit)
     return Plan(CPU_COUNT, cluster.get_client())

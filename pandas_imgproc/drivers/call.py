@@ -78,6 +78,8 @@ class Run:
     ----------
     left : deque of range
         The rows that nobody has been given yet.
+    workers : int
+        How many partitions are done at a time.
     """
 
     call: Call
@@ -94,6 +96,7 @@ class Run:
     waited: float = 0.0
     seconds: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
     announced: bool = False
+    workers: int = 1
 
     @property
     def stopped(self) -> bool:
@@ -120,12 +123,12 @@ class Run:
             self.left.appendleft(first[rows:])
         return first[:rows]
 
-    def cut(self, workers: int) -> Iterator[range]:
+    def cut(self) -> Iterator[range]:
         """Yield ranges of rows: as many as asked for, or of about a second's work, and smaller at the end.
 
-        It is lazy, so that each range follows the rate measured so far.
+        It is lazy, so that each range follows the rate measured so far, and the workers that there are.
         """
-        yield from self._cut_by_number() if self.call.npartitions else self._cut_by_time(workers)
+        yield from self._cut_by_number() if self.call.npartitions else self._cut_by_time()
 
     def _cut_by_number(self) -> Iterator[range]:
         rest = sum(map(len, self.left))
@@ -137,12 +140,12 @@ class Run:
         while self.left:  # ranges with gaps between them need more pieces than were asked for
             yield self.left.popleft()
 
-    def _cut_by_time(self, workers: int) -> Iterator[range]:
+    def _cut_by_time(self) -> Iterator[range]:
         while self.left:
             second = int(setting("partition-seconds") / self.row_work) if self.row_work else SAMPLE_ROWS
             # Half of an equal share: whoever gets the slow pictures has less left to hold the others up with. Not
             # less than a twentieth of a second: handing it out takes a tenth of that.
-            share = max(sum(map(len, self.left)) // (2 * workers), second // 20)
+            share = max(sum(map(len, self.left)) // (2 * self.workers), second // 20)
             # A few slow rows are worth a task: the fewer there are in the last ones, the less waits for them.
             # But where files are elsewhere, each task begins with a request that nobody has sent ahead.
             least = second // 2 if self.is_elsewhere else min(SAMPLE_ROWS, max(1, second // 4))
@@ -190,13 +193,13 @@ class Run:
             self.seconds[name] += seconds
         self.progress.advance(len(part.status), self.failures)
 
-    def seconds_left(self, workers: int) -> float:
+    def seconds_left(self) -> float:
         """Return how long the rest takes at the rate measured so far."""
-        return self.rest * self.row_seconds / workers
+        return self.rest * self.row_seconds / self.workers
 
-    def announce(self, workers: int) -> None:
+    def announce(self) -> None:
         """Say once, of a long call, what it will take."""
-        left = self.seconds_left(workers)
+        left = self.seconds_left()
         if not self.announced and left > LONG_JOB:
             self.announced = True
             need = f" and {size(self.destination.nbytes)}" if self.destination.nbytes else ""

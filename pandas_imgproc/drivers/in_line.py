@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 def run_in_line(state: Run, threads: int, seconds: float) -> None:
     """Do rows on threads of this process: all, or until the rest would take longer than `seconds`."""
     note = Note.blank(len(state.call.cells))
-    ranges = state.cut(threads)
+    state.workers = threads
+    ranges = state.cut()
     with ThreadPoolExecutor(threads, "pandas_imgproc") as pool:
         try:
             waiting = {pool.submit(state.here(rows, note)) for rows in islice(ranges, 2 * threads)}
@@ -23,8 +24,8 @@ def run_in_line(state: Run, threads: int, seconds: float) -> None:
                 finished, waiting = wait(waiting, return_when=FIRST_COMPLETED)
                 for future in finished:
                     state.finish(future.result())
-                state.announce(threads)
-                more = len(finished) if state.seconds_left(threads) <= seconds else 0
+                state.announce()
+                more = len(finished) if state.seconds_left() <= seconds else 0
                 waiting |= {pool.submit(state.here(rows, note)) for rows in islice(ranges, more)}
         finally:
             note.stop()

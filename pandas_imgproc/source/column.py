@@ -34,8 +34,11 @@ def cells(column: pd.Series[Any]) -> list[Any]:
     >>> cells(pd.Series([Path("a.jpg"), None, float("nan"), 7], dtype=object))
     ['a.jpg', None, None, 7]
     """
-    values = column.to_numpy(dtype=object)
+    values = column.to_numpy(dtype=object, copy=True)
     missing = column.isna().to_numpy()
+    if isinstance(column.dtype, pd.StringDtype):  # nothing but text: looking at each would cost more than the rest
+        values[missing] = None
+        return values.tolist()
     return [None if na else _plain(value) for value, na in zip(values.tolist(), missing.tolist(), strict=True)]
 
 

@@ -22,7 +22,7 @@ from pandas_imgproc.source.local import NO_STAMP, Stamp, read_file, stamp_of
 from pandas_imgproc.source.names import Far, Member, Place
 from pandas_imgproc.source.patience import Patience
 from pandas_imgproc.source.secrets import Options, redacted_name
-from pandas_imgproc.stages import stage
+from pandas_imgproc.stages import count_read, stage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -100,6 +100,7 @@ class _FarFile(File):
 
     def _read(self) -> tuple[Any, Stamp]:
         data, stamp = self._ahead.data(self._number)
+        count_read(len(data))
         return _not_empty(data), stamp
 
 
@@ -232,6 +233,7 @@ class Source:
                 return cell, NO_STAMP
         place = self.locate(cell)
         data, stamp = read_file(place) if isinstance(place, str) else self._elsewhere(place)
+        count_read(len(data))
         return _not_empty(data), stamp
 
     def _elsewhere(self, place: Far | Member) -> tuple[bytes, Stamp]:

@@ -19,7 +19,7 @@ from pandas_imgproc import codec
 from pandas_imgproc.array import ImageArray
 from pandas_imgproc.stages import stage
 from pandas_imgproc.tasks.function import FunctionError, called, explain, picture_of, pixels_of, put
-from pandas_imgproc.tasks.randomness import seeded
+from pandas_imgproc.tasks.randomness import leave_to_functions, seeded
 from pandas_imgproc.tasks.save import MakesFiles
 from pandas_imgproc.tasks.task import Task
 
@@ -79,6 +79,7 @@ class Augment(Task):
 
     def own(self) -> Self:
         """Return a task with a transform of its own: its random generator is not for several threads."""
+        leave_to_functions()
         return dataclasses.replace(self, transform=copy.deepcopy(self.transform))
 
     @property

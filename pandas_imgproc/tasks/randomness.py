@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import random
 import sys
 import threading
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,6 +17,27 @@ if TYPE_CHECKING:
 
 # The generators of `random`, `numpy.random` and torch belong to the process, and threads share them.
 _lock = threading.RLock()
+
+
+def leave_to_functions() -> None:
+    """Give Dask a generator of its own in this process: the one of `random` is seeded for a user's function.
+
+    Dask draws from it, to guess sizes and to choose workers, in a thread that no lock of ours can stop.
+    """
+    for name, module in list(sys.modules.items()):
+        if name.startswith(("dask.", "distributed.", "tornado.")) and getattr(module, "random", None) is random:
+            vars(module)["random"] = _apart()
+
+
+@functools.cache
+def _apart() -> ModuleType:
+    """Return the module `random` with another generator behind it."""
+    module, own = ModuleType("random"), random.Random()
+    shared = getattr(random.random, "__self__", None)
+    for name, value in vars(random).items():
+        drawing = shared is not None and getattr(value, "__self__", None) is shared
+        vars(module)[name] = getattr(own, name) if drawing else value
+    return module
 
 
 @contextlib.contextmanager

@@ -1,0 +1,44 @@
+"""Where a browser finds the dashboard of a client, if it does."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import dask.config
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from distributed import Client
+
+ELSEWHERE = {"COLAB_RELEASE_TAG", "COLAB_JUPYTER_IP", "KAGGLE_KERNEL_RUN_TYPE", "JUPYTERHUB_SERVICE_PREFIX"}
+"""Variables of notebooks whose browser is on another machine than their processes."""
+
+_DIRECT = "{scheme}://{host}:{port}/status"
+
+
+def dashboard_link(client: Client) -> str | None:
+    """Return the address of a client's dashboard, as a browser finds it.
+
+    Parameters
+    ----------
+    client : distributed.Client
+
+    Returns
+    -------
+    str or None
+        By Dask's template ``distributed.dashboard.link``, which a proxy needs:
+        ``"{JUPYTERHUB_SERVICE_PREFIX}proxy/{port}/status"`` behind jupyter-server-proxy. None where no dashboard runs,
+        and where nobody could follow the link: in a notebook of JupyterHub, Colab or Kaggle without such a template.
+    """
+    if dask.config.get("distributed.dashboard.link", _DIRECT) == _DIRECT and _is_elsewhere(os.environ):
+        return None
+    try:
+        return client.dashboard_link or None
+    except KeyError:  # the template names a variable that is not there, or no dashboard runs
+        return None
+
+
+def _is_elsewhere(environment: Mapping[str, str]) -> bool:
+    return not ELSEWHERE.isdisjoint(environment)

@@ -216,7 +216,7 @@ def test_a_call_is_run_on_one_and_two_workers(frame, own_cluster):
 @pytest.mark.filterwarnings("ignore::pandas_imgproc.UnreadableImageWarning")
 def test_what_cannot_be_timed_is_an_error_and_leaves_all_as_it_was(frame, tmp_path):
     def interrupted(d):
-        assert cluster.threads(cluster.borrow()) == 1
+        assert cluster.crew(cluster.borrow()).threads() == 1
         raise KeyboardInterrupt
 
     def on_threads(d):

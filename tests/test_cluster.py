@@ -120,12 +120,16 @@ class TestStart:
         streams = [m["content"] for m in said if m["msg_type"] == "stream"]
         assert "".join(s["text"] for s in streams) == "60\n11\n"
 
-    def test_users_processes_and_environment_are_not_touched(self, own_cluster):
+    def test_users_processes_and_environment_are_not_touched(self, monkeypatch):
         from multiprocessing import spawn
 
         assert spawn.get_preparation_data.__module__ == "multiprocessing.spawn"
-        # A worker of the test before may be on its way back, and has them for as long as it is launched.
-        assert wait_until(lambda: not [x for x in os.environ if x.startswith(("MALLOC_", "PYTHONHASHSEED"))])
+        # A plain cluster of Dask's, in a test before, leaves them behind.
+        for name in [x for x in os.environ if x.startswith(("MALLOC_", "PYTHONHASHSEED"))]:
+            monkeypatch.delenv(name)
+        cluster.close()
+        own_cluster = cluster.get_client(n_workers=2)
+        assert not [x for x in os.environ if x.startswith(("MALLOC_", "PYTHONHASHSEED"))]
         assert not [folder for folder in sys.path if "scratch" in folder]
         seen = own_cluster.submit(lambda: (dict(os.environ), sys.path, "pandas" in sys.modules)).result()
         assert seen[0]["MALLOC_TRIM_THRESHOLD_"] == "268435456"

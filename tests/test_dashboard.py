@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import sys
 import threading
+import time
 
 import cloudpickle
 import pandas as pd
@@ -63,7 +64,8 @@ def test_the_method_and_its_stages_can_be_read(browser, own_cluster, tmp_path):
     go = tmp_path / "go"
 
     def told(pixels):
-        wait_until(go.exists, 60)
+        while not go.exists():
+            time.sleep(0.01)
         return row_of(pixels)
 
     thread = threading.Thread(target=lambda: paths.img.map(told, npartitions=8, progress=False))

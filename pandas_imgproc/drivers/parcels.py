@@ -14,6 +14,8 @@ import sys
 from pickle import PickleError
 from typing import TYPE_CHECKING
 
+import cloudpickle
+
 from pandas_imgproc.drivers.call import do
 from pandas_imgproc.errors import of_host
 
@@ -56,7 +58,7 @@ class Parcels:
 
     def of(self, rows: Rows, put: Put) -> Callable[[], Partition | str]:
         """Return the function that does some rows."""
-        return _by_value((*self._shared, pickle.dumps((rows, put))))
+        return _by_value((*self._shared, cloudpickle.dumps((rows, put))))  # the parts of a folder hold the task
 
 
 def _by_value(parcel: tuple[bytes, bytes, bytes]) -> Callable[[], Partition | str]:
@@ -143,8 +145,6 @@ def sendable(task: Task) -> bytes:
     TypeError
         If it holds a function that cannot be sent.
     """
-    import cloudpickle
-
     try:
         return bytes(cloudpickle.dumps(task))
     except (TypeError, AttributeError, ValueError, RuntimeError, RecursionError, PickleError) as exc:

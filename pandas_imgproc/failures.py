@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 
 Errors = Literal["warn", "coerce", "raise"]
 
+ADVICE = "The table of them is result.img.failures; errors='coerce' is silent, errors='raise' stops."
+"""The last line of the warning."""
+
 LOOKED_AT = 2000
 """Folders and files that are looked at, at most, to find where a missing path would be found."""
 
@@ -112,7 +115,7 @@ def _some_not_read(failures: Sequence[Failure], n: int, index: pd.Index[Any]) ->
     lines += [f"  {_where(failed, index)}: {failed['message']}" for failed in failures[:3]]
     if len(failures) > 3:
         lines.append(f"  and {len(failures) - 3:,} more")
-    lines.append("The table of them is result.img.failures; errors='coerce' is silent, errors='raise' stops.")
+    lines.append(ADVICE)
     return "\n".join(lines)
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.util
+import html
 import logging
+import math
+import os
 import sys
 import time
 from typing import TYPE_CHECKING, Any, Protocol
+from urllib.parse import urlsplit
 
 from pandas_imgproc.configuration import setting
 
@@ -19,14 +22,31 @@ LONG_JOB = 30.0
 """Seconds from which on a call is announced with an estimate of its time and memory."""
 
 
+SECONDS_BETWEEN = 0.2
+"""Seconds between two states of the bar in a notebook: each is a message to the browser."""
+
+HOSTED = (
+    "COLAB_RELEASE_TAG",
+    "KAGGLE_KERNEL_RUN_TYPE",
+    "JUPYTERHUB_SERVICE_PREFIX",
+    "BINDER_SERVICE_HOST",
+    "SAGEMAKER_APP_TYPE",
+    "DATABRICKS_RUNTIME_VERSION",
+)
+"""Variables of the environment that tell a machine which the person's browser does not run on."""
+
+
 class Progress(Protocol):
     """How a call tells how far it is; use it as a context manager."""
 
     def advance(self, rows: int, failures: int) -> None:
         """Tell that some rows are done, and how many failures there are in all."""
 
-    def say(self, line: str, *, of_short_jobs_too: bool = False) -> None:
-        """Show a line that stays; by default only if the call has taken long enough to be of interest."""
+    def say(self, line: str) -> None:
+        """Show a line that stays, if the call has taken long enough to be of interest."""
+
+    def link(self, name: str, link: str) -> None:
+        """Show a link that stays, also of a short call, if it can be opened from where the person is."""
 
     def finish(self, line: str) -> None:
         """Show the last line of a call that is done, below the bar; nothing if it was short."""
@@ -53,7 +73,9 @@ def progress(name: str, total: int, *, show: bool | None = None) -> Progress:
     wanted = setting("progress") if show is None else show
     if wanted is False or total == 0:
         return _Silent()
-    if wanted or _in_notebook() or sys.stderr.isatty():
+    if _in_notebook():
+        return _Notebook(name, total)
+    if wanted or sys.stderr.isatty():
         return _Bar(name, total)
     return _Log(name, total)
 
@@ -64,21 +86,40 @@ def _in_notebook() -> bool:
     return shell is not None and hasattr(shell, "kernel")
 
 
-def _bar_class() -> Any:
-    """Return tqdm's bar of widgets where they can be shown, its bar of text elsewhere, without its warning."""
-    if _in_notebook() and importlib.util.find_spec("ipywidgets"):
-        from tqdm.notebook import tqdm
+def can_be_opened(link: str) -> bool:
+    """Return whether a person can open a link of this machine, as far as the surroundings tell.
 
-        return tqdm
-    from tqdm.std import tqdm as text
+    Parameters
+    ----------
+    link : str
+        Of a dashboard. One that is not of this machine was configured, with ``distributed.dashboard.link``, by
+        somebody who knows where it can be opened.
 
-    return text
+    Notes
+    -----
+    A notebook that somebody else hosts (Colab, Kaggle, JupyterHub, Binder, SageMaker, Databricks) shows pages of a
+    machine that the browser does not run on, and so does one that was started through SSH; but VS Code forwards ports.
+    In a terminal a person knows which machine is meant.
+
+    Examples
+    --------
+    >>> can_be_opened("https://hub.example.org/user/ann/proxy/8787/status")
+    True
+    """
+    if urlsplit(link).hostname not in ("127.0.0.1", "localhost", "::1"):
+        return True
+    if "google.colab" in sys.modules or any(name in os.environ for name in HOSTED):
+        return False
+    forwards = any(name.startswith("VSCODE_") for name in os.environ)
+    return forwards or not (_in_notebook() and "SSH_CONNECTION" in os.environ)
 
 
 class _Silent:
     def advance(self, rows: int, failures: int) -> None: ...
 
-    def say(self, line: str, *, of_short_jobs_too: bool = False) -> None: ...
+    def say(self, line: str) -> None: ...
+
+    def link(self, name: str, link: str) -> None: ...
 
     def finish(self, line: str) -> None: ...
 
@@ -89,23 +130,29 @@ class _Silent:
 
 
 class _Bar:
+    """Of a terminal."""
+
     def __init__(self, name: str, total: int) -> None:
+        from tqdm.std import tqdm  # costs 0.08 s
+
         self._started = time.perf_counter()
         self._delay = float(setting("progress-delay"))
-        self._bar = _bar_class()(
-            total=total, desc=name, unit=" images", unit_scale=False, delay=self._delay, dynamic_ncols=True
-        )
+        self._bar = tqdm(total=total, desc=name, unit=" images", delay=self._delay, dynamic_ncols=True)
 
     def advance(self, rows: int, failures: int) -> None:
         if failures:
             self._bar.set_postfix_str(f"{failures:,} failed", refresh=False)
         self._bar.update(rows)
 
-    def say(self, line: str, *, of_short_jobs_too: bool = False) -> None:
-        if of_short_jobs_too or time.perf_counter() - self._started >= self._delay:
+    def say(self, line: str) -> None:
+        if time.perf_counter() - self._started >= self._delay:
             self._bar.write(line, file=sys.stderr)
         else:
             logger.debug(line)
+
+    def link(self, name: str, link: str) -> None:
+        if can_be_opened(link):
+            self._bar.write(f"{name}: {link}", file=sys.stderr)
 
     def finish(self, line: str) -> None:
         self._bar.close()
@@ -118,29 +165,108 @@ class _Bar:
         self._bar.close()
 
 
-class _Log:
-    """A line for each tenth, for log files and batch jobs."""
+class _Counted:
+    """What a call is at, counted by hand."""
 
     def __init__(self, name: str, total: int) -> None:
         self._name, self._total = name, total
-        self._done = self._tenths = 0
+        self._done = self._failures = 0
         self._started = time.perf_counter()
+        self._delay = float(setting("progress-delay"))
+
+    @property
+    def _seconds(self) -> float:
+        return time.perf_counter() - self._started
+
+    def _line(self) -> str:
+        rate = self._done / self._seconds
+        return (
+            f"{self._name}: {self._done * 100 // self._total} %, {self._done} of {self._total} images, "
+            f"{rate:.0f} images/s, {duration((self._total - self._done) / rate)} left, {self._failures} failed"
+        )
+
+
+class _Notebook(_Counted):
+    """One output of a cell, replaced as the call goes on: any notebook can do that, with and without widgets."""
+
+    def __init__(self, name: str, total: int) -> None:
+        super().__init__(name, total)
+        self._output: Any = None
+        self._shown = -math.inf
+        self._is_finished = False
 
     def advance(self, rows: int, failures: int) -> None:
         self._done += rows
-        tenths, seconds = self._done * 10 // self._total, time.perf_counter() - self._started
-        if tenths > self._tenths and seconds > setting("progress-delay"):
-            rate = self._done / seconds
-            logger.info(
-                "%s: %d %%, %d of %d images, %.0f images/s, %s left, %d failed",
-                self._name, tenths * 10, self._done, self._total, rate,
-                duration((self._total - self._done) / rate), failures,
-            )  # fmt: skip
+        self._failures = failures
+        if self._seconds >= max(self._delay, self._shown + SECONDS_BETWEEN):
+            self._show(self._line())
+
+    def say(self, line: str) -> None:
+        if self._seconds >= self._delay:
+            _displayed(line, html.escape(line))
+        else:
+            logger.debug(line)
+
+    def link(self, name: str, link: str) -> None:
+        if can_be_opened(link):
+            url = html.escape(link)
+            _displayed(f"{name}: {link}", f"{html.escape(name)}: <a href='{url}' target='_blank'>{url}</a>")
+
+    def finish(self, line: str) -> None:
+        self._is_finished = True
+        if self._seconds >= self._delay:
+            self._show(line)
+        else:
+            logger.debug(line)
+
+    def _show(self, line: str) -> None:
+        self._shown = self._seconds
+        bar = f"<progress value='{self._done}' max='{self._total}' style='width:16em'></progress> {html.escape(line)}"
+        if self._output is None:
+            self._output = _displayed(line, bar)
+        else:
+            self._output.update(_data(line, bar), raw=True)
+
+    def __enter__(self) -> _Notebook:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._output is not None and not self._is_finished:
+            self._show(f"{self._name}: stopped after {self._done:,} of {self._total:,} images")
+
+
+def _data(text: str, markup: str) -> dict[str, str]:
+    return {"text/plain": text, "text/html": markup}
+
+
+def _displayed(text: str, markup: str) -> Any:
+    """Show something in the cell that runs, and return what it can be replaced with."""
+    from IPython.display import display
+
+    return display(_data(text, markup), raw=True, display_id=True)
+
+
+class _Log(_Counted):
+    """A line for each tenth, for log files and batch jobs."""
+
+    def __init__(self, name: str, total: int) -> None:
+        super().__init__(name, total)
+        self._tenths = 0
+
+    def advance(self, rows: int, failures: int) -> None:
+        self._done += rows
+        self._failures = failures
+        tenths = self._done * 10 // self._total
+        if tenths > self._tenths and self._seconds > self._delay:
+            logger.info(self._line())
         self._tenths = tenths
 
-    def say(self, line: str, *, of_short_jobs_too: bool = False) -> None:
-        long = of_short_jobs_too or time.perf_counter() - self._started >= setting("progress-delay")
-        logger.log(logging.INFO if long else logging.DEBUG, line)
+    def say(self, line: str) -> None:
+        logger.log(logging.INFO if self._seconds >= self._delay else logging.DEBUG, line)
+
+    def link(self, name: str, link: str) -> None:
+        if can_be_opened(link):
+            logger.info("%s: %s", name, link)
 
     def finish(self, line: str) -> None:
         self.say(line)

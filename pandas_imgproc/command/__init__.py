@@ -100,6 +100,8 @@ def _rows(command: str, words: list[str], storage_options: Any) -> tuple[Any, st
     more = parsers.words_of(command)
     has_column = tables.is_table(path) or rest[: len(rest) - more] == [tables.PATHS]
     column = rest.pop(0) if has_column and rest else None if has_column else tables.PATHS
+    if len(rest) > more:
+        raise ValueError(f"{rest[more]!r} is one word too many; quote a pattern, or the shell fills it in: '*.jpg'")
     frame = tables.read(path, column, storage_options)
     if column is None:
         raise ValueError(f"which column of {path!r} holds the pictures? It has {list(frame.columns)[:10]}")
@@ -107,8 +109,6 @@ def _rows(command: str, words: list[str], storage_options: Any) -> tuple[Any, st
         raise ValueError(
             "say where to write: a folder such as thumbs, or a template such as 'train/{label}/{stem}.jpg'"
         )
-    if len(rest) > more:
-        raise ValueError(f"{rest[more]!r} is one word too many; quote a pattern, or the shell fills it in: '*.jpg'")
     return frame, column, rest
 
 

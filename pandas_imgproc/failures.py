@@ -138,7 +138,7 @@ def _none_read(failures: Sequence[Failure], index: pd.Index[Any], source: Source
         text += f"\nLooked in {looked!r}."
     hint = _of_hosts(first, source) if names_host(first["message"]) else None
     if hint is None and first["kind"] in ("missing", "invalid_path", "not_a_file"):
-        hint = suggestion(first["path"], source)
+        hint = suggestion(first["path"].removesuffix(source.suffix or ""), source)
     is_there = first["kind"] in ("permission", "remote", "timeout", "worker_died")
     return f"{text}\n{hint or (INSTEAD if is_there else f'Is this the column of pictures? {INSTEAD}')}"
 

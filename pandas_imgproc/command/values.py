@@ -25,7 +25,7 @@ def reader(parameter: inspect.Parameter) -> Callable[[str], Any] | None:
 
     Examples
     --------
-    >>> def method(size: "int | tuple[int, int] | None" = 64): ...
+    >>> def method(size: int | tuple[int, int] | None = 64): ...
     >>> read = reader(inspect.signature(method).parameters["size"])
     >>> read("600"), read("640x480"), read("none")
     (600, (640, 480), None)

@@ -144,15 +144,18 @@ def test_the_dashboard_is_not_promised_where_it_cannot_be_opened(monkeypatch):
 
 
 def test_large_frames_are_shown_as_they_are(kernel):
-    """200,000 rows; what is timed is one call, with room for a busy machine."""
+    """200,000 rows; of three times the best is taken, because the machine may be busy."""
     cell = """
 import numpy as np
 block = np.lib.stride_tricks.as_strided(np.zeros(192, "uint8"), (200_000, 8, 8, 3), (0, 24, 3, 1))
 large = pd.DataFrame({"id": range(200_000), "image": pd.Series(pandas_imgproc.ImageArray(block), copy=False)})
 def seconds(function):
-    start = time.perf_counter()
-    length = len(function())
-    return time.perf_counter() - start, length
+    walls = []
+    for _ in range(3):
+        start = time.perf_counter()
+        length = len(function())
+        walls.append(time.perf_counter() - start)
+    return min(walls), length
 [seconds(large._repr_html_), seconds(lambda: repr(large)), seconds(lambda: large.img.show("image")._repr_html_())]
 """
     displayed = eval(kernel.run(cell)[-1]["content"]["data"]["text/plain"])

@@ -25,6 +25,7 @@ def reader(parameter: inspect.Parameter) -> Callable[[str], Any] | None:
 
     Examples
     --------
+    >>> import inspect
     >>> def method(size: int | tuple[int, int] | None = 64): ...
     >>> read = reader(inspect.signature(method).parameters["size"])
     >>> read("600"), read("640x480"), read("none")

@@ -133,6 +133,7 @@ def test_thumbnails_in_a_table(frame):
     shown = [np.asarray(Image.open(io.BytesIO(base64.b64decode(data)))) for data in found]
     assert [row_of(pixels) for pixels in shown] == [0, 1, 2, 4]  # 3 and 5 are missing
     assert {pixels.shape for pixels in shown} == {(96, 96, 3)}
+    assert html.count("<img alt='' src='data:image/png;base64,") == 4
     assert "<b>cup" not in html
 
 

@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 PATHS = "image_path"
 """The column of a frame that was made of a pattern."""
 
-# What stands in a column of pictures is text: 007 is not 7.
+# What stands in a column of pictures is text: 007 is not 7. Of JSON it is what it is; as text, null would be "None".
 _READERS: dict[str, Callable[[str, str], pd.DataFrame]] = {
     ".csv": lambda path, column: pd.read_csv(path, dtype={column: "str"}),
     ".tsv": lambda path, column: pd.read_csv(path, sep="\t", dtype={column: "str"}),
-    ".json": lambda path, column: pd.read_json(path, dtype={column: "str"}),
-    ".jsonl": lambda path, column: pd.read_json(path, lines=True, dtype={column: "str"}),
+    ".json": lambda path, column: pd.read_json(path, dtype={column: "object"}),
+    ".jsonl": lambda path, column: pd.read_json(path, lines=True, dtype={column: "object"}),
     ".parquet": lambda path, _: pd.read_parquet(path),
     ".feather": lambda path, _: pd.read_feather(path),
 }

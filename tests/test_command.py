@@ -157,6 +157,7 @@ def test_help_says_what_the_docstrings_say(capfd):
     assert code == DONE
     assert "TABLE COLUMN TO [options]" in out
     assert "--size N|WxH Pixels: what the thumbnail lies within. Default: 128." in text
+    assert "TO A folder, below which the pictures' own folders are kept" in text
     assert "--quality N 1 to 100, of JPEG, WebP and AVIF." in text  # as in save_resized
     assert "--errors {warn,coerce,raise} What becomes of pictures that cannot be read" in text  # as in load_resized
 

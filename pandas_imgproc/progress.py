@@ -5,11 +5,9 @@ from __future__ import annotations
 import html
 import logging
 import math
-import os
 import sys
 import time
 from typing import TYPE_CHECKING, Any, Protocol
-from urllib.parse import urlsplit
 
 from pandas_imgproc.configuration import setting
 
@@ -25,16 +23,6 @@ LONG_JOB = 30.0
 SECONDS_BETWEEN = 0.2
 """Seconds between two states of the bar in a notebook: each is a message to the browser."""
 
-HOSTED = (
-    "COLAB_RELEASE_TAG",
-    "KAGGLE_KERNEL_RUN_TYPE",
-    "JUPYTERHUB_SERVICE_PREFIX",
-    "BINDER_SERVICE_HOST",
-    "SAGEMAKER_APP_TYPE",
-    "DATABRICKS_RUNTIME_VERSION",
-)
-"""Variables of the environment that tell a machine which the person's browser does not run on."""
-
 
 class Progress(Protocol):
     """How a call tells how far it is; use it as a context manager."""
@@ -42,11 +30,11 @@ class Progress(Protocol):
     def advance(self, rows: int, failures: int) -> None:
         """Tell that some rows are done, and how many failures there are in all."""
 
-    def say(self, line: str) -> None:
-        """Show a line that stays, if the call has taken long enough to be of interest."""
+    def say(self, line: str, *, of_short_jobs_too: bool = False) -> None:
+        """Show a line that stays; by default only if the call has taken long enough to be of interest."""
 
     def link(self, name: str, link: str) -> None:
-        """Show a link that stays, also of a short call, if it can be opened from where the person is."""
+        """Show a link that stays, also of a short call."""
 
     def finish(self, line: str) -> None:
         """Show the last line of a call that is done, below the bar; nothing if it was short."""
@@ -86,38 +74,10 @@ def _in_notebook() -> bool:
     return shell is not None and hasattr(shell, "kernel")
 
 
-def can_be_opened(link: str) -> bool:
-    """Return whether a person can open a link of this machine, as far as the surroundings tell.
-
-    Parameters
-    ----------
-    link : str
-        Of a dashboard. One that is not of this machine was configured, with ``distributed.dashboard.link``, by
-        somebody who knows where it can be opened.
-
-    Notes
-    -----
-    A notebook that somebody else hosts (Colab, Kaggle, JupyterHub, Binder, SageMaker, Databricks) shows pages of a
-    machine that the browser does not run on, and so does one that was started through SSH; but VS Code forwards ports.
-    In a terminal a person knows which machine is meant.
-
-    Examples
-    --------
-    >>> can_be_opened("https://hub.example.org/user/ann/proxy/8787/status")
-    True
-    """
-    if urlsplit(link).hostname not in ("127.0.0.1", "localhost", "::1"):
-        return True
-    if "google.colab" in sys.modules or any(name in os.environ for name in HOSTED):
-        return False
-    forwards = any(name.startswith("VSCODE_") for name in os.environ)
-    return forwards or not (_in_notebook() and "SSH_CONNECTION" in os.environ)
-
-
 class _Silent:
     def advance(self, rows: int, failures: int) -> None: ...
 
-    def say(self, line: str) -> None: ...
+    def say(self, line: str, *, of_short_jobs_too: bool = False) -> None: ...
 
     def link(self, name: str, link: str) -> None: ...
 
@@ -144,15 +104,14 @@ class _Bar:
             self._bar.set_postfix_str(f"{failures:,} failed", refresh=False)
         self._bar.update(rows)
 
-    def say(self, line: str) -> None:
-        if time.perf_counter() - self._started >= self._delay:
+    def say(self, line: str, *, of_short_jobs_too: bool = False) -> None:
+        if of_short_jobs_too or time.perf_counter() - self._started >= self._delay:
             self._bar.write(line, file=sys.stderr)
         else:
             logger.debug(line)
 
     def link(self, name: str, link: str) -> None:
-        if can_be_opened(link):
-            self._bar.write(f"{name}: {link}", file=sys.stderr)
+        self.say(f"{name}: {link}", of_short_jobs_too=True)
 
     def finish(self, line: str) -> None:
         self._bar.close()
@@ -201,16 +160,15 @@ class _Notebook(_Counted):
         if self._seconds >= max(self._delay, self._shown + SECONDS_BETWEEN):
             self._show(self._line())
 
-    def say(self, line: str) -> None:
-        if self._seconds >= self._delay:
+    def say(self, line: str, *, of_short_jobs_too: bool = False) -> None:
+        if of_short_jobs_too or self._seconds >= self._delay:
             _displayed(line, html.escape(line))
         else:
             logger.debug(line)
 
     def link(self, name: str, link: str) -> None:
-        if can_be_opened(link):
-            url = html.escape(link)
-            _displayed(f"{name}: {link}", f"{html.escape(name)}: <a href='{url}' target='_blank'>{url}</a>")
+        url = html.escape(link)
+        _displayed(f"{name}: {link}", f"{html.escape(name)}: <a href='{url}' target='_blank'>{url}</a>")
 
     def finish(self, line: str) -> None:
         self._is_finished = True
@@ -261,12 +219,11 @@ class _Log(_Counted):
             logger.info(self._line())
         self._tenths = tenths
 
-    def say(self, line: str) -> None:
-        logger.log(logging.INFO if self._seconds >= self._delay else logging.DEBUG, line)
+    def say(self, line: str, *, of_short_jobs_too: bool = False) -> None:
+        logger.log(logging.INFO if of_short_jobs_too or self._seconds >= self._delay else logging.DEBUG, line)
 
     def link(self, name: str, link: str) -> None:
-        if can_be_opened(link):
-            logger.info("%s: %s", name, link)
+        self.say(f"{name}: {link}", of_short_jobs_too=True)
 
     def finish(self, line: str) -> None:
         self.say(line)

@@ -24,6 +24,7 @@ from pandas_imgproc.errors import (
     UnreadableImageError,
     UnreadableImageWarning,
 )
+from pandas_imgproc.gallery import thumbnail
 from pandas_imgproc.listing import from_glob
 from pandas_imgproc.measures import forget_measure, measure
 from pandas_imgproc.results import read_result
@@ -55,6 +56,7 @@ __all__ = [
     "measure",
     "read_result",
     "scaling_report",
+    "thumbnail",
 ]
 
 accessor.register()

@@ -16,8 +16,12 @@ and one warning, `UnreadableImageWarning`, is shown each time, not once per line
 
 from __future__ import annotations
 
+import difflib
 import warnings
-from typing import Any, Literal, TypedDict, get_args
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, get_args
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 FailureKind = Literal[
     "missing",  # there is no such file
@@ -39,6 +43,10 @@ FailureKind = Literal[
 """Why a row has no picture; the categories of ``.img.failure``, in this order."""
 
 FAILURE_KINDS: tuple[FailureKind, ...] = get_args(FailureKind)
+
+
+MOST_NAMES = 40
+"""Names that an error lists, at most."""
 
 
 class Failure(TypedDict):
@@ -147,6 +155,22 @@ def names_host(message: str) -> bool:
     (True, False)
     """
     return _ELSEWHERE in message
+
+
+def near(name: object, known: Iterable[object]) -> str:
+    """Return what may help somebody who has mistyped a name: the near ones, or else the first of all.
+
+    Examples
+    --------
+    >>> near("lable", ["image_path", "label"]), near("x", ["image_path", "label"])
+    ("did you mean 'label'?", "there are 'image_path', 'label'")
+    """
+    names = [str(one) for one in known]
+    found = difflib.get_close_matches(str(name), names, cutoff=0.5)
+    if found:
+        return f"did you mean {' or '.join(map(repr, found))}?"
+    more = ", …" if len(names) > MOST_NAMES else ""
+    return f"there are {', '.join(map(repr, names[:MOST_NAMES]))}{more}" if names else "there is none"
 
 
 def _writable(text: str) -> str:

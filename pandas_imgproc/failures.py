@@ -31,6 +31,11 @@ if TYPE_CHECKING:
 
 Errors = Literal["warn", "coerce", "raise"]
 
+ADVICE = "The table of them is result.img.failures; errors='coerce' is silent, errors='raise' stops."
+"""The last line of the warning."""
+
+INSTEAD = "errors='coerce' gives missing values instead of this error."
+
 LOOKED_AT = 2000
 """Folders and files that are looked at, at most, to find where a missing path would be found."""
 
@@ -112,7 +117,7 @@ def _some_not_read(failures: Sequence[Failure], n: int, index: pd.Index[Any]) ->
     lines += [f"  {_where(failed, index)}: {failed['message']}" for failed in failures[:3]]
     if len(failures) > 3:
         lines.append(f"  and {len(failures) - 3:,} more")
-    lines.append("The table of them is result.img.failures; errors='coerce' is silent, errors='raise' stops.")
+    lines.append(ADVICE)
     return "\n".join(lines)
 
 
@@ -127,15 +132,15 @@ def _none_read(failures: Sequence[Failure], index: pd.Index[Any], source: Source
     text = f"none of {len(failures):,} pictures {said} ({_counts(failures)}); the first was "
     text += f"{_where(first, index)}: {first['message']}"
     if _are_the_functions(failures):
-        return f"{text}\nerrors='coerce' gives missing values instead of this error."
+        return f"{text}\n{INSTEAD}"
     if first["kind"] == "missing":
         looked = str(Path(source.root or "").absolute()) if source.is_folder else source.shown_root
         text += f"\nLooked in {looked!r}."
     hint = _of_hosts(first, source) if names_host(first["message"]) else None
     if hint is None and first["kind"] in ("missing", "invalid_path", "not_a_file"):
-        hint = suggestion(first["path"], source)
-    hint = hint or "Is this the column of pictures? errors='coerce' gives missing values instead of this error."
-    return f"{text}\n{hint}"
+        hint = suggestion(first["path"].removesuffix(source.suffix or ""), source)
+    is_there = first["kind"] in ("permission", "remote", "timeout", "worker_died")
+    return f"{text}\n{hint or (INSTEAD if is_there else f'Is this the column of pictures? {INSTEAD}')}"
 
 
 def _of_hosts(failed: Failure, source: Source) -> str | None:

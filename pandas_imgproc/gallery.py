@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+import base64
 import bisect
 import functools
+import io
 import math
 import unicodedata
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -24,6 +26,7 @@ WIDEST, HIGHEST = 2000, 4000
 """The bound of every sheet, in pixels."""
 TILES = range(32, 513)
 COLUMNS = 8
+MOST_PNG = 16_000  # bytes; beyond it a JPEG takes less
 MARGIN, GAP = 20, 14
 LINE = 17
 NARROWEST = 96  # below it no caption can be read
@@ -279,6 +282,52 @@ def tile_picture(image: Any, side: int) -> Image.Image | None:
     """
     pixels = _pixels(image)
     return None if pixels is None else _on_checker(_fitted(Image.fromarray(pixels), side))
+
+
+def thumbnail(image: Any, size: int = 96) -> str:
+    """Return a picture as HTML, for a table: the formatter of `pandas.DataFrame.style` and ``to_html``.
+
+    Parameters
+    ----------
+    image : ImageCell, ndarray or PIL.Image.Image
+        As in an image column; anything missing gives an empty text.
+    size : int
+        Pixels of the longest side, at most; smaller pictures are enlarged by a whole factor and stay sharp.
+
+    Returns
+    -------
+    str
+        An ``img`` element that holds the picture, at most some 16 kB.
+
+    Examples
+    --------
+    >>> df = pd.DataFrame({"name": ["cup", "lost"], "image": ImageArray(np.zeros((2, 8, 8, 3), "uint8"), [0, -1])})
+    >>> html = df.head(20).style.format({"image": thumbnail}).to_html()
+    >>> html.count("<img")
+    1
+    """
+    picture = tile_picture(image, size)
+    return "" if picture is None else f"<img alt='' src='{address(picture)}'>"
+
+
+def address(picture: Image.Image) -> str:
+    """Return a picture as a URL that holds it.
+
+    Examples
+    --------
+    >>> address(Image.new("RGB", (1, 1)))[:22]
+    'data:image/png;base64,'
+    """
+    kind, data = "png", _encoded(picture, "PNG")
+    if len(data) > MOST_PNG:
+        kind, data = "jpeg", _encoded(picture, "JPEG", quality=85)
+    return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
+
+
+def _encoded(picture: Image.Image, form: str, **options: Any) -> bytes:
+    file = io.BytesIO()
+    picture.convert("RGB").save(file, form, **options)
+    return file.getvalue()
 
 
 def _pixels(image: Any) -> Pixels | None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.util
+import html
 import logging
+import math
 import sys
 import time
 from typing import TYPE_CHECKING, Any, Protocol
@@ -19,6 +20,10 @@ LONG_JOB = 30.0
 """Seconds from which on a call is announced with an estimate of its time and memory."""
 
 
+SECONDS_BETWEEN = 0.2
+"""Seconds between two states of the bar in a notebook: each is a message to the browser."""
+
+
 class Progress(Protocol):
     """How a call tells how far it is; use it as a context manager."""
 
@@ -27,6 +32,9 @@ class Progress(Protocol):
 
     def say(self, line: str, *, of_short_jobs_too: bool = False) -> None:
         """Show a line that stays; by default only if the call has taken long enough to be of interest."""
+
+    def link(self, name: str, link: str) -> None:
+        """Show a link that stays, also of a short call."""
 
     def finish(self, line: str) -> None:
         """Show the last line of a call that is done, below the bar; nothing if it was short."""
@@ -53,7 +61,9 @@ def progress(name: str, total: int, *, show: bool | None = None) -> Progress:
     wanted = setting("progress") if show is None else show
     if wanted is False or total == 0:
         return _Silent()
-    if wanted or _in_notebook() or sys.stderr.isatty():
+    if _in_notebook():
+        return _Notebook(name, total)
+    if wanted or sys.stderr.isatty():
         return _Bar(name, total)
     return _Log(name, total)
 
@@ -64,21 +74,12 @@ def _in_notebook() -> bool:
     return shell is not None and hasattr(shell, "kernel")
 
 
-def _bar_class() -> Any:
-    """Return tqdm's bar of widgets where they can be shown, its bar of text elsewhere, without its warning."""
-    if _in_notebook() and importlib.util.find_spec("ipywidgets"):
-        from tqdm.notebook import tqdm
-
-        return tqdm
-    from tqdm.std import tqdm as text
-
-    return text
-
-
 class _Silent:
     def advance(self, rows: int, failures: int) -> None: ...
 
     def say(self, line: str, *, of_short_jobs_too: bool = False) -> None: ...
+
+    def link(self, name: str, link: str) -> None: ...
 
     def finish(self, line: str) -> None: ...
 
@@ -89,12 +90,14 @@ class _Silent:
 
 
 class _Bar:
+    """Of a terminal."""
+
     def __init__(self, name: str, total: int) -> None:
+        from tqdm.std import tqdm  # costs 0.08 s
+
         self._started = time.perf_counter()
         self._delay = float(setting("progress-delay"))
-        self._bar = _bar_class()(
-            total=total, desc=name, unit=" images", unit_scale=False, delay=self._delay, dynamic_ncols=True
-        )
+        self._bar = tqdm(total=total, desc=name, unit=" images", delay=self._delay, dynamic_ncols=True)
 
     def advance(self, rows: int, failures: int) -> None:
         if failures:
@@ -107,6 +110,9 @@ class _Bar:
         else:
             logger.debug(line)
 
+    def link(self, name: str, link: str) -> None:
+        self.say(f"{name}: {link}", of_short_jobs_too=True)
+
     def finish(self, line: str) -> None:
         self._bar.close()
         self.say(line)
@@ -118,29 +124,106 @@ class _Bar:
         self._bar.close()
 
 
-class _Log:
-    """A line for each tenth, for log files and batch jobs."""
+class _Counted:
+    """What a call is at, counted by hand."""
 
     def __init__(self, name: str, total: int) -> None:
         self._name, self._total = name, total
-        self._done = self._tenths = 0
+        self._done = self._failures = 0
         self._started = time.perf_counter()
+        self._delay = float(setting("progress-delay"))
+
+    @property
+    def _seconds(self) -> float:
+        return time.perf_counter() - self._started
+
+    def _line(self) -> str:
+        rate = self._done / self._seconds
+        return (
+            f"{self._name}: {self._done * 100 // self._total} %, {self._done} of {self._total} images, "
+            f"{rate:.0f} images/s, {duration((self._total - self._done) / rate)} left, {self._failures} failed"
+        )
+
+
+class _Notebook(_Counted):
+    """One output of a cell, replaced as the call goes on: any notebook can do that, with and without widgets."""
+
+    def __init__(self, name: str, total: int) -> None:
+        super().__init__(name, total)
+        self._output: Any = None
+        self._shown = -math.inf
+        self._is_finished = False
 
     def advance(self, rows: int, failures: int) -> None:
         self._done += rows
-        tenths, seconds = self._done * 10 // self._total, time.perf_counter() - self._started
-        if tenths > self._tenths and seconds > setting("progress-delay"):
-            rate = self._done / seconds
-            logger.info(
-                "%s: %d %%, %d of %d images, %.0f images/s, %s left, %d failed",
-                self._name, tenths * 10, self._done, self._total, rate,
-                duration((self._total - self._done) / rate), failures,
-            )  # fmt: skip
+        self._failures = failures
+        if self._seconds >= max(self._delay, self._shown + SECONDS_BETWEEN):
+            self._show(self._line())
+
+    def say(self, line: str, *, of_short_jobs_too: bool = False) -> None:
+        if of_short_jobs_too or self._seconds >= self._delay:
+            _displayed(line, html.escape(line))
+        else:
+            logger.debug(line)
+
+    def link(self, name: str, link: str) -> None:
+        url = html.escape(link)
+        _displayed(f"{name}: {link}", f"{html.escape(name)}: <a href='{url}' target='_blank'>{url}</a>")
+
+    def finish(self, line: str) -> None:
+        self._is_finished = True
+        if self._seconds >= self._delay:
+            self._show(line)
+        else:
+            logger.debug(line)
+
+    def _show(self, line: str) -> None:
+        self._shown = self._seconds
+        bar = f"<progress value='{self._done}' max='{self._total}' style='width:16em'></progress> {html.escape(line)}"
+        if self._output is None:
+            self._output = _displayed(line, bar)
+        else:
+            self._output.update(_data(line, bar), raw=True)
+
+    def __enter__(self) -> _Notebook:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._output is not None and not self._is_finished:
+            self._show(f"{self._name}: stopped after {self._done:,} of {self._total:,} images")
+
+
+def _data(text: str, markup: str) -> dict[str, str]:
+    return {"text/plain": text, "text/html": markup}
+
+
+def _displayed(text: str, markup: str) -> Any:
+    """Show something in the cell that runs, and return what it can be replaced with."""
+    from IPython.display import display
+
+    return display(_data(text, markup), raw=True, display_id=True)
+
+
+class _Log(_Counted):
+    """A line for each tenth, for log files and batch jobs."""
+
+    def __init__(self, name: str, total: int) -> None:
+        super().__init__(name, total)
+        self._tenths = 0
+
+    def advance(self, rows: int, failures: int) -> None:
+        self._done += rows
+        self._failures = failures
+        tenths = self._done * 10 // self._total
+        if tenths > self._tenths and self._seconds > self._delay:
+            logger.info(self._line())
         self._tenths = tenths
 
     def say(self, line: str, *, of_short_jobs_too: bool = False) -> None:
-        long = of_short_jobs_too or time.perf_counter() - self._started >= setting("progress-delay")
-        logger.log(logging.INFO if long else logging.DEBUG, line)
+        logger.log(logging.INFO if of_short_jobs_too or self._seconds >= self._delay else logging.DEBUG, line)
+
+    def link(self, name: str, link: str) -> None:
+        self.say(f"{name}: {link}", of_short_jobs_too=True)
 
     def finish(self, line: str) -> None:
         self.say(line)

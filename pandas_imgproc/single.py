@@ -56,7 +56,7 @@ def load_image(
     >>> load_image(getfixture("photos") / "red.png", size=(6, 4)).shape
     (4, 6, 3)
     """
-    task = LoadResized(codec.recipe(size=size, **options))
+    task = LoadResized(codec.recipe(size=size, **codec.check_options(load_image, options)))
     cell = os.fspath(source) if isinstance(source, os.PathLike) else source
     where = make_source(storage_options=storage_options, schemes=schemes)
     check(where, [cell])

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from pandas_imgproc import codec
+from pandas_imgproc.errors import near
 from pandas_imgproc.journal import checksum
 from pandas_imgproc.source import has_bytes
 
@@ -360,8 +361,10 @@ def _values(name: str, frame: pd.DataFrame | None, to: str) -> list[Any]:
         )
     columns: list[Hashable] = [column for column in frame.columns if str(column) == name]
     if len(columns) != 1:
-        what = f"{len(columns)} columns" if columns else "no column"
-        raise KeyError(f"to={to!r}: the frame has {what} named {name!r}; it has {list(frame.columns)[:10]}")
+        if columns:
+            raise KeyError(f"to={to!r}: the frame has {len(columns)} columns named {name!r}; rename them")
+        legal = [*frame.columns, *OF_THE_PATH, *OF_THE_ROW]
+        raise KeyError(f"to={to!r}: the frame has no column {name!r}; {near(name, legal)}")
     return list(frame[columns[0]])
 
 

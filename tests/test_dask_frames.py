@@ -257,7 +257,7 @@ def test_what_cannot_be_is_said_before_anything_starts(ddf, df, tmp_path):
         img.verify("n")
     with pytest.raises(TypeError, match=r"the column 'label' holds string, not images"):
         ddf["label"].img.to_numpy()
-    with pytest.raises(KeyError, match=r"the frame has no column named 'lable'; it has \['image_path'"):
+    with pytest.raises(KeyError, match=r"the frame has no column 'lable'; did you mean 'label'"):
         img.download("image_path", "{lable}/{name}")
     with pytest.raises(KeyError, match=r"brightness_p99"):
         img.issues(include="is_dark")

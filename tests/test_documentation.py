@@ -1,11 +1,13 @@
 """What the pages say is true: the README's snippet, the messages of "When something goes wrong", the reference."""
 
+import functools
 import inspect
 import json
 import os
 import re
 import subprocess
 import sys
+import threading
 import warnings
 from pathlib import Path
 
@@ -133,6 +135,10 @@ PROVOKED = [
     lambda f: quietly(f, out="done.npy", size=32),
     lambda f: quietly(f, out="alien.npy"),
     lambda f: f.iloc[:2].img.save_thumbnails("image_path", "thumbs"),
+    lambda f: f.img.map("image_path", len, modes="L"),
+    lambda f: f.img.map("image_path", functools.partial(max, key=threading.Lock())),
+    lambda f: f["image_path"].img.show(title=f["label"].iloc[1:]),
+    lambda f: f.img.map("image_path", lambda pixels: "a", dtype="float64", errors="coerce"),
     lambda _: pandas_imgproc.read_result("nowhere.npy"),
     lambda _: pandas_imgproc.get_client(n_workers=0),
     lambda _: pandas_imgproc.get_client(memory_limit="10 MB"),

@@ -17,7 +17,8 @@ FLOORS = [
     {"failures", "results", "scaling"},
     {"accessor", "single"},
     {"dask_frames"},
-    {"__init__"},
+    {"__init__", "command"},
+    {"__main__"},
 ]
 FOLDER = Path(pandas_imgproc.__file__).parent
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}

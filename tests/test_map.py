@@ -160,11 +160,11 @@ def test_what_the_function_raises_costs_its_row(frame):
     failures = answer.img.failures
     assert failures.index.tolist() == [3, 5, 7, 9, 11]
     assert failures["message"].tolist() == [
-        f"ValueError: three is too many (fails, line {fails.__code__.co_firstlineno + 5})",
-        f"SystemExit: no more (fails, line {fails.__code__.co_firstlineno + 7})",
-        f"{Panic.__module__}.Panic: unwrapped nothing (fails, line {fails.__code__.co_firstlineno + 3})",
-        f"GeneratorExit (fails, line {fails.__code__.co_firstlineno + 9})",
-        f"KeyboardInterrupt (fails, line {fails.__code__.co_firstlineno + 11})",
+        f"ValueError: three is too many (fails, line {fails.__code__.co_firstlineno + 5} of test_map.py)",
+        f"SystemExit: no more (fails, line {fails.__code__.co_firstlineno + 7} of test_map.py)",
+        f"{Panic.__module__}.Panic: unwrapped nothing (fails, line {fails.__code__.co_firstlineno + 3} of test_map.py)",
+        f"GeneratorExit (fails, line {fails.__code__.co_firstlineno + 9} of test_map.py)",
+        f"KeyboardInterrupt (fails, line {fails.__code__.co_firstlineno + 11} of test_map.py)",
     ]
     with pytest.raises(UnreadableImageError, match="three is too many"):
         frame[:4].img.map("image_path", fails, errors="raise")

@@ -201,7 +201,7 @@ def test_a_format_does_not_make_two_dots(frame, tmp_path):
 @pytest.mark.parametrize(
     ("to", "error", "says"),
     [
-        ("out/{lable}/{stem}.jpg", KeyError, "no column named 'lable'"),
+        ("out/{lable}/{stem}.jpg", KeyError, "no column 'lable'; did you mean 'label'"),
         ("out/{}.jpg", ValueError, "between braces"),
         ("out/{stem", ValueError, "not a template"),
         ("out/{stem!r}.jpg", ValueError, "between braces"),

@@ -119,6 +119,24 @@ def test_mistakes(frame, how, error, said):
         frame.img.show("image_path", **how)
 
 
+def test_titles_from_elsewhere_stand_at_their_rows(frame):
+    html = frame["image_path"].iloc[::-1].img.show(n=1, title=[frame["price"].iloc[::-1]])._repr_html_()
+    assert re.findall(r"<figcaption[^>]*>([^<]*)<", html) == ["1", "29"]
+    with pytest.raises(ValueError, match="'price' is a column of another index"):
+        frame["image_path"].iloc[::-1].img.show(n=1, title=frame["price"])
+
+
+def test_thumbnails_in_a_table(frame):
+    frame["image"] = frame.img.load_resized("image_path", 32, errors="coerce")
+    html = frame[["image", "name"]].head(6).style.format({"image": pandas_imgproc.thumbnail}, escape="html").to_html()
+    found = re.findall(r"base64,([^']+)'", html)
+    shown = [np.asarray(Image.open(io.BytesIO(base64.b64decode(data)))) for data in found]
+    assert [row_of(pixels) for pixels in shown] == [0, 1, 2, 4]  # 3 and 5 are missing
+    assert {pixels.shape for pixels in shown} == {(96, 96, 3)}
+    assert html.count("<img alt='' src='data:image/png;base64,") == 4
+    assert "<b>cup" not in html
+
+
 def test_a_title_needs_a_frame(frame):
     with pytest.raises(TypeError, match=r"df\.img\.show"):
         frame["image_path"].img.show(title="name")

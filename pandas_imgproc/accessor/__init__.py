@@ -4,6 +4,7 @@
 `column`     the one way that every method takes
 `naming`     a column of a frame by its name
 `sheet`      what `show` gives
+`tracebacks` errors end at the line that called
 `loading`, `saving`, `transforming`, `measuring`, `showing`
              the methods, by what they are for
 """
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Concatenate, ParamSpec, TypeVar
 import pandas as pd
 
 from pandas_imgproc import failures
+from pandas_imgproc.accessor import tracebacks
 from pandas_imgproc.accessor.loading import Loading
 from pandas_imgproc.accessor.measuring import Measuring
 from pandas_imgproc.accessor.naming import column_of
@@ -38,6 +40,7 @@ COLUMN = """column : label
 """
 
 
+@tracebacks.short
 class SeriesImageAccessor(Loading, Saving, Transforming, Measuring, Showing):
     """``series.img``: a column of pictures, as paths, encoded bytes, ``{bytes, path}`` structs or images.
 
@@ -69,6 +72,7 @@ def _on_column(
     return on_frame  # type: ignore[return-value]  # the column may be named, which Concatenate cannot say
 
 
+@tracebacks.short
 class FrameImageAccessor:
     """``df.img``: the methods of ``series.img``, each told the column of pictures first.
 

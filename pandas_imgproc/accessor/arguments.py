@@ -132,5 +132,5 @@ def check_dtype(dtype: Any) -> Any:
         return {name: check_dtype(one) for name, one in dtype.items()}
     try:
         return None if dtype is None else pd.api.types.pandas_dtype(dtype)
-    except TypeError as exc:
-        raise TypeError(f"dtype={dtype!r} is no dtype of pandas: 'float64', 'Int64', or a dict of them") from exc
+    except TypeError:
+        raise TypeError(f"dtype={dtype!r} is no dtype of pandas: 'float64', 'Int64', or a dict of them") from None

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Hashable
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import pandas as pd
+
+from pandas_imgproc.errors import near
 
 
 def column_of(frame: pd.DataFrame, column: Any) -> pd.Series[Any]:
@@ -15,9 +16,7 @@ def column_of(frame: pd.DataFrame, column: Any) -> pd.Series[Any]:
     if not isinstance(column, Hashable):
         raise TypeError(f"column={column!r:.100} is not the name of a column; give one name, such as 'image_path'")
     if column not in frame.columns:
-        near = difflib.get_close_matches(str(column), [str(name) for name in frame.columns], cutoff=0.5)
-        hint = f"did you mean {' or '.join(map(repr, near))}?" if near else f"it has {list(frame.columns)[:10]}"
-        raise KeyError(f"the frame has no column {column!r}; {hint}")
+        raise KeyError(f"the frame has no column {column!r}; {near(column, frame.columns)}")
     found: pd.Series[Any] = frame[column]
     if found.ndim == 2:
         raise ValueError(f"the frame has {found.shape[1]} columns named {column!r}; rename them, or use .iloc[:, k]")

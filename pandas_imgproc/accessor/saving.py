@@ -160,7 +160,7 @@ class Saving(Column):
         Parameters
         ----------
         to : path
-            A folder or a template, as in `save_resized`.
+            As in `save_resized`.
         size : int or (int, int)
             Pixels: what the thumbnail lies within.
         reducing_gap : float or None
@@ -216,7 +216,7 @@ class Saving(Column):
         Parameters
         ----------
         to : path
-            A folder or a template, as in `save_resized`. Names stay as they are.
+            As in `save_resized`. Names stay as they are.
         errors, root, suffix, storage_options, schemes, npartitions, progress, overwrite, retry
             As in `save_resized`.
 

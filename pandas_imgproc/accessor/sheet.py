@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import base64
 import functools
 import html
-import io
 from typing import TYPE_CHECKING, Any
 
 from pandas_imgproc import gallery
@@ -23,7 +21,6 @@ SIDE = 160
 MOST_HTML = 2_000_000
 """Characters of HTML, at most; what finds no room is counted at its foot."""
 LONGEST = 200
-SMALL = 16_000  # bytes of a PNG; beyond it a JPEG takes less
 
 # Colours are the page's own, so that both themes of every notebook are right.
 STYLE = (
@@ -92,7 +89,7 @@ class ContactSheet:
 def _figure(picture: Any, caption: list[str], reason: Failure | None) -> str:
     shown = gallery.tile_picture(picture, SIDE)
     if shown is not None:
-        tile = f"<div><img alt='' src='{_address(shown)}'></div>"
+        tile = f"<div><img alt='' src='{gallery.address(shown)}'></div>"
     elif reason is not None:
         tile = f"<div class='no'><b>{_text(reason['kind'])}</b><span>{_text(reason['message'])}</span></div>"
     else:
@@ -105,16 +102,3 @@ def _text(text: str) -> str:
     # A lone surrogate, from a name that is not UTF-8, would not leave the kernel.
     text = text.encode("utf-8", "replace").decode()
     return html.escape(text if len(text) <= LONGEST else f"{text[:LONGEST]}…")
-
-
-def _address(picture: Image.Image) -> str:
-    kind, data = "png", _encoded(picture, "PNG")
-    if len(data) > SMALL:
-        kind, data = "jpeg", _encoded(picture, "JPEG", quality=85)
-    return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
-
-
-def _encoded(picture: Image.Image, form: str, **options: Any) -> bytes:
-    file = io.BytesIO()
-    picture.convert("RGB").save(file, form, **options)
-    return file.getvalue()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, cast
 
+import pandas as pd
+
 from pandas_imgproc import codec, gallery
 from pandas_imgproc.accessor import arguments
 from pandas_imgproc.accessor.column import Column
@@ -15,8 +17,6 @@ from pandas_imgproc.tasks import Thumbnail
 if TYPE_CHECKING:
     import os
     from collections.abc import Mapping, Sequence
-
-    import pandas as pd
 
     from pandas_imgproc.errors import Failure
 
@@ -42,8 +42,9 @@ class Showing(Column):
         ----------
         n : int
             How many rows, from the first on as they stand: at most 200.
-        title : name or list of names, optional
-            Columns of the frame that stand under the pictures, below the label of the row; only for ``df.img.show``.
+        title : name or Series, or a list of them, optional
+            What stands under the pictures, below the label of the row: columns of the frame (for ``df.img.show``), or
+            columns with the same index from elsewhere.
         root, suffix, storage_options, schemes
             As in `load_resized`.
 
@@ -80,9 +81,19 @@ class Showing(Column):
     def _titles(self, title: Any) -> list[pd.Series[Any]]:
         if title is None:
             return []
+        return [self._title(one) for one in (title if isinstance(title, list) else [title])]
+
+    def _title(self, title: Any) -> pd.Series[Any]:
+        if isinstance(title, pd.Series):
+            if not title.index.equals(self._column.index):
+                raise ValueError(f"title={title.name!r} is a column of another index; select the same rows of it first")
+            return title
         if self._frame is None:
-            raise TypeError(f"title={title!r:.100} names a column of a frame; use df.img.show(column, title=…)")
-        return [column_of(self._frame, name) for name in (title if isinstance(title, list) else [title])]
+            raise TypeError(
+                f"title={title!r:.100} names a column of a frame: use df.img.show(column, title=…), or give the "
+                f"column, title=df[{title!r:.100}]"
+            )
+        return column_of(self._frame, title)
 
 
 def contact_sheet(

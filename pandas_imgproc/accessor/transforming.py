@@ -95,7 +95,7 @@ class Transforming(Column):
         >>> df.img.map("image_path", lambda pixels: int(pixels[:, :, 0].mean()), root=folder).tolist()
         [255, <NA>, 0]
         """
-        recipe = codec.recipe(size=size, **options)
+        recipe = codec.recipe(size=size, **codec.check_options(self.map, options))
         how = arguments.how(
             errors=errors, root=root, suffix=suffix, npartitions=npartitions, progress=progress,
             storage_options=storage_options, schemes=schemes,
@@ -194,7 +194,7 @@ class Transforming(Column):
         >>> aug["image"].img.to_numpy().shape, aug["label"].tolist()
         ((6, 32, 32, 3), [0, 0, 0, 1, 1, 1])
         """
-        recipe = codec.recipe(size=size, **options)
+        recipe = codec.recipe(size=size, **codec.check_options(self.augment, options))
         how = arguments.how(
             errors=errors, root=root, suffix=suffix, npartitions=npartitions, progress=progress,
             storage_options=storage_options, schemes=schemes,

@@ -342,7 +342,7 @@ def _start(n_workers: int, memory_limit: str | float, configured: tuple[Any, Any
     _own = _Own(client, cluster, n_workers, memory_limit, configured)
     atexit.unregister(close)
     atexit.register(close)
-    logger.info("Started a %s; dashboard at %s", describe(client), dashboard_link(client))
+    logger.info("Started a %s", describe(client))
     return client
 
 

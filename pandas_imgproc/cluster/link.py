@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from typing import TYPE_CHECKING
 
 import dask.config
@@ -12,7 +13,15 @@ if TYPE_CHECKING:
 
     from distributed import Client
 
-ELSEWHERE = {"COLAB_RELEASE_TAG", "COLAB_JUPYTER_IP", "KAGGLE_KERNEL_RUN_TYPE", "JUPYTERHUB_SERVICE_PREFIX"}
+ELSEWHERE = {
+    "COLAB_RELEASE_TAG",
+    "COLAB_JUPYTER_IP",
+    "KAGGLE_KERNEL_RUN_TYPE",
+    "JUPYTERHUB_SERVICE_PREFIX",
+    "BINDER_SERVICE_HOST",
+    "SAGEMAKER_APP_TYPE",
+    "DATABRICKS_RUNTIME_VERSION",
+}
 """Variables of notebooks whose browser is on another machine than their processes."""
 
 _DIRECT = "{scheme}://{host}:{port}/status"
@@ -30,7 +39,8 @@ def dashboard_link(client: Client) -> str | None:
     str or None
         By Dask's template ``distributed.dashboard.link``, which a proxy needs:
         ``"{JUPYTERHUB_SERVICE_PREFIX}proxy/{port}/status"`` behind jupyter-server-proxy. None where no dashboard runs,
-        and where nobody could follow the link: in a notebook of JupyterHub, Colab or Kaggle without such a template.
+        and where nobody could follow the link: in a notebook of Colab, Kaggle, JupyterHub, Binder, SageMaker or
+        Databricks, or one started through SSH, without such a template.
     """
     if dask.config.get("distributed.dashboard.link", _DIRECT) == _DIRECT and _is_elsewhere(os.environ):
         return None
@@ -41,4 +51,9 @@ def dashboard_link(client: Client) -> str | None:
 
 
 def _is_elsewhere(environment: Mapping[str, str]) -> bool:
-    return not ELSEWHERE.isdisjoint(environment)
+    if not ELSEWHERE.isdisjoint(environment):
+        return True
+    # A notebook that was started through SSH, unless VS Code forwards ports. In a terminal a person knows which machine
+    # is meant, and needs the port to forward it.
+    forwards = any(name.startswith("VSCODE_") for name in environment)
+    return "SSH_CONNECTION" in environment and "ipykernel" in sys.modules and not forwards

@@ -14,6 +14,7 @@ from pandas_imgproc.destination.memory import leave, row_bytes
 from pandas_imgproc.destination.parts import NOTHING, frame_of, joined, part_bytes, part_name, parts_in, read_part
 from pandas_imgproc.rows import Partition, Rows
 from pandas_imgproc.stages import stage
+from pandas_imgproc.tasks import labelled
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -115,7 +116,9 @@ class ParquetParts(Kept):
         names = np.full(self.n, None, dtype=object)
         for rows in self._parts.values():
             names[rows.start : rows.stop] = f"{self._folder.url}/{part_name(rows)}"
-        return pd.Series(np.repeat(names, self._copies), index=task.index(index), name="part", dtype="str")
+        parts = pd.Series(np.repeat(names, self._copies), index=task.index(index), name="part", dtype="str")
+        parts.attrs["failures"] = labelled(self.status()[1], index)
+        return parts
 
 
 @dataclass(frozen=True)

@@ -41,7 +41,7 @@ def run_on_client(state: Run, client: Client) -> None:
 
     link = cluster.unsaid_dashboard_link(client)
     if link:
-        state.progress.say(f"Dask dashboard: {link}", of_short_jobs_too=True)
+        state.progress.link("Dask dashboard", link)
     with (
         shared_note(len(state.call.cells)) as (note, address),
         slow_rows_ended(note, setting("row-timeout")),

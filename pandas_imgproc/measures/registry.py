@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import difflib
 import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -11,6 +10,8 @@ from typing import Any, Literal, TypeVar, get_args
 
 import cloudpickle
 import numpy as np
+
+from pandas_imgproc.errors import near
 
 Reads = Literal["header", "pixels", "grey", "full_grey", "full", "bytes"]
 """What a measure is a function of.
@@ -258,9 +259,7 @@ def named(include: Any) -> tuple[tuple[str, ...], tuple[Measured, ...]]:
     names = _names(include)
     wrong = [name for name in names if name not in _known]
     if wrong:
-        near = difflib.get_close_matches(wrong[0], _known, cutoff=0.5)
-        hint = f"did you mean {' or '.join(map(repr, near))}?" if near else f"known are {', '.join(_known)}"
-        raise ValueError(f"include names {wrong[0]!r}, which is no measure; {hint}")
+        raise ValueError(f"include names {wrong[0]!r}, which is no measure; {near(wrong[0], _known)}")
     return names, tuple(dict.fromkeys(_known[name] for name in names))
 
 

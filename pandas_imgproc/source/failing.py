@@ -166,6 +166,11 @@ def _known(exc: BaseException) -> tuple[FailureKind, str] | None:
         (isinstance(exc, FileNotFoundError), "missing", "there is no such file"),
         (isinstance(exc, PermissionError), "permission", "it may not be read"),
         (isinstance(exc, IsADirectoryError), "not_a_file", "it is a folder"),
+        (
+            isinstance(exc, TypeError) and "keyword argument" in str(exc),
+            "remote",
+            f"storage_options= names what its file system does not know: {exc}",
+        ),
         (isinstance(exc, ImportError), "unsupported", "what reads its scheme is not installed where the call runs"),
     )
     return next(((kind, message) for holds, kind, message in by_type if holds), None)

@@ -163,6 +163,10 @@ def encoded(scheme: str, rest: str) -> str:
         host = name.encode("idna").decode() + colon + port
     if not host.strip(":"):
         raise UnreadableImageError("invalid_path", "the URL names no server")
+    try:
+        urlsplit(f"//{host}").port  # noqa: B018  it raises where it is none
+    except ValueError:
+        raise UnreadableImageError("invalid_path", "the port in the URL is no number from 0 to 65535") from None
     path = quote(_NO_ESCAPE.sub("%25", path), safe=_PATH + "%")
     query = quote(_NO_ESCAPE.sub("%25", query), safe=_PATH + "%?")
     return f"{scheme}://{quote(user, safe=_PATH + '%')}{at}{host}/{path}{mark}{query}"

@@ -14,6 +14,7 @@ FAMILIES = {"https": "http", "gcs": "gs", "s3a": "s3"}
 """Schemes that are another's file system."""
 
 _USER = re.compile(r"(://)[^/\s]*@")
+_USER_OF_NAME = re.compile(r"(://)[^/]*@")
 _URL = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]*)://(?P<path>[^\s'\"<>?#]*)(?P<query>[?#][^\s'\"<>]*)?", re.IGNORECASE)
 _PAIR = re.compile(r"[^?#&;=]+(=[^?#&;]*)?")
 _NUMBER = re.compile(r"[\w.-]*=\d{0,9}")
@@ -121,7 +122,7 @@ def redacted_name(name: str) -> str:
     """Return a URL that stands in a column redacted: spaces and quotes belong to it."""
     if "://" not in name:
         return name
-    name = _USER.sub(rf"\1{HIDDEN}@", name)
+    name = _USER_OF_NAME.sub(rf"\1{HIDDEN}@", name)
     scheme = name.partition("://")[0].rpartition(":")[2].lower()
     cut = re.search(r"[?#]", name)
     if cut is None or scheme in _NAMES_ONLY:

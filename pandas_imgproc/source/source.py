@@ -65,6 +65,8 @@ class File:
             return "<bytes>"
         if isinstance(cell, Unreadable):
             return cell.path
+        if isinstance(cell, float) and cell.is_integer():
+            cell = int(cell)  # as `names.text_of` reads it
         if isinstance(cell, str | numbers.Integral):
             return redacted_name(f"{cell}{self._source.suffix or ''}")
         return redacted_name(repr(cell)[:200])

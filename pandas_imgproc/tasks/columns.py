@@ -31,6 +31,11 @@ def column_of(values: Objects, there: There, dtype: Any = None) -> Any:
     -------
     ExtensionArray or ndarray, of length n
 
+    Raises
+    ------
+    ValueError
+        If `dtype` cannot hold the scalars.
+
     Examples
     --------
     >>> column_of(np.array([1, None], dtype=object), np.array([True, False]))
@@ -38,7 +43,7 @@ def column_of(values: Objects, there: There, dtype: Any = None) -> Any:
     [1, <NA>]
     Length: 2, dtype: Int64
     """
-    whole = pd.Series(list(values[there]), dtype=dtype if dtype is not None or there.any() else "float64")
+    whole = _series(list(values[there]), dtype if dtype is not None or there.any() else "float64")
     if there.all():
         return whole.array
     holds_missing = nullable(whole.dtype)
@@ -46,6 +51,14 @@ def column_of(values: Objects, there: There, dtype: Any = None) -> Any:
         whole = whole.astype(holds_missing)
     whole.index = pd.Index(np.flatnonzero(there))
     return whole.reindex(range(len(values))).array
+
+
+def _series(values: list[Any], dtype: Any) -> pd.Series[Any]:
+    try:
+        column: pd.Series[Any] = pd.Series(values, dtype=dtype)
+    except (ValueError, TypeError, OverflowError) as exc:
+        raise ValueError(f"dtype={str(dtype)!r} cannot hold what func gave: {exc}") from None
+    return column
 
 
 def nullable(dtype: Any) -> Any:

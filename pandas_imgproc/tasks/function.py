@@ -46,8 +46,14 @@ class called:  # noqa: N801  reads as a statement: with called()
         if exc is not None and not is_stop:
             last = traceback.format_exception_only(exc)[-1].strip()
             frames = [frame for frame in traceback.extract_tb(tb) if not frame.filename.startswith(_OURS)]
-            where = f" ({frames[0].name}, line {frames[0].lineno})" if frames else ""
+            where = f" ({_said(frames[0])})" if frames else ""
             raise FunctionError(last[: LONGEST - len(where)] + where) from exc
+
+
+def _said(frame: traceback.FrameSummary) -> str:
+    """Return a place in the user's code; a cell of a notebook has no file that anybody knows."""
+    is_file = os.path.isfile(frame.filename) and "ipykernel" not in frame.filename
+    return f"{frame.name}, line {frame.lineno}" + (f" of {os.path.basename(frame.filename)}" if is_file else "")
 
 
 def explain(exc: BaseException) -> tuple[FailureKind, str]:

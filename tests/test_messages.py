@@ -1,0 +1,137 @@
+"""What a mistake says: the argument, the value and what to do, in a traceback that ends at the user's line."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import threading
+import traceback
+
+import numpy as np
+import pandas as pd
+import pytest
+from pictures import row_picture
+
+import pandas_imgproc
+
+LINES = 15
+
+
+@pytest.fixture
+def frame(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "data").mkdir()
+    for k in range(4):
+        row_picture(k, (16 + k, 16)).save(tmp_path / "data" / f"{k}.png")
+    paths = [f"data/{k}.png" for k in range(4)]
+    return pd.DataFrame({"image_path": [*paths, "data/gone.png"], "label": list("abcde"), "id": range(5)})
+
+
+def ratio(pixels):
+    return 1 / 0
+
+
+def locked(lock, pixels):
+    with lock:
+        return 1
+
+
+def told(frame, call, kind, said):
+    """Return the traceback that a person sees, after a look at the message."""
+    with pytest.raises(kind) as caught:
+        eval(call, globals(), {"df": frame, "held": functools.partial(locked, threading.Lock())})
+    assert said in str(caught.value)
+    return "".join(traceback.format_exception(caught.value)).splitlines()
+
+
+@pytest.mark.parametrize(
+    ("call", "kind", "said"),
+    [
+        ("df.img.load_resized('image_pth', 8)", KeyError, "did you mean 'image_path'?"),
+        ("df.img.show('image_path', title=['lable'])", KeyError, "did you mean 'label'?"),
+        ("df['image_path'].img.show(title='label')", TypeError, "title=df['label']"),
+        ("df['image_path'].img.show(title=df['label'][1:])", ValueError, "'label' is a column of another index"),
+        ("df.img.save_resized('image_path', '{lable}.png', 8)", KeyError, "did you mean 'label'?"),
+        ("df.img.load_resized('id', 8)", TypeError, "say which with suffix='.jpg'"),
+        ("df.img.load_resized('id', 8, suffix='.png')", OSError, "found with root='data'."),
+        ("df['id'].where(df['id'] < 4).img.load_resized(8, suffix='.png')", OSError, "found with root='data'."),
+        ("df['id'].astype(str).img.load_resized(8)", OSError, "found with root='data' and suffix='.png'."),
+        ("df.img.load_resized('image_path', '64')", TypeError, "write the number without quotes"),
+        ("df.img.load_resized('image_path', (64, 64, 3))", ValueError, "the channels follow from mode="),
+        ("df.img.load_resized('image_path', 64.0)", TypeError, "size must be an int (a square) or (width, height)"),
+        ("df.img.load_resized('image_path', 0)", ValueError, "1 is the least"),
+        ("df.img.map('image_path', len, modes='L')", TypeError, "map() has no argument 'modes'; did you mean 'mode'"),
+        (
+            "df.img.augment('image_path', len, sufix=1)",
+            TypeError,
+            "augment() has no argument 'sufix'; did you mean 'suf",
+        ),
+        ("df.img.map('image_path', len, dtype='nothing')", TypeError, "dtype='nothing' is no dtype"),
+        ("df.img.map('image_path', len, npartitions='4')", TypeError, "npartitions='4' is not a whole number"),
+        ("df.img.load_resized('image_path', 8, out='x.csv')", ValueError, "out='x.csv' is neither"),
+        ("df.img.load_resized('image_path', 8, out='no/x.npy')", OSError, "cannot be written"),
+        ("df.img.save_resized('image_path', '/proc/no', 8)", OSError, "cannot be written"),
+        ("df.img.load_resized('image_path', 8, errors='raise')", OSError, "row 4 (label 4), 'data/gone.png'"),
+        ("df['image_path'].img.to_numpy()", TypeError, "not images; load it first"),
+    ],
+)
+def test_a_mistake_is_told_in_few_lines(frame, call, kind, said):
+    assert len(told(frame, call, kind, said)) < LINES
+
+
+@pytest.mark.parametrize(
+    ("call", "kind", "said"),
+    [
+        ("df.img.load_resized('image_path', 8, errors='raise', npartitions=2)", OSError, "there is no such file"),
+        ("df[:4].img.map('image_path', ratio, errors='raise')", OSError, "(ratio, line 31 of test_messages.py)"),
+        ("df.img.map('image_path', lambda pixels: pixels, errors='coerce')", ValueError, "func must return one form"),
+        ("df.img.map('image_path', held)", TypeError, "cannot be sent to another process: cannot pickle"),
+        ("df.img.map('image_path', str, dtype='float64', out='x.parquet')", ValueError, "dtype='float64' cannot hold"),
+    ],
+)
+def test_dask_does_not_show(frame, own_cluster, call, kind, said):
+    lines = told(frame, call, kind, said)
+    assert len(lines) < LINES
+    assert not [line for line in lines if "distributed" in line or "cloudpickle" in line]
+
+
+def test_the_whole_way_is_in_the_log(frame, caplog):
+    caplog.set_level(logging.DEBUG, "pandas_imgproc")
+    with pytest.raises(KeyError):
+        frame.img.load_resized("image_pth", 8)
+    assert "naming.py" in caplog.text
+
+
+def test_what_this_library_did_not_raise_keeps_its_traceback(frame):
+    class Odd(str):
+        __slots__ = ()
+
+        def __hash__(self):
+            raise TypeError("odd")
+
+    with pytest.raises(TypeError, match="odd") as caught:
+        frame.img.load_resized(Odd("image_path"), 8)
+    assert len(traceback.extract_tb(caught.value.__traceback__)) > 3
+
+
+def test_numpys_integers_are_numbers(frame):
+    assert frame.head(2).img.load_resized("image_path", np.int64(8)).dtype.shape == (8, 8, 3)
+
+
+@pytest.mark.parametrize("port", ["99999", "99999999", "x", "-1"])
+def test_a_port_that_is_none(port):
+    column = pd.Series([f"http://127.0.0.1:{port}/a.jpg"]).img.load_resized(8, errors="coerce")
+    assert column.img.failures["kind"].tolist() == ["invalid_path"]
+
+
+def test_a_user_with_a_space_is_not_shown():
+    column = pd.Series(["http://CANARY secret@127.0.0.1:x/a.jpg"]).img.load_resized(8, errors="coerce")
+    assert column.img.failures["path"].tolist() == ["http://…@127.0.0.1:x/a.jpg"]
+
+
+def test_options_that_a_file_system_does_not_know(web):
+    web.files["a.jpg"] = b"x"
+    said = r"storage_options= names what its file system does not know: .* argument 'foo'"
+    with pytest.raises(pandas_imgproc.NoReadableImageError, match=said) as caught:
+        pd.Series([web.url("a.jpg")] * 2).img.load_resized(8, storage_options={"foo": 3})
+    assert "Is this the column" not in str(caught.value)

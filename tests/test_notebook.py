@@ -1,0 +1,161 @@
+"""What a person sees in a real kernel: one bar for each call, closed however it ends, pictures, and short errors."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from pictures import row_picture
+
+ROOT = Path(__file__).parent.parent
+
+SETUP = """
+import sys, time, dask, pandas as pd, pandas_imgproc
+dask.config.set({"scheduler": "threads", "pandas-imgproc.progress-delay": 0})
+df = pd.DataFrame({"image_path": ["0.png", "gone.png", "1.png"] * 100})
+def slow(pixels):
+    time.sleep(0.02)
+    return 1
+"""
+
+
+class Kernel:
+    """A kernel that runs cells and returns what a front end is told."""
+
+    def __init__(self, folder):
+        from jupyter_client.manager import start_new_kernel
+
+        path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
+        env = {**os.environ, "PYTHONPATH": path, "PYDEVD_DISABLE_FILE_VALIDATION": "1"}
+        self.manager, self.client = start_new_kernel(kernel_name="python3", cwd=str(folder), env=env)
+
+    def run(self, code, when=None):
+        """Run a cell; interrupt it as soon as it shows something of that type."""
+        told = []
+
+        def hear(message):
+            told.append(message)
+            if message["msg_type"] == when and [one["msg_type"] for one in told].count(when) == 1:
+                self.manager.interrupt_kernel()
+
+        self.client.execute_interactive(code, timeout=60, output_hook=hear)
+        return [message for message in told if message["msg_type"] not in ("status", "execute_input")]
+
+
+@pytest.fixture(scope="module")
+def kernel(tmp_path_factory):
+    pytest.importorskip("ipykernel")
+    folder = tmp_path_factory.mktemp("notebook")
+    for k in range(2):
+        row_picture(k).save(folder / f"{k}.png")
+    running = Kernel(folder)
+    assert not running.run(SETUP)
+    yield running
+    running.client.stop_channels()
+    running.manager.shutdown_kernel(now=True)
+
+
+def bars(told):
+    """Return the states of each bar, by the output that it is."""
+    found = {}
+    for message in told:
+        assert message["msg_type"] in ("display_data", "update_display_data", "error"), message
+        if message["msg_type"] != "error":
+            known = found.setdefault(message["content"]["transient"]["display_id"], [])
+            assert bool(known) == (message["msg_type"] == "update_display_data")
+            known.append(message["content"]["data"])
+    return list(found.values())
+
+
+@pytest.mark.parametrize("widgets", ["sys.modules['ipywidgets'] = None", "sys.modules.pop('ipywidgets', None)"])
+def test_one_bar_for_each_call_with_and_without_widgets(kernel, widgets):
+    call = "_ = df.img.load_resized('image_path', 8, errors='coerce')"
+    (states,) = bars(kernel.run(f"{widgets}\n{call}"))
+    under_way = r"load_resized: \d+ %, \d+ of 300 images, \d+ images/s, .* left, \d+ failed"
+    assert re.match(under_way, states[0]["text/plain"])
+    assert re.match(r"load_resized: 300 images in .*; 100 failed; in line on", states[-1]["text/plain"])
+    assert states[-1]["text/html"].startswith("<progress value='300' max='300'")
+    assert len(bars(kernel.run(f"{call}\n{call}"))) == 2
+
+
+def test_a_bar_is_closed_after_an_interrupt_and_the_next_call_works(kernel):
+    told = kernel.run("df.img.map('image_path', slow, dtype='int64')", when="display_data")
+    (states,) = bars(told)
+    assert re.match(r"map: stopped after \d+ of 300 images", states[-1]["text/plain"])
+    assert told[-1]["content"]["ename"] == "KeyboardInterrupt"
+    assert len(told[-1]["content"]["traceback"]) <= 5
+    test_one_bar_for_each_call_with_and_without_widgets(kernel, "pass")
+
+
+def test_a_mistake_is_told_in_few_lines(kernel):
+    for call, said in (
+        ("df.img.load_resized('image_pth', 8)", "did you mean 'image_path'?"),
+        ("df.img.load_resized('image_path', '8')", "write the number without quotes"),
+        (
+            "df[:2].img.map('image_path', lambda _: 1 / 0)",
+            "ZeroDivisionError: division by zero (<lambda>, line 1)",
+        ),
+    ):
+        error = next(one["content"] for one in kernel.run(call) if one["msg_type"] == "error")
+        assert said in error["evalue"]
+        assert len("\n".join(error["traceback"]).splitlines()) < 16
+
+
+def test_pictures_are_seen(kernel):
+    kernel.run("small = df[:2].copy(); small['image'] = small.img.load_resized('image_path', 8, errors='coerce')")
+
+    def last(code):
+        return kernel.run(code)[-1]["content"]["data"]
+
+    assert last("small.img.show('image_path', title=small['image_path'])")["text/html"].count("<figure>") == 2
+    assert "image/png" in last("small['image'].iloc[0]")
+    assert "image 8×8×3 uint8" in last("small")["text/html"]  # noqa: RUF001  as it is shown
+    table = last("small.style.format({'image': pandas_imgproc.thumbnail}, escape='html')")["text/html"]
+    assert table.count("<img alt='' src='data:image/png;base64,") == 1
+
+
+def test_the_dashboard_is_a_link_where_it_can_be_opened(kernel):
+    show = "from pandas_imgproc.progress import progress as show\n"
+    show += "show('x', 1).link('Dask dashboard', 'http://127.0.0.1:8787/status')"
+    (told,) = kernel.run(show)
+    assert "<a href='http://127.0.0.1:8787/status' target='_blank'>" in told["content"]["data"]["text/html"]
+    ask = "from pandas_imgproc.cluster import link\n[link._is_elsewhere(x) for x in ({}, {'SSH_CONNECTION': ''},"
+    ask += " {'SSH_CONNECTION': '', 'VSCODE_PID': ''}, {'KAGGLE_KERNEL_RUN_TYPE': ''}, {'COLAB_RELEASE_TAG': ''})]"
+    (told,) = kernel.run(ask)
+    assert told["content"]["data"]["text/plain"] == "[False, True, False, True, True]"
+
+
+def test_large_frames_are_shown_as_they_are(kernel):
+    """200,000 rows; of three times the best is taken, because the machine may be busy."""
+    cell = """
+import numpy as np
+block = np.lib.stride_tricks.as_strided(np.zeros(192, "uint8"), (200_000, 8, 8, 3), (0, 24, 3, 1))
+large = pd.DataFrame({"id": range(200_000), "image": pd.Series(pandas_imgproc.ImageArray(block), copy=False)})
+def seconds(function):
+    walls = []
+    for _ in range(3):
+        start = time.perf_counter()
+        length = len(function())
+        walls.append(time.perf_counter() - start)
+    return min(walls), length
+[seconds(large._repr_html_), seconds(lambda: repr(large)), seconds(lambda: large.img.show("image")._repr_html_())]
+"""
+    displayed = eval(kernel.run(cell)[-1]["content"]["data"]["text/plain"])
+    assert [wall < limit for (wall, _), limit in zip(displayed, (0.2, 0.2, 1.0), strict=True)] == [True] * 3, displayed
+    assert displayed[0][1] < 5000
+    assert displayed[1][1] < 1000
+
+
+def test_no_table_is_a_wall_of_numbers(tmp_path):
+    row_picture(7).save(tmp_path / "7.png")
+    frame = pd.DataFrame({"image_path": ["7.png", "gone.png"], "label": ["a", "b"]})
+    frame["image"] = frame.img.load_resized("image_path", 64, root=tmp_path, errors="coerce")
+    texts = [
+        frame.to_html(), repr(frame), frame.to_csv(), frame.to_json(), frame.to_string(), frame.style.to_html(),
+        repr(frame.describe(include="all")), repr(frame.iloc[0]), repr(frame.T), str(frame.to_dict()),
+    ]  # fmt: skip
+    assert all(len(text) < 2000 for text in texts)
+    assert all("64×64" in text or '"shape":[64,64,3]' in text for text in texts)  # noqa: RUF001

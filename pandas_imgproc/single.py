@@ -10,6 +10,7 @@ from pandas_imgproc.errors import UnreadableImageError
 from pandas_imgproc.note import Note
 from pandas_imgproc.partition import run_partition
 from pandas_imgproc.rows import Rows
+from pandas_imgproc.signatures import hands_on
 from pandas_imgproc.source import check, make_source
 from pandas_imgproc.tasks import LoadResized
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 
+@hands_on((codec.recipe, codec.RecipeOptions.__annotations__))
 def load_image(
     source: str | os.PathLike[str] | bytes,
     size: int | tuple[int, int],
@@ -38,9 +40,8 @@ def load_image(
         Pixels: one side of a square, or ``(width, height)``.
     storage_options, schemes
         As in `Series.img.load_resized`.
-    **options
-        ``mode``, ``fit``, ``resample``, ``reducing_gap``, ``background``, ``exif_transpose``, ``scale_depth``,
-        ``frame``, ``max_pixels``, ``formats``: as in `Series.img.load_resized`, with the same defaults.
+    mode, fit, resample, reducing_gap, background, exif_transpose, scale_depth, frame, max_pixels, formats
+        As in `Series.img.load_resized`, with the same defaults.
 
     Returns
     -------
@@ -56,7 +57,7 @@ def load_image(
     >>> load_image(getfixture("photos") / "red.png", size=(6, 4)).shape
     (4, 6, 3)
     """
-    task = LoadResized(codec.recipe(size=size, **codec.check_options(load_image, options)))
+    task = LoadResized(codec.recipe(size=size, **options))
     cell = os.fspath(source) if isinstance(source, os.PathLike) else source
     where = make_source(storage_options=storage_options, schemes=schemes)
     check(where, [cell])

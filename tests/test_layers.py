@@ -9,7 +9,7 @@ import pandas_imgproc
 
 FLOORS = [
     {"errors", "stages", "configuration"},
-    {"rows", "shared", "writing"},
+    {"rows", "shared", "signatures", "writing"},
     {"source", "codec", "measures", "duplicates", "array", "cluster", "progress", "note", "journal"},
     {"tasks", "gallery", "made", "targets", "listing", "issues"},
     {"partition", "destination"},

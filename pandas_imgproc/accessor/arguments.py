@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import numbers
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import pandas as pd
 
+from pandas_imgproc import codec
 from pandas_imgproc.array import ImageDtype
 from pandas_imgproc.destination import Retry, check_retry
 from pandas_imgproc.failures import Errors, check_errors
+from pandas_imgproc.signatures import hands_on
 from pandas_imgproc.source import Source, make_source
+
+if TYPE_CHECKING:
+    import os
 
 
 @dataclass(frozen=True)
@@ -69,15 +74,32 @@ def where(to: object, *, overwrite: object, retry: object) -> Where:
     return Where(to, overwrite, check_retry(retry))
 
 
+class SourceOptions(TypedDict, total=False):
+    """The keyword arguments of `how` that say where files are."""
+
+    root: str | os.PathLike[str] | None
+    suffix: str | None
+    storage_options: Mapping[str, Any] | None
+    schemes: Sequence[str]
+
+
+class HowOptions(SourceOptions, total=False):
+    """All keyword arguments of `how`."""
+
+    errors: Errors
+    npartitions: int | None
+    progress: bool | None
+
+
 def how(
     *,
-    errors: object,
-    root: object,
-    suffix: object,
-    npartitions: object,
-    progress: bool | None,
-    storage_options: object = None,
-    schemes: object = (),
+    errors: Errors = "warn",
+    root: str | os.PathLike[str] | None = None,
+    suffix: str | None = None,
+    storage_options: Mapping[str, Any] | None = None,
+    schemes: Sequence[str] = (),
+    npartitions: int | None = None,
+    progress: bool | None = None,
 ) -> How:
     """Check the arguments and return what they mean.
 
@@ -89,6 +111,27 @@ def how(
     errors = check_errors(errors)
     source = make_source(root=root, suffix=suffix, storage_options=storage_options, schemes=schemes)
     return How(source, errors, None if npartitions is None else check_count("npartitions", npartitions), progress)
+
+
+class PictureOptions(codec.RecipeOptions, HowOptions, total=False):
+    """The keyword arguments of `how`, and those of `codec.recipe` that change pixels."""
+
+
+def recipe_and_how(size: Any, options: PictureOptions) -> tuple[codec.Recipe, How]:
+    """Check the arguments of a method that decodes pictures, and return what they mean."""
+    of_how: Any = {name: value for name, value in options.items() if name in HowOptions.__annotations__}
+    of_recipe: Any = {name: value for name, value in options.items() if name not in of_how}
+    return codec.recipe(size, **of_recipe), how(**of_how)
+
+
+reads = hands_on((how, HowOptions.__annotations__))
+"""For methods that hand all arguments of `how` on to it."""
+
+decodes = hands_on((codec.recipe, codec.RecipeOptions.__annotations__), (how, HowOptions.__annotations__))
+"""For methods that hand all but the size on to `recipe_and_how`."""
+
+shows = hands_on((how, SourceOptions.__annotations__))
+"""For methods that hand on those that say where files are."""
 
 
 def check_column(column: pd.Series[Any], source: Source) -> None:

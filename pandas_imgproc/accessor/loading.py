@@ -13,17 +13,18 @@ from pandas_imgproc.tasks import LoadResized, Verify
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
+    from typing import Unpack
 
     import numpy as np
 
     from pandas_imgproc.destination import Retry
-    from pandas_imgproc.failures import Errors
 
 
 class Loading(Column):
     """Load pictures as they are, or at one size."""
 
+    @arguments.reads
     def load_resized(
         self,
         size: int | tuple[int, int],
@@ -38,16 +39,10 @@ class Loading(Column):
         frame: int = 0,
         max_pixels: int | None = None,
         formats: Sequence[str] = codec.FORMATS,
-        errors: Errors = "warn",
-        root: str | os.PathLike[str] | None = None,
-        suffix: str | None = None,
-        storage_options: Mapping[str, Any] | None = None,
-        schemes: Sequence[str] = (),
-        npartitions: int | None = None,
-        progress: bool | None = None,
         out: str | os.PathLike[str] | None = None,
         overwrite: bool = False,
         retry: Retry = "passing",
+        **options: Unpack[arguments.HowOptions],
     ) -> pd.Series[Any]:
         """Load each picture at one size, as a column of images.
 
@@ -151,26 +146,21 @@ class Loading(Column):
             exif_transpose=exif_transpose, scale_depth=scale_depth, frame=frame, max_pixels=max_pixels,
             formats=formats,
         )  # fmt: skip
-        how = arguments.how(
-            errors=errors, root=root, suffix=suffix, npartitions=npartitions, progress=progress,
-            storage_options=storage_options, schemes=schemes,
-        )  # fmt: skip
+        how = arguments.how(**options)
         column: pd.Series[Any] = self._run(
             LoadResized(recipe), how, results.place(out, overwrite=overwrite, retry=retry, options=how.source.options)
         )
         return column
 
+    @arguments.shows
     def verify(
         self,
         *,
         max_pixels: int | None = None,
         formats: Sequence[str] = codec.FORMATS,
-        root: str | os.PathLike[str] | None = None,
-        suffix: str | None = None,
-        storage_options: Mapping[str, Any] | None = None,
-        schemes: Sequence[str] = (),
         npartitions: int | None = None,
         progress: bool | None = None,
+        **options: Unpack[arguments.SourceOptions],
     ) -> pd.DataFrame:
         """Tell which pictures are broken, by decoding each to its last pixel and keeping none.
 
@@ -193,10 +183,7 @@ class Loading(Column):
         {'r': nan, 'h': 'truncated'}
         """
         recipe = codec.recipe(size=None, max_pixels=max_pixels, formats=formats)
-        how = arguments.how(
-            errors="coerce", root=root, suffix=suffix, npartitions=npartitions, progress=progress,
-            storage_options=storage_options, schemes=schemes,
-        )  # fmt: skip
+        how = arguments.how(errors="coerce", npartitions=npartitions, progress=progress, **options)
         verdict: pd.DataFrame = self._run(Verify(recipe), how)
         return verdict
 

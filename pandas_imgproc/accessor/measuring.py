@@ -19,10 +19,10 @@ from pandas_imgproc.tasks import Measure
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Sequence
+    from typing import Unpack
 
     from pandas_imgproc.destination import Retry
-    from pandas_imgproc.failures import Errors
     from pandas_imgproc.issues import Thresholds
 
 WORKING_SIZE = 256
@@ -38,18 +38,13 @@ _DIGEST = re.compile("[0-9a-f]{32}")
 class Measuring(Column):
     """Measure pictures, and find out which are the same and what is wrong with them."""
 
+    @arguments.reads
     def metadata(
         self,
         *,
         max_pixels: int | None = None,
         formats: Sequence[str] = codec.FORMATS,
-        errors: Errors = "warn",
-        root: str | os.PathLike[str] | None = None,
-        suffix: str | None = None,
-        storage_options: Mapping[str, Any] | None = None,
-        schemes: Sequence[str] = (),
-        npartitions: int | None = None,
-        progress: bool | None = None,
+        **options: Unpack[arguments.HowOptions],
     ) -> pd.DataFrame:
         """Tell what the headers of the files say; no pixel is decoded.
 
@@ -80,13 +75,10 @@ class Measuring(Column):
         1     20      30  RGB   JPEG
         """
         recipe = codec.recipe(size=None, max_pixels=max_pixels, formats=formats)
-        how = arguments.how(
-            errors=errors, root=root, suffix=suffix, npartitions=npartitions, progress=progress,
-            storage_options=storage_options, schemes=schemes,
-        )  # fmt: skip
-        frame: pd.DataFrame = self._measure("metadata", HEADER, recipe, None, how)
+        frame: pd.DataFrame = self._measure("metadata", HEADER, recipe, None, arguments.how(**options))
         return frame
 
+    @arguments.reads
     def features(
         self,
         include: str | Iterable[str] | None = None,
@@ -94,16 +86,10 @@ class Measuring(Column):
         size: int | None = WORKING_SIZE,
         max_pixels: int | None = None,
         formats: Sequence[str] = codec.FORMATS,
-        errors: Errors = "warn",
-        root: str | os.PathLike[str] | None = None,
-        suffix: str | None = None,
-        storage_options: Mapping[str, Any] | None = None,
-        schemes: Sequence[str] = (),
-        npartitions: int | None = None,
-        progress: bool | None = None,
         out: str | os.PathLike[str] | None = None,
         overwrite: bool = False,
         retry: Retry = "passing",
+        **options: Unpack[arguments.HowOptions],
     ) -> Any:
         """Measure each picture: header fields, measures of its pixels and hashes, in one pass and with one decode.
 
@@ -148,27 +134,19 @@ class Measuring(Column):
         b     20        0.26  240.0
         """
         recipe = codec.recipe(size=None, max_pixels=max_pixels, formats=formats)
-        how = arguments.how(
-            errors=errors, root=root, suffix=suffix, npartitions=npartitions, progress=progress,
-            storage_options=storage_options, schemes=schemes,
-        )  # fmt: skip
+        how = arguments.how(**options)
         working = None if size is None else arguments.check_count("size", size)
         kept = results.place(out, overwrite=overwrite, retry=retry, options=how.source.options)
         return self._measure("features", include, recipe, working, how, kept)
 
+    @arguments.reads
     def hash(
         self,
         kind: str = "phash",
         *,
         max_pixels: int | None = None,
         formats: Sequence[str] = codec.FORMATS,
-        errors: Errors = "warn",
-        root: str | os.PathLike[str] | None = None,
-        suffix: str | None = None,
-        storage_options: Mapping[str, Any] | None = None,
-        schemes: Sequence[str] = (),
-        npartitions: int | None = None,
-        progress: bool | None = None,
+        **options: Unpack[arguments.HowOptions],
     ) -> pd.Series[Any]:
         """Hash each picture.
 
@@ -196,13 +174,10 @@ class Measuring(Column):
         if kind not in HASHES:
             raise ValueError(f"kind={kind!r} is not one of {', '.join(map(repr, HASHES))}")
         recipe = codec.recipe(size=None, max_pixels=max_pixels, formats=formats)
-        how = arguments.how(
-            errors=errors, root=root, suffix=suffix, npartitions=npartitions, progress=progress,
-            storage_options=storage_options, schemes=schemes,
-        )  # fmt: skip
-        column: pd.Series[Any] = self._measure("hash", kind, recipe, None, how)[kind]
+        column: pd.Series[Any] = self._measure("hash", kind, recipe, None, arguments.how(**options))[kind]
         return column
 
+    @arguments.reads
     def duplicate_groups(
         self,
         method: str = "phash",
@@ -210,13 +185,7 @@ class Measuring(Column):
         *,
         max_pixels: int | None = None,
         formats: Sequence[str] = codec.FORMATS,
-        errors: Errors = "warn",
-        root: str | os.PathLike[str] | None = None,
-        suffix: str | None = None,
-        storage_options: Mapping[str, Any] | None = None,
-        schemes: Sequence[str] = (),
-        npartitions: int | None = None,
-        progress: bool | None = None,
+        **options: Unpack[arguments.HowOptions],
     ) -> pd.Series[Any]:
         """Give each row the number of its group of pictures that are the same, or nearly so.
 
@@ -251,16 +220,14 @@ class Measuring(Column):
         if method not in _METHODS:
             raise ValueError(f"method={method!r} is not one of {', '.join(map(repr, _METHODS))}")
         distance = _check_distance(max_distance, method)
-        hashes = self._hashes(method) if root is None and suffix is None else None
+        are_names = options.get("root") is not None or options.get("suffix") is not None
+        hashes = None if are_names else self._hashes(method)
         if hashes is None:
-            hashes = self.hash(
-                _METHODS[method], max_pixels=max_pixels, formats=formats, errors=errors, root=root, suffix=suffix,
-                storage_options=storage_options, schemes=schemes,
-                npartitions=npartitions, progress=progress,
-            )  # fmt: skip
+            hashes = self.hash(_METHODS[method], max_pixels=max_pixels, formats=formats, **options)
         groups: pd.Series[Any] = self._of_all(hashes, functools.partial(_groups, distance=distance))
         return groups
 
+    @arguments.reads
     def issues(
         self,
         include: str | Iterable[str] | None = None,
@@ -274,13 +241,7 @@ class Measuring(Column):
         max_distance: int = issues.Thresholds.max_distance,
         max_pixels: int | None = None,
         formats: Sequence[str] = codec.FORMATS,
-        errors: Errors = "warn",
-        root: str | os.PathLike[str] | None = None,
-        suffix: str | None = None,
-        storage_options: Mapping[str, Any] | None = None,
-        schemes: Sequence[str] = (),
-        npartitions: int | None = None,
-        progress: bool | None = None,
+        **options: Unpack[arguments.HowOptions],
     ) -> pd.DataFrame:
         """Tell which pictures may not be worth training on, by the definitions of cleanvision 0.3.6.
 
@@ -329,11 +290,7 @@ class Measuring(Column):
         limits = issues.Thresholds(
             dark, light, blurry, low_information, odd_size, odd_aspect_ratio, _check_distance(max_distance)
         )
-        features = self.features(
-            issues.features_for(wanted), max_pixels=max_pixels, formats=formats, errors=errors, root=root,
-            suffix=suffix, storage_options=storage_options, schemes=schemes, npartitions=npartitions,
-            progress=progress,
-        )  # fmt: skip
+        features = self.features(issues.features_for(wanted), max_pixels=max_pixels, formats=formats, **options)
         return self._find_issues(features, wanted, limits)
 
     @classmethod

@@ -14,7 +14,8 @@ from pandas_imgproc.targets import is_template
 from pandas_imgproc.tasks import Download, SaveResized
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
+    from typing import Unpack
 
     import pandas as pd
 
@@ -27,6 +28,7 @@ _MODE_OF = {1: "L", 3: "RGB", 4: "RGBA"}
 class Saving(Column):
     """Write each picture to a file of its own."""
 
+    @arguments.reads
     def save_resized(
         self,
         to: str | os.PathLike[str],
@@ -44,15 +46,9 @@ class Saving(Column):
         frame: int = 0,
         max_pixels: int | None = None,
         formats: Sequence[str] = codec.FORMATS,
-        errors: Errors = "warn",
-        root: str | os.PathLike[str] | None = None,
-        suffix: str | None = None,
-        storage_options: Mapping[str, Any] | None = None,
-        schemes: Sequence[str] = (),
-        npartitions: int | None = None,
-        progress: bool | None = None,
         overwrite: bool = False,
         retry: Retry = "passing",
+        **options: Unpack[arguments.HowOptions],
     ) -> pd.Series[Any]:
         """Write each picture, resized, to a file of its own.
 
@@ -125,13 +121,11 @@ class Saving(Column):
             exif_transpose=exif_transpose, scale_depth=scale_depth, frame=frame, max_pixels=max_pixels,
             formats=formats, for_files=True,
         )  # fmt: skip
-        how = arguments.how(
-            errors=errors, root=root, suffix=suffix, npartitions=npartitions, progress=progress,
-            storage_options=storage_options, schemes=schemes,
-        )  # fmt: skip
+        how = arguments.how(**options)
         task = SaveResized(recipe, codec.encoding(format, quality))
         return self._pictures(task, how, arguments.where(to, overwrite=overwrite, retry=retry))
 
+    @arguments.reads
     def save_thumbnails(
         self,
         to: str | os.PathLike[str],
@@ -145,15 +139,9 @@ class Saving(Column):
         background: str | tuple[int, ...] | None = "white",
         max_pixels: int | None = None,
         formats: Sequence[str] = codec.FORMATS,
-        errors: Errors = "warn",
-        root: str | os.PathLike[str] | None = None,
-        suffix: str | None = None,
-        storage_options: Mapping[str, Any] | None = None,
-        schemes: Sequence[str] = (),
-        npartitions: int | None = None,
-        progress: bool | None = None,
         overwrite: bool = False,
         retry: Retry = "passing",
+        **options: Unpack[arguments.HowOptions],
     ) -> pd.Series[Any]:
         """Write a thumbnail of each picture: of the size and aspect of `PIL.Image.Image.thumbnail`, never enlarged.
 
@@ -189,25 +177,19 @@ class Saving(Column):
         """
         thumbnails: pd.Series[Any] = self.save_resized(
             to, size, fit="thumbnail", format=format, quality=quality, mode=mode, resample=resample,
-            reducing_gap=reducing_gap, background=background, max_pixels=max_pixels, formats=formats, errors=errors,
-            root=root, suffix=suffix, storage_options=storage_options, schemes=schemes, npartitions=npartitions,
-            progress=progress, overwrite=overwrite, retry=retry,
+            reducing_gap=reducing_gap, background=background, max_pixels=max_pixels, formats=formats,
+            overwrite=overwrite, retry=retry, **options,
         )  # fmt: skip
         return thumbnails
 
+    @arguments.reads
     def download(
         self,
         to: str | os.PathLike[str],
         *,
-        errors: Errors = "warn",
-        root: str | os.PathLike[str] | None = None,
-        suffix: str | None = None,
-        storage_options: Mapping[str, Any] | None = None,
-        schemes: Sequence[str] = (),
-        npartitions: int | None = None,
-        progress: bool | None = None,
         overwrite: bool = False,
         retry: Retry = "passing",
+        **options: Unpack[arguments.HowOptions],
     ) -> pd.Series[Any]:
         """Copy each file as it is to this machine: fetch once, train many times.
 
@@ -237,10 +219,7 @@ class Saving(Column):
         >>> paths.str.removeprefix(str(out)).fillna("none").tolist()
         ['/red.png', 'none']
         """
-        how = arguments.how(
-            errors=errors, root=root, suffix=suffix, npartitions=npartitions, progress=progress,
-            storage_options=storage_options, schemes=schemes,
-        )  # fmt: skip
+        how = arguments.how(**options)
         paths: pd.Series[Any] = self._write(Download(), how, arguments.where(to, overwrite=overwrite, retry=retry))
         return paths
 
@@ -286,7 +265,7 @@ class Saving(Column):
             raise TypeError(f"the column {self._column.name!r} holds {dtype}; files hold uint8 of 1, 3 or 4 channels")
         if isinstance(to, str | os.PathLike) and not is_template(to):
             to, format = os.path.join(os.fspath(to), "{index}"), format or "PNG"  # noqa: A001
-        how = arguments.how(errors=errors, root=None, suffix=None, npartitions=npartitions, progress=progress)
+        how = arguments.how(errors=errors, npartitions=npartitions, progress=progress)
         task = SaveResized(codec.recipe(size=None, mode=mode, for_files=True), codec.encoding(format, quality))
         return self._pictures(task, how, arguments.where(to, overwrite=overwrite, retry=retry))
 

@@ -15,8 +15,7 @@ from pandas_imgproc.array import ImageArray
 from pandas_imgproc.tasks import Thumbnail
 
 if TYPE_CHECKING:
-    import os
-    from collections.abc import Mapping, Sequence
+    from typing import Unpack
 
     from pandas_imgproc.errors import Failure
 
@@ -26,15 +25,13 @@ MOST = 200
 class Showing(Column):
     """Look at pictures."""
 
+    @arguments.shows
     def show(
         self,
         n: int = 24,
         *,
         title: Any = None,
-        root: str | os.PathLike[str] | None = None,
-        suffix: str | None = None,
-        storage_options: Mapping[str, Any] | None = None,
-        schemes: Sequence[str] = (),
+        **options: Unpack[arguments.SourceOptions],
     ) -> ContactSheet:
         """Show the first n rows as a contact sheet; no other picture is read.
 
@@ -69,10 +66,7 @@ class Showing(Column):
         """
         if arguments.check_count("n", n) > MOST:
             raise ValueError(f"n={n!r} is more than {MOST}; choose rows with df.sample(24), nlargest or a mask")
-        how = arguments.how(
-            errors="coerce", root=root, suffix=suffix, npartitions=None, progress=False,
-            storage_options=storage_options, schemes=schemes,
-        )  # fmt: skip
+        how = arguments.how(errors="coerce", progress=False, **options)
         return self._sheet(n, self._titles(title), how)
 
     def _sheet(self, n: int, titles: list[pd.Series[Any]], how: arguments.How) -> ContactSheet:

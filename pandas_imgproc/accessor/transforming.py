@@ -14,18 +14,18 @@ from pandas_imgproc.tasks import Augment, Map, SaveVariants
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
     from typing import Unpack
 
     import pandas as pd
 
     from pandas_imgproc.destination import Retry
-    from pandas_imgproc.failures import Errors
 
 
 class Transforming(Column):
     """Call a function on each picture."""
 
+    @arguments.decodes
     def map(
         self,
         func: Callable[..., Any],
@@ -34,15 +34,8 @@ class Transforming(Column):
         dtype: Any = None,
         overwrite: bool = False,
         retry: Retry = "passing",
-        errors: Errors = "warn",
-        root: str | os.PathLike[str] | None = None,
-        suffix: str | None = None,
-        storage_options: Mapping[str, Any] | None = None,
-        schemes: Sequence[str] = (),
-        npartitions: int | None = None,
-        progress: bool | None = None,
         out: str | os.PathLike[str] | None = None,
-        **options: Unpack[codec.RecipeOptions],
+        **options: Unpack[arguments.PictureOptions],
     ) -> pd.Series[Any] | pd.DataFrame:
         """Call any function on each picture.
 
@@ -61,11 +54,10 @@ class Transforming(Column):
         out, overwrite, retry
             As in `load_resized`; needs `dtype`. Pictures go to a ``.npy`` file or ``.parquet`` parts, other answers to
             parts.
+        mode, fit, resample, reducing_gap, background, exif_transpose, scale_depth, frame, max_pixels, formats
+            As in `load_resized`.
         errors, root, suffix, storage_options, schemes, npartitions, progress
             As in `load_resized`.
-        **options
-            ``mode``, ``fit``, ``resample``, ``reducing_gap``, ``background``, ``exif_transpose``, ``scale_depth``,
-            ``frame``, ``max_pixels``, ``formats``: as in `load_resized`.
 
         Returns
         -------
@@ -95,11 +87,7 @@ class Transforming(Column):
         >>> df.img.map("image_path", lambda pixels: int(pixels[:, :, 0].mean()), root=folder).tolist()
         [255, <NA>, 0]
         """
-        recipe = codec.recipe(size=size, **codec.check_options(self.map, options))
-        how = arguments.how(
-            errors=errors, root=root, suffix=suffix, npartitions=npartitions, progress=progress,
-            storage_options=storage_options, schemes=schemes,
-        )  # fmt: skip
+        recipe, how = arguments.recipe_and_how(size, options)
         kept = results.place(out, overwrite=overwrite, retry=retry, options=how.source.options)
         asking = self._form_first if kept is None else "out="
         if asking and dtype is None:
@@ -112,6 +100,7 @@ class Transforming(Column):
         answer: pd.Series[Any] | pd.DataFrame = self._run(task, how, kept)
         return answer
 
+    @arguments.decodes
     def augment(
         self,
         transform: Callable[..., Any],
@@ -125,15 +114,8 @@ class Transforming(Column):
         quality: int = 75,
         overwrite: bool = False,
         retry: Retry = "passing",
-        errors: Errors = "warn",
-        root: str | os.PathLike[str] | None = None,
-        suffix: str | None = None,
-        storage_options: Mapping[str, Any] | None = None,
-        schemes: Sequence[str] = (),
-        npartitions: int | None = None,
-        progress: bool | None = None,
         out: str | os.PathLike[str] | None = None,
-        **options: Unpack[codec.RecipeOptions],
+        **options: Unpack[arguments.PictureOptions],
     ) -> pd.Series[Any] | pd.DataFrame:
         """Make random variants of each picture, which is read and decoded once.
 
@@ -160,10 +142,10 @@ class Transforming(Column):
             Of the files, as in `save_resized`.
         out : path, optional
             As in `load_resized`: a ``.npy`` file or ``.parquet`` parts; needs `size`, which the transform keeps.
+        mode, fit, resample, reducing_gap, background, exif_transpose, scale_depth, frame, max_pixels, formats
+            As in `load_resized`.
         errors, root, suffix, storage_options, schemes, npartitions, progress
             As in `load_resized`.
-        **options
-            As in `map`.
 
         Returns
         -------
@@ -194,11 +176,7 @@ class Transforming(Column):
         >>> aug["image"].img.to_numpy().shape, aug["label"].tolist()
         ((6, 32, 32, 3), [0, 0, 0, 1, 1, 1])
         """
-        recipe = codec.recipe(size=size, **codec.check_options(self.augment, options))
-        how = arguments.how(
-            errors=errors, root=root, suffix=suffix, npartitions=npartitions, progress=progress,
-            storage_options=storage_options, schemes=schemes,
-        )  # fmt: skip
+        recipe, how = arguments.recipe_and_how(size, options)
         task = Augment(
             arguments.check_callable("transform", transform),
             arguments.check_count("n", n, least=1),

@@ -16,7 +16,7 @@ from .header import Header, read_header
 from .opening import open_image, warm_up
 from .pixels import decode_into, load
 from .reasons import STOPS, explain
-from .recipes import CHANNELS, FILTERS, FITS, FORMATS, Recipe, RecipeOptions, check_options, parse_size, recipe
+from .recipes import CHANNELS, FILTERS, FITS, FORMATS, Recipe, RecipeOptions, parse_size, recipe
 from .settings import PillowSettings, pillow_settings
 from .working import working_picture
 
@@ -35,7 +35,6 @@ __all__ = [
     "Recipe",
     "RecipeOptions",
     "check_modes",
-    "check_options",
     "decode_into",
     "encode",
     "encoding",

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import importlib
-import inspect
 import math
 import operator
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, SupportsIndex, TypedDict
 
@@ -14,7 +13,6 @@ import numpy as np
 from PIL import Image, ImageColor
 
 from pandas_imgproc.configuration import setting
-from pandas_imgproc.errors import near
 
 # The formats that Pillow imports first stand first: a folder of JPEG files never imports all forty plugins.
 # TGA has no signature and stands last. EPS is left out for a reason: it starts Ghostscript.
@@ -192,30 +190,6 @@ def recipe(
         formats=_formats(formats),
         plugins=tuple(setting("plugins")),
     )
-
-
-def check_options(method: Callable[..., Any], options: RecipeOptions) -> RecipeOptions:
-    """Return the keyword arguments that a method hands on to `recipe`.
-
-    Raises
-    ------
-    TypeError
-        If one is no option; it names the method, and the options that look alike.
-
-    Examples
-    --------
-    >>> def map(func, size=None, **options):
-    ...     return recipe(size, **check_options(map, options))
-    >>> map(len, fitt="pad")
-    Traceback (most recent call last):
-    TypeError: map() has no argument 'fitt'; did you mean 'fit'?
-    """
-    wrong = [name for name in options if name not in RecipeOptions.__optional_keys__]
-    if wrong:
-        own = [name for name in inspect.signature(method).parameters if name not in ("self", "options")]
-        legal = [*own, *sorted(RecipeOptions.__optional_keys__)]
-        raise TypeError(f"{method.__name__}() has no argument {wrong[0]!r}; {near(wrong[0], legal)}")
-    return options
 
 
 def import_plugins(modules: tuple[str, ...]) -> None:

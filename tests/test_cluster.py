@@ -124,9 +124,10 @@ class TestStart:
         from multiprocessing import spawn
 
         assert spawn.get_preparation_data.__module__ == "multiprocessing.spawn"
-        # A plain cluster of Dask's, in a test before, leaves them behind.
+        # A plain cluster of Dask's, in a test before, leaves such things behind.
         for name in [x for x in os.environ if x.startswith(("MALLOC_", "PYTHONHASHSEED"))]:
             monkeypatch.delenv(name)
+        monkeypatch.setattr(sys, "path", [folder for folder in sys.path if "scratch" not in folder])
         cluster.close()
         own_cluster = cluster.get_client(n_workers=2)
         assert not [x for x in os.environ if x.startswith(("MALLOC_", "PYTHONHASHSEED"))]

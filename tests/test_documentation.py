@@ -120,7 +120,7 @@ PROVOKED = [
     lambda f: load(f, size=(64, 64, 3)),
     lambda f: load(f, fit="cover"),
     lambda f: load(f, errors="ignore"),
-    lambda f: load(f, formats=["HEIF"]),
+    lambda f: load(f, formats=["JXL"]),
     lambda f: f.img.features("image_path", ["brightnes"]),
     lambda f: f.img.save_resized("image_path", "o/{label}.jpg", 8),
     lambda f: f.img.save_resized("image_path", "o/{lable}.jpg", 8),

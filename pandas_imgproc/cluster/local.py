@@ -84,6 +84,10 @@ SETTINGS: dict[str, Any] = {
     "distributed.worker.lifetime.duration": None,
     "distributed.worker.resources": {},
     "distributed.worker.profile.enabled": False,
+    # Every server looks fifty times a second whether its loop is late, and twice how the machine is: one percent of
+    # each worker, and three of the caller.
+    "distributed.admin.tick.interval": "1s",
+    "distributed.admin.system-monitor.interval": "2s",
     # No spilling: pixels do not stay in workers, and scratch folders outlive a kill. No pausing: without
     # spilling nothing would ever wake a worker up. What is too big is ended, and its row is explained.
     "distributed.worker.memory.target": False,

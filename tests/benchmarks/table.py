@@ -78,8 +78,8 @@ class Work:
 
 WORK = (
     Work(None, "JPEG", 64, 1000, ALL, ALL),
-    Work(None, "JPEG", 224, 600, ALL, SHORT),
-    Work(None, "JPEG", 600, 300, ALL, SHORT),
+    Work(None, "JPEG", 224, 1000, ALL, SHORT),
+    Work(None, "JPEG", 600, 1000, SHORT, SHORT),
     Work(1, "JPEG", 64, 300),
     Work(1, "JPEG", 224, 200),
     Work(1, "JPEG", 600, 120),

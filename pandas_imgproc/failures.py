@@ -22,6 +22,7 @@ from pandas_imgproc.errors import (
     UnreadableImageError,
     UnreadableImageWarning,
     names_host,
+    near,
 )
 
 if TYPE_CHECKING:
@@ -134,13 +135,22 @@ def _none_read(failures: Sequence[Failure], index: pd.Index[Any], source: Source
     if _are_the_functions(failures):
         return f"{text}\n{INSTEAD}"
     if first["kind"] == "missing":
-        looked = str(Path(source.root or "").absolute()) if source.is_folder else source.shown_root
-        text += f"\nLooked in {looked!r}."
+        text += f"\n{_where_looked(source)}"
     hint = _of_hosts(first, source) if names_host(first["message"]) else None
     if hint is None and first["kind"] in ("missing", "invalid_path", "not_a_file"):
         hint = suggestion(first["path"].removesuffix(source.suffix or ""), source)
     is_there = first["kind"] in ("permission", "remote", "timeout", "worker_died")
     return f"{text}\n{hint or (INSTEAD if is_there else f'Is this the column of pictures? {INSTEAD}')}"
+
+
+def _where_looked(source: Source) -> str:
+    if not source.is_folder:
+        return f"Looked in {source.shown_root!r}."
+    folder = Path(source.root or "").absolute()
+    if folder.is_dir():
+        return f"Looked in {str(folder)!r}."
+    beside = [entry.name for entry in _entries(folder.parent, LOOKED_AT) if entry.is_dir()]
+    return f"There is no folder {str(folder)!r}; {near(folder.name, beside)}"
 
 
 def _of_hosts(failed: Failure, source: Source) -> str | None:

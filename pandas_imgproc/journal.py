@@ -357,11 +357,20 @@ class Journal:
 
     # ---- questions
 
-    def check(self, asked: Asked) -> None:
-        """Raise a JournalError that names the first thing in which another job differs."""
+    @property
+    def has_answers(self) -> bool:
+        """Whether any row has got an answer."""
+        return bool((self.status == 0).any())
+
+    def difference(self, asked: Asked) -> str | None:
+        """Return the first thing in which another job differs; None where it is the same."""
         if self.asked is None:
-            return
-        difference = first_difference(self.asked.task, asked.task) or self._first_row(asked)
+            return None
+        return first_difference(self.asked.task, asked.task) or self._first_row(asked)
+
+    def check(self, asked: Asked) -> None:
+        """Raise a JournalError if what is asked is another job."""
+        difference = self.difference(asked)
         if difference:
             raise JournalError(
                 f"what stands at {self._lines.name!r} is of another job: {difference}; "

@@ -56,6 +56,7 @@ def told(frame, call, kind, said):
         ("df.img.load_resized('id', 8, suffix='.png')", OSError, "found with root='data'."),
         ("df['id'].where(df['id'] < 4).img.load_resized(8, suffix='.png')", OSError, "found with root='data'."),
         ("df['id'].astype(str).img.load_resized(8)", OSError, "found with root='data' and suffix='.png'."),
+        ("df['image_path'].head(2).img.load_resized(8, root='dat')", OSError, "did you mean 'data'?"),
         ("df.img.load_resized('image_path', '64')", TypeError, "write the number without quotes"),
         ("df.img.load_resized('image_path', (64, 64, 3))", ValueError, "the channels follow from mode="),
         ("df.img.load_resized('image_path', 64.0)", TypeError, "size must be an int (a square) or (width, height)"),

@@ -23,7 +23,7 @@ import pytest
 from pictures import row_of, row_picture
 
 from conftest import cluster_pids, wait_until
-from pandas_imgproc import ImageDtype, JournalError, UnreadableImageError, read_result
+from pandas_imgproc import ImageDtype, JournalError, NoReadableImageError, UnreadableImageError, read_result
 
 ROOT = Path(__file__).parent.parent
 N = 60
@@ -527,3 +527,11 @@ def test_what_is_half_done_when_a_call_ends_is_written_nowhere(folder, paths, tm
         )  # fmt: skip
     assert wait_until(lambda: not any(own_cluster.processing().values()))
     assert [part.name for part in out.glob("part-*")] == ["part-000000000-000000029.parquet"]
+
+
+def test_a_call_that_read_nothing_does_not_stand_in_the_way_of_the_right_one(folder, paths, out):
+    with pytest.raises(NoReadableImageError, match="could be read"):
+        paths.img.load_resized(8, out=out)
+    check(images(paths.img.load_resized(8, root=folder, out=out)), paths.index)
+    with pytest.raises(JournalError, match="another job"):
+        paths.img.load_resized(8, root=folder, suffix="", out=out)

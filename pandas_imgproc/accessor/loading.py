@@ -94,9 +94,11 @@ class Loading(Column):
         progress : bool, optional
             Whether a bar is shown; by default where there is a terminal or a notebook.
         out : path, optional
-            A ``.npy`` file that is written as pictures are done, with a journal beside it. The same call again
-            continues: what is done is not read again, unless its file has changed. A frame that has grown at its
-            end continues with the new rows. The answer maps the file; nothing is read until it is used.
+            A ``.npy`` file, or a folder ``….parquet`` of parts (here or at a URL), that is written as pictures are
+            done, with a journal. The same call again continues: what is done is not read again, unless its file has
+            changed. A frame that has grown at its end continues with the new rows. The answer maps the ``.npy`` file,
+            and nothing is read until it is used; of a folder it is the part that holds each row, and
+            `pandas_imgproc.read_result` reads them.
         overwrite : bool
             Whether `out` is started anew, whatever stands there.
         retry : {"passing", "all"}
@@ -118,7 +120,8 @@ class Loading(Column):
         NoReadableImageError
             If none of at least two pictures could be read, with ``errors="warn"``.
         UnreadableImageError
-            At the first picture that cannot be read, with ``errors="raise"``.
+            At the first picture that is found not to be readable, with ``errors="raise"``: where several are, and are
+            read at the same time, it may be any of the first.
         ResultTooLargeError
             If the answer cannot fit into memory, and there is no `out`.
         JournalError

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import sys
+from pathlib import Path
 
 import dask
 import numpy as np
@@ -17,11 +19,13 @@ from pandas_imgproc.scaling.laws import fitted, student
 from pandas_imgproc.scaling.report import ScalingReport
 from pandas_imgproc.scaling.runs import Timing
 
+ROOT = Path(__file__).parent.parent
+
 
 def timing(workers, run, seconds, images=1000, **more):
     figures = {"failures": 0, "caller": 0.01, "busy": 0.9 * workers * seconds, "cpu": 0.8 * workers * seconds}
     stages = {"read": 0.1 * workers * seconds, "decode": 0.7 * workers * seconds}
-    return Timing(workers, run, "load_resized", images, seconds=seconds, stages=stages, **{**figures, **more})
+    return Timing(workers, run, "load_resized", images, **{"seconds": seconds, "stages": stages, **figures, **more})
 
 
 def report_of(seconds, scaling="strong", cores=4, images=None, **more):
@@ -120,6 +124,27 @@ def test_the_table_has_medians_speedup_and_efficiency():
     for sign in ("Amdahl's law", "Worth having: 4 workers", "decode", "waiting"):
         assert sign in str(report)
         assert sign.replace("'", "&#x27;") in report._repr_html_()
+
+
+def wording(text):
+    """The paragraphs of a report without figures, stages that change and line breaks."""
+    stage = r"\w+ [+-]\d\.\d+"
+    text = text.replace("\n\n", "|")
+    for pattern, instead in {
+        r"\s+": " ",
+        rf"{stage}(, {stage})*": "stages",
+        r"\d[\d,.]*": "#",
+        " more of": " less of",
+    }.items():
+        text = re.sub(pattern, instead, text)
+    return text.split("|")
+
+
+def test_the_page_shows_what_is_printed():
+    shown = re.search(r"```text\n(.*?)\n```", (ROOT / "docs" / "scaling.md").read_text(), re.DOTALL)[1]
+    stages = dict.fromkeys(("read", "decode", "resize", "transfer"), 0.1)
+    report = report_of({1: [4.0, 4.2, 4.1], 2: [2.2, 2.1, 2.15]}, cores=2, stages=stages)
+    assert wording(shown) == wording(str(report))
 
 
 def test_weak_scaling_compares_images_and_not_seconds():

@@ -281,6 +281,7 @@ def test_what_cannot_be_timed_is_an_error_and_leaves_all_as_it_was(frame, tmp_pa
     calls = {
         "did no rows": len,
         r"found 4 rows done.*overwrite=True": lambda d: d.img.save_thumbnails("image_path", tmp_path, size=8),
+        "did no rows: it found 1 row done": lambda d: d[:1].img.save_thumbnails("image_path", tmp_path, size=8),
         "ran in line on": on_threads,
         "Dask frames do is not timed": lambda d: from_pandas(d, npartitions=2).img.features("image_path").compute(),
         "closed the cluster that it is timed on.*must not choose a scheduler= or client": closed,

@@ -196,7 +196,7 @@ def _check(profiles: Sequence[Profile], plan: str) -> None:
     if not sum(profile.rows for profile in profiles):
         found = sum(profile.found for profile in profiles)
         if found:
-            raise ValueError(f"{_found(found)} or without a path, and no other; {_OVERWRITE}")
+            raise ValueError(f"the call did no rows: it found {_count(found)} done, or without a path; {_OVERWRITE}")
         raise ValueError(
             "the call did no rows; it must call methods of .img that read pictures, on the pandas frame it is given "
             "(what Dask frames do is not timed): lambda d: d.img.load_resized('image_path', size=64)"
@@ -209,17 +209,13 @@ def _check(profiles: Sequence[Profile], plan: str) -> None:
 def _check_same_work(timing: Timing, first: Timing, share: float) -> None:
     """Raise a ValueError if a run did not do its share of what the first one did, which had all rows."""
     if timing.found > first.found:
-        raise ValueError(f"{_found(timing.found - first.found)} by its run before; {_OVERWRITE}")
+        raise ValueError(f"the call found {_count(timing.found - first.found)} done by its run before; {_OVERWRITE}")
     rows, fair = timing.images + timing.found, share * (first.images + first.found)
     if share < 1 and abs(rows - fair) > fair * UNFAIR:
         raise ValueError(
             f"the call did {_count(rows)} where its share of the frame is {fair:,.0f}: with scaling='weak' it must do "
             "the rows it is given: lambda d: d.img…, not df.img… or d.head(20).img…"
         )
-
-
-def _found(rows: int) -> str:
-    return f"the call found {_count(rows)} done"
 
 
 def _count(rows: int) -> str:

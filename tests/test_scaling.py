@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 import sys
+from pathlib import Path
 
 import dask
 import numpy as np
 import pandas as pd
 import pytest
+from dask.dataframe import from_pandas
 from pictures import scene
 
 import pandas_imgproc
@@ -16,11 +19,13 @@ from pandas_imgproc.scaling.laws import fitted, student
 from pandas_imgproc.scaling.report import ScalingReport
 from pandas_imgproc.scaling.runs import Timing
 
+ROOT = Path(__file__).parent.parent
+
 
 def timing(workers, run, seconds, images=1000, **more):
     figures = {"failures": 0, "caller": 0.01, "busy": 0.9 * workers * seconds, "cpu": 0.8 * workers * seconds}
     stages = {"read": 0.1 * workers * seconds, "decode": 0.7 * workers * seconds}
-    return Timing(workers, run, "load_resized", images, seconds=seconds, stages=stages, **{**figures, **more})
+    return Timing(workers, run, "load_resized", images, **{"seconds": seconds, "stages": stages, **figures, **more})
 
 
 def report_of(seconds, scaling="strong", cores=4, images=None, **more):
@@ -83,6 +88,8 @@ def test_one_number_of_workers_has_no_law():
     assert report.predicted.empty
     assert "it takes two to tell" in str(report)
     assert "it takes two to tell" in report._repr_html_()
+    assert "1 worker, with" in str(report)
+    assert "of memory each" not in str(report)
 
 
 def test_noise_is_told_from_knowledge():
@@ -90,6 +97,8 @@ def test_noise_is_told_from_knowledge():
     assert not report.law.is_telling
     assert "says nothing" in str(report)
     assert "from    to" not in str(report)
+    assert report.predicted.empty
+    assert "but that may be chance, as the law says nothing." in str(report)
 
 
 def test_more_than_a_worker_each_is_cut_and_told():
@@ -115,6 +124,27 @@ def test_the_table_has_medians_speedup_and_efficiency():
     for sign in ("Amdahl's law", "Worth having: 4 workers", "decode", "waiting"):
         assert sign in str(report)
         assert sign.replace("'", "&#x27;") in report._repr_html_()
+
+
+def wording(text):
+    """The paragraphs of a report without figures, stages that change and line breaks."""
+    stage = r"\w+ [+-]\d\.\d+"
+    text = text.replace("\n\n", "|")
+    for pattern, instead in {
+        r"\s+": " ",
+        rf"{stage}(, {stage})*": "stages",
+        r"\d[\d,.]*": "#",
+        " more of": " less of",
+    }.items():
+        text = re.sub(pattern, instead, text)
+    return text.split("|")
+
+
+def test_the_page_shows_what_is_printed():
+    shown = re.search(r"```text\n(.*?)\n```", (ROOT / "docs" / "scaling.md").read_text(), re.DOTALL)[1]
+    stages = dict.fromkeys(("read", "decode", "resize", "transfer"), 0.1)
+    report = report_of({1: [4.0, 4.2, 4.1], 2: [2.2, 2.1, 2.15]}, cores=2, stages=stages)
+    assert wording(shown) == wording(str(report))
 
 
 def test_weak_scaling_compares_images_and_not_seconds():
@@ -143,7 +173,14 @@ def test_more_workers_than_cores_are_noted_and_not_fitted():
     assert report.law.fraction == pytest.approx(1)
     assert report.predicted["workers"].tolist() == [4, 8, 16]
     assert "Note: 8 workers are more than the 2 cores" in str(report)
-    assert report_of({1: [4.0, 4.1], 2: [3.9, 4.0]}, cores=1).law.fraction < 0.2
+
+
+def test_no_law_is_fitted_to_workers_beyond_the_cores():
+    report = report_of({1: [4.0, 4.1], 4: [3.9, 4.0]}, cores=2)
+    assert report.law is None
+    assert report.predicted.empty
+    for text in (str(report), report._repr_html_()):
+        assert "No law can be fitted: of 1, 4 workers only 1 is not more than the 2 cores there are" in text
 
 
 def test_what_makes_figures_doubtful_is_noted():
@@ -165,6 +202,12 @@ def test_a_plot_has_every_run_and_the_law():
     assert any(label.startswith("Amdahl's law, ") for label in labels)
     assert "95% interval" in labels
     assert stages.get_legend_handles_labels()[1] == ["read", "decode", "other", "waiting"]
+    assert speedup.get_legend().get_bbox_to_anchor().y1 < speedup.bbox.y0  # below all lines
+    # What is printed without a law is drawn without one, and nothing is drawn where there is nothing to see.
+    unsure, _ = report_of({1: [1.0, 2.0, 1.5], 2: [0.6, 1.9, 1.2]}).plot()
+    assert not any("law" in label or "interval" in label for label in unsure.get_legend_handles_labels()[1])
+    assert unsure.get_xlim()[1] < 4
+    assert len(report_of({1: [2.0, 2.1]}).plot()) == len(pyplot.gcf().axes) == 1
     pyplot.close("all")
 
 
@@ -223,38 +266,71 @@ def test_what_cannot_be_timed_is_an_error_and_leaves_all_as_it_was(frame, tmp_pa
         with dask.config.set(scheduler="threads"):
             return d.img.load_resized("image_path", size=8)
 
+    def closed(d):
+        answer = d.img.load_resized("image_path", size=8)
+        pandas_imgproc.close()
+        return answer
+
     pandas_imgproc.close()
     with pytest.raises(KeyboardInterrupt):
         pandas_imgproc.scaling_report(interrupted, frame, n_workers=[1])
     assert cluster.borrow() is None
     assert dask.config.get("scheduler", None) is None
 
-    client = pandas_imgproc.get_client(n_workers=1)
+    pandas_imgproc.get_client(n_workers=1)
     calls = {
         "did no rows": len,
-        r"found \d+ rows done.*overwrite=True": lambda d: d.img.save_thumbnails("image_path", tmp_path, size=8),
+        r"found 4 rows done.*overwrite=True": lambda d: d.img.save_thumbnails("image_path", tmp_path, size=8),
+        "did no rows: it found 1 row done": lambda d: d[:1].img.save_thumbnails("image_path", tmp_path, size=8),
         "ran in line on": on_threads,
+        "Dask frames do is not timed": lambda d: from_pandas(d, npartitions=2).img.features("image_path").compute(),
+        "closed the cluster that it is timed on.*must not choose a scheduler= or client": closed,
+        "must not choose a scheduler= or client either": lambda d: pandas_imgproc.scaling_report(closed, d),
     }
     for words, call in calls.items():
         with pytest.raises(ValueError, match=words):
             pandas_imgproc.scaling_report(call, frame, n_workers=[1], repeat=1)
-    assert cluster.borrow() is client
+    assert cluster.borrow().status == "running"
+    assert cluster._own.n_workers == 1
+
+
+@pytest.mark.filterwarnings("ignore::pandas_imgproc.UnreadableImageWarning")
+def test_rows_without_a_file_of_their_own_were_not_done_before(frame, tmp_path):
+    paths = frame.assign(image_path=[None, *frame["image_path"][1:]])
+
+    def saved(d):
+        return d.img.save_resized("image_path", tmp_path / "{stem}.jpg", size=8, overwrite=True)
+
+    report = pandas_imgproc.scaling_report(saved, paths, n_workers=[1], repeat=1)
+    assert report.runs["images"].tolist() == [5]  # four pictures and one that is gone
+    with pytest.raises(ValueError, match="the call did 120 rows where its share of the frame is 60"):
+        pandas_imgproc.scaling_report(
+            lambda _: paths.img.load_resized("image_path", size=8), paths, (1, 2), scaling="weak", repeat=1
+        )
 
 
 def test_a_client_of_the_user_s_is_left_alone(frame):
     from distributed import Client
 
     with Client(processes=False, n_workers=1, dashboard_address="127.0.0.1:0") as client:
-        with pytest.raises(ValueError, match="a client of yours is active"):
+        with pytest.raises(ValueError, match=r"starts clusters of its own, and a client is active .*: close it"):
             pandas_imgproc.scaling_report(lambda d: d.img.load_resized("image_path", size=8), frame)
         assert client.status == "running"
+
+
+def test_our_own_client_made_current_counts_as_active(frame, own_cluster):
+    with own_cluster.as_current():
+        with pytest.raises(ValueError, match=r"a client is active .*leave its with block"):
+            pandas_imgproc.scaling_report(lambda d: d.img.load_resized("image_path", size=8), frame)
+        assert own_cluster.status == "running"
 
 
 @pytest.mark.parametrize(
     ("arguments", "kind", "words"),
     [
-        ({"call": 3}, TypeError, "call=3 is not a function"),
+        ({"call": 3}, TypeError, "call is int, not a function"),
         ({"df": [1]}, TypeError, "df is list"),
+        ({"df": from_pandas(pd.DataFrame({"a": [1]}), npartitions=1)}, TypeError, "df is a Dask DataFrame; .*compute"),
         ({"df": pd.DataFrame()}, ValueError, "df has 0 rows"),
         ({"scaling": "big"}, ValueError, "'strong', 'weak'"),
         ({"n_workers": 4}, TypeError, r"n_workers=4 is no list"),

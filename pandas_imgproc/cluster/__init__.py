@@ -283,8 +283,13 @@ def unsaid_dashboard_link(client: Client) -> str | None:
     return dashboard_link(client)
 
 
-def _active() -> Client | None:
-    """Return the user's active client, without importing distributed for it."""
+def current() -> Client | None:
+    """Return the client that Dask would use here, ours too where it was made current; it imports nothing.
+
+    Returns
+    -------
+    distributed.Client or None
+    """
     module = sys.modules.get("distributed.client")
     find = getattr(module, "default_client", None)  # None while another thread is importing it
     if find is None:
@@ -294,7 +299,13 @@ def _active() -> Client | None:
     except ValueError:
         return None
     # One that never came up, or is going down, still stands in Dask's list.
-    return None if is_own(client) or client.status not in ("running", "connecting") else client
+    return client if client.status in ("running", "connecting") else None
+
+
+def _active() -> Client | None:
+    """Return the user's active client."""
+    client = current()
+    return None if client is None or is_own(client) else client
 
 
 def _foreign(client: Client, n_workers: int | None, memory_limit: str | float | None) -> Client:

@@ -11,9 +11,11 @@ from __future__ import annotations
 import numbers
 from typing import TYPE_CHECKING, Any, get_args
 
+import dask
 import pandas as pd
 from dask.system import CPU_COUNT
 
+from pandas_imgproc import cluster
 from pandas_imgproc.scaling.laws import Law, Scaling
 from pandas_imgproc.scaling.report import ScalingReport
 from pandas_imgproc.scaling.runs import spread, timings
@@ -38,8 +40,9 @@ def scaling_report(
     Parameters
     ----------
     call : callable
-        Given the frame, it calls methods of ``.img`` that read pictures. Of several, times and images add up. One
-        that writes (``out=``, ``to=``, ``save_…``) needs ``overwrite=True``, or the second run would find all done.
+        Given the frame, a pandas one, it calls methods of ``.img`` that read pictures. Of several, times and images
+        add up. One that writes (``out=``, ``to=``, ``save_…``) needs ``overwrite=True``, or the second run would find
+        all done. What Dask frames do is not timed.
     df : DataFrame or Series
         Enough rows for a second or more on all workers.
     n_workers : iterable of int, optional
@@ -63,8 +66,8 @@ def scaling_report(
     Raises
     ------
     ValueError, TypeError
-        If an argument is wrong, if a client of yours is active, if the call reads no pictures or finds them done
-        already, or if it does not run on the workers it is given.
+        If an argument is wrong, if a client is active, if the call reads no pictures or finds them done already, if
+        it does not run on the workers it is given, or, with weak scaling, does not do the rows it is given.
     ClusterError
         If no cluster can be started here.
 
@@ -80,7 +83,8 @@ def scaling_report(
     the system's memory. So the figures are those of files that are there; for files that are elsewhere, nothing is
     kept.
 
-    Our own cluster is put back as it was, or closed if there was none; a client that was asked for before is closed.
+    Our own cluster is put back as it was, or closed if there was none. It is another one then: what `get_client` gave
+    before is closed.
 
     Examples
     --------
@@ -93,7 +97,11 @@ def scaling_report(
     1        2     0.95    0.02      1053      1.89        0.95
     """
     if not callable(call):
-        raise TypeError(f"call={call!r:.100} is not a function of a frame; give lambda d: d.img.load_resized(…)")
+        raise TypeError(
+            f"call is {type(call).__name__}, not a function of a frame; give lambda d: d.img.load_resized(…)"
+        )
+    if dask.is_dask_collection(df):
+        raise TypeError(f"df is a Dask {type(df).__name__}; give a pandas one: df.compute()")
     if not isinstance(df, (pd.DataFrame, pd.Series)):
         raise TypeError(f"df is {type(df).__name__}; give a pandas DataFrame or Series")
     if scaling not in get_args(Scaling):
@@ -102,9 +110,19 @@ def scaling_report(
     _check_count("repeat", repeat)
     if len(df) < workers[-1]:
         raise ValueError(f"df has {len(df)} rows, and n_workers= asks for {workers[-1]} workers; give more rows")
+    _check_no_client()
     shares = {number: len(df) if scaling == "strong" else len(df) * number // workers[-1] for number in workers}
     frames = {number: df if rows == len(df) else spread(df, rows) for number, rows in shares.items()}
     return ScalingReport(timings(call, frames, repeat, progress), scaling, CPU_COUNT)
+
+
+def _check_no_client() -> None:
+    client = cluster.current()
+    if client is not None:
+        raise ValueError(
+            f"scaling_report starts clusters of its own, and a client is active ({client.scheduler.address}): close "
+            "it, or leave its with block; a call that is timed must not choose a scheduler= or client either"
+        )
 
 
 def _checked_workers(n_workers: Iterable[int] | None) -> list[int]:

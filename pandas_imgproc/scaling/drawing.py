@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def drawn(report: ScalingReport) -> np.ndarray[Any, Any]:
-    """Return two matplotlib Axes: the speed-up with the law, and where a picture's time goes.
+    """Return two matplotlib Axes: the speed-up with the law, and where a picture's time goes; or only the latter.
 
     Raises
     ------
@@ -25,17 +25,21 @@ def drawn(report: ScalingReport) -> np.ndarray[Any, Any]:
         from matplotlib import pyplot
     except ImportError:
         raise MissingExtraError("plot() needs matplotlib: pip install 'pandas-imgproc[notebook]'") from None
-    _, axes = pyplot.subplots(1, 2, figsize=(10, 4), layout="constrained", width_ratios=(3, 2))
-    _speedup(axes[0], report)
-    _stages(axes[1], report)
-    found: np.ndarray[Any, Any] = axes
+    widths = (3, 2) if len(report.table) > 1 else (2,)  # one number of workers has no speed-up
+    size = (2 * sum(widths), 4.5)
+    _, axes = pyplot.subplots(1, len(widths), figsize=size, layout="constrained", width_ratios=widths, squeeze=False)
+    if len(widths) > 1:
+        _speedup(axes[0, 0], report)
+    _stages(axes[0, -1], report)
+    found: np.ndarray[Any, Any] = axes[0]
     return found
 
 
 def _speedup(ax: Any, report: ScalingReport) -> None:
-    far = int(report.predicted["workers"].max()) if report.law else int(report.table["workers"].max())
+    ticks = sorted({*report.table["workers"], *report.predicted["workers"]})
+    far = int(ticks[-1])
     ax.plot([1, far], [1, far], color="grey", linewidth=1, linestyle=":", label="as many times as workers")
-    if report.law is not None:
+    if len(report.predicted):
         _law(ax, report, np.geomspace(1, far, 100))
     one = report.table["images/s"].iloc[0]
     rates = report.runs["images"] / report.runs["seconds"]
@@ -49,14 +53,13 @@ def _speedup(ax: Any, report: ScalingReport) -> None:
         ylabel="speed-up",
         title=f"{report.name}, {report.scaling} scaling",
     )
-    ticks = sorted({*table["workers"], *(report.predicted["workers"] if report.law else ())})
     ax.set_xticks(ticks, [str(tick) for tick in ticks], minor=False)
     ax.set_yticks(ticks, [str(tick) for tick in ticks], minor=False)
     ax.minorticks_off()
     if report.cores in range(2, far):
         ax.axvline(report.cores, color="grey", linewidth=0.8)
         ax.annotate(" cores", (report.cores, 1), color="grey", fontsize=8)
-    ax.legend(edgecolor="none", framealpha=1, fontsize=8)
+    ax.legend(frameon=False, fontsize=8, ncols=3, loc="upper center", bbox_to_anchor=(0.5, -0.14))  # it hides no line
 
 
 def _law(ax: Any, report: ScalingReport, workers: np.ndarray[Any, Any]) -> None:

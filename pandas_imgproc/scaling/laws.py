@@ -118,6 +118,11 @@ class Law:
         """Whether the interval excludes anything."""
         return self.low > 0 or self.high < 1
 
+    @property
+    def says_nothing(self) -> bool:
+        """Whether there is an interval, and it excludes nothing."""
+        return self.has_interval and not self.is_telling
+
 
 def fitted(workers: Sequence[int], rates: Sequence[float], scaling: Scaling) -> Law | None:
     """Return the law of some runs.

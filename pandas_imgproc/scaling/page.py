@@ -36,7 +36,7 @@ def page(report: ScalingReport) -> str:
         f"<style>{STYLE}</style><div class='pimgs'><p><b>{_text(sentences.title(report))}</b></p>",
         _table(sentences.shown(report.table)),
         _paragraph(sentences.law(report)),
-        _table(sentences.shown(report.predicted)) if sentences.predicts(report) else "",
+        _table(sentences.shown(report.predicted)) if len(report.predicted) else "",
         _paragraph(sentences.worth(report)),
         _paragraph(sentences.stages_title(report)),
         _bars(report.stages),

@@ -42,7 +42,7 @@ class ScalingReport:
         processor), and seconds of `busy` by stage.
     law : Law or None
         The fitted law: `fraction` (the parallel fraction), `low` and `high` (its 95% interval), `rate` (images per
-        second of one worker). Numbers of workers above that of the cores are left out. None with one number.
+        second of one worker). Numbers of workers above that of the cores are left out. None if only 1 is left.
 
     Notes
     -----
@@ -56,8 +56,7 @@ class ScalingReport:
         self.law: Law | None = self._fitted()
 
     def _fitted(self) -> Law | None:
-        # Beyond the cores no law of workers holds; where there is no other number, it is still better than nothing.
-        used = self.runs[self.runs["workers"] <= max(self.most, self.cores)]
+        used = self.runs[self.runs["workers"] <= self.cores]  # beyond them no law of workers holds
         return laws.fitted(used["workers"].tolist(), (used["images"] / used["seconds"]).tolist(), self.scaling)
 
     @cached_property
@@ -85,11 +84,12 @@ class ScalingReport:
     def predicted(self) -> pd.DataFrame:
         """What the law says of 2, 4 and 8 times the workers, if the machine had the cores and all else grew as well.
 
-        `workers`, `images/s`, `speed-up`, and `from` and `to`, the 95% interval of the speed-up. Empty without a law.
+        `workers`, `images/s`, `speed-up`, and `from` and `to`, the 95% interval of the speed-up. Empty without a law,
+        and where its interval excludes nothing.
         """
         columns = ["workers", "images/s", "speed-up", "from", "to"]
         law = self.law
-        if law is None:
+        if law is None or law.says_nothing:
             return pd.DataFrame(columns=columns)
         rows = []
         for workers in (factor * self.most for factor in FACTORS):
@@ -120,9 +120,7 @@ class ScalingReport:
     @property
     def most(self) -> int:
         """The most workers that the law was fitted to."""
-        numbers = sorted({int(number) for number in self.runs["workers"]})
-        within = [number for number in numbers if number <= self.cores]
-        return max(within if len(within) > 1 else numbers)
+        return max(int(number) for number in self.runs["workers"] if number <= self.cores)
 
     @property
     def worth_having(self) -> int:
@@ -139,11 +137,12 @@ class ScalingReport:
         return best
 
     def plot(self) -> np.ndarray[Any, Any]:
-        """Draw the speed-up with the fitted law, and where a picture's time goes.
+        """Draw the speed-up with the fitted law, unless that says nothing, and where a picture's time goes.
 
         Returns
         -------
         ndarray of matplotlib Axes, shape (2,)
+            With one number of workers shape (1,), where the time goes.
             ``report.plot()[0].figure.savefig("scaling.png")`` writes a file.
 
         Raises

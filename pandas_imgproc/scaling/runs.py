@@ -26,6 +26,12 @@ if TYPE_CHECKING:
 WARM_ROWS = 32
 """Rows for each worker of a new cluster before it is timed: two partitions, so that each has imported what it needs."""
 
+UNFAIR = 0.25
+"""Part of its share by which the rows of a run may differ from it: a call may choose among the rows it is given."""
+
+_MUST_NOT = "it must not choose a scheduler= or client"
+_OVERWRITE = "give it overwrite=True, or leave out= or to= away"
+
 
 @dataclass(frozen=True)
 class Timing:
@@ -38,7 +44,7 @@ class Timing:
     name : str
         The methods that were called.
     images, failures : int
-        Rows, and how many of them have no picture; of all the calls that were made.
+        Rows that were done, and how many of them have no picture; of all the calls that were made.
     seconds : float
         On the caller's clock, all of the call.
     caller : float
@@ -47,6 +53,8 @@ class Timing:
         Seconds of all workers together at partitions, on the clock and of the processor.
     stages : mapping of str to float
         Seconds of `busy` by stage.
+    found : int
+        Rows that were not done: their files were there, or they have no path, or another row's.
     """
 
     workers: int
@@ -59,6 +67,7 @@ class Timing:
     busy: float
     cpu: float
     stages: Mapping[str, float]
+    found: int = 0
 
 
 def timings(
@@ -94,13 +103,14 @@ def timings(
     total = sum(len(frame) for frame in frames.values()) * repeat + len(frames[most])
     with cluster.restored(), progress("scaling_report", total, show=show) as bar:
         client = cluster.get_client(n_workers=most)
-        with dask.config.set({"scheduler": "distributed", "pandas-imgproc.progress": False}):
-            _timed(call, frames[most], most, 0, client)
+        with dask.config.set({"pandas-imgproc.progress": False}):
+            first = _timed(call, frames[most], most, 0, client)
             bar.advance(len(frames[most]), 0)
             with _said_already():
                 for run, workers in turns(sorted(frames), repeat):
                     client = _warm(call, frames[workers], workers, client)
                     timing = _timed(call, frames[workers], workers, run, client)
+                    _check_same_work(timing, first, len(frames[workers]) / len(frames[most]))
                     done.append(timing)
                     bar.advance(len(frames[workers]), timing.failures)
                     bar.say(_line(timing, repeat))
@@ -143,17 +153,26 @@ def _warm(call: Callable[[Any], Any], frame: Any, workers: int, client: Client) 
     wanted = cluster.get_client(n_workers=workers)
     if wanted is not client:
         with contextlib.suppress(NoReadableImageError):  # of these few; of all it would have been raised before
-            call(spread(frame, min(len(frame), WARM_ROWS * workers)))
+            _called(call, spread(frame, min(len(frame), WARM_ROWS * workers)), wanted)
     return wanted
 
 
-def _timed(call: Callable[[Any], Any], frame: Any, workers: int, run: int, client: Client) -> Timing:
-    started = time.perf_counter()
-    with drivers.observed() as profiles:
+def _called(call: Callable[[Any], Any], frame: Any, client: Client) -> Any:
+    """Return what the call does with a frame, on a client that is Dask's own choice and that it must leave alone."""
+    with client.as_current(), dask.config.set({"scheduler": "distributed"}):
         answer = call(frame)
+    if not cluster.is_own(client):
+        raise ValueError(f"the call closed the cluster that it is timed on, or started another: {_MUST_NOT}")
+    return answer
+
+
+def _timed(call: Callable[[Any], Any], frame: Any, workers: int, run: int, client: Client) -> Timing:
+    plan, started = cluster.describe(client), time.perf_counter()
+    with drivers.observed() as profiles:
+        answer = _called(call, frame, client)
     seconds = time.perf_counter() - started
     del answer  # only now: giving its memory back is not the call's
-    _check(profiles, cluster.describe(client))
+    _check(profiles, plan)
     stages: Counter[str] = Counter()
     for profile in profiles:
         stages.update(profile.stages)
@@ -168,25 +187,39 @@ def _timed(call: Callable[[Any], Any], frame: Any, workers: int, run: int, clien
         busy=sum(profile.busy for profile in profiles),
         cpu=sum(profile.cpu for profile in profiles),
         stages=stages,
+        found=sum(profile.found for profile in profiles),
     )
 
 
 def _check(profiles: Sequence[Profile], plan: str) -> None:
     """Raise a ValueError if what was timed is not what was meant."""
-    found = sum(profile.found for profile in profiles)
-    if found:
-        raise ValueError(
-            f"the call found {found:,} rows done by its run before, so nothing can be timed; "
-            "give it overwrite=True, or leave out= or to= away"
-        )
     if not sum(profile.rows for profile in profiles):
+        found = sum(profile.found for profile in profiles)
+        if found:
+            raise ValueError(f"the call did no rows: it found {_count(found)} done, or without a path; {_OVERWRITE}")
         raise ValueError(
-            "the call did no rows; it must call methods of .img that read pictures, on the frame it is given: "
-            "lambda d: d.img.load_resized('image_path', size=64)"
+            "the call did no rows; it must call methods of .img that read pictures, on the pandas frame it is given "
+            "(what Dask frames do is not timed): lambda d: d.img.load_resized('image_path', size=64)"
         )
     elsewhere = [profile.plan for profile in profiles if profile.rows and profile.plan != plan]
     if elsewhere:
-        raise ValueError(f"the call ran {elsewhere[0]}, not on a {plan}: it must not choose a scheduler= or client")
+        raise ValueError(f"the call ran {elsewhere[0]}, not on a {plan}: {_MUST_NOT}")
+
+
+def _check_same_work(timing: Timing, first: Timing, share: float) -> None:
+    """Raise a ValueError if a run did not do its share of what the first one did, which had all rows."""
+    if timing.found > first.found:
+        raise ValueError(f"the call found {_count(timing.found - first.found)} done by its run before; {_OVERWRITE}")
+    rows, fair = timing.images + timing.found, share * (first.images + first.found)
+    if share < 1 and abs(rows - fair) > fair * UNFAIR:
+        raise ValueError(
+            f"the call did {_count(rows)} where its share of the frame is {fair:,.0f}: with scaling='weak' it must do "
+            "the rows it is given: lambda d: d.img…, not df.img… or d.head(20).img…"
+        )
+
+
+def _count(rows: int) -> str:
+    return f"{rows:,} row{'s' * (rows != 1)}"
 
 
 def _line(timing: Timing, repeat: int) -> str:

@@ -44,7 +44,7 @@ def shown_stages(stages: pd.DataFrame) -> pd.DataFrame:
 def text(report: ScalingReport) -> str:
     """Return a report for a terminal."""
     parts = [title(report), shown(report.table).to_string(index=False), law(report)]
-    if predicts(report):
+    if len(report.predicted):
         parts.append(shown(report.predicted).to_string(index=False))
     parts += [worth(report), f"{stages_title(report)}\n{shown_stages(report.stages).to_string()}", rest(report)]
     return "\n\n".join([*parts, *notes(report)])
@@ -63,21 +63,26 @@ def law(report: ScalingReport) -> str:
     """Say what was fitted, and how sure it is."""
     found = report.law
     if found is None:
-        return "No law can be fitted to one number of workers: it takes two to tell."
+        return _no_law(report)
     who = "Amdahl's" if found.scaling == "strong" else "Gustafson's"
     text = f"{who} law: {found.fraction:.1%} of the work is shared among workers ({_sure(found)})"
     if not found.has_interval:
         return f"{text}. With repeat=2 there is an interval."
-    if not found.is_telling:
+    if found.says_nothing:
         return f"{text}. That says nothing: the runs differ more by chance than by workers; take more rows or repeats."
     if found.raw > 1 and found.low == 1:
         text += "; it is cut at 100%, because more workers gained more than their number: something else changed too"
     return f"{text}. Predicted, if the machine had the cores and its disks and memory grew as well:"
 
 
-def predicts(report: ScalingReport) -> bool:
-    """Whether the predictions are worth showing."""
-    return report.law is not None and (report.law.is_telling or not report.law.has_interval)
+def _no_law(report: ScalingReport) -> str:
+    if len(report.table) == 1:
+        return "No law can be fitted to one number of workers: it takes two to tell."
+    numbers = ", ".join(map(str, report.table["workers"]))
+    return (
+        f"No law can be fitted: of {numbers} workers only 1 is not more than the {_count(report.cores, 'core')} there "
+        "are, and it takes two to tell."
+    )
 
 
 def _sure(found: Law) -> str:
@@ -91,9 +96,10 @@ def worth(report: ScalingReport) -> str:
     from distributed.system import MEMORY_LIMIT
 
     best = report.worth_having
-    share = size(MEMORY_LIMIT // best)
-    text = f"Worth having: {_count(best, 'worker')}, with {share} of memory each"
+    text = f"Worth having: {_count(best, 'worker')}, with {size(MEMORY_LIMIT // best)} of memory{' each' * (best > 1)}"
     text += f" (a further one counts if it adds at least {WORTH:.0%} of what a single one does)"
+    if report.law is not None and report.law.says_nothing:
+        return f"{text}; but that may be chance, as the law says nothing."
     if report.law is None or not report.law.is_telling:
         return f"{text}."
     return f"{text}; by the law {_up_to(report.law)} if there were as many cores."
@@ -147,7 +153,7 @@ def notes(report: ScalingReport) -> Iterator[str]:
     if beyond:
         yield (
             f"Note: {', '.join(beyond)} workers are more than the {_count(report.cores, 'core')} there are; "
-            "the law leaves them out where it can."
+            "there no law of workers holds, and none is fitted to them."
         )
     shortest = table["seconds"].min()
     if shortest < SHORT:

@@ -76,14 +76,22 @@ class Place:
             lines.lock()
             with _closed_on_error(lines):
                 if self.overwrite:
-                    lines.clear()
-                    self.remove()
-                kept = self.destination(call, Journal(lines), index)
+                    self._clear(lines)
+                journal = Journal(lines)
+                if journal.difference(asked) and not journal.has_answers:
+                    # A call that could read nothing: the next one, with the right root=, has nothing to lose.
+                    journal = self._clear(lines)
+                kept = self.destination(call, journal, index)
                 kept.begin(asked, call.source, call.cells, self.retry)
                 self.keep_labels(index)
         except OSError as exc:
             raise OSError(exc.errno, f"out={self.path!r} cannot be written: {exc.strerror or exc}") from exc
         return kept
+
+    def _clear(self, lines: Lines) -> Journal:
+        lines.clear()
+        self.remove()
+        return Journal(lines)
 
     def check(self, task: Task) -> None:
         """Raise a ValueError if the answers of a task cannot be kept here."""

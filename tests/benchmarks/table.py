@@ -80,16 +80,16 @@ WORK = (
     Work(None, "JPEG", 64, 1000, ALL, ALL),
     Work(None, "JPEG", 224, 1000, ALL, SHORT),
     Work(None, "JPEG", 600, 1000, SHORT, SHORT),
-    Work(1, "JPEG", 64, 300),
+    Work(12, "JPEG", 224, 40, ALL, SHORT),
+    Work(0, "PNG", 28, 10_000, SHORT, SHORT),
     Work(1, "JPEG", 224, 200),
+    Work(1, "PNG", 224, 100, SHORT, SHORT),
+    Work(None, "PNG", 224, 300),
+    Work(12, "PNG", 224, 12),
+    Work(1, "JPEG", 64, 300),
     Work(1, "JPEG", 600, 120),
     Work(12, "JPEG", 64, 40),
-    Work(12, "JPEG", 224, 40, ALL, SHORT),
     Work(12, "JPEG", 600, 24),
-    Work(None, "PNG", 224, 300),
-    Work(1, "PNG", 224, 100, SHORT, SHORT),
-    Work(12, "PNG", 224, 12),
-    Work(0, "PNG", 28, 10_000, SHORT, SHORT),
 )
 
 

@@ -9,6 +9,7 @@ import signal
 import time
 import warnings
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import cloudpickle
 import dask
@@ -20,6 +21,7 @@ import pytest
 from distributed import Client, KilledWorker, wait
 from hand_started import HandStarted
 from pictures import row_of, row_picture
+from PIL import Image
 
 from conftest import cluster_pids, wait_until
 from pandas_imgproc import ImageDtype, UnreadableImageError, UnreadableImageWarning
@@ -221,6 +223,66 @@ def test_a_column_beside_its_frame(ddf, df, tmp_path):
         assert repr(sheet).startswith("<contact sheet of the first 6 rows, 1 failed")
         assert np.array_equal(sheet.image, df.img.show("image_path", 6, title="label").image)
         assert repr(frame["image"].img.show(2)).startswith("<contact sheet of the first 2 rows;")
+
+
+def test_rows_keep_their_groups_wherever_a_shuffle_brings_them(df):
+    many = pd.concat([df] * 8, ignore_index=True)
+    many["bytes"] = [None if pd.isna(path) or "gone" in path else Path(path).read_bytes() for path in many.image_path]
+    how = {"errors": "coerce"}
+    with dask.config.set({"scheduler": "synchronous", "dataframe.convert-string": False}):  # bytes are no text
+        # Dask's shuffle by way of the disk has another order in a partition each time, when threads write to it.
+        moved = dd.from_pandas(many, npartitions=4).map_partitions(lambda part: part.sample(frac=1))
+        moved["image"] = moved.img.load_resized("bytes", 8, **how)
+        hashes = moved.img.features("image_path", ["pixel_md5", "width", "height"], **how)
+        found = moved.assign(
+            of_paths=moved.img.duplicate_groups("image_path", "pixels", **how),
+            of_bytes=moved["bytes"].img.duplicate_groups("pixels", **how),
+            of_images=moved["image"].img.duplicate_groups("pixels", **how),
+            of_hashes=hashes["pixel_md5"].img.duplicate_groups("pixels"),
+            odd=hashes.img.issues(include="is_odd_size", odd_size=0.1)["is_odd_size"],
+        )
+        found = found.compute()
+    assert len(found) == len(many)
+    lacking = found["n"].isin([4, 7, 9])
+    for name in ("of_paths", "of_bytes", "of_images", "of_hashes"):
+        groups = found.groupby("n")[name]
+        assert (groups.nunique(dropna=False) == 1).all(), name
+        assert (found[name].isna() == lacking).all(), name
+        assert found[name].nunique() == N - 3, name
+    whole = many.img.features("image_path", ["pixel_md5", "width", "height"], **how)
+    odd = whole.img.issues(include="is_odd_size", odd_size=0.1)["is_odd_size"]
+    assert 0 < odd.sum() < len(odd) - 1
+    assert found.set_index("n")["odd"].groupby("n").agg(set).equals(odd.groupby(many["n"]).agg(set))
+
+
+def test_what_follows_a_new_index_has_its_labels(df, tmp_path):
+    ddf = dd.from_pandas(df.reset_index(drop=True), npartitions=3)
+    with dask.config.set(scheduler="synchronous"):
+        again = ddf.reset_index(drop=True)  # 0 to 3 in each partition
+        with pytest.raises(ValueError, match=r"row 0 \(label 0\) and row 4 \(label 0\) would both be written"):
+            again.img.load_resized("image_path", 4).img.save(f"{tmp_path}/{{index}}.png")
+        own = ddf.assign(n=ddf["n"] + 100).set_index("n", sorted=True)
+        loaded = own.assign(image=own.img.load_resized("image_path", 4, errors="coerce"))
+        files = loaded.img.save("image", f"{tmp_path}/{{index}}.png", errors="coerce").dropna().compute()
+        assert [os.path.basename(path) for path in files] == [f"{label}.png" for label in files.index]
+        grouped = again.assign(group=again.img.duplicate_groups("image_path", errors="coerce")).compute()
+        wanted = df.img.duplicate_groups("image_path", errors="coerce")
+        assert grouped["group"].fillna(-1).tolist() == wanted.fillna(-1).tolist()
+        assert grouped.index.tolist() == [*range(4)] * 3
+
+
+def test_partitions_without_a_camera_fit_to_those_with_one(tmp_path):
+    exif = Image.Exif()
+    exif[0x0110] = "Model T"
+    row_picture(0, (8, 8)).save(tmp_path / "0.jpg", exif=exif)
+    row_picture(90, (8, 8)).save(tmp_path / "1.jpg")
+    paths = pd.DataFrame({"image_path": [str(tmp_path / name) for name in ("0.jpg", "1.jpg")]})
+    whole = paths.img.metadata("image_path")
+    none = paths.iloc[1:].img.metadata("image_path")["camera"]
+    assert none.cat.categories.dtype == whole["camera"].cat.categories.dtype
+    found = dd.from_pandas(paths, npartitions=2).img.metadata("image_path").compute(scheduler="synchronous")
+    pd.testing.assert_frame_equal(found, whole, check_categorical=False)
+    assert "Model T" in found["camera"].iloc[0]
 
 
 def test_each_picture_is_read_once_and_none_before(web, tmp_path):

@@ -24,7 +24,7 @@ from pictures import row_of, row_picture
 from PIL import Image
 
 from conftest import cluster_pids, wait_until
-from pandas_imgproc import ImageDtype, UnreadableImageError, UnreadableImageWarning
+from pandas_imgproc import ImageDtype, UnreadableImageError, UnreadableImageWarning, read_result
 
 cloudpickle.register_pickle_by_value(pictures)
 
@@ -283,6 +283,24 @@ def test_partitions_without_a_camera_fit_to_those_with_one(tmp_path):
     found = dd.from_pandas(paths, npartitions=2).img.metadata("image_path").compute(scheduler="synchronous")
     pd.testing.assert_frame_equal(found, whole, check_categorical=False)
     assert "Model T" in found["camera"].iloc[0]
+
+
+def test_columns_that_were_not_promised_are_failures(df, tmp_path):
+    def told(pixels):
+        return {"a": 1, "b": 2} if pixels.shape[1] == 22 else {} if pixels.shape[1] == 23 else {"a": 1}
+
+    some = df.iloc[:4].reset_index(drop=True)
+    ddf, how = dd.from_pandas(some, npartitions=2), {"dtype": {"a": "int64"}, "errors": "coerce"}
+    with dask.config.set(scheduler="synchronous"):
+        promised = dask.compute(lazy := ddf.img.map("image_path", told, **how), lazy.img.failures)
+    some.img.map("image_path", told, out=tmp_path / "map.parquet", **how)
+    parts = read_result(tmp_path / "map.parquet")
+    for found in (promised[0], parts):
+        assert found.reset_index(drop=True).fillna(0).to_dict("list") == {"a": [1, 1, 0, 0]}
+    assert promised[1][["kind", "message"]].to_numpy().tolist() == [
+        ["function", "it returned 'b' too; by dtype= the columns are ['a']"]
+    ]
+    assert list(some.img.map("image_path", told, **how).columns) == ["a", "b"]  # where nothing was promised
 
 
 def test_each_picture_is_read_once_and_none_before(web, tmp_path):

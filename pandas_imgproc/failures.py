@@ -98,7 +98,8 @@ def report_of_partition(errors: Errors, name: str, n: int, failures: Sequence[Fa
     starter.warn_user(
         UnreadableImageWarning(
             f"{name}: {len(failures):,} of {n:,} pictures of a partition {said} ({_counts(failures)}); "
-            f"the first is {first}. The table of all is result.img.failures; errors='coerce' is silent."
+            f"in its partition the first is {first}. "
+            "The table of all is result.img.failures; errors='coerce' is silent."
         )
     )
 

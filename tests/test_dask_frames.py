@@ -194,7 +194,9 @@ def test_dtypes_partitions_and_divisions_are_known_before(folder, df):
         with pytest.raises(UnreadableImageError, match=r"row 0 \(label 4\), '/nowhere/a.png': there is no such file"):
             loaded.partitions[1].compute()
         # Nobody can know whether others could be read: that none could is no error here.
-        with pytest.warns(UnreadableImageWarning, match=r"load_resized: 4 of 4 .*\(4 missing\); the first is row 0"):
+        with pytest.warns(
+            UnreadableImageWarning, match=r"load_resized: 4 of 4 .*\(4 missing\); in its partition the first is row 0"
+        ):
             ddf.img.load_resized("image_path", 4).partitions[1].compute()
 
 
@@ -438,5 +440,5 @@ def test_warnings_come_from_workers_once(own_cluster, ddf):
     said = sorted(str(warning.message) for warning in caught if warning.category is UnreadableImageWarning)
     assert len(said) == 2
     assert said[0].startswith(
-        "hash: 1 of 5 pictures of a partition could not be read (1 truncated); the first is row 4"
+        "hash: 1 of 5 pictures of a partition could not be read (1 truncated); in its partition the first is row 4"
     )

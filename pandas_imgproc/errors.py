@@ -20,6 +20,8 @@ import difflib
 import warnings
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, get_args
 
+import numpy as np
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -133,6 +135,22 @@ def failure(position: int, path: Any, kind: FailureKind, message: str) -> Failur
 
 
 _ELSEWHERE = " on host "
+
+
+def row_said(position: int, label: Any) -> str:
+    """Return how a message calls a row.
+
+    Examples
+    --------
+    >>> row_said(3, np.int64(7)), row_said(0, ("a", np.int64(7)))
+    ('row 3 (label 7)', "row 0 (label ('a', 7))")
+    """
+    parts = [part.item() if isinstance(part, np.generic) else part for part in _parts(label)]
+    return f"row {position} (label {tuple(parts) if isinstance(label, tuple) else parts[0]!r})"
+
+
+def _parts(label: Any) -> tuple[Any, ...]:
+    return label if isinstance(label, tuple) else (label,)
 
 
 def of_host(message: str, host: str) -> str:

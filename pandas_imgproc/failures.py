@@ -23,6 +23,7 @@ from pandas_imgproc.errors import (
     UnreadableImageWarning,
     names_host,
     near,
+    row_said,
 )
 
 if TYPE_CHECKING:
@@ -97,15 +98,14 @@ def report_of_partition(errors: Errors, name: str, n: int, failures: Sequence[Fa
     starter.warn_user(
         UnreadableImageWarning(
             f"{name}: {len(failures):,} of {n:,} pictures of a partition {said} ({_counts(failures)}); "
-            f"the first is {first}. The table of all is result.img.failures; errors='coerce' is silent."
+            f"in its partition the first is {first}. "
+            "The table of all is result.img.failures; errors='coerce' is silent."
         )
     )
 
 
 def _where(failed: Failure, index: pd.Index[Any]) -> str:
-    label = index[failed["position"]]
-    label = label.item() if isinstance(label, np.generic) else label
-    return f"row {failed['position']} (label {label!r}), {failed['path']!r}"
+    return f"{row_said(failed['position'], index[failed['position']])}, {failed['path']!r}"
 
 
 def _counts(failures: Sequence[Failure]) -> str:

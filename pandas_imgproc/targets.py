@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from pandas_imgproc import codec
-from pandas_imgproc.errors import near
+from pandas_imgproc.errors import near, row_said
 from pandas_imgproc.journal import checksum
 from pandas_imgproc.source import has_bytes
 
@@ -220,7 +220,7 @@ class _Naming:
 
     def where(self, row: int) -> str:
         """Return how an error calls a row."""
-        return f"row {self._first + row} (label {self.index[row]!r})"
+        return row_said(self._first + row, self.index[row])
 
     # ---- a plain folder
 

@@ -9,6 +9,7 @@ import signal
 import time
 import warnings
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import cloudpickle
 import dask
@@ -20,9 +21,10 @@ import pytest
 from distributed import Client, KilledWorker, wait
 from hand_started import HandStarted
 from pictures import row_of, row_picture
+from PIL import Image
 
 from conftest import cluster_pids, wait_until
-from pandas_imgproc import ImageDtype, UnreadableImageError, UnreadableImageWarning
+from pandas_imgproc import ImageDtype, UnreadableImageError, UnreadableImageWarning, read_result
 
 cloudpickle.register_pickle_by_value(pictures)
 
@@ -192,7 +194,9 @@ def test_dtypes_partitions_and_divisions_are_known_before(folder, df):
         with pytest.raises(UnreadableImageError, match=r"row 0 \(label 4\), '/nowhere/a.png': there is no such file"):
             loaded.partitions[1].compute()
         # Nobody can know whether others could be read: that none could is no error here.
-        with pytest.warns(UnreadableImageWarning, match=r"load_resized: 4 of 4 .*\(4 missing\); the first is row 0"):
+        with pytest.warns(
+            UnreadableImageWarning, match=r"load_resized: 4 of 4 .*\(4 missing\); in its partition the first is row 0"
+        ):
             ddf.img.load_resized("image_path", 4).partitions[1].compute()
 
 
@@ -221,6 +225,84 @@ def test_a_column_beside_its_frame(ddf, df, tmp_path):
         assert repr(sheet).startswith("<contact sheet of the first 6 rows, 1 failed")
         assert np.array_equal(sheet.image, df.img.show("image_path", 6, title="label").image)
         assert repr(frame["image"].img.show(2)).startswith("<contact sheet of the first 2 rows;")
+
+
+def test_rows_keep_their_groups_wherever_a_shuffle_brings_them(df):
+    many = pd.concat([df] * 8, ignore_index=True)
+    many["bytes"] = [None if pd.isna(path) or "gone" in path else Path(path).read_bytes() for path in many.image_path]
+    how = {"errors": "coerce"}
+    with dask.config.set({"scheduler": "synchronous", "dataframe.convert-string": False}):  # bytes are no text
+        # Dask's shuffle by way of the disk has another order in a partition each time, when threads write to it.
+        moved = dd.from_pandas(many, npartitions=4).map_partitions(lambda part: part.sample(frac=1))
+        moved["image"] = moved.img.load_resized("bytes", 8, **how)
+        hashes = moved.img.features("image_path", ["pixel_md5", "width", "height"], **how)
+        found = moved.assign(
+            of_paths=moved.img.duplicate_groups("image_path", "pixels", **how),
+            of_bytes=moved["bytes"].img.duplicate_groups("pixels", **how),
+            of_images=moved["image"].img.duplicate_groups("pixels", **how),
+            of_hashes=hashes["pixel_md5"].img.duplicate_groups("pixels"),
+            odd=hashes.img.issues(include="is_odd_size", odd_size=0.1)["is_odd_size"],
+        )
+        found = found.compute()
+    assert len(found) == len(many)
+    lacking = found["n"].isin([4, 7, 9])
+    for name in ("of_paths", "of_bytes", "of_images", "of_hashes"):
+        groups = found.groupby("n")[name]
+        assert (groups.nunique(dropna=False) == 1).all(), name
+        assert (found[name].isna() == lacking).all(), name
+        assert found[name].nunique() == N - 3, name
+    whole = many.img.features("image_path", ["pixel_md5", "width", "height"], **how)
+    odd = whole.img.issues(include="is_odd_size", odd_size=0.1)["is_odd_size"]
+    assert 0 < odd.sum() < len(odd) - 1
+    assert found.set_index("n")["odd"].groupby("n").agg(set).equals(odd.groupby(many["n"]).agg(set))
+
+
+def test_what_follows_a_new_index_has_its_labels(df, tmp_path):
+    ddf = dd.from_pandas(df.reset_index(drop=True), npartitions=3)
+    with dask.config.set(scheduler="synchronous"):
+        again = ddf.reset_index(drop=True)  # 0 to 3 in each partition
+        with pytest.raises(ValueError, match=r"row 0 \(label 0\) and row 4 \(label 0\) would both be written"):
+            again.img.load_resized("image_path", 4).img.save(f"{tmp_path}/{{index}}.png")
+        own = ddf.assign(n=ddf["n"] + 100).set_index("n", sorted=True)
+        loaded = own.assign(image=own.img.load_resized("image_path", 4, errors="coerce"))
+        files = loaded.img.save("image", f"{tmp_path}/{{index}}.png", errors="coerce").dropna().compute()
+        assert [os.path.basename(path) for path in files] == [f"{label}.png" for label in files.index]
+        grouped = again.assign(group=again.img.duplicate_groups("image_path", errors="coerce")).compute()
+        wanted = df.img.duplicate_groups("image_path", errors="coerce")
+        assert grouped["group"].fillna(-1).tolist() == wanted.fillna(-1).tolist()
+        assert grouped.index.tolist() == [*range(4)] * 3
+
+
+def test_partitions_without_a_camera_fit_to_those_with_one(tmp_path):
+    exif = Image.Exif()
+    exif[0x0110] = "Model T"
+    row_picture(0, (8, 8)).save(tmp_path / "0.jpg", exif=exif)
+    row_picture(90, (8, 8)).save(tmp_path / "1.jpg")
+    paths = pd.DataFrame({"image_path": [str(tmp_path / name) for name in ("0.jpg", "1.jpg")]})
+    whole = paths.img.metadata("image_path")
+    none = paths.iloc[1:].img.metadata("image_path")["camera"]
+    assert none.cat.categories.dtype == whole["camera"].cat.categories.dtype
+    found = dd.from_pandas(paths, npartitions=2).img.metadata("image_path").compute(scheduler="synchronous")
+    pd.testing.assert_frame_equal(found, whole, check_categorical=False)
+    assert "Model T" in found["camera"].iloc[0]
+
+
+def test_columns_that_were_not_promised_are_failures(df, tmp_path):
+    def told(pixels):
+        return {"a": 1, "b": 2} if pixels.shape[1] == 22 else {} if pixels.shape[1] == 23 else {"a": 1}
+
+    some = df.iloc[:4].reset_index(drop=True)
+    ddf, how = dd.from_pandas(some, npartitions=2), {"dtype": {"a": "int64"}, "errors": "coerce"}
+    with dask.config.set(scheduler="synchronous"):
+        promised = dask.compute(lazy := ddf.img.map("image_path", told, **how), lazy.img.failures)
+    some.img.map("image_path", told, out=tmp_path / "map.parquet", **how)
+    parts = read_result(tmp_path / "map.parquet")
+    for found in (promised[0], parts):
+        assert found.reset_index(drop=True).fillna(0).to_dict("list") == {"a": [1, 1, 0, 0]}
+    assert promised[1][["kind", "message"]].to_numpy().tolist() == [
+        ["function", "it returned 'b' too; by dtype= the columns are ['a']"]
+    ]
+    assert list(some.img.map("image_path", told, **how).columns) == ["a", "b"]  # where nothing was promised
 
 
 def test_each_picture_is_read_once_and_none_before(web, tmp_path):
@@ -358,5 +440,5 @@ def test_warnings_come_from_workers_once(own_cluster, ddf):
     said = sorted(str(warning.message) for warning in caught if warning.category is UnreadableImageWarning)
     assert len(said) == 2
     assert said[0].startswith(
-        "hash: 1 of 5 pictures of a partition could not be read (1 truncated); the first is row 4"
+        "hash: 1 of 5 pictures of a partition could not be read (1 truncated); in its partition the first is row 4"
     )

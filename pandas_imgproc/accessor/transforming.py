@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -50,7 +49,8 @@ class Transforming(Column):
             are.
         dtype : dtype, ImageDtype, or dict of dtype by column, optional
             Of the answer; by default what pandas infers. One that cannot hold missing values becomes the nullable
-            one of pandas where rows are missing.
+            one of pandas where rows are missing. A dict names all columns if there is `out`, and on Dask frames: a
+            value for another is the failure of its row; without, it makes a column. What a row lacks is missing.
         out, overwrite, retry
             As in `load_resized`; needs `dtype`. Pictures go to a ``.npy`` file or ``.parquet`` parts, other answers to
             parts.
@@ -95,8 +95,8 @@ class Transforming(Column):
                 f"{asking} needs dtype=, because all parts must be alike: 'float64', {{'mean': 'float64', 'n': "
                 "'int64'}, or ImageDtype('uint8', (64, 64, 3))"
             )
-        one_column = bool(asking) and not isinstance(dtype, Mapping)
-        task = Map(arguments.check_callable("func", func), recipe, arguments.check_dtype(dtype), one_column)
+        func, dtype = arguments.check_callable("func", func), arguments.check_dtype(dtype)
+        task = Map(func, recipe, dtype, promised=bool(asking))
         answer: pd.Series[Any] | pd.DataFrame = self._run(task, how, kept)
         return answer
 

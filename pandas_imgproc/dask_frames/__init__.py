@@ -4,6 +4,7 @@ This module does not import it: half a second for people who never use a Dask fr
 
 `accessor`    the methods of ``.img``, over partitions
 `partitions`  what is done with one partition
+`handed_out`  what was computed of all rows, given back to each by what it is
 `positions`   where its rows stand in the whole frame
 """
 

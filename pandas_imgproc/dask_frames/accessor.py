@@ -19,8 +19,9 @@ from pandas_imgproc.accessor.measuring import DIGESTS, as_hashes
 from pandas_imgproc.accessor.showing import contact_sheet
 from pandas_imgproc.accessor.transforming import long_frame
 from pandas_imgproc.array import ImageArray, ImageDtype
-from pandas_imgproc.dask_frames.partitions import HandedOut, Rows, Written, first_rows, names_only, piece
-from pandas_imgproc.dask_frames.positions import firsts, index_of
+from pandas_imgproc.dask_frames.handed_out import HandedOut, give, marked
+from pandas_imgproc.dask_frames.partitions import Rows, Written, first_rows, names_only
+from pandas_imgproc.dask_frames.positions import firsts, index_of, rows_behind
 from pandas_imgproc.destination import check_row_fits
 
 if TYPE_CHECKING:
@@ -128,10 +129,12 @@ class DaskSeriesImageAccessor(SeriesImageAccessor):
         meta.attrs.clear()
         if by_row:
             return answer.map_partitions(function, meta=meta, enforce_metadata=False)
-        whole = HandedOut.of(list(dask.compute(*answer.to_delayed())), function)
-        index = index_of(answer)
-        shared = dask.delayed(whole, traverse=False)
-        return index.map_partitions(piece, firsts(answer), shared, meta=meta, enforce_metadata=False)
+        rows = rows_behind(answer)
+        told = rows is answer  # then failures are not those of these rows alone: some may have been left out
+        own = [] if told else [answer]
+        parts = rows.map_partitions(marked, *own, meta=pd.Series(dtype=object), enforce_metadata=False)
+        whole = HandedOut.of(list(dask.compute(*parts.to_delayed())), function, told=told)
+        return rows.map_partitions(give, dask.delayed(whole, traverse=False), meta=meta, enforce_metadata=False)
 
     # ---- what differs
 

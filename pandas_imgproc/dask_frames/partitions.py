@@ -137,39 +137,6 @@ def _digest(cell: Any) -> Any:
     return tokenize(cell).encode()
 
 
-@dataclass(frozen=True)
-class HandedOut:
-    """What was computed of all rows at once, to be given back to the partitions that they came from.
-
-    Attributes
-    ----------
-    values : Series or DataFrame
-        Of all rows.
-    failures : dict of int to tuple of dict
-        Those of the partition whose first row has this position.
-    """
-
-    values: Any
-    failures: dict[int, tuple[Any, ...]]
-
-    @classmethod
-    def of(cls, parts: list[Any], function: Any) -> HandedOut:
-        """Return what a function makes of all partitions."""
-        starts = np.cumsum([0, *map(len, parts)]).tolist()
-        known = {start: part.attrs.get("failures", ()) for start, part in zip(starts, parts, strict=False) if len(part)}
-        values = function(pd.concat(parts))
-        values.attrs.clear()
-        return cls(values, known)
-
-
-def piece(index: pd.Index[Any], first: pd.Series[Any], whole: HandedOut) -> Any:
-    """Return the rows of one partition."""
-    start = int(first.iloc[0])
-    part = whole.values.iloc[start : start + len(index)].set_axis(index)
-    part.attrs["failures"] = whole.failures.get(start, ())
-    return part
-
-
 def first_rows(part: Any, n: int) -> Any:
     """Return the first rows of a partition."""
     return part.iloc[:n]

@@ -19,7 +19,7 @@ from pandas_imgproc.tasks.function import FunctionError, called, explain, pictur
 from pandas_imgproc.tasks.task import Task, labelled
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from pandas_imgproc.codec import Recipe
     from pandas_imgproc.errors import Failure, FailureKind
@@ -41,14 +41,14 @@ class Map(Task):
         How pictures become pixels.
     dtype : dtype, or dict of dtype by column, optional
         Of the answer.
-    one_column : bool
-        Whether a frame is refused as the answer.
+    promised : bool
+        Whether `dtype` tells of all columns of the answer, because all parts must be alike.
     """
 
     func: Callable[..., Any]
     recipe: Recipe
     dtype: Any = None
-    one_column: bool = False
+    promised: bool = False
     name: ClassVar[str] = "map"
     needs_cluster: ClassVar[bool] = True
     one_form: ClassVar[str] = "func must return one form for all: with size= all pictures it is given are of one shape"
@@ -73,12 +73,19 @@ class Map(Task):
 
     def _checked(self, answer: Any) -> Any:
         """Return an answer that makes a frame or a column, as `dtype` says."""
-        makes_frame = isinstance(answer, dict) or (isinstance(answer, np.ndarray) and answer.ndim == 1)
-        if isinstance(self.dtype, dict) and not makes_frame:
+        names = _names(answer)
+        if isinstance(self.dtype, dict) and names is None:
             raise FunctionError(f"it returned {_said(answer)}; by dtype= it is a dict or a 1-D array")
-        if self.one_column and makes_frame:
+        if not self.promised or names is None:
+            return answer
+        if not isinstance(self.dtype, dict):
             raise FunctionError(
                 f"it returned {_said(answer)}; by dtype= it is one value; a dict of dtypes says columns"
+            )
+        more = [name for name in names if name not in self.dtype]
+        if more:
+            raise FunctionError(
+                f"it returned {more[0]!r:.100} too; by dtype= the columns are {list(self.dtype)!r:.100}"
             )
         return answer
 
@@ -146,6 +153,13 @@ def answer_of(result: Any) -> Any:
         f"it returned {_said(result)}; return a number or text, a dict of them, a 1-D array, or a picture "
         "of shape (height, width) or (height, width, 1, 3 or 4)"
     )
+
+
+def _names(answer: Any) -> Iterable[Any] | None:
+    """Return the columns that an answer has values for; None if it is no row of a frame."""
+    if isinstance(answer, np.ndarray) and answer.ndim == 1:
+        return range(len(answer))
+    return answer if isinstance(answer, dict) else None
 
 
 def _scalar(value: Any) -> Any:

@@ -204,6 +204,12 @@ def _column(values: Values, there: Values, dtype: str) -> Any:
         texts = np.full(len(values), None, dtype=object)
         # a character that was cut at the end of its room goes
         texts[there] = [text.decode(errors="ignore") for text in values[there].tolist()]
-        return pd.Categorical(texts) if dtype == "category" else pd.array(texts, dtype="string")
+        return _categorical(texts) if dtype == "category" else pd.array(texts, dtype="string")
     kind = pd.arrays.BooleanArray if dtype == "boolean" else pd.arrays.IntegerArray
     return kind(values.copy(), ~there)
+
+
+def _categorical(texts: Values) -> pd.Categorical:
+    # Where no row has one, pandas would infer another dtype of the categories, and parts would not fit together.
+    categories = pd.Index(sorted({text for text in texts if text is not None}), dtype="str")
+    return pd.Categorical(texts, categories=categories)

@@ -104,6 +104,33 @@ def test_names_of_digits_stay_as_they_are(folder, capfd):
     assert [row_of(pixels) for pixels in np.load("x.npy")] == [0, 2]
 
 
+def test_other_columns_are_written_back_as_they_were(folder, capfd):
+    rows = ["cls,price,image_path", "007,1.10,photos/a/000.jpg", "NA,,photos/b/001.jpg", "None,1e3,"]
+    Path("t.csv").write_text("\n".join(rows))
+    assert run("hash t.csv image_path --kind md5 --out h.csv", capfd)[0] == DONE
+    assert [line.rpartition(",")[0] for line in Path("h.csv").read_text().splitlines()] == rows
+    assert run('save-resized t.csv image_path "o/{cls}/{stem}.jpg" --size 8', capfd)[0] == DONE
+    assert sorted(map(str, Path("o").glob("*/*.jpg"))) == ["o/007/000.jpg", "o/NA/001.jpg"]
+
+
+def test_the_table_that_is_read_is_never_written_over(folder, capfd):
+    before = Path("train.csv").read_bytes()
+    Path("link.csv").symlink_to("train.csv")
+    Path("hard.csv").hardlink_to("train.csv")
+    line = "verify train.csv image_path"
+    for options, said in (
+        ("--out train.csv", "--out 'train.csv' is the table that is read"),
+        ("--out link.csv", "--out 'link.csv' is the table"),
+        ("--failures ./hard.csv", "--failures './hard.csv' is the table"),
+        ("--out v.csv --failures v.csv", "--failures 'v.csv' is what --out names too"),
+    ):
+        code, _, err = run(f"{line} {options}", capfd)
+        assert (code, err.count("\n")) == (WRONG, 1)
+        assert said in err
+    assert Path("train.csv").read_bytes() == before
+    assert not Path("v.csv").exists()
+
+
 def test_a_contact_sheet(folder, capfd):
     assert run("show train.csv image_path --title label,id --n 4 --out sheet.png", capfd) == (DONE, "", "")
     with Image.open("sheet.png") as sheet:

@@ -78,6 +78,7 @@ def _run(command: str, asked: argparse.Namespace) -> int:
     out = None if keeps else options.pop("out")
     for option, path in (("--failures", failures_to), ("--out", None if command == "show" else out)):
         tables.check(option, path)
+    tables.check_apart(words[0], out=asked.out, failures=failures_to)
     frame, column, to = _rows(command, words, options.get("storage_options"))
     answer = parsers.methods()[parsers.method_name(command)](frame.img, column, *to, **options)
     if isinstance(answer, ContactSheet):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 from pathlib import PurePath
@@ -18,10 +19,16 @@ if TYPE_CHECKING:
 PATHS = "image_path"
 """The column of a frame that was made of a pattern."""
 
-# What stands in a column of pictures is text: 007 is not 7. Of JSON it is what it is; as text, null would be "None".
+
+def _text(path: str, column: str, sep: str = ",") -> pd.DataFrame:
+    """Return a table of text as it stands: 007 is not 7, nor is NA missing. An empty cell is no path."""
+    return pd.read_csv(path, sep=sep, dtype="str", keep_default_na=False, na_values={column: [""]})
+
+
+# What stands in JSON's column of pictures is what it is; as text, null would be "None".
 _READERS: dict[str, Callable[[str, str], pd.DataFrame]] = {
-    ".csv": lambda path, column: pd.read_csv(path, dtype={column: "str"}),
-    ".tsv": lambda path, column: pd.read_csv(path, sep="\t", dtype={column: "str"}),
+    ".csv": _text,
+    ".tsv": functools.partial(_text, sep="\t"),
     ".json": lambda path, column: pd.read_json(path, dtype={column: "object"}),
     ".jsonl": lambda path, column: pd.read_json(path, lines=True, dtype={column: "object"}),
     ".parquet": lambda path, _: pd.read_parquet(path),
@@ -57,6 +64,29 @@ def check(option: str, path: str | None) -> None:
         raise ValueError(f"{option} {path!r} is not a table: {', '.join(_WRITERS)}")
     if not os.path.isdir(os.path.dirname(path) or "."):
         raise ValueError(f"{option} {path!r}: there is no folder {os.path.dirname(path)!r}")
+
+
+def check_apart(source: str, **written: str | None) -> None:
+    """Raise a ValueError if what an option names is the table that is read, or what another one names.
+
+    Examples
+    --------
+    >>> check_apart("t.csv", out="./t.csv")
+    Traceback (most recent call last):
+    ValueError: --out './t.csv' is the table that is read; name another file
+    """
+    there = {os.path.realpath(source): "the table that is read"} if is_table(source) else {}
+    for option, path in written.items():
+        if path is None:
+            continue
+        for other, what in there.items():
+            if _is_same(os.path.realpath(path), other):
+                raise ValueError(f"--{option} {path!r} is {what}; name another file")
+        there[os.path.realpath(path)] = f"what --{option} names too"
+
+
+def _is_same(path: str, other: str) -> bool:
+    return path == other or (os.path.exists(path) and os.path.exists(other) and os.path.samefile(path, other))
 
 
 def read(path: str, column: str | None, storage_options: Mapping[str, Any] | None) -> pd.DataFrame:

@@ -82,6 +82,21 @@ def test_patterns_and_folders(folder, capfd):
     assert run("verify photos/b", capfd)[0] == DONE
 
 
+@pytest.mark.parametrize("line", ["save-thumbnails photos photos/t", 'save-thumbnails photos "{dir}/{stem}_s.png"'])
+def test_what_was_made_below_the_pictures_is_none_of_them(folder, capfd, line):
+    assert run(line, capfd)[0] == DONE
+    made = {
+        path: path.stat().st_mtime_ns for path in [*folder.glob("photos/t/*/*.jpg"), *folder.glob("photos/*/*_s.png")]
+    }
+    assert len(made) == 5
+    code, _, said = run(line, capfd)
+    assert (code, said.splitlines()[-1]) == (DONE, "save-thumbnails: 5 of 6 rows have a picture, 1 failed")
+    assert made == {path: path.stat().st_mtime_ns for path in made}
+    assert len(pandas_imgproc.from_glob("photos")) == 6
+    alone = "photos/t" if Path("photos/t").exists() else "photos/*/*_s.png"
+    assert len(pandas_imgproc.from_glob(alone)) == 5  # they are pictures as well, where those they are of are not found
+
+
 @pytest.mark.parametrize("suffix", ["csv", "parquet", "feather", "jsonl"])
 def test_tables_stand_beside_the_rows_that_were_given(folder, capfd, suffix):
     frame = pd.read_csv("train.csv").drop(columns="id").assign(width="mine")

@@ -51,7 +51,7 @@ def test_the_column_is_the_methods(folder, capfd):
     assert "2 of 8 pictures could not be read" in said
     assert "--failures failed.csv writes the table of them." in said
     assert "UnreadableImageWarning" not in said
-    assert said.endswith("load-resized: 5 of 8 rows have a picture, 2 failed\n")
+    assert said.endswith("load-resized: 5 of 8 rows have a picture, 2 failed, 1 without a path\n")
     column = pandas_imgproc.read_result("x.npy")
     same = pd.read_csv("train.csv").img.load_resized("image_path", size=(16, 8), errors="coerce")
     np.testing.assert_array_equal(column.img.to_numpy(na_value=0), same.img.to_numpy(na_value=0))
@@ -109,7 +109,7 @@ def test_tables_stand_beside_the_rows_that_were_given(folder, capfd, suffix):
     assert table["width_features"].tolist()[:3] == [32, 32, 32]
     assert table["width"].tolist() == ["mine"] * 8
     code, _, said = run(f"{line} --out f.parquet", capfd)  # the method's own: parts that are continued
-    assert (code, said) == (DONE, "features: 5 of 8 rows have a picture, 2 failed\n")
+    assert (code, said) == (DONE, "features: 5 of 8 rows have a picture, 2 failed, 1 without a path\n")
     assert pandas_imgproc.read_result("f.parquet")["width"].tolist()[:3] == [32, 32, 32]
 
 
@@ -173,10 +173,17 @@ def test_a_contact_sheet(folder, capfd):
         ("verify photos --storage-options {secret", WRONG, "what is given is not JSON"),
         ("hash photos --kind phsh", WRONG, "--kind 'phsh' is not one of 'phash'"),
         ("load-resized train.csv image_path --size 8 --out x.npy --errors raise", STOPPED, "row 4 (label 4), 'photo"),
-        ("load-resized train.csv image_path --size 8 --out no/x.npy", STOPPED, "no/x.npy' cannot be written"),
+        ("load-resized train.csv image_path --size 8 --out no/x.npy", WRONG, "there is no folder 'no'"),
+        ("show photos --out s.xyz", WRONG, "--out 's.xyz' is not a picture: .png, .jpg"),
+        ("download https://example.org/a.jpg to", WRONG, "'https://example.org/a.jpg' is one picture, not a folder"),
+        ("verify empty.csv p", WRONG, "the table 'empty.csv' is empty"),
+        ("verify latin.csv p", WRONG, "the table 'latin.csv' is not encoded as UTF-8; write it so, as by: iconv"),
+        ("verify marks.csv p", WRONG, "is it separated by ';'?"),
     ],
 )  # fmt: skip
 def test_each_mistake_is_one_line(folder, capfd, line, code, said):
+    for name, data in (("empty", b""), ("latin", b"p\n\xfc.jpg\n"), ("marks", b"p;x\na.jpg;1\n")):
+        Path(f"{name}.csv").write_bytes(data)
     got, out, err = run(line, capfd)
     assert (got, out, err.count("\n")) == (code, "", 1)
     assert err.startswith("pandas_imgproc")

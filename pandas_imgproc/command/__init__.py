@@ -20,6 +20,7 @@ from pandas_imgproc import __version__, failures
 from pandas_imgproc.accessor.sheet import ContactSheet
 from pandas_imgproc.command import parsers, tables
 from pandas_imgproc.errors import ImgprocError, UnreadableImageWarning
+from pandas_imgproc.listing import is_picture
 
 if TYPE_CHECKING:
     import argparse
@@ -28,6 +29,10 @@ if TYPE_CHECKING:
 __all__ = ["DONE", "INTERRUPTED", "STOPPED", "WRONG", "main"]
 
 DONE, STOPPED, WRONG, INTERRUPTED = 0, 1, 2, 130
+
+
+SHEETS = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".tif", ".tiff", ".bmp", ".pdf")
+"""What a contact sheet may be written as."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -76,9 +81,7 @@ def _run(command: str, asked: argparse.Namespace) -> int:
     del options["traceback"]
     keeps = parsers.keeps_by_itself(command, options["out"])
     out = None if keeps else options.pop("out")
-    for option, path in (("--failures", failures_to), ("--out", None if command == "show" else out)):
-        tables.check(option, path)
-    tables.check_apart(words[0], out=asked.out, failures=failures_to)
+    _check_outputs(command, asked, keeps=keeps)
     frame, column, to = _rows(command, words, options.get("storage_options"))
     answer = parsers.methods()[parsers.method_name(command)](frame.img, column, *to, **options)
     if isinstance(answer, ContactSheet):
@@ -90,15 +93,32 @@ def _run(command: str, asked: argparse.Namespace) -> int:
     if failures_to is not None:
         tables.write(failed, failures_to)
     if options["progress"] is not False:
-        done = len(frame) - len(failed) - int(frame[column].isna().sum())
-        _say(f"{command}: {done:,} of {len(frame):,} rows have a picture, {len(failed):,} failed")
+        without = int(frame[column].isna().sum())
+        done = len(frame) - len(failed) - without
+        rest = f", {without:,} without a path" if without else ""
+        _say(f"{command}: {done:,} of {len(frame):,} rows have a picture, {len(failed):,} failed{rest}")
     return STOPPED if command == "verify" and len(failed) else DONE
+
+
+def _check_outputs(command: str, asked: argparse.Namespace, *, keeps: bool) -> None:
+    """Raise a ValueError if what a command gives cannot be written where it is to go."""
+    failures_to = getattr(asked, "failures", None)
+    tables.check("--failures", failures_to)
+    if command == "show":
+        tables.check("--out", asked.out, "picture", SHEETS)
+    elif not keeps:
+        tables.check("--out", asked.out)
+    elif asked.out.endswith(".npy") and "://" not in asked.out:
+        tables.check_folder("--out", asked.out)
+    tables.check_apart(asked.words[0], out=asked.out, failures=failures_to)
 
 
 def _rows(command: str, words: list[str], storage_options: Any) -> tuple[Any, str, list[str]]:
     """Return the frame, the name of its column, and what else a command says in words."""
     path, *rest = words
     more = parsers.words_of(command)
+    if path.startswith(("http://", "https://")) and is_picture(path):
+        raise ValueError(f"{path!r} is one picture, not a folder; say a table and its column of URLs: train.csv url")
     has_column = tables.is_table(path) or rest[: len(rest) - more] == [tables.PATHS]
     column = rest.pop(0) if has_column and rest else None if has_column else tables.PATHS
     if len(rest) > more:

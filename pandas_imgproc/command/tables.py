@@ -14,7 +14,7 @@ from pandas_imgproc.listing import from_glob
 from pandas_imgproc.writing import named_when_whole
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
 PATHS = "image_path"
 """The column of a frame that was made of a pattern."""
@@ -22,7 +22,23 @@ PATHS = "image_path"
 
 def _text(path: str, column: str, sep: str = ",") -> pd.DataFrame:
     """Return a table of text as it stands: 007 is not 7, nor is NA missing. An empty cell is no path."""
-    return pd.read_csv(path, sep=sep, dtype="str", keep_default_na=False, na_values={column: [""]})
+    try:
+        frame = pd.read_csv(path, sep=sep, dtype="str", keep_default_na=False, na_values={column: [""]})
+    except pd.errors.EmptyDataError as exc:
+        raise ValueError(f"the table {path!r} is empty; its first line names the columns") from exc
+    except UnicodeDecodeError as exc:
+        advice = f"write it so, as by: iconv -f LATIN1 -t UTF-8 {path}"
+        raise ValueError(f"the table {path!r} is not encoded as UTF-8; {advice}") from exc
+    except pd.errors.ParserError as exc:
+        raise ValueError(f"the table {path!r} cannot be read: {exc}") from exc
+    only = frame.columns[0]
+    other = next((mark for mark in ";\t|," if mark in only), None)
+    if len(frame.columns) == 1 and only != column and other:
+        wanted = {",": "commas", "\t": "tabs"}[sep]
+        raise ValueError(
+            f"the table {path!r} has one column, {only!r}; is it separated by {other!r}? It takes {wanted}"
+        )
+    return frame
 
 
 # What stands in JSON's column of pictures is what it is; as text, null would be "None".
@@ -56,12 +72,17 @@ def is_table(path: str) -> bool:
     return _suffix(path, packed=True) in _READERS
 
 
-def check(option: str, path: str | None) -> None:
-    """Raise a ValueError if a table cannot be written to a path."""
+def check(option: str, path: str | None, what: str = "table", suffixes: Iterable[str] = tuple(_WRITERS)) -> None:
+    """Raise a ValueError if a file cannot be written to a path, for its suffix or its folder."""
     if path is None:
         return
-    if _suffix(path) not in _WRITERS:
-        raise ValueError(f"{option} {path!r} is not a table: {', '.join(_WRITERS)}")
+    if _suffix(path) not in suffixes:
+        raise ValueError(f"{option} {path!r} is not a {what}: {', '.join(suffixes)}")
+    check_folder(option, path)
+
+
+def check_folder(option: str, path: str) -> None:
+    """Raise a ValueError if the folder of a file is not there."""
     if not os.path.isdir(os.path.dirname(path) or "."):
         raise ValueError(f"{option} {path!r}: there is no folder {os.path.dirname(path)!r}")
 

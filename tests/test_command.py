@@ -18,7 +18,7 @@ from PIL import Image
 
 import pandas_imgproc
 from conftest import wait_until
-from pandas_imgproc.command import DONE, INTERRUPTED, STOPPED, WRONG, main, parsers
+from pandas_imgproc.command import DONE, INTERRUPTED, STOPPED, TERMINATED, WRONG, main, parsers
 
 ROOT = Path(__file__).parent.parent
 
@@ -200,7 +200,7 @@ def test_help_says_what_the_docstrings_say(capfd):
     code, out, _ = run("--help", capfd)
     assert code == DONE
     assert all(f"\n  {command} " in out for command in parsers.EXAMPLES)
-    assert all(f"\n  {number} " in out for number in (0, 1, 2, 130))
+    assert all(f"\n  {number} " in out for number in (0, 1, 2, 130, 143))
     code, out, _ = run("save_thumbnails --help", capfd)
     text = " ".join(out.split())
     assert code == DONE
@@ -225,12 +225,12 @@ def test_every_argument_of_every_command_can_be_said():
 
 def test_killed_and_run_again_it_goes_on(folder, capfd):
     rows = pd.read_csv("train.csv").iloc[[0, 1, 2, 3, 5]]
-    pd.concat([rows] * 1800).to_csv("many.csv", index=False)
+    pd.concat([rows] * 2400).to_csv("many.csv", index=False)
     line = "load_resized many.csv image_path --size 24 --out x.npy"
     env = {**os.environ, "PYTHONPATH": str(ROOT), "DASK_SCHEDULER": "synchronous"}
     journal = folder / "x.npy.journal"
     done = 1000
-    for end, code in ((signal.SIGKILL, -signal.SIGKILL), (signal.SIGINT, INTERRUPTED)):
+    for end, code in ((signal.SIGKILL, -signal.SIGKILL), (signal.SIGTERM, TERMINATED), (signal.SIGINT, INTERRUPTED)):
         words = [sys.executable, "-m", "pandas_imgproc", *shlex.split(line)]
         with subprocess.Popen(words, cwd=folder, env=env, stderr=subprocess.PIPE, text=True) as process:
             assert wait_until(lambda done=done: journal.exists() and journal.stat().st_size > done, 30)
@@ -238,9 +238,10 @@ def test_killed_and_run_again_it_goes_on(folder, capfd):
             said = process.communicate(timeout=60)[1]
         assert process.returncode == code, said
         assert "Traceback" not in said
+        assert ("kept" in said) == (code > 0)
         done = journal.stat().st_size
     code, _, said = run(line, capfd)
-    assert (code, said.splitlines()[-1]) == (DONE, "load-resized: 9,000 of 9,000 rows have a picture, 0 failed")
+    assert (code, said.splitlines()[-1]) == (DONE, "load-resized: 12,000 of 12,000 rows have a picture, 0 failed")
     assert [row_of(pixels) for pixels in np.load("x.npy", mmap_mode="r")[-5:]] == [0, 1, 2, 3, 5]
 
 

@@ -12,7 +12,9 @@ import contextlib
 import functools
 import logging
 import os
+import signal
 import sys
+import threading
 import warnings
 from typing import TYPE_CHECKING, Any
 
@@ -26,9 +28,9 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable, Iterator, Sequence
 
-__all__ = ["DONE", "INTERRUPTED", "STOPPED", "WRONG", "main"]
+__all__ = ["DONE", "INTERRUPTED", "STOPPED", "TERMINATED", "WRONG", "main"]
 
-DONE, STOPPED, WRONG, INTERRUPTED = 0, 1, 2, 130
+DONE, STOPPED, WRONG, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143
 
 
 SHEETS = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".tif", ".tiff", ".bmp", ".pdf")
@@ -46,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        0 done, 1 stopped, 2 a wrong command, 130 interrupted.
+        0 done, 1 stopped, 2 a wrong command, 130 interrupted, 143 terminated.
 
     Raises
     ------
@@ -59,10 +61,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     asked = parser.parse(words[1:])
     with _told_on_stderr(parser, bar=bool(sys.stderr.isatty() or getattr(asked, "progress", False))):
         try:
-            return _run(command, asked)
+            with _terminated_as_interrupted() as terminated:
+                return _run(command, asked)
         except KeyboardInterrupt:
-            _say(f"{parser.prog}: interrupted; what was finished is kept")
-            return INTERRUPTED
+            _say(f"{parser.prog}: {'stopped' if terminated else 'interrupted'}; what was finished is kept")
+            return TERMINATED if terminated else INTERRUPTED
         except BrokenPipeError:  # whoever reads the answer has seen enough
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return DONE
@@ -131,6 +134,25 @@ def _rows(command: str, words: list[str], storage_options: Any) -> tuple[Any, st
             "say where to write: a folder such as thumbs, or a template such as 'train/{label}/{stem}.jpg'"
         )
     return frame, column, rest
+
+
+@contextlib.contextmanager
+def _terminated_as_interrupted() -> Iterator[list[int]]:
+    """Have SIGTERM end a block as Ctrl-C does, and note it: batch systems end jobs by it."""
+    came: list[int] = []
+
+    def stop(number: int, _: Any) -> None:
+        came.append(number)
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():  # signals are the main thread's
+        yield came
+        return
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield came
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 @contextlib.contextmanager

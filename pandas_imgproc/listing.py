@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from pandas_imgproc import codec
+from pandas_imgproc.made import made_of_others
 from pandas_imgproc.source import paths_as_column
 
 if TYPE_CHECKING:
@@ -27,7 +28,8 @@ def from_glob(pattern: str | os.PathLike[str], *, storage_options: dict[str, Any
     pattern : path
         A pattern such as ``"photos/**/*.jpg"``: every file that it matches, ``**`` means any folders. Or a folder:
         every file in it and below it whose suffix is that of a picture. Or a URL of either that fsspec can list,
-        ``"s3://bucket/photos"``. Hidden files and folders are left out.
+        ``"s3://bucket/photos"``. Hidden files and folders are left out, and so are files that `save_resized` and its
+        like made of others that are found: thumbnails beside their pictures. Found alone, they are pictures.
     storage_options : dict, optional
         For fsspec, as in `pandas.read_csv`.
 
@@ -41,6 +43,8 @@ def from_glob(pattern: str | os.PathLike[str], *, storage_options: dict[str, Any
     ------
     FileNotFoundError
         If there is no such folder, or no file matches.
+    JournalError
+        If what says which files of a folder were made here is damaged.
 
     Examples
     --------
@@ -63,6 +67,8 @@ def from_glob(pattern: str | os.PathLike[str], *, storage_options: dict[str, Any
         raise ValueError(f"storage_options={storage_options!r:.60} are for URLs, and pattern={text!r} is none")
     else:
         found = _here(os.path.expanduser(text))
+        made = made_of_others(found)
+        found = [path for path in found if path not in made]
     if not found:
         raise FileNotFoundError(f"pattern={text!r} matches no picture")
     paths = sorted(found, key=natural)

@@ -7,7 +7,9 @@ that a power cut has emptied is not the one that was written down, and is made a
 
 from __future__ import annotations
 
+import bisect
 import dataclasses
+import functools
 import json
 import os
 import zlib
@@ -15,10 +17,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from pandas_imgproc.errors import FAILURE_KINDS, JournalError
-from pandas_imgproc.journal import LinesOfMany, first_difference
+from pandas_imgproc.journal import LinesOfMany, checksum, first_difference
 from pandas_imgproc.source import NO_STAMP, Stamp, stamp_of
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
     from pandas_imgproc.errors import FailureKind
 
 JOURNAL = ".pandas-imgproc.jsonl"
@@ -169,6 +173,57 @@ def record_made(path: str, sign: str, read: Stamp, written: Stamp) -> None:
     """Write down a file that is about to get its name."""
     folder, name = os.path.split(path)
     LinesOfMany(os.path.join(folder, JOURNAL)).append(_text({"work": sign, "made": {name: [*read, *written]}}))
+
+
+def made_of_others(paths: Sequence[str]) -> set[str]:
+    """Return which of some files were made of others of them.
+
+    Raises
+    ------
+    JournalError
+        If the journal of a folder is damaged.
+    """
+    folder_of = {path: os.path.dirname(os.path.abspath(path)) for path in paths}
+    folders = {folder for folder in folder_of.values() if os.path.exists(os.path.join(folder, JOURNAL))}
+    if not folders:
+        return set()
+    made = {folder: MadeFiles(folder).files for folder in folders}
+    top = os.path.commonpath(list(folder_of.values()))
+    below = _sums_below(map(os.path.abspath, paths))
+    found = set()
+    for path, folder in folder_of.items():
+        file = made.get(folder, {}).get(os.path.basename(path))
+        if file is not None and any(file.source in below(*way) for way in _ways_up(folder, top)):
+            found.add(path)
+    return found
+
+
+def _sums_below(paths: Iterable[str]) -> Callable[[str, int], frozenset[int]]:
+    """Return what gives the checksums of the paths below a folder, as seen from so many folders down."""
+    ordered = sorted(paths)
+
+    # Many folders see the same from as deep: what lies below each is summed once, not once for each folder.
+    @functools.cache
+    def below(folder: str, deep: int) -> frozenset[int]:
+        start = folder.rstrip(os.sep) + os.sep
+        first, last = (bisect.bisect_left(ordered, text) for text in (start, start[:-1] + chr(ord(os.sep) + 1)))
+        return frozenset(checksum(f"..{os.sep}" * deep + path[len(start) :]) for path in ordered[first:last])
+
+    return below
+
+
+def _ways_up(folder: str, top: str) -> list[tuple[str, int]]:
+    """Return a folder and those that it lies in up to one of them, and how deep it lies in each.
+
+    Examples
+    --------
+    >>> _ways_up("/data/a/b", "/data")
+    [('/data/a/b', 0), ('/data/a', 1), ('/data', 2)]
+    """
+    ways = [folder]
+    while ways[-1] != top:
+        ways.append(os.path.dirname(ways[-1]))
+    return [(way, deep) for deep, way in enumerate(ways)]
 
 
 def _text(line: dict[str, Any]) -> bytes:

@@ -18,7 +18,7 @@ from PIL import Image
 
 import pandas_imgproc
 from conftest import wait_until
-from pandas_imgproc.command import DONE, INTERRUPTED, STOPPED, WRONG, main, parsers
+from pandas_imgproc.command import DONE, INTERRUPTED, STOPPED, TERMINATED, WRONG, main, parsers
 
 ROOT = Path(__file__).parent.parent
 
@@ -51,7 +51,7 @@ def test_the_column_is_the_methods(folder, capfd):
     assert "2 of 8 pictures could not be read" in said
     assert "--failures failed.csv writes the table of them." in said
     assert "UnreadableImageWarning" not in said
-    assert said.endswith("load-resized: 5 of 8 rows have a picture, 2 failed\n")
+    assert said.endswith("load-resized: 5 of 8 rows have a picture, 2 failed, 1 without a path\n")
     column = pandas_imgproc.read_result("x.npy")
     same = pd.read_csv("train.csv").img.load_resized("image_path", size=(16, 8), errors="coerce")
     np.testing.assert_array_equal(column.img.to_numpy(na_value=0), same.img.to_numpy(na_value=0))
@@ -82,6 +82,21 @@ def test_patterns_and_folders(folder, capfd):
     assert run("verify photos/b", capfd)[0] == DONE
 
 
+@pytest.mark.parametrize("line", ["save-thumbnails photos photos/t", 'save-thumbnails photos "{dir}/{stem}_s.png"'])
+def test_what_was_made_below_the_pictures_is_none_of_them(folder, capfd, line):
+    assert run(line, capfd)[0] == DONE
+    made = {
+        path: path.stat().st_mtime_ns for path in [*folder.glob("photos/t/*/*.jpg"), *folder.glob("photos/*/*_s.png")]
+    }
+    assert len(made) == 5
+    code, _, said = run(line, capfd)
+    assert (code, said.splitlines()[-1]) == (DONE, "save-thumbnails: 5 of 6 rows have a picture, 1 failed")
+    assert made == {path: path.stat().st_mtime_ns for path in made}
+    assert len(pandas_imgproc.from_glob("photos")) == 6
+    alone = "photos/t" if Path("photos/t").exists() else "photos/*/*_s.png"
+    assert len(pandas_imgproc.from_glob(alone)) == 5  # they are pictures as well, where those they are of are not found
+
+
 @pytest.mark.parametrize("suffix", ["csv", "parquet", "feather", "jsonl"])
 def test_tables_stand_beside_the_rows_that_were_given(folder, capfd, suffix):
     frame = pd.read_csv("train.csv").drop(columns="id").assign(width="mine")
@@ -94,7 +109,7 @@ def test_tables_stand_beside_the_rows_that_were_given(folder, capfd, suffix):
     assert table["width_features"].tolist()[:3] == [32, 32, 32]
     assert table["width"].tolist() == ["mine"] * 8
     code, _, said = run(f"{line} --out f.parquet", capfd)  # the method's own: parts that are continued
-    assert (code, said) == (DONE, "features: 5 of 8 rows have a picture, 2 failed\n")
+    assert (code, said) == (DONE, "features: 5 of 8 rows have a picture, 2 failed, 1 without a path\n")
     assert pandas_imgproc.read_result("f.parquet")["width"].tolist()[:3] == [32, 32, 32]
 
 
@@ -102,6 +117,33 @@ def test_names_of_digits_stay_as_they_are(folder, capfd):
     Path("ids.csv").write_text("id\n000\n002\n")
     assert run("load-resized ids.csv id --root photos/a --suffix .jpg --size 8 --out x.npy", capfd)[0] == DONE
     assert [row_of(pixels) for pixels in np.load("x.npy")] == [0, 2]
+
+
+def test_other_columns_are_written_back_as_they_were(folder, capfd):
+    rows = ["cls,price,image_path", "007,1.10,photos/a/000.jpg", "NA,,photos/b/001.jpg", "None,1e3,"]
+    Path("t.csv").write_text("\n".join(rows))
+    assert run("hash t.csv image_path --kind md5 --out h.csv", capfd)[0] == DONE
+    assert [line.rpartition(",")[0] for line in Path("h.csv").read_text().splitlines()] == rows
+    assert run('save-resized t.csv image_path "o/{cls}/{stem}.jpg" --size 8', capfd)[0] == DONE
+    assert sorted(map(str, Path("o").glob("*/*.jpg"))) == ["o/007/000.jpg", "o/NA/001.jpg"]
+
+
+def test_the_table_that_is_read_is_never_written_over(folder, capfd):
+    before = Path("train.csv").read_bytes()
+    Path("link.csv").symlink_to("train.csv")
+    Path("hard.csv").hardlink_to("train.csv")
+    line = "verify train.csv image_path"
+    for options, said in (
+        ("--out train.csv", "--out 'train.csv' is the table that is read"),
+        ("--out link.csv", "--out 'link.csv' is the table"),
+        ("--failures ./hard.csv", "--failures './hard.csv' is the table"),
+        ("--out v.csv --failures v.csv", "--failures 'v.csv' is what --out names too"),
+    ):
+        code, _, err = run(f"{line} {options}", capfd)
+        assert (code, err.count("\n")) == (WRONG, 1)
+        assert said in err
+    assert Path("train.csv").read_bytes() == before
+    assert not Path("v.csv").exists()
 
 
 def test_a_contact_sheet(folder, capfd):
@@ -131,10 +173,17 @@ def test_a_contact_sheet(folder, capfd):
         ("verify photos --storage-options {secret", WRONG, "what is given is not JSON"),
         ("hash photos --kind phsh", WRONG, "--kind 'phsh' is not one of 'phash'"),
         ("load-resized train.csv image_path --size 8 --out x.npy --errors raise", STOPPED, "row 4 (label 4), 'photo"),
-        ("load-resized train.csv image_path --size 8 --out no/x.npy", STOPPED, "no/x.npy' cannot be written"),
+        ("load-resized train.csv image_path --size 8 --out no/x.npy", WRONG, "there is no folder 'no'"),
+        ("show photos --out s.xyz", WRONG, "--out 's.xyz' is not a picture: .png, .jpg"),
+        ("download https://example.org/a.jpg to", WRONG, "'https://example.org/a.jpg' is one picture, not a folder"),
+        ("verify empty.csv p", WRONG, "the table 'empty.csv' is empty"),
+        ("verify latin.csv p", WRONG, "the table 'latin.csv' is not encoded as UTF-8; write it so, as by: iconv"),
+        ("verify marks.csv p", WRONG, "is it separated by ';'?"),
     ],
 )  # fmt: skip
 def test_each_mistake_is_one_line(folder, capfd, line, code, said):
+    for name, data in (("empty", b""), ("latin", b"p\n\xfc.jpg\n"), ("marks", b"p;x\na.jpg;1\n")):
+        Path(f"{name}.csv").write_bytes(data)
     got, out, err = run(line, capfd)
     assert (got, out, err.count("\n")) == (code, "", 1)
     assert err.startswith("pandas_imgproc")
@@ -151,7 +200,7 @@ def test_help_says_what_the_docstrings_say(capfd):
     code, out, _ = run("--help", capfd)
     assert code == DONE
     assert all(f"\n  {command} " in out for command in parsers.EXAMPLES)
-    assert all(f"\n  {number} " in out for number in (0, 1, 2, 130))
+    assert all(f"\n  {number} " in out for number in (0, 1, 2, 130, 143))
     code, out, _ = run("save_thumbnails --help", capfd)
     text = " ".join(out.split())
     assert code == DONE
@@ -176,12 +225,12 @@ def test_every_argument_of_every_command_can_be_said():
 
 def test_killed_and_run_again_it_goes_on(folder, capfd):
     rows = pd.read_csv("train.csv").iloc[[0, 1, 2, 3, 5]]
-    pd.concat([rows] * 1800).to_csv("many.csv", index=False)
+    pd.concat([rows] * 2400).to_csv("many.csv", index=False)
     line = "load_resized many.csv image_path --size 24 --out x.npy"
     env = {**os.environ, "PYTHONPATH": str(ROOT), "DASK_SCHEDULER": "synchronous"}
     journal = folder / "x.npy.journal"
     done = 1000
-    for end, code in ((signal.SIGKILL, -signal.SIGKILL), (signal.SIGINT, INTERRUPTED)):
+    for end, code in ((signal.SIGKILL, -signal.SIGKILL), (signal.SIGTERM, TERMINATED), (signal.SIGINT, INTERRUPTED)):
         words = [sys.executable, "-m", "pandas_imgproc", *shlex.split(line)]
         with subprocess.Popen(words, cwd=folder, env=env, stderr=subprocess.PIPE, text=True) as process:
             assert wait_until(lambda done=done: journal.exists() and journal.stat().st_size > done, 30)
@@ -189,9 +238,10 @@ def test_killed_and_run_again_it_goes_on(folder, capfd):
             said = process.communicate(timeout=60)[1]
         assert process.returncode == code, said
         assert "Traceback" not in said
+        assert ("kept" in said) == (code > 0)
         done = journal.stat().st_size
     code, _, said = run(line, capfd)
-    assert (code, said.splitlines()[-1]) == (DONE, "load-resized: 9,000 of 9,000 rows have a picture, 0 failed")
+    assert (code, said.splitlines()[-1]) == (DONE, "load-resized: 12,000 of 12,000 rows have a picture, 0 failed")
     assert [row_of(pixels) for pixels in np.load("x.npy", mmap_mode="r")[-5:]] == [0, 1, 2, 3, 5]
 
 

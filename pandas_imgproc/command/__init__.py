@@ -12,7 +12,9 @@ import contextlib
 import functools
 import logging
 import os
+import signal
 import sys
+import threading
 import warnings
 from typing import TYPE_CHECKING, Any
 
@@ -20,14 +22,19 @@ from pandas_imgproc import __version__, failures
 from pandas_imgproc.accessor.sheet import ContactSheet
 from pandas_imgproc.command import parsers, tables
 from pandas_imgproc.errors import ImgprocError, UnreadableImageWarning
+from pandas_imgproc.listing import is_picture
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable, Iterator, Sequence
 
-__all__ = ["DONE", "INTERRUPTED", "STOPPED", "WRONG", "main"]
+__all__ = ["DONE", "INTERRUPTED", "STOPPED", "TERMINATED", "WRONG", "main"]
 
-DONE, STOPPED, WRONG, INTERRUPTED = 0, 1, 2, 130
+DONE, STOPPED, WRONG, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143
+
+
+SHEETS = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".tif", ".tiff", ".bmp", ".pdf")
+"""What a contact sheet may be written as."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -41,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        0 done, 1 stopped, 2 a wrong command, 130 interrupted.
+        0 done, 1 stopped, 2 a wrong command, 130 interrupted, 143 terminated.
 
     Raises
     ------
@@ -54,10 +61,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     asked = parser.parse(words[1:])
     with _told_on_stderr(parser, bar=bool(sys.stderr.isatty() or getattr(asked, "progress", False))):
         try:
-            return _run(command, asked)
+            with _terminated_as_interrupted() as terminated:
+                return _run(command, asked)
         except KeyboardInterrupt:
-            _say(f"{parser.prog}: interrupted; what was finished is kept")
-            return INTERRUPTED
+            _say(f"{parser.prog}: {'stopped' if terminated else 'interrupted'}; what was finished is kept")
+            return TERMINATED if terminated else INTERRUPTED
         except BrokenPipeError:  # whoever reads the answer has seen enough
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return DONE
@@ -76,8 +84,7 @@ def _run(command: str, asked: argparse.Namespace) -> int:
     del options["traceback"]
     keeps = parsers.keeps_by_itself(command, options["out"])
     out = None if keeps else options.pop("out")
-    for option, path in (("--failures", failures_to), ("--out", None if command == "show" else out)):
-        tables.check(option, path)
+    _check_outputs(command, asked, keeps=keeps)
     frame, column, to = _rows(command, words, options.get("storage_options"))
     answer = parsers.methods()[parsers.method_name(command)](frame.img, column, *to, **options)
     if isinstance(answer, ContactSheet):
@@ -89,15 +96,32 @@ def _run(command: str, asked: argparse.Namespace) -> int:
     if failures_to is not None:
         tables.write(failed, failures_to)
     if options["progress"] is not False:
-        done = len(frame) - len(failed) - int(frame[column].isna().sum())
-        _say(f"{command}: {done:,} of {len(frame):,} rows have a picture, {len(failed):,} failed")
+        without = int(frame[column].isna().sum())
+        done = len(frame) - len(failed) - without
+        rest = f", {without:,} without a path" if without else ""
+        _say(f"{command}: {done:,} of {len(frame):,} rows have a picture, {len(failed):,} failed{rest}")
     return STOPPED if command == "verify" and len(failed) else DONE
+
+
+def _check_outputs(command: str, asked: argparse.Namespace, *, keeps: bool) -> None:
+    """Raise a ValueError if what a command gives cannot be written where it is to go."""
+    failures_to = getattr(asked, "failures", None)
+    tables.check("--failures", failures_to)
+    if command == "show":
+        tables.check("--out", asked.out, "picture", SHEETS)
+    elif not keeps:
+        tables.check("--out", asked.out)
+    elif asked.out.endswith(".npy") and "://" not in asked.out:
+        tables.check_folder("--out", asked.out)
+    tables.check_apart(asked.words[0], out=asked.out, failures=failures_to)
 
 
 def _rows(command: str, words: list[str], storage_options: Any) -> tuple[Any, str, list[str]]:
     """Return the frame, the name of its column, and what else a command says in words."""
     path, *rest = words
     more = parsers.words_of(command)
+    if path.startswith(("http://", "https://")) and is_picture(path):
+        raise ValueError(f"{path!r} is one picture, not a folder; say a table and its column of URLs: train.csv url")
     has_column = tables.is_table(path) or rest[: len(rest) - more] == [tables.PATHS]
     column = rest.pop(0) if has_column and rest else None if has_column else tables.PATHS
     if len(rest) > more:
@@ -110,6 +134,25 @@ def _rows(command: str, words: list[str], storage_options: Any) -> tuple[Any, st
             "say where to write: a folder such as thumbs, or a template such as 'train/{label}/{stem}.jpg'"
         )
     return frame, column, rest
+
+
+@contextlib.contextmanager
+def _terminated_as_interrupted() -> Iterator[list[int]]:
+    """Have SIGTERM end a block as Ctrl-C does, and note it: batch systems end jobs by it."""
+    came: list[int] = []
+
+    def stop(number: int, _: Any) -> None:
+        came.append(number)
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():  # signals are the main thread's
+        yield came
+        return
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield came
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 @contextlib.contextmanager

@@ -62,7 +62,8 @@ exit codes:
   1    it stopped: --errors raise, no picture at all could be read, a full disk, a file of another job; or `verify`
        found a broken picture
   2    the command is wrong, and nothing was started
-  130  Ctrl-C; what was finished is kept"""
+  130  Ctrl-C; what was finished is kept
+  143  SIGTERM, as batch systems send it; what was finished is kept"""
 
 CONFIGURATION = """\
 How it is run, never what comes of it, is Dask's configuration: DASK_PANDAS_IMGPROC__N_WORKERS=4 in front of the

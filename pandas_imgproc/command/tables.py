@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 from pathlib import PurePath
@@ -13,15 +14,37 @@ from pandas_imgproc.listing import from_glob
 from pandas_imgproc.writing import named_when_whole
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
 PATHS = "image_path"
 """The column of a frame that was made of a pattern."""
 
-# What stands in a column of pictures is text: 007 is not 7. Of JSON it is what it is; as text, null would be "None".
+
+def _text(path: str, column: str, sep: str = ",") -> pd.DataFrame:
+    """Return a table of text as it stands: 007 is not 7, nor is NA missing. An empty cell is no path."""
+    try:
+        frame = pd.read_csv(path, sep=sep, dtype="str", keep_default_na=False, na_values={column: [""]})
+    except pd.errors.EmptyDataError as exc:
+        raise ValueError(f"the table {path!r} is empty; its first line names the columns") from exc
+    except UnicodeDecodeError as exc:
+        advice = f"write it so, as by: iconv -f LATIN1 -t UTF-8 {path}"
+        raise ValueError(f"the table {path!r} is not encoded as UTF-8; {advice}") from exc
+    except pd.errors.ParserError as exc:
+        raise ValueError(f"the table {path!r} cannot be read: {exc}") from exc
+    only = frame.columns[0]
+    other = next((mark for mark in ";\t|," if mark in only), None)
+    if len(frame.columns) == 1 and only != column and other:
+        wanted = {",": "commas", "\t": "tabs"}[sep]
+        raise ValueError(
+            f"the table {path!r} has one column, {only!r}; is it separated by {other!r}? It takes {wanted}"
+        )
+    return frame
+
+
+# What stands in JSON's column of pictures is what it is; as text, null would be "None".
 _READERS: dict[str, Callable[[str, str], pd.DataFrame]] = {
-    ".csv": lambda path, column: pd.read_csv(path, dtype={column: "str"}),
-    ".tsv": lambda path, column: pd.read_csv(path, sep="\t", dtype={column: "str"}),
+    ".csv": _text,
+    ".tsv": functools.partial(_text, sep="\t"),
     ".json": lambda path, column: pd.read_json(path, dtype={column: "object"}),
     ".jsonl": lambda path, column: pd.read_json(path, lines=True, dtype={column: "object"}),
     ".parquet": lambda path, _: pd.read_parquet(path),
@@ -49,14 +72,42 @@ def is_table(path: str) -> bool:
     return _suffix(path, packed=True) in _READERS
 
 
-def check(option: str, path: str | None) -> None:
-    """Raise a ValueError if a table cannot be written to a path."""
+def check(option: str, path: str | None, what: str = "table", suffixes: Iterable[str] = tuple(_WRITERS)) -> None:
+    """Raise a ValueError if a file cannot be written to a path, for its suffix or its folder."""
     if path is None:
         return
-    if _suffix(path) not in _WRITERS:
-        raise ValueError(f"{option} {path!r} is not a table: {', '.join(_WRITERS)}")
+    if _suffix(path) not in suffixes:
+        raise ValueError(f"{option} {path!r} is not a {what}: {', '.join(suffixes)}")
+    check_folder(option, path)
+
+
+def check_folder(option: str, path: str) -> None:
+    """Raise a ValueError if the folder of a file is not there."""
     if not os.path.isdir(os.path.dirname(path) or "."):
         raise ValueError(f"{option} {path!r}: there is no folder {os.path.dirname(path)!r}")
+
+
+def check_apart(source: str, **written: str | None) -> None:
+    """Raise a ValueError if what an option names is the table that is read, or what another one names.
+
+    Examples
+    --------
+    >>> check_apart("t.csv", out="./t.csv")
+    Traceback (most recent call last):
+    ValueError: --out './t.csv' is the table that is read; name another file
+    """
+    there = {os.path.realpath(source): "the table that is read"} if is_table(source) else {}
+    for option, path in written.items():
+        if path is None:
+            continue
+        for other, what in there.items():
+            if _is_same(os.path.realpath(path), other):
+                raise ValueError(f"--{option} {path!r} is {what}; name another file")
+        there[os.path.realpath(path)] = f"what --{option} names too"
+
+
+def _is_same(path: str, other: str) -> bool:
+    return path == other or (os.path.exists(path) and os.path.exists(other) and os.path.samefile(path, other))
 
 
 def read(path: str, column: str | None, storage_options: Mapping[str, Any] | None) -> pd.DataFrame:

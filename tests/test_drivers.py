@@ -272,9 +272,9 @@ def test_cuts_leave_out_what_is_done(npartitions):
     assert [k for rows in state.cut() for k in rows] == [k for rows in todo for k in rows]
 
 
-@pytest.mark.parametrize(("seconds", "rows"), [(0.0, 16), (0.01, 4)])
-def test_few_long_rows_are_timed_before_the_plan_is_chosen(seconds, rows):
-    """As long as they are, the workers have nothing to do."""
+@pytest.mark.parametrize(("seconds", "client", "rows"), [(0.0, "one", 16), (0.01, "one", 4), (0.01, None, 16)])
+def test_few_long_rows_are_timed_where_workers_wait(seconds, client, rows, monkeypatch):
+    monkeypatch.setattr(cluster, "borrow", lambda: client)
     task = _Task()
     object.__setattr__(task, "fill", lambda *_: time.sleep(seconds))
     call = Call(task, Source(), ["a.png"] * 100)

@@ -122,10 +122,12 @@ def _drive(state: Run) -> Plan:
 
 
 def _time_first_rows(state: Run) -> None:
-    """Do the first rows in this thread, to know how long a row takes: few if they are long, for workers are idle."""
+    """Do the first rows in this thread, to know how long a row takes: few if they are long and workers wait."""
     warm_up()  # or the very first row would pay for importing Pillow's plugins
     note = Note.blank(len(state.call.cells))
-    while state.left and not state.stopped and state.timed < SAMPLE_ROWS and state.wall < SAMPLE_SECONDS:
+    # In a process that has just begun the very first rows take longer: by few of them a cluster would be started.
+    seconds = SAMPLE_SECONDS if cluster.borrow() else math.inf
+    while state.left and not state.stopped and state.timed < SAMPLE_ROWS and state.wall < seconds:
         # Files that are elsewhere are asked for together: by ones they would seem slow.
         rows = SAMPLE_ROWS if state.is_elsewhere else SAMPLE_ROWS // 4
         state.finish(state.here(state.take(rows), note)())

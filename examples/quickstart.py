@@ -23,7 +23,7 @@ import pandas as pd
 from PIL import Image, ImageDraw
 
 import pandas_imgproc  # noqa: F401  registers .img
-from pandas_imgproc import gallery
+from pandas_imgproc.accessor.display.contact_sheet import captions_of, contact_sheet
 
 SEED = 386
 PRODUCTS = {
@@ -61,7 +61,7 @@ def main() -> None:
 
     df["image"] = image
     report(df, seconds)
-    sheet = contact_sheet(df["image"], titles)
+    sheet = draw_sheet(df["image"], titles)
     sheet.save(folder / "contact_sheet.png", optimize=True)
     print(f"\nTo look at: {folder / 'contact_sheet.png'}")
 
@@ -91,15 +91,15 @@ def report(df: pd.DataFrame, seconds: float) -> None:
     print(f"df['image'].img.to_numpy(na_value=0) is {df['image'].img.to_numpy(na_value=0).shape}, in the CSV's order")
 
 
-def contact_sheet(images: pd.Series, titles: pd.Series, n: int = 40) -> Image.Image:
+def draw_sheet(images: pd.Series, titles: pd.Series, n: int = 40) -> Image.Image:
     """Return `n` rows from all over the column as one picture, those that failed among them."""
     failed = np.flatnonzero(images.isna())[: n // 2]
     good = np.flatnonzero(images.notna())
     spread = np.linspace(0, len(good) - 1, min(n - len(failed), len(good))).astype(int)
     rows = np.sort(np.concatenate([failed, good[spread]]))
-    return gallery.contact_sheet(
+    return contact_sheet(
         images.iloc[rows],
-        gallery.captions_of(images.index[rows], titles.iloc[rows]),
+        captions_of(images.index[rows], titles.iloc[rows]),
         title=f"{len(images):,} rows, {images.notna().sum():,} pictures",
     )
 

@@ -9,9 +9,13 @@
 """
 
 from pandas_imgproc import accessor, dask_frames
+from pandas_imgproc._version import __version__
+from pandas_imgproc.accessor.display.contact_sheet import thumbnail
+from pandas_imgproc.api import load_image
 from pandas_imgproc.array import ImageArray, ImageCell, ImageDtype
 from pandas_imgproc.cluster import close, get_client
 from pandas_imgproc.codec import FORMATS
+from pandas_imgproc.discovery import from_glob
 from pandas_imgproc.errors import (
     FAILURE_KINDS,
     ClusterError,
@@ -24,14 +28,9 @@ from pandas_imgproc.errors import (
     UnreadableImageError,
     UnreadableImageWarning,
 )
-from pandas_imgproc.gallery import thumbnail
-from pandas_imgproc.listing import from_glob
-from pandas_imgproc.measures import forget_measure, measure
-from pandas_imgproc.results import read_result
+from pandas_imgproc.features import forget_measure, measure
 from pandas_imgproc.scaling import scaling_report
-from pandas_imgproc.single import load_image
-
-__version__ = "0.1.0"
+from pandas_imgproc.sinks.out import read_result
 
 __all__ = [
     "FAILURE_KINDS",
@@ -48,6 +47,7 @@ __all__ = [
     "ResultTooLargeError",
     "UnreadableImageError",
     "UnreadableImageWarning",
+    "__version__",
     "close",
     "forget_measure",
     "from_glob",

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from pandas_imgproc.array import ImageArray
-from pandas_imgproc.cluster import starter
+from pandas_imgproc.cluster import worker_rpc
 from pandas_imgproc.errors import (
     FAILURE_KINDS,
     Failure,
@@ -95,7 +95,7 @@ def report_of_partition(errors: Errors, name: str, n: int, failures: Sequence[Fa
     if errors == "raise":
         raise UnreadableImageError(failures[0]["kind"], f"{name}: in its partition {first}")
     said = "gave no answer" if _are_the_functions(failures) else "could not be read"
-    starter.warn_user(
+    worker_rpc.warn_user(
         UnreadableImageWarning(
             f"{name}: {len(failures):,} of {n:,} pictures of a partition {said} ({_counts(failures)}); "
             f"in its partition the first is {first}. "

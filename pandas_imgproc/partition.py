@@ -1,70 +1,97 @@
-"""The kernel: the only loop over rows, and the only ``try`` around one row."""
+"""Some rows of a call: `Rows` before they are done, a `Partition` after."""
 
 from __future__ import annotations
 
-import time
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
-from pandas_imgproc import codec, stages
-from pandas_imgproc.rows import Partition, Rows
+import numpy as np
+
+from pandas_imgproc.errors import Failure, FailureKind, failure
 
 if TYPE_CHECKING:
-    from pandas_imgproc.note import Note
-    from pandas_imgproc.source import Source
-    from pandas_imgproc.tasks import Task
+    from collections.abc import Sequence
 
 
-def run_partition(task: Task, rows: Rows, source: Source, note: Note, settings: codec.PillowSettings) -> Partition:
-    """Do some rows.
+@dataclass(frozen=True)
+class Rows:
+    """Some rows of a call: where they stand, and what stands there.
 
-    Parameters
+    Attributes
     ----------
-    task : Task
-        What one row means.
-    rows : Rows
-        Which rows, and what stands in them.
-    source : Source
-        How that becomes files.
-    note : Note
-        Which row is in flight; rows that have killed two processes are skipped.
-    settings : PillowSettings
-        The caller's settings of Pillow, so that every process decodes alike.
-
-    Returns
-    -------
-    Partition
-        A row for each of `rows`, in their order.
+    positions : sequence of int
+        Positions in the frame, ascending.
+    cells : sequence
+        For each a path, bytes, a ``{bytes, path}`` mapping, a picture in memory, or None where missing.
+    targets : sequence of str or None, ``len(cells) * copies`` long, or empty
+        Where each answer is written, for tasks that write files.
+    first : int
+        The position, in the user's frame, of the row that has position 0 here.
     """
-    task = task.own()
-    part = Partition.blank(rows, task.empty(len(rows) * task.copies))
-    wall, cpu = time.perf_counter(), time.thread_time()
-    with codec.pillow_settings(settings), stages.clock() as seconds:
-        _fill(part, task, rows, source, note)
-    part.wall, part.cpu = time.perf_counter() - wall, time.thread_time() - cpu
-    part.seconds, part.bytes_read = dict(seconds), seconds.bytes_read
-    return part
+
+    positions: Sequence[int]
+    cells: Sequence[Any] = field(repr=False)  # Dask logs what a task was given, and a URL may hold a password
+    targets: Sequence[str | None] = ()
+    first: int = 0
+
+    def __len__(self) -> int:
+        return len(self.cells)
 
 
-def _fill(part: Partition, task: Task, rows: Rows, source: Source, note: Note) -> None:
-    guilty = note.attempt(rows.positions)
-    copies, values = task.copies, part.values
-    assert values is not None
-    for number, file in source.read(rows, lambda: note.stopped):
-        position = rows.positions[number]
-        if position in guilty:
-            part.fail(number, file.path, *guilty[position])
-            continue
-        note.begin(position)
-        out = values[number * copies : (number + 1) * copies]
-        try:
-            task.fill(out, rows.first + position, file)
-            part.status[number] = 0
-        except codec.STOPS:
-            raise
-        except BaseException as exc:  # whatever a decoder or a function raises costs this row only
-            part.fail(number, file.path, *task.explain(exc))
-            out[:] = task.empty(copies)
-        part.stamps[number] = file.stamp
-        note.end(position)
-        if note.stopped:
-            break
+def numbers(positions: Sequence[int]) -> np.ndarray[Any, np.dtype[np.int64]]:
+    """Return positions as an array; of a range without looking at each, which NumPy does.
+
+    Examples
+    --------
+    >>> numbers(range(3, 6)), numbers([7, 9])
+    (array([3, 4, 5]), array([7, 9]))
+    """
+    if isinstance(positions, range):
+        return np.arange(positions.start, positions.stop, positions.step, dtype=np.int64)
+    return np.asarray(positions, dtype=np.int64)
+
+
+@dataclass
+class Partition:
+    """Some finished rows.
+
+    Attributes
+    ----------
+    positions : sequence of int
+        Where the rows stand in the frame.
+    values : ndarray, ``len(positions) * copies`` rows, or None
+        The answers; None once they are where they belong.
+    status : ndarray of int32, shape (len(positions),)
+        0 an answer, -1 missing, k > 0 is ``failures[k - 1]``.
+    failures : list of dict
+        Why some have no answer.
+    stamps : ndarray of int64, shape (len(positions), 2)
+        Size in bytes and time of modification in nanoseconds of each file that was read, else -1.
+    seconds : dict of str to float
+        Seconds by stage.
+    wall, cpu : float
+        Seconds on the clock, and of the processor; the first with what putting the values away took.
+    bytes_read : int
+        What came from disks and networks.
+    """
+
+    positions: Sequence[int]
+    values: np.ndarray[Any, np.dtype[Any]] | None
+    status: np.ndarray[Any, np.dtype[np.int32]]
+    stamps: np.ndarray[Any, np.dtype[np.int64]]
+    failures: list[Failure] = field(default_factory=list)
+    seconds: dict[str, float] = field(default_factory=dict)
+    wall: float = 0.0
+    cpu: float = 0.0
+    bytes_read: int = 0
+
+    @classmethod
+    def blank(cls, rows: Rows, values: np.ndarray[Any, np.dtype[Any]]) -> Partition:
+        """Return room for the answers of some rows, all of them missing."""
+        n = len(rows)
+        return cls(rows.positions, values, np.full(n, -1, dtype=np.int32), np.full((n, 2), -1, dtype=np.int64))
+
+    def fail(self, number: int, path: str, kind: FailureKind, message: str) -> None:
+        """Note why a row has no answer."""
+        self.failures.append(failure(self.positions[number], path, kind, message))
+        self.status[number] = len(self.failures)

@@ -12,7 +12,8 @@ import pytest
 from pictures import row_bytes, row_of
 
 from pandas_imgproc.errors import UnreadableImageError
-from pandas_imgproc.source import Source, archives
+from pandas_imgproc.source import Source
+from pandas_imgproc.source import archive as archive_module
 
 N = 30
 
@@ -163,8 +164,8 @@ def test_a_member_that_unpacks_to_more_than_it_says(tmp_path):
 
 def test_the_table_is_made_once_and_again_when_the_archive_changes(tmp_path, monkeypatch):
     made = []
-    table_of = archives.table_of
-    monkeypatch.setattr(archives, "table_of", lambda *args: made.append(1) or table_of(*args))
+    table_of = archive_module.table_of
+    monkeypatch.setattr(archive_module, "table_of", lambda *args: made.append(1) or table_of(*args))
     (tmp_path / "x.zip").write_bytes(zipped({"a.jpg": b"one"}))
     source = Source(root=str(tmp_path / "x.zip"))
     assert source.data("a.jpg")[0] == source.data("a.jpg")[0] == b"one"

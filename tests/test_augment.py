@@ -18,9 +18,9 @@ from PIL import Image, ImageFilter
 
 import pandas_imgproc
 from pandas_imgproc import NoReadableImageError
-from pandas_imgproc.tasks import augmentation
+from pandas_imgproc.tasks import augment
 from pandas_imgproc.tasks.fingerprint import known_by
-from pandas_imgproc.tasks.function import pixels_of
+from pandas_imgproc.tasks.user_function import pixels_of
 
 cloudpickle.register_pickle_by_value(pictures)
 cloudpickle.register_pickle_by_value(sys.modules[__name__])
@@ -128,7 +128,7 @@ def test_the_callers_own_random_numbers_go_on_undisturbed(frame):
 def test_each_picture_is_read_and_decoded_once(frame, monkeypatch):
     opened = []
     real = pixels_of
-    monkeypatch.setattr(augmentation, "pixels_of", lambda data, recipe: opened.append(1) or real(data, recipe))
+    monkeypatch.setattr(augment, "pixels_of", lambda data, recipe: opened.append(1) or real(data, recipe))
     with dask.config.set(scheduler="synchronous"):
         frame.img.augment("image_path", noisy, n=5)
     assert len(opened) == N

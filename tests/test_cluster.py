@@ -220,7 +220,7 @@ class TestSafety:
         assert own_cluster.submit(sum, [1, 2], pure=False).result() == 3
 
     def test_worker_that_fails_to_come_back_is_started_again(self, own_cluster, tmp_path):
-        nanny = next(iter(cluster._own.cluster.workers.values()))
+        nanny = next(iter(cluster.manager._own.cluster.workers.values()))
         preload, tried = tmp_path / "preload.py", tmp_path / "tried"
         preload.write_text(f"open({str(tried)!r}, 'w').close()\nraise RuntimeError('not yet')\n")
         before, nanny.process.worker_kwargs["preload"] = nanny.process.worker_kwargs["preload"], [str(preload)]
@@ -398,7 +398,7 @@ def test_the_link_is_one_that_a_browser_can_follow(own_cluster, monkeypatch, env
     port = own_cluster.scheduler_info()["services"]["dashboard"]
     with dask.config.set(configured):
         assert cluster.dashboard_link(own_cluster) == (link and link.format(port=port))
-        monkeypatch.setattr(cluster._own, "link_said", False)
+        monkeypatch.setattr(cluster.manager._own, "link_said", False)
         assert cluster.unsaid_dashboard_link(own_cluster) == cluster.dashboard_link(own_cluster)
 
 

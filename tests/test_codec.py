@@ -38,8 +38,8 @@ from pictures import (
 from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
 from pandas_imgproc import codec
+from pandas_imgproc._timing import clock
 from pandas_imgproc.errors import FAILURE_KINDS, UnreadableImageError
-from pandas_imgproc.stages import clock
 
 BICUBIC = Image.Resampling.BICUBIC
 RESAMPLES = ("nearest", "box", "bilinear", "hamming", "bicubic", "lanczos")

@@ -22,12 +22,12 @@ from distributed import Client, LocalCluster
 from pictures import row_of, row_picture
 
 import pandas_imgproc
-from pandas_imgproc import ResultTooLargeError, cluster, drivers
-from pandas_imgproc.destination import in_memory
-from pandas_imgproc.destination.memory import Block, WriteInto
-from pandas_imgproc.drivers import Call, Run
-from pandas_imgproc.progress import progress
-from pandas_imgproc.shared import Address
+from pandas_imgproc import ResultTooLargeError, cluster, execution
+from pandas_imgproc._shared_memory import Address
+from pandas_imgproc.execution import Call, Run
+from pandas_imgproc.execution.progress import progress
+from pandas_imgproc.sinks import in_memory
+from pandas_imgproc.sinks.memory import Block, WriteInto
 from pandas_imgproc.source import Source
 from pandas_imgproc.tasks import Task
 
@@ -244,7 +244,7 @@ def test_a_hundred_thousand_rows_make_no_large_graph_and_little_to_read(own_clus
     destination = in_memory(_Task(), 100_000)
     with caplog.at_level(logging.INFO), dask.config.set({"distributed.admin.large-graph-warning-threshold": "1MB"}):
         paths = [f"photographs/of/{k % 100:02}/{k:09}.jpg" for k in range(100_000)]
-        drivers.run(Call(_Task(), Source(), paths, npartitions=12), destination)
+        execution.run(Call(_Task(), Source(), paths, npartitions=12), destination)
     assert (destination.status()[0] == 0).all()
     assert [record.name for record in caplog.records if not record.getMessage().startswith("nothing: ")] == []
 
@@ -259,7 +259,7 @@ def test_cuts_cover_every_row_once_in_order(n, npartitions, seconds):
     state.workers = 2
     ranges = list(state.cut())
     assert [k for rows in ranges for k in rows] == list(range(n))
-    assert all(0 < len(rows) <= max(drivers.MOST_ROWS, n if npartitions else 0) for rows in ranges)
+    assert all(0 < len(rows) <= max(execution.MOST_ROWS, n if npartitions else 0) for rows in ranges)
     if npartitions:
         assert len(ranges) == min(n, npartitions)
 
@@ -279,7 +279,7 @@ def test_few_long_rows_are_timed_where_workers_wait(seconds, client, rows, monke
     object.__setattr__(task, "fill", lambda *_: time.sleep(seconds))
     call = Call(task, Source(), ["a.png"] * 100)
     state = Run(call, in_memory(task, 100), progress("nothing", 0), deque([range(100)]))
-    drivers._time_first_rows(state)
+    execution._time_first_rows(state)
     assert state.done == rows
 
 
@@ -325,12 +325,12 @@ def test_ten_images_import_nothing_of_the_cluster(paths):
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60, env={**os.environ, "PYTHONPATH": os.getcwd()})
 
 
-@pytest.mark.parametrize(("row", "threads"), [(0.0001, 1), (0.001, drivers.CPU_COUNT)])
+@pytest.mark.parametrize(("row", "threads"), [(0.0001, 1), (0.001, execution.CPU_COUNT)])
 def test_very_short_rows_in_line_are_done_by_one_thread(row, threads):
     """Two threads do half of what one does there: most of so short a row is Python."""
     call = Call(_Task(), Source(), [None] * 100)
     state = Run(call, in_memory(_Task(), 0), progress("nothing", 0), deque([range(100)]), timed=16, cpu=16 * row)
-    assert drivers._chosen_by_time(state).threads == threads
+    assert execution._chosen_by_time(state).threads == threads
 
 
 def test_in_line_too_values_go_where_they_belong_at_once(paths, monkeypatch):

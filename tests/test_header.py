@@ -14,7 +14,7 @@ from PIL import Image, ImageFile
 from PIL.PngImagePlugin import PngInfo
 
 from pandas_imgproc import codec
-from pandas_imgproc.measures import HEADER
+from pandas_imgproc.features import HEADER
 
 DTYPES = {
     **dict.fromkeys(["width", "height", "area", "channels", "n_frames", "file_size", "orientation"], "Int64"),

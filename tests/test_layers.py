@@ -8,14 +8,14 @@ from pathlib import Path
 import pandas_imgproc
 
 FLOORS = [
-    {"errors", "stages", "configuration"},
-    {"rows", "shared", "signatures", "writing"},
-    {"source", "codec", "measures", "duplicates", "array", "cluster", "progress", "note", "journal"},
-    {"tasks", "gallery", "made", "targets", "issues"},
-    {"partition", "destination", "listing"},
-    {"drivers"},
-    {"failures", "results", "scaling"},
-    {"accessor", "single"},
+    {"errors", "_timing", "config", "_version"},
+    {"partition", "_shared_memory", "_delegates", "_atomic"},
+    {"source", "codec", "features", "array", "cluster"},
+    {"tasks"},
+    {"kernel", "sinks", "discovery"},
+    {"execution"},
+    {"failures", "scaling"},
+    {"accessor", "api"},
     {"dask_frames"},
     {"__init__", "command"},
     {"__main__"},

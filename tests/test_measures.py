@@ -14,7 +14,7 @@ from PIL import Image
 
 import pandas_imgproc
 from pandas_imgproc import codec
-from pandas_imgproc.measures import HASHES, HEADER, colours, detail, dominant, hashes, measure_names
+from pandas_imgproc.features import HASHES, HEADER, color, detail, dominant, hashes, measure_names
 
 # Relative, of float64: the formulas are the same, the order of sums is not.
 CLOSE = 1e-9
@@ -52,26 +52,26 @@ def channels(pixels):
 
 def test_brightness(pixels):
     red, green, blue = (plane.mean() for plane in channels(pixels))
-    assert colours.brightness(pixels) == close(math.sqrt(0.241 * red**2 + 0.691 * green**2 + 0.068 * blue**2) / 255)
+    assert color.brightness(pixels) == close(math.sqrt(0.241 * red**2 + 0.691 * green**2 + 0.068 * blue**2) / 255)
 
 
 def test_brightness_percentiles(pixels):
     red, green, blue = channels(pixels)
     each = np.sqrt(0.241 * red**2 + 0.691 * green**2 + 0.068 * blue**2).astype(float) / 255
-    assert colours.brightness_percentiles(pixels) == close(np.percentile(each, [1, 5, 50, 95, 99]).tolist())
+    assert color.brightness_percentiles(pixels) == close(np.percentile(each, [1, 5, 50, 95, 99]).tolist())
 
 
 def test_means_and_deviations(pixels):
     planes = channels(pixels)
     expected = [plane.mean() for plane in planes] + [plane.std() for plane in planes]
-    assert colours.channel_statistics(pixels) == close([float(value) for value in expected])
+    assert color.channel_statistics(pixels) == close([float(value) for value in expected])
 
 
 def test_hue_is_the_circular_mean_weighted_by_chroma(pixels):
     red, green, blue = channels(pixels)
     vectors = (red - green / 2 - blue / 2) + 1j * (green - blue) * np.sqrt(np.longdouble(3)) / 2
     total = complex(vectors.sum())
-    found = colours.hue(pixels)
+    found = color.hue(pixels)
     if abs(total) < 1e-6:
         assert found is None
     else:
@@ -80,31 +80,31 @@ def test_hue_is_the_circular_mean_weighted_by_chroma(pixels):
 
 @pytest.mark.parametrize(("colour", "degrees"), [("red", 0), ("yellow", 60), ("lime", 120), ("blue", 240)])
 def test_hue_of_pure_colours_is_the_one_everybody_knows(colour, degrees):
-    assert colours.hue(np.asarray(Image.new("RGB", (4, 4), colour))) == close(degrees)
+    assert color.hue(np.asarray(Image.new("RGB", (4, 4), colour))) == close(degrees)
 
 
 def test_saturation(pixels):
     expected = [colorsys.rgb_to_hsv(*pixel)[1] for pixel in pixels.reshape(-1, 3).tolist()]
-    assert colours.saturation(pixels) == close(math.fsum(expected) / len(expected))
+    assert color.saturation(pixels) == close(math.fsum(expected) / len(expected))
 
 
 def test_colorfulness(pixels):
     red, green, blue = channels(pixels)
     rg, yb = red - green, (red + green) / 2 - blue
     expected = np.sqrt(rg.var() + yb.var()) + np.longdouble(0.3) * np.sqrt(rg.mean() ** 2 + yb.mean() ** 2)
-    assert colours.colorfulness(pixels) == close(float(expected))
+    assert color.colorfulness(pixels) == close(float(expected))
 
 
 def test_dullness_and_whiteness(pixels):
     flat = pixels.reshape(-1, 3)
-    assert colours.dullness(pixels) == close(float((flat <= 20).all(axis=1).mean()))
-    assert colours.whiteness(pixels) == close(float((flat >= 240).all(axis=1).mean()))
+    assert color.dullness(pixels) == close(float((flat <= 20).all(axis=1).mean()))
+    assert color.whiteness(pixels) == close(float((flat >= 240).all(axis=1).mean()))
 
 
 def test_dullness_and_whiteness_have_their_levels():
     levels = np.array([[[20, 20, 20], [21, 20, 20], [240, 240, 240], [240, 239, 255]]], dtype=np.uint8)
-    assert colours.dullness(levels) == 0.25
-    assert colours.whiteness(levels) == 0.25
+    assert color.dullness(levels) == 0.25
+    assert color.whiteness(levels) == 0.25
 
 
 def test_contrast_and_entropy(grey):

@@ -15,11 +15,11 @@ from pictures import encoded, marked, oriented, row_bytes, scene
 from PIL import Image
 
 import pandas_imgproc
-from pandas_imgproc import codec, duplicates
-from pandas_imgproc.duplicates import group_ids
-from pandas_imgproc.issues import ISSUES
-from pandas_imgproc.measures import HASHES, HEADER, measure_names
-from pandas_imgproc.tasks import Measure, measuring
+from pandas_imgproc import codec
+from pandas_imgproc.features import HASHES, HEADER, duplicates, measure_names
+from pandas_imgproc.features.duplicates import group_ids
+from pandas_imgproc.features.issues import ISSUES
+from pandas_imgproc.tasks import Measure, measure
 
 SOME = ["phash", "width", "brightness", "format", "md5", "is_grayscale", "hue"]
 
@@ -98,8 +98,8 @@ def test_many_rows_go_through_shared_memory(own_cluster):
 
 def test_one_decode_and_one_read_a_picture(folder, monkeypatch):
     decoded, opened = [], []
-    load, read = measuring.codec.load, pandas_imgproc.source.source.read_file
-    monkeypatch.setattr(measuring.codec, "load", lambda *args: decoded.append(1) or load(*args))
+    load, read = measure.codec.load, pandas_imgproc.source.source.read_file
+    monkeypatch.setattr(measure.codec, "load", lambda *args: decoded.append(1) or load(*args))
     monkeypatch.setattr(pandas_imgproc.source.source, "read_file", lambda path: opened.append(path) or read(path))
     paths = pd.Series([str(folder / f"{n}.jpg") for n in range(5)])
     paths.img.features(measure_names())
@@ -323,7 +323,7 @@ def test_a_column_of_hashes_is_not_decoded(doubles, monkeypatch):
     expected = {
         kind: doubles.img.duplicate_groups("image", kind, d, errors="coerce").dropna() for kind, d in kinds.items()
     }
-    monkeypatch.setattr(pandas_imgproc.drivers, "run", None)
+    monkeypatch.setattr("pandas_imgproc.execution.run", None)
     for kind, distance in kinds.items():
         found = hashes.img.duplicate_groups(kind, kind, distance).dropna()
         assert found.iloc[:5].tolist() == expected[kind].iloc[:5].tolist()
@@ -385,7 +385,7 @@ def test_each_issue_is_found(suspects):
 def test_issues_of_a_features_frame_are_the_same_and_read_nothing(suspects, monkeypatch):
     features = suspects.img.features(["phash", *HEADER, *measure_names("pixels", "grey")])
     expected = suspects.img.issues(blurry=0.4, max_distance=4)
-    monkeypatch.setattr(pandas_imgproc.drivers, "run", None)
+    monkeypatch.setattr("pandas_imgproc.execution.run", None)
     pd.testing.assert_frame_equal(features.img.issues(blurry=0.4, max_distance=4), expected)
     assert features.img.issues(include="is_dark", dark=np.float32(0.3)).columns.tolist() == ["is_dark"]
     assert list(inspect.signature(features.img.issues).parameters)[:2] == ["column", "include"]

@@ -9,7 +9,7 @@ from pictures import row_bytes
 
 from pandas_imgproc.errors import UnreadableImageError
 from pandas_imgproc.source import Source
-from pandas_imgproc.source.names import Far
+from pandas_imgproc.source.paths import Far
 
 ESCAPES = [
     "../secret.jpg", "a/../../secret.jpg", "/secret.jpg", "//127.0.0.1/secret.jpg", "..", ".", "%2e%2e/secret.jpg",

@@ -9,7 +9,7 @@ import time
 import numpy as np
 import pytest
 
-from pandas_imgproc.note import DIED, SLOW, Note, NoteAddress, nbytes, shared_note
+from pandas_imgproc.execution.crash_ledger import DIED, SLOW, Note, NoteAddress, nbytes, shared_note
 
 
 def test_a_row_in_flight_twice_is_guilty_and_its_neighbours_are_not():

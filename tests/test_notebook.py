@@ -118,7 +118,7 @@ def test_pictures_are_seen(kernel):
 
 
 def test_the_dashboard_is_a_link_where_it_can_be_opened(kernel):
-    show = "from pandas_imgproc.progress import progress as show\n"
+    show = "from pandas_imgproc.execution.progress import progress as show\n"
     show += "show('x', 1).link('Dask dashboard', 'http://127.0.0.1:8787/status')"
     (told,) = kernel.run(show)
     assert "<a href='http://127.0.0.1:8787/status' target='_blank'>" in told["content"]["data"]["text/html"]

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 from pictures import row_picture
 
-from pandas_imgproc.progress import progress
+from pandas_imgproc.execution.progress import progress
 
 
 @pytest.fixture

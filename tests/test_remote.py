@@ -16,10 +16,10 @@ from servers import FAULTS, by_seed
 
 import pandas_imgproc
 from conftest import wait_until
-from pandas_imgproc.drivers import SAMPLE_ROWS
 from pandas_imgproc.errors import MissingExtraError, UnreadableImageError
-from pandas_imgproc.note import Note
-from pandas_imgproc.rows import Rows
+from pandas_imgproc.execution import SAMPLE_ROWS
+from pandas_imgproc.execution.crash_ledger import Note
+from pandas_imgproc.partition import Rows
 from pandas_imgproc.source import Source
 
 N = 60
@@ -282,7 +282,7 @@ def test_a_file_system_of_another_kind():
 
 def test_the_kernel_stops_where_it_is_asked_to(web, names):
     from pandas_imgproc import codec
-    from pandas_imgproc.partition import run_partition
+    from pandas_imgproc.kernel import run_partition
     from pandas_imgproc.tasks import LoadResized
 
     web.fault = lambda path, k: "stall" if int(path[:-4]) > 10 else None

@@ -20,10 +20,10 @@ from PIL import Image, ImageCms
 
 from conftest import cluster_pids, wait_until
 from pandas_imgproc import JournalError, NoReadableImageError, ResultTooLargeError, UnreadableImageError, codec
-from pandas_imgproc.destination import Files
-from pandas_imgproc.journal import LinesOfMany
-from pandas_imgproc.rows import Partition, Rows
-from pandas_imgproc.shared import Address
+from pandas_imgproc._shared_memory import Address
+from pandas_imgproc.partition import Partition, Rows
+from pandas_imgproc.sinks import Files
+from pandas_imgproc.sinks.journal import LinesOfMany
 from pandas_imgproc.source import Source
 from pandas_imgproc.tasks import SaveResized
 

@@ -233,7 +233,7 @@ def test_a_call_is_run_on_one_and_two_workers(frame, own_cluster):
     ran = []
 
     def call(d):
-        ran.append((len(d), cluster._own.n_workers, dask.config.get("scheduler")))
+        ran.append((len(d), cluster.manager._own.n_workers, dask.config.get("scheduler")))
         answer = d.img.load_resized("image_path", size=64)
         assert answer.index.equals(d.index)
         return answer.img.to_numpy(na_value=0)
@@ -252,7 +252,7 @@ def test_a_call_is_run_on_one_and_two_workers(frame, own_cluster):
     assert (report.runs["cpu"] <= report.runs["busy"]).all()
     assert (report.runs["caller"] < report.runs["seconds"]).all()
     assert report.name == "load_resized"
-    assert cluster._own.n_workers == 2
+    assert cluster.manager._own.n_workers == 2
     assert dask.config.get("scheduler", None) is None
 
 
@@ -291,7 +291,7 @@ def test_what_cannot_be_timed_is_an_error_and_leaves_all_as_it_was(frame, tmp_pa
         with pytest.raises(ValueError, match=words):
             pandas_imgproc.scaling_report(call, frame, n_workers=[1], repeat=1)
     assert cluster.borrow().status == "running"
-    assert cluster._own.n_workers == 1
+    assert cluster.manager._own.n_workers == 1
 
 
 @pytest.mark.filterwarnings("ignore::pandas_imgproc.UnreadableImageWarning")

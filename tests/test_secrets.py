@@ -15,9 +15,9 @@ from pictures import row_bytes, row_of
 
 import pandas_imgproc
 from pandas_imgproc.errors import UnreadableImageError
-from pandas_imgproc.rows import Rows
+from pandas_imgproc.partition import Rows
 from pandas_imgproc.source import Source, make_source
-from pandas_imgproc.source.secrets import Options, redacted_name
+from pandas_imgproc.source.redaction import Options, redacted_name
 
 CANARY = "cAn4ry/+=s3cret"
 QUOTED = "cAn4ry%2F%2B%3Ds3cret"

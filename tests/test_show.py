@@ -14,7 +14,7 @@ from pictures import row_bytes, row_of
 from PIL import Image
 
 import pandas_imgproc
-from pandas_imgproc.accessor.sheet import MOST_HTML
+from pandas_imgproc.accessor.display.html import MOST_HTML
 
 
 @pytest.fixture

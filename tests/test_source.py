@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pandas_imgproc.errors import FAILURE_KINDS, UnreadableImageError
-from pandas_imgproc.rows import Rows
+from pandas_imgproc.partition import Rows
 from pandas_imgproc.source import MAX_FILE_BYTES, Source, cells
 
 

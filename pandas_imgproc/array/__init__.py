@@ -4,9 +4,9 @@ Inside this room imports go one way: `cell`; then `dtype`, `storage`, `keys`, `s
 which do not know each other; then `images`.
 """
 
+from pandas_imgproc.array.array import ImageArray
 from pandas_imgproc.array.arrow import ImageArrowType
-from pandas_imgproc.array.cell import ImageCell
 from pandas_imgproc.array.dtype import ImageDtype
-from pandas_imgproc.array.images import ImageArray
+from pandas_imgproc.array.scalar import ImageCell
 
 __all__ = ["ImageArray", "ImageArrowType", "ImageCell", "ImageDtype"]

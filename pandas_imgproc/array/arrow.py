@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from pandas_imgproc.array.cell import Pixels, shape_of, subtype_of
+from pandas_imgproc.array.scalar import Pixels, shape_of, subtype_of
 
 
 class ImageArrowType(pa.ExtensionType):  # type: ignore[misc]  # pyarrow has no types

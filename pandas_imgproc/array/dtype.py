@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import pandas as pd
 from pandas.api.extensions import ExtensionDtype, register_extension_dtype
 
-from pandas_imgproc.array.cell import ImageCell, shape_of, subtype_of
+from pandas_imgproc.array.scalar import ImageCell, shape_of, subtype_of
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from pandas_imgproc.array.images import ImageArray
+    from pandas_imgproc.array.array import ImageArray
 
 _NAME = re.compile(r"image\[(\w+), \((\d+), (\d+), (\d+)\)\]")
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pandas_imgproc.array.cell import Pixels, shape_of, subtype_of
+from pandas_imgproc.array.scalar import Pixels, shape_of, subtype_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

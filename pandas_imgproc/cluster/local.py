@@ -43,7 +43,7 @@ from distributed.nanny import WorkerProcess
 from distributed.security import Security
 
 from pandas_imgproc.cluster import preload
-from pandas_imgproc.cluster.starter import answers, when_closed, when_task_done, when_task_over
+from pandas_imgproc.cluster.worker_rpc import answers, when_closed, when_task_done, when_task_over
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

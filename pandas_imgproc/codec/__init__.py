@@ -11,14 +11,23 @@
 `settings`  Pillow's globals, which belong to the user
 """
 
-from .encoding import FORMAT_OF, READ_SUFFIXES, SUFFIX_OF, Encoding, check_modes, encode, encoding, format_of
-from .header import Header, read_header
-from .opening import open_image, warm_up
-from .pixels import decode_into, load
-from .reasons import STOPS, explain
-from .recipes import CHANNELS, FILTERS, FITS, FORMATS, Recipe, RecipeOptions, parse_size, recipe
-from .settings import PillowSettings, pillow_settings
-from .working import working_picture
+from pandas_imgproc.codec.decode import decode_into, load
+from pandas_imgproc.codec.diagnose import STOPS, explain
+from pandas_imgproc.codec.downscale import working_picture
+from pandas_imgproc.codec.encode import (
+    FORMAT_OF,
+    READ_SUFFIXES,
+    SUFFIX_OF,
+    Encoding,
+    check_modes,
+    encode,
+    encoding,
+    format_of,
+)
+from pandas_imgproc.codec.header import Header, read_header
+from pandas_imgproc.codec.identify import open_image, warm_up
+from pandas_imgproc.codec.options import CHANNELS, FILTERS, FITS, FORMATS, Recipe, RecipeOptions, parse_size, recipe
+from pandas_imgproc.codec.pillow_globals import PillowSettings, pillow_settings
 
 __all__ = [
     "CHANNELS",

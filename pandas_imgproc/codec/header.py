@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
-from .opening import open_image
-from .orient import BROKEN_EXIF, EXIF_KEYS, ORIENTATION
+from pandas_imgproc.codec.identify import open_image
+from pandas_imgproc.codec.orientation import BROKEN_EXIF, EXIF_KEYS, ORIENTATION
 
 if TYPE_CHECKING:
     from PIL import ImageFile
 
-    from .recipes import Recipe
+    from pandas_imgproc.codec.options import Recipe
 
 _MAKE, _MODEL, _CHANGED = 0x010F, 0x0110, 0x0132
 _EXIF_IFD, _TAKEN, _DIGITISED = 0x8769, 0x9003, 0x9004

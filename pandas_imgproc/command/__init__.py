@@ -19,10 +19,10 @@ import warnings
 from typing import TYPE_CHECKING, Any
 
 from pandas_imgproc import __version__, failures
-from pandas_imgproc.accessor.sheet import ContactSheet
+from pandas_imgproc.accessor.display.html import ContactSheet
 from pandas_imgproc.command import parsers, tables
+from pandas_imgproc.discovery import is_picture
 from pandas_imgproc.errors import ImgprocError, UnreadableImageWarning
-from pandas_imgproc.listing import is_picture
 
 if TYPE_CHECKING:
     import argparse

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from pandas_imgproc.listing import from_glob
-from pandas_imgproc.writing import named_when_whole
+from pandas_imgproc._atomic import named_when_whole
+from pandas_imgproc.discovery import from_glob
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping

@@ -12,25 +12,26 @@ import pandas as pd
 from dask.dataframe.extensions import register_dataframe_accessor, register_series_accessor
 from dask.dataframe.utils import clear_known_categories
 
-from pandas_imgproc import codec, failures, targets
-from pandas_imgproc.accessor import FrameImageAccessor, SeriesImageAccessor, arguments
-from pandas_imgproc.accessor.column import check_modes
-from pandas_imgproc.accessor.measuring import DIGESTS, as_hashes
-from pandas_imgproc.accessor.showing import contact_sheet
-from pandas_imgproc.accessor.transforming import long_frame
+from pandas_imgproc import codec, failures
+from pandas_imgproc.accessor import FrameImageAccessor, SeriesImageAccessor
+from pandas_imgproc.accessor.base import check_modes
+from pandas_imgproc.accessor.features import DIGESTS, as_hashes
+from pandas_imgproc.accessor.options import ReadOptions, WriteOptions, check_column
+from pandas_imgproc.accessor.show import make_contact_sheet
+from pandas_imgproc.accessor.transform import long_frame
 from pandas_imgproc.array import ImageArray, ImageDtype
-from pandas_imgproc.dask_frames.handed_out import HandedOut, give, marked
-from pandas_imgproc.dask_frames.partitions import Rows, Written, first_rows, names_only
-from pandas_imgproc.dask_frames.positions import firsts, index_of, rows_behind
-from pandas_imgproc.destination import check_row_fits
+from pandas_imgproc.dask_frames.lookup import HandedOut, give, marked
+from pandas_imgproc.dask_frames.map_partitions import Rows, Written, first_rows, names_only
+from pandas_imgproc.dask_frames.offsets import firsts, index_of, rows_behind
+from pandas_imgproc.sinks import check_row_fits, output_paths
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     import numpy as np
 
-    from pandas_imgproc import results
-    from pandas_imgproc.accessor.sheet import ContactSheet
+    from pandas_imgproc.accessor.display.html import ContactSheet
+    from pandas_imgproc.sinks.out import Place
     from pandas_imgproc.tasks import Task
 
 
@@ -61,7 +62,7 @@ class DaskSeriesImageAccessor(SeriesImageAccessor):
 
     # ---- the one way that every method takes
 
-    def _run(self, task: Task, how: arguments.How, kept: results.Place | None = None) -> Any:
+    def _run(self, task: Task, how: ReadOptions, kept: Place | None = None) -> Any:
         if kept is not None:
             raise ValueError(
                 "out= is for pandas; a Dask frame is written as it is computed: ddf['image'] = "
@@ -73,8 +74,8 @@ class DaskSeriesImageAccessor(SeriesImageAccessor):
     def _write(
         self,
         task: Task,
-        how: arguments.How,
-        where: arguments.Where,
+        how: ReadOptions,
+        where: WriteOptions,
         *,
         encoding: codec.Encoding | None = None,
         mode: str | None = None,
@@ -82,12 +83,12 @@ class DaskSeriesImageAccessor(SeriesImageAccessor):
     ) -> Any:
         task = self._checked(task, how)
         known: Any = None if self._frame is None else self._frame._meta
-        cells, frame = self._small(targets.columns_of(where.to, known))
-        names = targets.plan(
+        cells, frame = self._small(output_paths.columns_of(where.to, known))
+        names = output_paths.plan(
             where.to, list(cells), how.source, index=cells.index, frame=frame, encoding=encoding, variants=variants
         )
         check_modes(names, encoding, mode)
-        parent = targets.common_folder(list(cells), how.source)
+        parent = output_paths.common_folder(list(cells), how.source)
         settings = codec.PillowSettings.current()
         written = Written(task, how, settings, where, encoding, tuple(variants), parent)
         named = [] if frame is None or self._frame is None else [self._frame[list(frame.columns)]]
@@ -100,7 +101,7 @@ class DaskSeriesImageAccessor(SeriesImageAccessor):
             clear_divisions=rows.task.copies > 1,
         )  # fmt: skip
 
-    def _checked(self, task: Task, how: arguments.How) -> Task:
+    def _checked(self, task: Task, how: ReadOptions) -> Task:
         """Return the task as one whose answers have one form in all partitions, or raise before anything starts."""
         if how.npartitions is not None:
             raise ValueError(
@@ -109,7 +110,7 @@ class DaskSeriesImageAccessor(SeriesImageAccessor):
             )
         if how.progress:
             raise ValueError("progress=True: nothing is done yet; Dask shows it: dask.diagnostics.ProgressBar")
-        arguments.check_column(self._column._meta_nonempty, how.source)
+        check_column(self._column._meta_nonempty, how.source)
         check_row_fits(task)
         return task.settled()
 
@@ -160,9 +161,9 @@ class DaskSeriesImageAccessor(SeriesImageAccessor):
         meta = long_frame(frame._meta, variants._meta, n)
         return frame.map_partitions(long_frame, variants, n, meta=meta, enforce_metadata=False, clear_divisions=True)
 
-    def _sheet(self, n: int, titles: list[Any], how: arguments.How) -> ContactSheet:
+    def _sheet(self, n: int, titles: list[Any], how: ReadOptions) -> ContactSheet:
         column, *shown = (_head(one, n) for one in (self._column, *titles))
-        return contact_sheet(column, shown, how, None)
+        return make_contact_sheet(column, shown, how, None)
 
     def to_numpy(self, *args: Any, **kwargs: Any) -> np.ndarray[Any, Any]:  # noqa: D102  as pandas'
         self._images  # noqa: B018  it raises where there are none

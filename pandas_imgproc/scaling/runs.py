@@ -12,16 +12,16 @@ from typing import TYPE_CHECKING, Any
 import dask.config
 import numpy as np
 
-from pandas_imgproc import cluster, drivers
+from pandas_imgproc import cluster, execution
 from pandas_imgproc.errors import NoReadableImageError, UnreadableImageWarning
-from pandas_imgproc.progress import duration, progress
+from pandas_imgproc.execution.progress import duration, progress
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from distributed import Client
 
-    from pandas_imgproc.drivers import Profile
+    from pandas_imgproc.execution import Profile
 
 WARM_ROWS = 32
 """Rows for each worker of a new cluster before it is timed: two partitions, so that each has imported what it needs."""
@@ -168,7 +168,7 @@ def _called(call: Callable[[Any], Any], frame: Any, client: Client) -> Any:
 
 def _timed(call: Callable[[Any], Any], frame: Any, workers: int, run: int, client: Client) -> Timing:
     plan, started = cluster.describe(client), time.perf_counter()
-    with drivers.observed() as profiles:
+    with execution.observed() as profiles:
         answer = _called(call, frame, client)
     seconds = time.perf_counter() - started
     del answer  # only now: giving its memory back is not the call's

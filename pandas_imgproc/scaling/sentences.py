@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from pandas_imgproc.progress import size
+from pandas_imgproc.execution.progress import size
 from pandas_imgproc.scaling.laws import WORTH
 
 if TYPE_CHECKING:

@@ -13,11 +13,11 @@
 `secrets`   what must not be shown
 """
 
-from pandas_imgproc.source.arguments import check, make_source
-from pandas_imgproc.source.column import Unreadable, cells, has_bytes, paths_as_column
+from pandas_imgproc.source.inputs import Unreadable, cells, has_bytes, paths_as_column
 from pandas_imgproc.source.local import MAX_FILE_BYTES, NO_STAMP, Stamp, stamp_of
-from pandas_imgproc.source.secrets import Options
+from pandas_imgproc.source.redaction import Options
 from pandas_imgproc.source.source import File, Source
+from pandas_imgproc.source.validation import check, make_source
 
 __all__ = [
     "MAX_FILE_BYTES",

@@ -15,20 +15,20 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pandas_imgproc._timing import count_read, stage
 from pandas_imgproc.errors import UnreadableImageError
-from pandas_imgproc.source import names
-from pandas_imgproc.source.column import Unreadable
+from pandas_imgproc.source import paths
+from pandas_imgproc.source.inputs import Unreadable
 from pandas_imgproc.source.local import NO_STAMP, Stamp, read_file, stamp_of
-from pandas_imgproc.source.names import Far, Member, Place
-from pandas_imgproc.source.patience import Patience
-from pandas_imgproc.source.secrets import Options, redacted_name
-from pandas_imgproc.stages import count_read, stage
+from pandas_imgproc.source.paths import Far, Member, Place
+from pandas_imgproc.source.read_config import Patience
+from pandas_imgproc.source.redaction import Options, redacted_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from pandas_imgproc.rows import Rows
-    from pandas_imgproc.source.ahead import Ahead
+    from pandas_imgproc.partition import Rows
+    from pandas_imgproc.source.prefetch import Ahead
 
 ASKED = 10_000
 """Files that are elsewhere are asked for their stamps up to so many: each takes a request."""
@@ -66,7 +66,7 @@ class File:
         if isinstance(cell, Unreadable):
             return cell.path
         if isinstance(cell, float) and cell.is_integer():
-            cell = int(cell)  # as `names.text_of` reads it
+            cell = int(cell)  # as `paths.text_of` reads it
         if isinstance(cell, str | numbers.Integral):
             return redacted_name(f"{cell}{self._source.suffix or ''}")
         return redacted_name(repr(cell)[:200])
@@ -131,7 +131,7 @@ class Source:
     suffix: str | None = None
     folder: str = ""
     options: Options = field(default_factory=Options)
-    schemes: frozenset[str] = names.SCHEMES
+    schemes: frozenset[str] = paths.SCHEMES
     patience: Patience = field(default_factory=Patience.current, repr=False)
 
     def __reduce__(self) -> Any:
@@ -143,7 +143,7 @@ class Source:
         return None if self.root is None else redacted_name(self.root)
 
     @functools.cached_property
-    def top(self) -> names.Locate | None:
+    def top(self) -> paths.Locate | None:
         """What finds names below the root, None where there is none.
 
         Raises
@@ -151,12 +151,12 @@ class Source:
         ValueError
             If the root cannot be one.
         """
-        return None if self.root is None else names.top(self.root, self.folder, self.schemes)
+        return None if self.root is None else paths.top(self.root, self.folder, self.schemes)
 
     @functools.cached_property
     def is_here(self) -> bool:
         """Whether a name without a scheme is a file or a member of an archive of this machine."""
-        return self.root is None or names.scheme_of(self.root) in (None, "file")
+        return self.root is None or paths.scheme_of(self.root) in (None, "file")
 
     @functools.cached_property
     def is_folder(self) -> bool:
@@ -183,13 +183,13 @@ class Source:
     def _read_ahead(
         self, rows: Rows, far: list[tuple[int, Far | Member]], stopped: Callable[[], bool] | None
     ) -> Iterator[tuple[int, File]]:
-        from pandas_imgproc.source.ahead import Ahead, never  # costs an import of asyncio, and is for few
+        from pandas_imgproc.source.prefetch import Ahead, never  # costs an import of asyncio, and is for few
 
         elsewhere = {number for number, _ in far}
-        with Ahead(far, _fetch, self.options, self.patience, stopped or never) as ahead:
+        with Ahead(far, _fetch, self.options, self.patience, stopped or never) as prefetcher:
             for number, (cell, target) in enumerate(zip(rows.cells, _targets(rows), strict=True)):
                 if number in elsewhere:
-                    yield number, _FarFile(cell, self, target, ahead, number)
+                    yield number, _FarFile(cell, self, target, prefetcher, number)
                 elif cell is not None:
                     yield number, File(cell, self, target)
 
@@ -240,13 +240,13 @@ class Source:
 
     def _elsewhere(self, place: Far | Member) -> tuple[bytes, Stamp]:
         if isinstance(place, Member) and isinstance(place.archive, str):
-            from pandas_imgproc.source.archives import read_here
+            from pandas_imgproc.source.archive import read_here
 
             return read_here(place)
-        from pandas_imgproc.source.ahead import Ahead
+        from pandas_imgproc.source.prefetch import Ahead
 
-        with Ahead([(0, place)], _fetch, self.options, self.patience) as ahead:
-            return ahead.data(0)
+        with Ahead([(0, place)], _fetch, self.options, self.patience) as prefetcher:
+            return prefetcher.data(0)
 
     def path(self, cell: Any) -> str | None:
         """Return the path or URL of a cell's file, without what must not be shown; None where it has none."""
@@ -255,7 +255,7 @@ class Source:
         if isinstance(cell, Unreadable):
             cell = cell.path
         try:
-            return names.path_of(self.locate(cell))
+            return paths.path_of(self.locate(cell))
         except UnreadableImageError:
             return None
 
@@ -272,7 +272,7 @@ class Source:
         far = [number for number, place in enumerate(places) if isinstance(place, Far)]
         stamps = [_stamp_here(place) for place in places]
         if far and len(far) <= ASKED:
-            from pandas_imgproc.source.ahead import stamps_of
+            from pandas_imgproc.source.prefetch import stamps_of
 
             found = stamps_of([places[number] for number in far], self.options, self.patience)
             for number, stamp in zip(far, found, strict=True):
@@ -293,9 +293,9 @@ class Source:
         >>> Source(root="train", suffix=".jpg").locate(17)
         'train/17.jpg'
         """
-        text = names.text_of(name, has_suffix=self.suffix is not None) + (self.suffix or "")
+        text = paths.text_of(name, has_suffix=self.suffix is not None) + (self.suffix or "")
         if "://" in text:
-            scheme = names.scheme_of(text)
+            scheme = paths.scheme_of(text)
             if scheme == "file":
                 text = text[7:]
             elif scheme is not None:
@@ -307,7 +307,7 @@ class Source:
     def _locate_url(self, url: str, scheme: str) -> Place:
         try:
             if self.top is None:
-                return names.far(url, scheme, self.schemes)
+                return paths.far(url, scheme, self.schemes)
             if self.is_here:
                 raise UnreadableImageError("outside_root", f"it leads out of root={self.shown_root!r}")
             return self.top(url)
@@ -324,11 +324,11 @@ def _targets(rows: Rows) -> Sequence[str | None]:
 
 
 async def _fetch(place: Far | Member, options: Options, patience: Patience) -> tuple[bytes, Stamp]:
-    from pandas_imgproc.source import ahead, archives
+    from pandas_imgproc.source import archive, prefetch
 
     if isinstance(place, Member):
-        return await archives.fetch(place, options, patience)
-    return await ahead.fetch(place, options, patience)
+        return await archive.fetch(place, options, patience)
+    return await prefetch.fetch(place, options, patience)
 
 
 def _stamp_here(place: Place | None) -> Stamp:

@@ -17,13 +17,13 @@ A new feature is a new task; the kernel knows none of them.
 `columns`       answers of a user's function become columns
 """
 
-from pandas_imgproc.tasks.augmentation import Augment, SaveVariants, with_variants
+from pandas_imgproc.tasks.augment import Augment, SaveVariants, with_variants
+from pandas_imgproc.tasks.base import Task, Values, labelled
 from pandas_imgproc.tasks.download import Download
 from pandas_imgproc.tasks.load import LoadResized
-from pandas_imgproc.tasks.mapping import Map
-from pandas_imgproc.tasks.measuring import Measure
+from pandas_imgproc.tasks.map import Map
+from pandas_imgproc.tasks.measure import Measure
 from pandas_imgproc.tasks.save import SaveResized
-from pandas_imgproc.tasks.task import Task, Values, labelled
 from pandas_imgproc.tasks.thumbnail import Thumbnail
 from pandas_imgproc.tasks.verify import Verify
 

@@ -10,7 +10,7 @@ from pandas_imgproc.tasks.save import MakesFiles
 
 if TYPE_CHECKING:
     from pandas_imgproc.source import File
-    from pandas_imgproc.tasks.task import Values
+    from pandas_imgproc.tasks.base import Values
 
 
 @dataclass(frozen=True)

@@ -9,14 +9,14 @@ import numpy as np
 
 from pandas_imgproc import codec
 from pandas_imgproc.source import paths_as_column
-from pandas_imgproc.tasks.task import Task, labelled
+from pandas_imgproc.tasks.base import Task, labelled
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from pandas_imgproc.errors import Failure
     from pandas_imgproc.source import File
-    from pandas_imgproc.tasks.task import Values
+    from pandas_imgproc.tasks.base import Values
 
 
 class MakesFiles(Task):

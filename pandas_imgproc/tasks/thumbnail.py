@@ -9,12 +9,12 @@ import numpy as np
 import pandas as pd
 
 from pandas_imgproc import codec
-from pandas_imgproc.tasks.task import Task
+from pandas_imgproc.tasks.base import Task
 
 if TYPE_CHECKING:
     from pandas_imgproc.errors import Failure
     from pandas_imgproc.source import File
-    from pandas_imgproc.tasks.task import Values
+    from pandas_imgproc.tasks.base import Values
 
 
 @dataclass(frozen=True)

@@ -10,11 +10,11 @@ import pandas as pd
 
 from pandas_imgproc import codec
 from pandas_imgproc.errors import FAILURE_KINDS, Failure
-from pandas_imgproc.tasks.task import Task, labelled
+from pandas_imgproc.tasks.base import Task, labelled
 
 if TYPE_CHECKING:
     from pandas_imgproc.source import File
-    from pandas_imgproc.tasks.task import Values
+    from pandas_imgproc.tasks.base import Values
 
 
 @dataclass(frozen=True)

@@ -27,8 +27,8 @@ import pandas as pd
 from PIL import Image
 
 import pandas_imgproc  # noqa: F401  registers .img
-from pandas_imgproc.duplicates import group_ids
-from pandas_imgproc.measures import measure_names
+from pandas_imgproc.features import measure_names
+from pandas_imgproc.features.duplicates import group_ids
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 from pictures import scene

@@ -22,7 +22,7 @@ import numpy as np
 import pandas as pd
 
 import pandas_imgproc
-from pandas_imgproc.journal import Journal, LinesInFile
+from pandas_imgproc.sinks.journal import Journal, LinesInFile
 
 CALLER = """
 import sys, pandas as pd, pandas_imgproc, dask

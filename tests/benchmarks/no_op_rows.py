@@ -26,8 +26,8 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 from hand_started import HandStarted
 
 import pandas_imgproc
-from pandas_imgproc import drivers
-from pandas_imgproc.destination import in_memory
+from pandas_imgproc import execution
+from pandas_imgproc.sinks import in_memory
 from pandas_imgproc.source import Source, cells
 from pandas_imgproc.tasks import Task
 
@@ -59,9 +59,9 @@ def measure(where: str, column: pd.Series) -> None:
     before, started, cpu = memory(), time.perf_counter(), time.process_time()
     found = cells(column)
     taken = time.perf_counter() - started
-    call = drivers.Call(Nothing(), Source(), found)
+    call = execution.Call(Nothing(), Source(), found)
     destination = in_memory(call.task, len(found))
-    drivers.run(call, destination)
+    execution.run(call, destination)
     answer = destination.wrap(call.task, column.index)
     seconds = time.perf_counter() - started
     assert (answer == 1).all()

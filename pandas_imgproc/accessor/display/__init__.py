@@ -1,0 +1,1 @@
+"""Contact sheets: as an image and as HTML."""

@@ -1,0 +1,123 @@
+"""``.img`` on pandas: check the arguments, make the task, call a driver, wrap the answer.
+
+`arguments`  what methods share, checked
+`column`     the one way that every method takes
+`naming`     a column of a frame by its name
+`sheet`      what `show` gives
+`tracebacks` errors end at the line that called
+`loading`, `saving`, `transforming`, `measuring`, `showing`
+             the methods, by what they are for
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from typing import TYPE_CHECKING, Any, ClassVar, Concatenate, ParamSpec, TypeVar
+
+import pandas as pd
+
+from pandas_imgproc import failures
+from pandas_imgproc.accessor import _tracebacks
+from pandas_imgproc.accessor.features import Measuring
+from pandas_imgproc.accessor.load import Loading
+from pandas_imgproc.accessor.naming import column_of
+from pandas_imgproc.accessor.save import Saving
+from pandas_imgproc.accessor.show import Showing
+from pandas_imgproc.accessor.transform import Transforming
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["FrameImageAccessor", "SeriesImageAccessor", "register"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+PARAMETERS = "Parameters\n----------\n"
+COLUMN = """column : label
+    The column of pictures: paths, URLs, encoded bytes, ``{bytes, path}`` structs or images.
+"""
+
+
+@_tracebacks.short
+class SeriesImageAccessor(Loading, Saving, Transforming, Measuring, Showing):
+    """``series.img``: a column of pictures, as paths, encoded bytes, ``{bytes, path}`` structs or images.
+
+    Parameters
+    ----------
+    column : Series
+        The column.
+    frame : DataFrame, optional
+        The frame that it is a column of, if the method was called on that.
+    """
+
+
+def _on_column(
+    method: Callable[Concatenate[SeriesImageAccessor, P], R],
+) -> Callable[Concatenate[FrameImageAccessor, Any, P], R]:
+    """Return a method of a column as one of a frame, which is told the column first."""
+
+    @functools.wraps(method)
+    def on_frame(self: FrameImageAccessor, column: Any, *args: P.args, **kwargs: P.kwargs) -> R:
+        of_column = self._of_column(column_of(self._frame, column), self._frame)
+        answer: R = getattr(of_column, method.__name__)(*args, **kwargs)
+        return answer
+
+    signature = inspect.signature(method)
+    own, *rest = signature.parameters.values()
+    column = inspect.Parameter("column", inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    on_frame.__signature__ = signature.replace(parameters=[own, column, *rest])  # type: ignore[attr-defined]
+    on_frame.__doc__ = inspect.cleandoc(method.__doc__ or "").replace(PARAMETERS, PARAMETERS + COLUMN, 1)
+    return on_frame  # type: ignore[return-value]  # the column may be named, which Concatenate cannot say
+
+
+@_tracebacks.short
+class FrameImageAccessor:
+    """``df.img``: the methods of ``series.img``, each told the column of pictures first.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        The frame.
+    """
+
+    _of_column: ClassVar[type[SeriesImageAccessor]] = SeriesImageAccessor
+
+    def __init__(self, frame: pd.DataFrame) -> None:
+        self._frame = frame
+
+    load_resized = _on_column(SeriesImageAccessor.load_resized)
+    show = _on_column(SeriesImageAccessor.show)
+    save = _on_column(SeriesImageAccessor.save)
+    save_resized = _on_column(SeriesImageAccessor.save_resized)
+    download = _on_column(SeriesImageAccessor.download)
+    save_thumbnails = _on_column(SeriesImageAccessor.save_thumbnails)
+    verify = _on_column(SeriesImageAccessor.verify)
+    map = _on_column(SeriesImageAccessor.map)
+    augment = _on_column(SeriesImageAccessor.augment)
+    metadata = _on_column(SeriesImageAccessor.metadata)
+    features = _on_column(SeriesImageAccessor.features)
+    hash = _on_column(SeriesImageAccessor.hash)
+    duplicate_groups = _on_column(SeriesImageAccessor.duplicate_groups)
+    _issues_of_column = _on_column(SeriesImageAccessor.issues)
+
+    @functools.wraps(SeriesImageAccessor.issues)
+    def issues(self, column: Any = None, include: Any = None, **how: Any) -> pd.DataFrame:  # noqa: D102  as wrapped
+        if column is None:
+            return self._of_column._issues_of_features(self._frame, include, **how)
+        return self._issues_of_column(column, include, **how)
+
+    issues.__signature__ = inspect.signature(_issues_of_column)  # type: ignore[attr-defined]
+    issues.__doc__ = _issues_of_column.__doc__
+
+    @property
+    def failures(self) -> pd.DataFrame:
+        """Why rows of an answer that is a frame have no value (see `Series.img.failures`)."""
+        return failures.table(self._frame)
+
+
+def register() -> None:
+    """Register ``.img`` on the frames and columns of pandas."""
+    pd.api.extensions.register_dataframe_accessor("img")(FrameImageAccessor)
+    pd.api.extensions.register_series_accessor("img")(SeriesImageAccessor)

@@ -1,0 +1,73 @@
+"""One picture, without a frame."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+from pandas_imgproc import codec
+from pandas_imgproc._delegates import hands_on
+from pandas_imgproc.errors import UnreadableImageError
+from pandas_imgproc.execution.crash_ledger import Note
+from pandas_imgproc.kernel import run_partition
+from pandas_imgproc.partition import Rows
+from pandas_imgproc.source import check, make_source
+from pandas_imgproc.tasks import LoadResized
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from typing import Unpack
+
+    import numpy as np
+
+
+@hands_on((codec.recipe, codec.RecipeOptions.__annotations__))
+def load_image(
+    source: str | os.PathLike[str] | bytes,
+    size: int | tuple[int, int],
+    *,
+    storage_options: Mapping[str, Any] | None = None,
+    schemes: Sequence[str] = (),
+    **options: Unpack[codec.RecipeOptions],
+) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    """Load one picture: the very pixels that it has in the column, for serving a model trained on it.
+
+    Parameters
+    ----------
+    source : path, URL, or bytes
+        The file, or its encoded bytes.
+    size : int or (int, int)
+        Pixels: one side of a square, or ``(width, height)``.
+    storage_options, schemes
+        As in `Series.img.load_resized`.
+    mode, fit, resample, reducing_gap, background, exif_transpose, scale_depth, frame, max_pixels, formats
+        As in `Series.img.load_resized`, with the same defaults.
+
+    Returns
+    -------
+    ndarray of uint8, shape (height, width, channels)
+
+    Raises
+    ------
+    UnreadableImageError
+        With ``kind`` and ``message``.
+
+    Examples
+    --------
+    >>> load_image(getfixture("photos") / "red.png", size=(6, 4)).shape
+    (4, 6, 3)
+    """
+    task = LoadResized(codec.recipe(size=size, **options))
+    cell = os.fspath(source) if isinstance(source, os.PathLike) else source
+    where = make_source(storage_options=storage_options, schemes=schemes)
+    check(where, [cell])
+    # The same kernel, for one row: what else a decoder may raise becomes a kind and a message there.
+    part = run_partition(task, Rows(range(1), [cell]), where, Note.blank(1), codec.PillowSettings.current())
+    if part.failures:
+        failed = part.failures[0]
+        raise UnreadableImageError(failed["kind"], f"{failed['path']!r}: {failed['message']}")
+    if part.status[0] < 0:
+        raise TypeError("source=None is not a picture; give a path or the encoded bytes")
+    assert part.values is not None
+    pixels: np.ndarray[Any, np.dtype[np.uint8]] = part.values[0]
+    return pixels

@@ -1,0 +1,57 @@
+"""Dask frames: ``.img`` on them, and what Dask must know of image columns, told once dask.dataframe is imported.
+
+This module does not import it: half a second for people who never use a Dask frame.
+
+`accessor`    the methods of ``.img``, over partitions
+`partitions`  what is done with one partition
+`handed_out`  what was computed of all rows, given back to each by what it is
+`positions`   where its rows stand in the whole frame
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+from typing import Any
+
+import numpy as np
+import wrapt
+
+from pandas_imgproc.array import ImageArray, ImageCell, ImageDtype
+
+
+@functools.cache
+def register() -> None:
+    """Register accessor and dtype with Dask, at once or when Dask is imported; a second time does nothing.
+
+    Examples
+    --------
+    >>> register()
+    """
+    wrapt.when_imported("dask.tokenize")(_register_tokens)
+    wrapt.when_imported("dask.dataframe")(_register_dtype)
+    wrapt.when_imported("dask.dataframe")(_register_accessor)
+
+
+def _register_tokens(tokenize: Any) -> None:
+    # Dask's own rule for extension arrays goes through an object array: slow, and blind to the failures.
+    tokenize.normalize_token.register(ImageArray, ImageArray.__dask_tokenize__)
+    tokenize.normalize_token.register(ImageDtype, ImageDtype.__dask_tokenize__)
+
+
+def _register_dtype(dataframe: Any) -> None:
+    dataframe.extensions.make_array_nonempty.register(ImageDtype, _example)
+    dataframe.extensions.make_scalar.register(ImageCell, _same)
+
+
+def _register_accessor(_: Any) -> None:
+    importlib.import_module("pandas_imgproc.dask_frames.accessor")
+
+
+def _example(dtype: ImageDtype) -> ImageArray:
+    """Return the two pictures on which Dask tries an operation to learn its answer's columns."""
+    return ImageArray(np.zeros((2, *dtype.shape), dtype=dtype.subtype))
+
+
+def _same(cell: ImageCell) -> ImageCell:
+    return cell

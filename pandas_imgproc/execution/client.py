@@ -1,0 +1,177 @@
+"""Partitions on the workers of a Dask client."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+import uuid
+from concurrent.futures import CancelledError
+from itertools import islice
+from queue import Empty, SimpleQueue
+from typing import TYPE_CHECKING
+
+from pandas_imgproc import cluster
+from pandas_imgproc.config import setting
+from pandas_imgproc.errors import ClusterError
+from pandas_imgproc.execution.crash_ledger import DIED, NoteAddress, shared_note
+from pandas_imgproc.execution.payload import Parcels
+from pandas_imgproc.execution.watchdog import slow_rows_ended
+from pandas_imgproc.partition import Partition
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from distributed import Client, Future
+
+    from pandas_imgproc.execution.job import Run
+
+IN_FLIGHT = 2
+"""Partitions for each thread of our own cluster, or before their form is known: one to do, one to go on with."""
+
+IN_FLIGHT_ELSEWHERE = 10
+"""The same on other clusters: an adaptive one sizes itself by the seconds of work it sees, five for each worker."""
+
+LOOK = 1.0
+"""Seconds without a partition after which it is asked how many workers there are."""
+
+
+def run_on_client(state: Run, client: Client) -> None:
+    """Do rows on the workers of a client, a few partitions for each in flight."""
+    from distributed import span
+
+    link = cluster.unsaid_dashboard_link(client)
+    if link:
+        state.progress.link("Dask dashboard", link)
+    with (
+        shared_note(len(state.call.cells)) as (note, address),
+        slow_rows_ended(note, setting("row-timeout")),
+        cluster.kills_told(client, note.forgive),
+        span("pandas_imgproc", state.call.task.name),
+    ):
+        submission = _Submission(state, client, address)
+        try:
+            while submission.fill() and not state.stopped:
+                for part in submission.parts(submission.next_done()):
+                    state.finish(part)
+                state.announce()
+        finally:
+            note.stop()
+            submission.cancel()
+
+
+class _Submission:
+    """Partitions on their way to the workers of a client and back."""
+
+    def __init__(self, state: Run, client: Client, note: NoteAddress) -> None:
+        self._state, self._client = state, client
+        self._parcels = Parcels(state, note)
+        self._ranges = state.cut()
+        self._crew = cluster.crew(client)
+        self._call = uuid.uuid4().hex[:8]
+        self._attempt, self._said = 0, False
+        # Not `as_completed`: between looking and waiting it may miss a future that is done, for a tenth of a second.
+        self._done: SimpleQueue[Future] = SimpleQueue()
+        self._waiting: dict[Future, range] = {}
+
+    def fill(self) -> int:
+        """Send partitions until as many are in flight as should be, and return how many are."""
+        self._state.workers = max(1, self._crew.threads())
+        each = IN_FLIGHT if self._crew.is_own or not self._state.destination.is_settled else IN_FLIGHT_ELSEWHERE
+        for positions in islice(self._ranges, max(0, each * self._state.workers - len(self._waiting))):
+            future = self._submit(positions)
+            self._waiting[future] = positions
+            future.add_done_callback(self._done.put)
+        return len(self._waiting)
+
+    def next_done(self) -> Future:
+        """Wait for a partition and return it; it may have failed."""
+        started = time.perf_counter()
+        future = self._next_of(self._done)
+        self._state.waited += time.perf_counter() - started
+        return future
+
+    def _next_of(self, done: SimpleQueue[Future]) -> Future:
+        while True:
+            with contextlib.suppress(Empty):
+                return done.get(timeout=LOOK)
+            self.fill()  # workers may have come; and who does not answer is found out
+            if not self._crew.threads() and not self._said:
+                self._said = True
+                where = cluster.describe(self._client)
+                self._state.progress.say(f"waiting for workers: the {where} has none", of_short_jobs_too=True)
+
+    def cancel(self) -> None:
+        """Take back what nobody waits for any more."""
+        if self._waiting and self._client.status in ("running", "connecting"):
+            self._client.cancel(list(self._waiting))
+
+    def _submit(self, positions: range) -> Future:
+        self._attempt += 1
+        # The dashboard groups tasks by what stands before the first dash, and shows the rest when asked.
+        name = self._state.call.task.name
+        key = f"{name}-{self._call}-{positions.start}-{positions.stop - 1}-{self._attempt}"
+        parcel = self._parcels.of(self._state.rows(positions), self._state.destination.put_on(positions))
+        return self._client.submit(parcel, key=key, pure=False)
+
+    def parts(self, future: Future) -> Iterator[Partition]:
+        """Yield the partition of a finished task, or its rows one by one if it cost too many workers."""
+        positions = self._waiting.pop(future)
+        part = self._part(future)
+        if part is not None:
+            yield part
+            return
+        for row in positions:
+            alone = range(row, row + 1)
+            # One at a time: the scheduler blames all that wait on a worker that dies.
+            done: SimpleQueue[Future] = SimpleQueue()
+            self._submit(alone).add_done_callback(done.put)
+            yield self._part(self._next_of(done)) or self._died(alone)
+
+    def _part(self, future: Future) -> Partition | None:
+        """Return the partition of a task, or None if the scheduler gave it up because its workers died."""
+        from distributed import KilledWorker
+        from distributed.scheduler import NoWorkerError
+
+        where = cluster.describe(self._client)
+        try:
+            answer = self._answer(future)
+        except KilledWorker:
+            return None
+        except NoWorkerError as exc:
+            raise ClusterError(
+                f"the {where} has had no worker for a while; if workers end because they need "
+                "more memory, give them more (memory_limit=) or have fewer of them (n_workers=)"
+            ) from exc
+        except CancelledError as exc:
+            raise ClusterError(f"the {where} went away during the call") from exc
+        except OSError as exc:
+            if future.status == "error":  # the task's own: a disk may be full
+                raise
+            raise ClusterError(f"the {where} went away during the call: {exc}") from exc
+        finally:
+            # An error that it holds holds the frames of this call, and with them the call's memory.
+            future.release()
+        if isinstance(answer, str):
+            raise ClusterError(answer)
+        return answer
+
+    def _answer(self, future: Future) -> Partition | str:
+        """Return what a task gave, as long as somebody is there who can send it: Dask would wait for ever."""
+        patience = setting("scheduler-timeout")
+        while True:
+            try:
+                answer: Partition | str = future.result(timeout=patience)
+            except TimeoutError:
+                if future.status == "error":  # the task's own
+                    raise
+                self._crew.threads()
+                patience *= 2  # what is large begins anew
+            else:
+                return answer
+
+    def _died(self, positions: range) -> Partition:
+        rows = self._state.rows(positions)
+        part = Partition.blank(rows, self._state.call.task.empty(self._state.call.task.copies))
+        for number, file in self._state.call.source.read(rows):
+            part.fail(number, file.path, *DIED)
+        return part

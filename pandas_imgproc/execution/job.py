@@ -1,0 +1,232 @@
+"""One call of a method, and what is known of it while it runs."""
+
+from __future__ import annotations
+
+import functools
+import time
+from collections import defaultdict
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from pandas_imgproc import _timing
+from pandas_imgproc.codec import PillowSettings
+from pandas_imgproc.config import setting
+from pandas_imgproc.execution.progress import LONG_JOB, Progress, duration, size
+from pandas_imgproc.execution.stats import Profile
+from pandas_imgproc.kernel import run_partition
+from pandas_imgproc.partition import Partition, Rows
+
+if TYPE_CHECKING:
+    from collections import deque
+    from collections.abc import Callable, Iterator, Sequence
+
+    from pandas_imgproc.execution.crash_ledger import Note
+    from pandas_imgproc.sinks import Put, Returned
+    from pandas_imgproc.source import Source
+    from pandas_imgproc.tasks import Task
+
+SAMPLE_ROWS = 16
+"""Rows that are timed in line before it is decided where the rest runs; also the least rows of a partition."""
+
+FIRST_ROWS = 2
+"""Rows of a partition before the form of the answers is known: until then pictures travel through the socket."""
+
+MOST_ROWS = 8192
+"""The most rows of a partition: submitting it costs a millisecond or two, whatever its size."""
+
+MOST_BYTES = 24 * 2**20
+"""The most bytes of a partition's values: greater ones are not reused by the C library, and the first touch of fresh
+memory costs a fifth of decoding to 600 x 600 pixels."""
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call of a method, ready to run.
+
+    Attributes
+    ----------
+    task : Task
+        What one row means.
+    source : Source
+        How cells become files.
+    cells : list
+        What stands in the column, row by row; None where missing.
+    npartitions : int, optional
+        How many partitions; a call that says so always runs on a cluster.
+    progress : bool, optional
+        Whether progress is shown.
+    stop_at_failure : bool
+        Whether the first failure ends the call.
+    targets : sequence of str or None
+        Where each answer is written, for tasks that write files: ``task.copies`` for each row.
+    """
+
+    task: Task
+    source: Source
+    cells: Sequence[Any]
+    npartitions: int | None = None
+    progress: bool | None = None
+    stop_at_failure: bool = False
+    targets: Sequence[str | None] = ()
+
+
+@dataclass
+class Run:
+    """A call under way: what is known of it so far.
+
+    Attributes
+    ----------
+    left : deque of range
+        The rows that nobody has been given yet.
+    workers : int
+        How many partitions are done at a time.
+    """
+
+    call: Call
+    destination: Returned
+    progress: Progress
+    left: deque[range]
+    settings: PillowSettings = field(default_factory=PillowSettings.current)
+    started: float = field(default_factory=time.perf_counter)
+    done: int = 0
+    failures: int = 0
+    timed: int = 0
+    wall: float = 0.0
+    cpu: float = 0.0
+    waited: float = 0.0
+    seconds: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
+    announced: bool = False
+    workers: int = 1
+
+    @property
+    def stopped(self) -> bool:
+        """Whether a failure has ended the call."""
+        return self.call.stop_at_failure and self.failures > 0
+
+    @property
+    def rest(self) -> int:
+        """Rows that are not done."""
+        return self.total - self.done
+
+    @functools.cached_property
+    def is_elsewhere(self) -> bool:
+        """Whether pictures come through a network."""
+        return self.call.source.is_elsewhere(self.call.cells)
+
+    def __post_init__(self) -> None:
+        self.total = sum(map(len, self.left))
+
+    def take(self, rows: int) -> range:
+        """Return the next rows that nobody has been given, at most so many."""
+        first = self.left.popleft()
+        if len(first) > rows:
+            self.left.appendleft(first[rows:])
+        return first[:rows]
+
+    def cut(self) -> Iterator[range]:
+        """Yield ranges of rows: as many as asked for, or of about a second's work, and smaller at the end.
+
+        It is lazy, so that each range follows the rate measured so far, and the workers that there are.
+        """
+        yield from self._cut_by_number() if self.call.npartitions else self._cut_by_time()
+
+    def _cut_by_number(self) -> Iterator[range]:
+        rest = sum(map(len, self.left))
+        for count in range(min(self.call.npartitions or 1, rest), 0, -1):
+            if self.left:
+                rows = self.take(rest // count)
+                rest -= len(rows)
+                yield rows
+        while self.left:  # ranges with gaps between them need more pieces than were asked for
+            yield self.left.popleft()
+
+    def _cut_by_time(self) -> Iterator[range]:
+        while self.left:
+            second = int(setting("partition-seconds") / self.row_work) if self.row_work else SAMPLE_ROWS
+            # Half of an equal share: whoever gets the slow pictures has less left to hold the others up with. Not
+            # less than a twentieth of a second: handing it out takes a tenth of that.
+            share = max(sum(map(len, self.left)) // (2 * self.workers), second // 20)
+            # A few slow rows are worth a task: the fewer there are in the last ones, the less waits for them.
+            # But where files are elsewhere, each task begins with a request that nobody has sent ahead.
+            least = second // 2 if self.is_elsewhere else min(SAMPLE_ROWS, max(1, second // 4))
+            rows = min(max(least, min(second, share, MOST_ROWS)), self._rows_that_fit)
+            yield self.take(rows if self.destination.is_settled else FIRST_ROWS)
+
+    @property
+    def _rows_that_fit(self) -> int:
+        """Rows whose values are not more than `MOST_BYTES`."""
+        return max(1, MOST_BYTES * len(self.call.cells) // max(1, self.destination.nbytes))
+
+    @property
+    def row_seconds(self) -> float:
+        """Seconds that one worker takes for one row, as measured so far; 0 before anything was."""
+        return self.wall / self.timed if self.timed else 0.0
+
+    @property
+    def row_work(self) -> float:
+        """Seconds of work in one row, as measured so far; 0 before anything was.
+
+        Waiting is not work, up to a limit: a server that is slow, or fails now and then, would make tasks small.
+        """
+        return max(self.cpu / self.timed, self.row_seconds / 4) if self.timed else 0.0
+
+    def rows(self, positions: range) -> Rows:
+        """Return the rows at some positions with what stands in them."""
+        copies = self.call.task.copies
+        targets = self.call.targets[positions.start * copies : positions.stop * copies]
+        return Rows(positions, self.call.cells[positions.start : positions.stop], targets)
+
+    def here(self, positions: range, note: Note) -> Callable[[], Partition]:
+        """Return what does some rows and puts their values where they belong, in any thread of this process."""
+        rows, put = self.rows(positions), self.destination.put_on(positions)
+        return lambda: do(self.call.task, rows, self.call.source, note, self.settings, put)
+
+    def finish(self, part: Partition) -> None:
+        """Take a finished partition."""
+        self.destination.collect(part)
+        self.done += len(part.status)
+        self.failures += len(part.failures)
+        self.timed += len(part.status)
+        self.wall += part.wall
+        self.cpu += part.cpu
+        for name, seconds in part.seconds.items():
+            self.seconds[name] += seconds
+        self.progress.advance(len(part.status), self.failures)
+
+    def seconds_left(self) -> float:
+        """Return how long the rest takes at the rate measured so far."""
+        return self.rest * self.row_seconds / self.workers
+
+    def announce(self) -> None:
+        """Say once, of a long call, what it will take."""
+        left = self.seconds_left()
+        if not self.announced and left > LONG_JOB:
+            self.announced = True
+            need = f" and {size(self.destination.nbytes)}" if self.destination.nbytes else ""
+            self.progress.say(f"{self.call.task.name}: about {duration(left)}{need} for {self.rest:,} images")
+
+    def profile(self, plan: str) -> Profile:
+        """Return what was done, and where the time went, now that the call is over."""
+        return Profile(
+            name=self.call.task.name, plan=plan, rows=self.done, found=len(self.call.cells) - self.total,
+            failures=self.failures, seconds=time.perf_counter() - self.started, waited=self.waited, busy=self.wall,
+            cpu=self.cpu, stages=dict(self.seconds),
+        )  # fmt: skip
+
+
+def do(task: Task, rows: Rows, source: Source, note: Note, settings: PillowSettings, put: Put) -> Partition:
+    """Do some rows, on whatever thread or worker this is, and put their values where they belong.
+
+    Those of a call that has been given up go nowhere: not all of its rows are done, and by now the next call may have
+    written there.
+    """
+    part = run_partition(task, rows, source, note, settings)
+    if note.stopped:
+        part.values = None
+        return part
+    started = time.perf_counter()
+    with _timing.clock() as seconds:
+        part = put(part)
+    part.seconds.update(seconds)
+    part.wall += time.perf_counter() - started
+    return part

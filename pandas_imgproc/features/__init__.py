@@ -1,0 +1,43 @@
+"""What can be measured of a picture: pure functions of one array or of a header, and the names they go by.
+
+`registry`  names, dtypes and what each function reads; the decorator that adds one
+`header`    size, format, camera: nothing is decoded
+`colours`   brightness, hue, colorfulness, ... of the picture at the working size
+`dominant`  its dominant colour
+`detail`    contrast, entropy, blur of its grey levels
+`hashes`    of the whole picture, and of the file
+"""
+
+from pandas_imgproc.features import color, detail, dominant, hashes, header
+from pandas_imgproc.features.registry import (
+    DTYPES,
+    Measured,
+    Reads,
+    forget_measure,
+    measure,
+    measure_names,
+    named,
+)
+
+HEADER = measure_names("header")
+"""The names of what the header alone tells."""
+
+HASHES = ("phash", "dhash", "ahash", "md5", "pixel_md5")
+"""The names of the hashes."""
+
+__all__ = [
+    "DTYPES",
+    "HASHES",
+    "HEADER",
+    "Measured",
+    "Reads",
+    "color",
+    "detail",
+    "dominant",
+    "forget_measure",
+    "hashes",
+    "header",
+    "measure",
+    "measure_names",
+    "named",
+]

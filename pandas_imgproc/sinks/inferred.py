@@ -1,0 +1,172 @@
+"""Values whose form is not known before the first is there: scalars and dicts stay objects, pictures become a block."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pandas_imgproc.sinks.memory import Returned, leave, reserved
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pandas_imgproc.partition import Partition
+    from pandas_imgproc.sinks.memory import Put
+    from pandas_imgproc.tasks import Task
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """What pictures of one form need: the part of a task that memory is reserved for.
+
+    Attributes
+    ----------
+    name : str
+        The method's name.
+    copies : int
+        Rows of the answer for each row of the frame.
+    shape : tuple of int
+        (height, width, channels).
+    dtype : dtype
+    """
+
+    name: str
+    copies: int
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+
+    def empty(self, n: int) -> np.ndarray[Any, np.dtype[Any]]:
+        """Return n black pictures."""
+        return np.zeros((n, *self.shape), dtype=self.dtype)
+
+    def __str__(self) -> str:
+        return f"pictures of {self.dtype} and shape {self.shape}"
+
+    def fits(self, value: Any) -> bool:
+        """Return whether a value is such a picture."""
+        return isinstance(value, np.ndarray) and value.shape == self.shape and value.dtype == self.dtype
+
+    def stacked(self, part: Partition) -> np.ndarray[Any, np.dtype[Any]]:
+        """Return the pictures of a partition in one array, black where missing."""
+        assert part.values is not None
+        block = self.empty(len(part.values))
+        for row in np.flatnonzero(np.repeat(part.status == 0, self.copies)):
+            block[row] = part.values[row]
+        return block
+
+
+def in_memory(task: Task, n: int) -> Returned:
+    """Return where the values of n rows go in memory.
+
+    Raises
+    ------
+    ResultTooLargeError
+        If they cannot fit.
+    """
+    return Discovered(task, n) if task.empty(0).dtype.hasobject else reserved(task, n)
+
+
+class Discovered(Returned):
+    """Objects that come back to the caller, until one is a picture: then room for pictures of its form.
+
+    Parameters
+    ----------
+    task : Task
+        Whose answers they are; with room for objects.
+    n : int
+        Rows of the frame.
+    """
+
+    def __init__(self, task: Task, n: int) -> None:
+        super().__init__(task, n)
+        self._task = task
+        self._pictures: Pictures | None = None
+        self._room: Returned = self
+
+    def put_on(self, positions: range) -> Put:
+        """Return what a worker does with a finished partition."""
+        return leave if self._pictures is None else Stack(self._pictures, self._room.put_on(positions))
+
+    def collect(self, part: Partition) -> None:
+        """Place in the caller what came back, and note it as done.
+
+        Raises
+        ------
+        ValueError
+            If pictures are not of one form, or some answers are pictures and others are not.
+        ResultTooLargeError
+            If all pictures cannot fit into memory.
+        """
+        if part.values is not None and part.values.dtype == object:
+            self._discover(part)
+        super().collect(part)
+
+    def _place(self, positions: Sequence[int], values: np.ndarray[Any, np.dtype[Any]]) -> None:
+        if self._room is self:
+            super()._place(positions, values)
+        else:
+            self._room._place(positions, values)
+
+    def _discover(self, part: Partition) -> None:
+        """Make room for pictures at the first, and hold all others against it."""
+        assert part.values is not None
+        answers = part.values[np.repeat(part.status == 0, self._copies)]
+        if self._pictures is None and len(answers) and _is_picture(answers[0]):
+            self._pictures = Pictures(self._task.name, self._copies, answers[0].shape, answers[0].dtype)
+            if (self._status == 0).any():
+                raise ValueError(self._mixed("something else than a picture"))
+            self._room = reserved(self._pictures, self.n)
+        if self._pictures is not None:
+            other = next((answer for answer in answers if not self._pictures.fits(answer)), None)
+            if other is not None:
+                raise ValueError(self._mixed(_said(other)))
+            part.values = self._pictures.stacked(part)
+
+    def _mixed(self, other: str) -> str:
+        return f"{self._task.name}: there are {self._pictures} and {other}; {self._task.one_form}"
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether an answer has been seen."""
+        return self._pictures is not None or bool((self._status == 0).any())
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the values of all rows, as far as they are known."""
+        return super().nbytes if self._room is self else self._room.nbytes
+
+    def values(self) -> np.ndarray[Any, np.dtype[Any]]:
+        """Return the values of all rows, read-only."""
+        return super().values() if self._room is self else self._room.values()
+
+    def close(self) -> None:
+        """Let go of what only a running call needs."""
+        if self._room is not self:
+            self._room.close()
+
+
+@dataclass(frozen=True)
+class Stack:
+    """Make one array of a partition's pictures, and put that; others are left for the caller, who tells."""
+
+    pictures: Pictures
+    put: Put
+
+    def __call__(self, part: Partition) -> Partition:
+        """Stack the pictures of a partition."""
+        assert part.values is not None
+        answers = part.values[np.repeat(part.status == 0, self.pictures.copies)]
+        if not all(map(self.pictures.fits, answers)):
+            return part
+        part.values = self.pictures.stacked(part)
+        return self.put(part)
+
+
+def _is_picture(value: Any) -> bool:
+    return isinstance(value, np.ndarray) and value.ndim == 3
+
+
+def _said(value: Any) -> str:
+    return f"one of {value.dtype} and shape {value.shape}" if _is_picture(value) else "something else than a picture"

@@ -1,0 +1,261 @@
+"""Values that stay in memory: plain, or one block that workers write into."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+import psutil
+
+from pandas_imgproc._shared_memory import Address, PathAddress, SharedFile
+from pandas_imgproc._timing import stage
+from pandas_imgproc.errors import ResultTooLargeError
+from pandas_imgproc.partition import numbers
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    import pandas as pd
+
+    from pandas_imgproc.errors import Failure
+    from pandas_imgproc.partition import Partition
+    from pandas_imgproc.tasks import Task
+
+SMALL_RESULT = 2**20
+"""Bytes up to which values come back through the socket: a block would cost more than it saves."""
+
+ALWAYS_FITS = 2**28
+"""Bytes up to which free memory is not looked at, which costs 0.4 seconds the first time."""
+
+Status = np.ndarray[Any, np.dtype[np.int32]]
+
+
+class Put(Protocol):
+    """What a destination gives a worker to do with a finished partition."""
+
+    def __call__(self, part: Partition) -> Partition:
+        """Keep the values, or leave them in the partition for the caller."""
+        ...
+
+
+class Room(Protocol):
+    """What must be known of a task to reserve memory for its answers."""
+
+    @property
+    def name(self) -> str:  # noqa: D102  see `Task`
+        ...
+
+    @property
+    def copies(self) -> int:  # noqa: D102  see `Task`
+        ...
+
+    def empty(self, n: int) -> np.ndarray[Any, np.dtype[Any]]:  # noqa: D102  see `Task`
+        ...
+
+
+def reserved(task: Room, n: int) -> Returned:
+    """Return where the values of n rows go: a shared block if they are many, plain memory if not.
+
+    Raises
+    ------
+    ResultTooLargeError
+        If they cannot fit into memory.
+    """
+    nbytes = n * task.copies * row_bytes(task)
+    _check_fits(task, n, nbytes)
+    if nbytes <= SMALL_RESULT:
+        return Returned(task, n)
+    try:
+        return Block(task, n)
+    except OSError:  # no nameless files here: values come back through the socket
+        return Returned(task, n)
+
+
+def row_bytes(task: Room) -> int:
+    """Return the bytes of one row of a task's answer."""
+    one = task.empty(0)
+    return int(np.prod(one.shape[1:])) * one.dtype.itemsize
+
+
+def _check_fits(task: Room, n: int, nbytes: int) -> None:
+    if nbytes < ALWAYS_FITS:
+        return
+    free = free_memory()
+    if nbytes > free:
+        raise ResultTooLargeError(
+            f"{task.name}: {n:,} rows need {nbytes / 1e9:.2f} GB of memory, and {free / 1e9:.2f} GB are free; "
+            f"write them to disk with out='{task.name}.npy', or ask for a smaller size="
+        )
+
+
+def check_row_fits(task: Task) -> None:
+    """Raise a ResultTooLargeError if one row of a task needs more memory than there is."""
+    if task.needs < ALWAYS_FITS:
+        return
+    free = free_memory()
+    if task.needs > free:
+        raise ResultTooLargeError(
+            f"{task.name}: one picture of this size needs {task.needs / 1e9:.2f} GB of memory, and {free / 1e9:.2f} GB "
+            "are free; ask for a smaller size="
+        )
+
+
+def free_memory() -> int:
+    """Return the bytes that this process can still get, of the machine and of its container."""
+    from distributed.system import MEMORY_LIMIT
+
+    container = MEMORY_LIMIT - psutil.Process().memory_info().rss
+    return int(max(0, min(psutil.virtual_memory().available, container)))
+
+
+class Returned:
+    """Values that come back to the caller, in plain memory.
+
+    Parameters
+    ----------
+    task : Task
+        Whose answers they are.
+    n : int
+        Rows of the frame.
+    """
+
+    def __init__(self, task: Room, n: int) -> None:
+        self.n = n
+        self._copies = task.copies
+        self._status: Status = np.full(n, -1, dtype=np.int32)
+        self._failures: list[Failure] = []
+        self._values = self._reserve(task)
+
+    def _reserve(self, task: Room) -> np.ndarray[Any, np.dtype[Any]]:
+        return task.empty(self.n * task.copies)
+
+    def put_on(self, positions: range) -> Put:  # noqa: ARG002  others need them
+        """Return what a worker does with a finished partition."""
+        return leave
+
+    def todo(self) -> list[range]:
+        """Return the ranges of rows that are not done."""
+        return [range(self.n)] if self.n else []
+
+    def collect(self, part: Partition) -> None:
+        """Place in the caller what came back, and note it as done."""
+        if part.values is not None:
+            self._place(part.positions, part.values)
+        self._note(part)
+
+    def _note(self, part: Partition) -> None:
+        status = part.status.copy()
+        status[status > 0] += len(self._failures)
+        self._status[numbers(part.positions)] = status
+        self._failures.extend(part.failures)
+
+    def _place(self, positions: Sequence[int], values: np.ndarray[Any, np.dtype[Any]]) -> None:
+        for first, own in runs(positions, values, self._copies):
+            self._values[first : first + len(own)] = own
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether it is known what form the values have."""
+        return True
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the values of all rows."""
+        return self._values.nbytes
+
+    def values(self) -> np.ndarray[Any, np.dtype[Any]]:
+        """Return the values of all rows, read-only."""
+        self._values.flags.writeable = False
+        return self._values
+
+    def status(self) -> tuple[Status, tuple[Failure, ...]]:
+        """Return the status of each row and the failures, in the order of the rows whatever ran first."""
+        order = sorted(range(len(self._failures)), key=lambda k: self._failures[k]["position"])
+        code = np.zeros(len(order) + 1, dtype=np.int32)
+        code[[k + 1 for k in order]] = np.arange(1, len(order) + 1)
+        status = np.where(self._status > 0, code[np.maximum(self._status, 0)], self._status)
+        return status.astype(np.int32), tuple(self._failures[k] for k in order)
+
+    def wrap(self, task: Task, index: pd.Index[Any]) -> Any:
+        """Return the answer as pandas."""
+        return task.wrap(self.values(), *self.status(), index)
+
+    def close(self) -> None:
+        """Let go of what only a running call needs."""
+
+
+def leave(part: Partition) -> Partition:
+    """Leave the values in the partition: they travel to the caller."""
+    return part
+
+
+class Block(Returned):
+    """Values that workers write straight into one nameless block, which the caller maps.
+
+    No pixel travels through a socket, unless a worker cannot reach the block.
+
+    Raises
+    ------
+    OSError
+        If the system cannot give such a block.
+    """
+
+    def _reserve(self, task: Room) -> np.ndarray[Any, np.dtype[Any]]:
+        one, rows = task.empty(0), self.n * task.copies
+        self._row_bytes = row_bytes(task)
+        self._file = SharedFile(rows * self._row_bytes)
+        # The caller's own rows, and those of workers out of reach, go through the same map.
+        return self._file.map(writeable=True).view(one.dtype).reshape(rows, *one.shape[1:])
+
+    def put_on(self, positions: range) -> Put:  # noqa: ARG002  others need them
+        """Return what a worker does with a finished partition."""
+        return WriteInto(self._file.address, self._copies, self._row_bytes)
+
+    def close(self) -> None:
+        """Let go of the name that workers use; the map stays."""
+        self._file.close()
+
+
+@dataclass(frozen=True)
+class WriteInto:
+    """Write a partition's values into a shared block, if this machine has it."""
+
+    address: Address | PathAddress
+    copies: int
+    row_bytes: int
+    offset: int = 0
+
+    def __call__(self, part: Partition) -> Partition:
+        """Write the values and drop them; out of reach, leave them."""
+        assert part.values is not None
+        with stage("transfer"), self.address.open() as fd:
+            if fd is None:
+                return part
+            for first, own in runs(part.positions, part.values, self.copies):
+                write_all(fd, own, self.offset + first * self.row_bytes)
+            self.address.settle(fd)
+        part.values = None
+        return part
+
+
+def write_all(fd: int, values: np.ndarray[Any, np.dtype[Any]], offset: int) -> None:
+    """Write an array at an offset; the system may take it in several pieces (2 GB at most each)."""
+    # A private buffer and pwrite, not a map: the first touch of a mapped page costs five times as much.
+    rest = np.ascontiguousarray(values).reshape(-1).view(np.uint8).data
+    while rest:
+        written = os.pwrite(fd, rest, offset)
+        offset, rest = offset + written, rest[written:]
+
+
+def runs(
+    positions: Sequence[int], values: np.ndarray[Any, np.dtype[Any]], copies: int
+) -> Iterator[tuple[int, np.ndarray[Any, np.dtype[Any]]]]:
+    """Yield ``(first row of the answer, values)`` for each run of neighbouring rows."""
+    where = numbers(positions)
+    cuts = [0, *(np.flatnonzero(np.diff(where) != 1) + 1).tolist(), len(where)]
+    for a, b in pairwise(cuts):
+        if b > a:
+            yield int(where[a]) * copies, values[a * copies : b * copies]

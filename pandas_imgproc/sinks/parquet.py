@@ -1,0 +1,138 @@
+"""A folder of Parquet parts, one per partition, written by the workers: on this machine or wherever fsspec writes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from pandas_imgproc._timing import stage
+from pandas_imgproc.partition import Partition, Rows
+from pandas_imgproc.sinks.journaled import Kept
+from pandas_imgproc.sinks.memory import leave, row_bytes
+from pandas_imgproc.sinks.parquet_part import NOTHING, frame_of, joined, part_bytes, part_name, parts_in, read_part
+from pandas_imgproc.tasks import labelled
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pandas_imgproc.sinks.directory import Folder
+    from pandas_imgproc.sinks.journal import Asked, Journal
+    from pandas_imgproc.sinks.memory import Put
+    from pandas_imgproc.source import Source
+    from pandas_imgproc.tasks import Task
+
+
+class ParquetParts(Kept):
+    """Values in a folder of parts; the answer names the part of each row.
+
+    Parameters
+    ----------
+    task : Task
+        Whose answers they are.
+    n : int
+        Rows of the frame.
+    journal : Journal
+        What is done.
+    folder : Folder
+        Where.
+    index : Index
+        Of the frame: each part holds its labels.
+    """
+
+    def __init__(self, task: Task, n: int, journal: Journal, folder: Folder, index: pd.Index[Any]) -> None:
+        super().__init__(task, n, journal)
+        self._task, self._folder, self._index = task, folder, index
+        self._nbytes = n * task.copies * row_bytes(task)
+        self._owner = np.full(n, -1, dtype=np.int64)
+        self._parts: dict[int, range] = {}
+
+    def begin(self, asked: Asked, source: Source, cells: Sequence[Any], retry: Any) -> None:
+        """Continue what stands there, or start (see `Kept.begin`)."""
+        super().begin(asked, source, cells, retry)
+        for rows in parts_in(self._folder.names()):
+            # A part that a crash has left before it was written down: its rows may be cut otherwise now.
+            if rows.stop <= self.n and self.journal.done[rows.start : rows.stop].all():
+                self._add(rows)
+            else:
+                self._folder.remove(part_name(rows))
+        self._left |= self._owner < 0
+        if not self.n:
+            nothing = Partition.blank(Rows([], []), self._task.empty(0))
+            self._folder.write(NOTHING, part_bytes(self._frame(range(0), nothing)))
+
+    def _add(self, rows: range) -> None:
+        self._owner[rows.start : rows.stop] = rows.start
+        self._parts[rows.start] = rows
+
+    def todo(self) -> list[range]:
+        """Return the ranges of rows that are not done, cut where parts begin."""
+        return [piece for rows in super().todo() for piece in self._pieces(rows)]
+
+    def _pieces(self, rows: range) -> list[range]:
+        cuts = np.flatnonzero(np.diff(self._owner[rows.start : rows.stop])) + 1
+        edges = [rows.start, *(rows.start + cuts).tolist(), rows.stop]
+        return [range(a, b) for a, b in pairwise(edges)]
+
+    def put_on(self, positions: range) -> Put:
+        """Return what a worker does with a finished partition: it writes a new part, but never changes one."""
+        if self._owner[positions.start] >= 0:
+            return leave
+        return WritePart(self._task, self._folder, self._index[positions.start : positions.stop])
+
+    def collect(self, part: Partition) -> None:
+        """Write what came back, and write down that it is done."""
+        rows = range(part.positions[0], part.positions[-1] + 1)
+        owner = self._parts.get(int(self._owner[rows.start]))
+        if owner is not None:
+            self._write_again(owner, rows, part)
+        else:
+            if part.values is not None:
+                WritePart(self._task, self._folder, self._index[rows.start : rows.stop])(part)
+            self._add(rows)
+        self.journal.record(part)
+
+    def _write_again(self, owner: range, rows: range, part: Partition) -> None:
+        """Put rows that were done again into the part that holds them."""
+        old, new = read_part(self._folder.read(part_name(owner))), self._frame(rows, part)
+        first, last = ((edge - owner.start) * self._copies for edge in (rows.start, rows.stop))
+        whole = joined([old.iloc[:first], new, old.iloc[last:]])
+        whole.attrs = new.attrs
+        self._folder.write(part_name(owner), part_bytes(whole))
+
+    def _frame(self, rows: range, part: Partition) -> pd.DataFrame:
+        return frame_of(part, self._task, self._index[rows.start : rows.stop])
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the values of all rows."""
+        return self._nbytes
+
+    def wrap(self, task: Task, index: pd.Index[Any]) -> pd.Series[Any]:
+        """Return the part that holds each row of the answer: Series of str named ``part``."""
+        names = np.full(self.n, None, dtype=object)
+        for rows in self._parts.values():
+            names[rows.start : rows.stop] = f"{self._folder.url}/{part_name(rows)}"
+        parts = pd.Series(np.repeat(names, self._copies), index=task.index(index), name="part", dtype="str")
+        parts.attrs["failures"] = labelled(self.status()[1], index)
+        return parts
+
+
+@dataclass(frozen=True)
+class WritePart:
+    """Write a finished partition as a part, whole or not at all."""
+
+    task: Task
+    folder: Folder
+    labels: pd.Index[Any]
+
+    def __call__(self, part: Partition) -> Partition:
+        """Write the part and drop its values."""
+        rows = range(part.positions[0], part.positions[-1] + 1)
+        with stage("write"):
+            self.folder.write(part_name(rows), part_bytes(frame_of(part, self.task, self.labels)))
+        part.values = None
+        return part

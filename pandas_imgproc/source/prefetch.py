@@ -1,0 +1,250 @@
+"""Reading ahead: many requests under way while a picture is decoded, bounded in number and bytes."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from collections import deque
+from concurrent.futures import wait
+from typing import TYPE_CHECKING, Any, Self
+
+from pandas_imgproc.errors import UnreadableImageError
+from pandas_imgproc.source import filesystems
+from pandas_imgproc.source.error_mapping import can_pass, explained, retry_after
+from pandas_imgproc.source.local import NO_STAMP
+from pandas_imgproc.source.paths import Far, Member
+from pandas_imgproc.source.redaction import family
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Sequence
+    from concurrent.futures import Future
+
+    from pandas_imgproc.source.filesystems import Answer
+    from pandas_imgproc.source.local import Stamp
+    from pandas_imgproc.source.read_config import Patience
+    from pandas_imgproc.source.redaction import Options
+
+UNKNOWN_BYTES = 2**22
+"""What a file is taken for before the first has come."""
+
+LOOK_UP = 0.25
+"""Seconds that are waited for a file before it is asked whether anybody still wants it."""
+
+STARTED = 4
+"""Files that are started, for each request that may be under way."""
+
+MOST_FOLDERS = 1000
+
+LONGEST_WAIT = 60.0
+"""Seconds that are waited, at most, if a server asks for it."""
+
+
+async def patiently(once: Any, place: Far, *args: Any, patience: Patience) -> Any:
+    """Do something that may fail in passing, until it does not, or was tried often enough."""
+    import tenacity  # costs an import that most calls do not need
+
+    # All of the doubling time is chance: requests that failed together do not come back together.
+    grows = tenacity.wait_random_exponential(multiplier=patience.wait, max=patience.wait_most)
+
+    def pause(state: tenacity.RetryCallState) -> float:
+        failed = state.outcome.exception() if state.outcome else None
+        asked = retry_after(failed) if failed is not None else 0.0
+        return grows(state) + min(asked, LONGEST_WAIT)
+
+    stop, passing = tenacity.stop_after_attempt(patience.attempts), tenacity.retry_if_exception(can_pass)
+    retrying = tenacity.AsyncRetrying(stop=stop, wait=pause, retry=passing, reraise=True)
+    return await retrying(_in_turn, once, (place, *args), patience)
+
+
+async def _in_turn(once: Any, args: tuple[Far, Any], patience: Patience) -> Any:
+    # What waits to be tried again is not under way: others go on meanwhile.
+    async with _turns(args[0], patience), asyncio.timeout(patience.timeout):
+        return await once(*args)
+
+
+def _turns(place: Far, patience: Patience) -> asyncio.Semaphore:
+    """Return what bounds the requests under way at a host."""
+    host = f"{family(place.scheme)}://" + (place.path.split("/")[2] if family(place.scheme) == "http" else "")
+    key = (os.getpid(), host, patience.in_flight)
+    if key not in _by_host:
+        if len(_by_host) > MOST_FOLDERS:
+            _by_host.clear()
+        _by_host[key] = asyncio.Semaphore(patience.in_flight)
+    return _by_host[key]
+
+
+def _forget() -> None:
+    """Begin anew in a forked child: the event loop's thread, and whoever held a lock, have stayed with the parent."""
+    from fsspec.asyn import reset_lock
+
+    reset_lock()  # older versions of fsspec do not do so themselves
+    _readers.forget()
+    _typical.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget)
+
+
+def start(coroutine: Coroutine[Any, Any, Any]) -> Future[Any]:
+    """Start something on fsspec's event loop."""
+    from fsspec.asyn import get_loop
+
+    return asyncio.run_coroutine_threadsafe(coroutine, get_loop())
+
+
+def result(future: Future[Any], options: Options, patience: Patience) -> Any:
+    """Wait for what was started.
+
+    Raises
+    ------
+    UnreadableImageError
+        With the reason, and without a secret: what the file system raised is not handed on.
+    """
+    failed = future.exception()
+    if failed is not None:
+        raise explained(failed, options, patience.attempts) from None
+    return future.result()
+
+
+def never() -> bool:
+    """Return False."""
+    return False
+
+
+class _Readers:
+    """How many readers of this process share its budget."""
+
+    def __init__(self) -> None:
+        self.forget()
+
+    def forget(self) -> None:
+        self._lock, self.n = threading.Lock(), 0
+
+    def add(self, n: int) -> None:
+        with self._lock:
+            self.n += n
+
+
+_readers = _Readers()
+_by_host: dict[tuple[int, str, int], asyncio.Semaphore] = {}
+_typical: dict[str, float] = {}  # bytes of a file, by folder
+
+
+class _Asked:
+    """A file that was asked for, and how much memory it takes: as far as is known, a guess until it is there."""
+
+    __slots__ = ("future", "nbytes", "number")
+
+    def __init__(self, number: int, future: Future[Answer], guess: float) -> None:
+        self.number, self.future, self.nbytes = number, future, guess
+        future.add_done_callback(self._weigh)
+
+    def _weigh(self, future: Future[Answer]) -> None:
+        if not future.cancelled() and future.exception() is None:
+            self.nbytes = len(future.result()[0])
+
+
+class Ahead:
+    """Files that are elsewhere, asked for in the order of the rows before they are needed.
+
+    Nothing is asked for before the first file is; what is under way at the end is cancelled.
+
+    Parameters
+    ----------
+    wanted : sequence of (int, Far or Member)
+        Numbers of rows, ascending, and where their files are.
+    read : callable
+        A coroutine function of a place and the options and patience.
+    options : Options
+        For file systems only.
+    patience : Patience
+        How much, and how often.
+    stopped : callable
+        Whether the caller has given up: a file that does not come is not waited for then.
+    """
+
+    def __init__(
+        self, wanted: Sequence[tuple[int, Far | Member]], read: Any, options: Options, patience: Patience,
+        stopped: Callable[[], bool] = never,
+    ) -> None:  # fmt: skip
+        self._left = deque(wanted)
+        self._stopped = stopped
+        self._read, self._options, self._patience = read, options, patience
+        self._started: deque[_Asked] = deque()
+        self._folder = _folder(wanted[0][1])
+
+    def __enter__(self) -> Self:
+        _readers.add(1)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        _readers.add(-1)
+        for asked in self._started:
+            asked.future.cancel()
+        self._started.clear()
+
+    def data(self, number: int) -> Answer:
+        """Return the bytes and the stamp of a row's file; rows before it are forgotten."""
+        while self._started and self._started[0].number < number:
+            self._started.popleft().future.cancel()
+        while self._left and self._left[0][0] < number:
+            self._left.popleft()
+        self._go_on()
+        future = self._started[0].future
+        while not wait({future}, timeout=LOOK_UP).done:
+            if self._stopped():
+                raise UnreadableImageError("remote", "the call was stopped while it was read")
+        answer: Answer = result(future, self._options, self._patience)
+        self._learn(len(answer[0]))
+        return answer
+
+    def _go_on(self) -> None:
+        """Ask for more, as far as the budget goes; the file that is needed next is always asked for."""
+        share = max(1, _readers.n)
+        # More than may be under way: some will be waiting to be tried again.
+        most, budget = max(1, STARTED * self._patience.in_flight // share), self._patience.ahead // share
+        held = sum([asked.nbytes for asked in self._started])
+        while self._left and (not self._started or (len(self._started) < most and held < budget)):
+            number, place = self._left.popleft()
+            future = start(self._read(place, self._options, self._patience))
+            self._started.append(_Asked(number, future, _typical.get(self._folder, UNKNOWN_BYTES)))
+            held += self._started[-1].nbytes
+
+    def _learn(self, nbytes: int) -> None:
+        if len(_typical) > MOST_FOLDERS:
+            _typical.clear()
+        # The larger ones count: what is too careful costs a little speed, what is too bold the worker's memory.
+        _typical[self._folder] = max(nbytes, 0.9 * _typical.get(self._folder, 0.0))
+
+
+def _folder(place: Far | Member) -> str:
+    """Return where files of about one size are."""
+    return str(place.archive) if isinstance(place, Member) else place.path.rpartition("/")[0]
+
+
+async def fetch(place: Far, options: Options, patience: Patience) -> Answer:
+    """Return the bytes of a whole file that is elsewhere, and its stamp."""
+    await filesystems.system(place, options, patience)  # before the clock runs: making one may take a second
+    answer: Answer = await patiently(filesystems.read, place, None, options, patience, patience=patience)
+    return answer
+
+
+def stamps_of(places: Sequence[Any], options: Options, patience: Patience) -> list[Stamp]:
+    """Return the stamps that files that are elsewhere have now, `NO_STAMP` where they cannot be told."""
+    futures = [start(_stamps(places[k :: patience.in_flight], options, patience)) for k in range(patience.in_flight)]
+    found: list[Stamp] = [NO_STAMP] * len(places)
+    for k, future in enumerate(futures):
+        found[k :: patience.in_flight] = future.result()
+    return found
+
+
+async def _stamps(places: Sequence[Any], options: Options, patience: Patience) -> list[Stamp]:
+    """Ask for one after the other; so many of these run at a time as requests may be under way."""
+    found = []
+    for place in places:
+        task = asyncio.ensure_future(patiently(filesystems.ask, place, options, patience, patience=patience))
+        await asyncio.wait({task})
+        found.append(NO_STAMP if task.exception() is not None else task.result()[1])
+    return found

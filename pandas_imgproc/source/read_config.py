@@ -1,0 +1,72 @@
+"""How long and how often files that are elsewhere are asked for, and how many at a time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from pandas_imgproc.config import setting
+
+
+@dataclass(frozen=True)
+class Patience:
+    """The configuration of reading, as it is in the caller: that of a worker may be another.
+
+    Attributes
+    ----------
+    attempts : int
+        How often a file is asked for before it is a failure.
+    timeout : float
+        Seconds that one attempt may take.
+    wait, wait_most : float
+        Seconds before the second attempt, twice as many before each further one, and the most.
+    in_flight : int
+        Requests under way at a time, in one process.
+    ahead : int
+        Bytes that are read ahead, in one process.
+    user_agent : str
+        What web servers are told.
+    """
+
+    attempts: int
+    timeout: float
+    wait: float
+    wait_most: float
+    in_flight: int
+    ahead: int
+    user_agent: str
+
+    @classmethod
+    def current(cls) -> Patience:
+        """Return the configuration of this process.
+
+        Raises
+        ------
+        ValueError, TypeError
+            Names the setting.
+        """
+        from dask.utils import parse_bytes
+
+        return cls(
+            attempts=int(_positive("read-attempts")),
+            timeout=_positive("read-timeout"),
+            wait=_number("retry-wait"),
+            wait_most=_number("retry-wait-most"),
+            in_flight=int(_positive("requests-in-flight")),
+            ahead=int(parse_bytes(setting("read-ahead"))),
+            user_agent=str(setting("user-agent")),
+        )
+
+
+def _number(name: str) -> float:
+    value: Any = setting(name)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not value >= 0:
+        raise ValueError(f"pandas-imgproc.{name}={value!r} in the configuration is not a number from 0 up")
+    return value
+
+
+def _positive(name: str) -> float:
+    value = _number(name)
+    if value <= 0:
+        raise ValueError(f"pandas-imgproc.{name}={value!r} in the configuration must be more than 0")
+    return value

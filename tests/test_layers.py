@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas_imgproc
 
 FLOORS = [
-    {"errors", "stages", "configuration"},
+    {"errors", "stages", "configuration", "_pickling"},
     {"rows", "shared", "signatures", "writing"},
     {"source", "codec", "measures", "duplicates", "array", "cluster", "progress", "note", "journal"},
     {"tasks", "gallery", "made", "targets", "issues"},

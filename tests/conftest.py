@@ -30,7 +30,7 @@ os.environ.setdefault("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")  # or gcsfs 
 POOLS = ("Dask-", "asyncio_")
 
 
-def wait_until(condition, seconds=10.0):
+def wait_until(condition, seconds=100.0):
     """Return whether a condition became true in time; a busy machine needs patience, an idle one no pause."""
     deadline = time.monotonic() + seconds
     while not condition():

@@ -59,7 +59,7 @@ class Web:
 
     def __enter__(self) -> Web:
         self._thread.start()
-        assert self._ready.wait(10)
+        assert self._ready.wait(100)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -72,7 +72,8 @@ class Web:
 
     def reset(self) -> None:
         """Forget what was asked, and do nothing wrong."""
-        self.latency, self.retry_after, self.fault, self.most = 0.0, "0", lambda path, k: None, 0
+        self.latency, self.retry_after, self.fault = 0.0, "0", lambda path, k: None
+        self.most, self.together = 0, 1
         self.asked.clear()
         self.requests.clear()
 
@@ -103,6 +104,8 @@ class Web:
         self.requests.append((request.method, request.raw_path, dict(request.headers)))
         if self.latency:
             await asyncio.sleep(self.latency)
+        while self.most < self.together:
+            await asyncio.sleep(0.001)
         fault = self.fault(path, k)
         if fault is not None and fault.isdecimal():
             return web.Response(status=int(fault), headers={"Retry-After": self.retry_after})

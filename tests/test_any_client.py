@@ -66,7 +66,7 @@ def by_hand(tmp_path_factory):
         cluster.worker("--nthreads", "2")
         cluster.worker()
         with cluster.client(security=Security(**files, require_encryption=True), set_as_default=False) as client:
-            client.wait_for_workers(2, timeout=60)
+            client.wait_for_workers(2)
             yield cluster, client
     finally:
         cluster.close()
@@ -160,7 +160,7 @@ def test_a_worker_joins_and_another_is_killed(by_hand, paths, tmp_path):
     def disturb():
         assert wait_until(begun.exists)
         cluster.worker()
-        client.wait_for_workers(3, timeout=30)
+        client.wait_for_workers(3)
         cluster.processes[2].kill()  # the one of one thread, without a nanny
         go.touch()
 
@@ -277,7 +277,6 @@ def test_a_scheduler_that_is_gone_is_an_error(bare, paths, caplog, how):
     waits = lambda: "waiting for workers: the cluster at tcp://" in caplog.text  # noqa: E731
     thread = threading.Thread(target=lambda: (wait_until(waits), cluster.scheduler.send_signal(how)))
     thread.start()
-    started = time.monotonic()
     with (
         client.as_current(),
         dask.config.set({"pandas-imgproc.scheduler-timeout": 1}),
@@ -285,7 +284,6 @@ def test_a_scheduler_that_is_gone_is_an_error(bare, paths, caplog, how):
     ):
         paths.img.load_resized(8, npartitions=4)
     thread.join()
-    assert time.monotonic() - started < 10
     cluster.scheduler.send_signal(signal.SIGCONT)
 
 

@@ -729,12 +729,12 @@ class TestNotebooks:
     def test_two_hundred_thousand_rows_show_at_once(self):
         block = np.broadcast_to(np.uint8(1), (200_000, 8, 8, 3))
         frame = pd.DataFrame({"k": np.arange(200_000), "image": ImageArray(np.ascontiguousarray(block))})
-        started = time.perf_counter()
+        started = time.thread_time()  # of the processor: the machine may be busy
         for text in (repr(frame), frame._repr_html_(), repr(frame["image"]), repr(frame["image"].array)):
             assert len(text) < 10_000
-        shown = time.perf_counter()
+        shown = time.thread_time()
         assert len(list(frame["image"].array)) == 200_000
-        assert shown - started < time.perf_counter() - shown, "showing ten rows costs more than making all cells"
+        assert shown - started < time.thread_time() - shown, "showing ten rows costs more than making all cells"
 
     def test_an_empty_column(self):
         series = pd.Series([], dtype=NAME)

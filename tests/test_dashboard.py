@@ -52,7 +52,7 @@ class Page:
 
     def shows(self, *words):
         """Whether words can be read in the page, now or soon."""
-        return wait_until(lambda: set(words) <= set(self.page.evaluate(READ)), 20)
+        return wait_until(lambda: set(words) <= set(self.page.evaluate(READ)))
 
 
 def test_the_method_and_its_stages_can_be_read(browser, own_cluster, tmp_path):

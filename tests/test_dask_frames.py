@@ -305,6 +305,18 @@ def test_columns_that_were_not_promised_are_failures(df, tmp_path):
     assert list(some.img.map("image_path", told, **how).columns) == ["a", "b"]  # where nothing was promised
 
 
+def test_a_failure_names_the_file_of_a_function_that_came_with_the_graph(df, own_cluster):
+    def fails(pixels):
+        return 1 / 0
+
+    ddf = dd.from_pandas(df.iloc[:2].reset_index(drop=True), npartitions=2)
+    with own_cluster.as_current():
+        lazy = ddf.img.map("image_path", fails, dtype="float64", errors="coerce")
+        messages = lazy.img.failures.compute()["message"]
+    line = fails.__code__.co_firstlineno + 1
+    assert set(messages) == {f"ZeroDivisionError: division by zero (fails, line {line} of test_dask_frames.py)"}
+
+
 def test_each_picture_is_read_once_and_none_before(web, tmp_path):
     web.files.update({f"{number}.png": pictures.row_bytes(number, "PNG") for number in range(6)})
     names = pd.DataFrame({"url": [web.url(f"{number}.png") for number in [*range(6), 99]]})

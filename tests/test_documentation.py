@@ -42,7 +42,7 @@ def test_the_readme_s_snippet_prints_what_it_says(tmp_path):
     (tmp_path / "snippet.py").write_text(snippet + "assert X.shape == (5, 64, 64, 3)\n")
     done = subprocess.run(
         [sys.executable, "snippet.py"], cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True, text=True, timeout=100, check=True,
+        capture_output=True, text=True, check=True,
     )  # fmt: skip
     warned, _, frame = printed.partition("\n\n")
     said = done.stderr[done.stderr.index("UnreadableImageWarning") :]

@@ -22,7 +22,7 @@ def run(folder, *arguments, check=True, script=QUICKSTART):
     return subprocess.run(
         [sys.executable, str(script), *map(str, arguments)],
         cwd=folder, env={**os.environ, "PYTHONPATH": path, "COLUMNS": "200"}, capture_output=True, text=True,
-        timeout=100, check=check,
+        check=check,
     )  # fmt: skip
 
 

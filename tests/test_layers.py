@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas_imgproc
 
 FLOORS = [
-    {"errors", "_timing", "config", "_version"},
+    {"errors", "_timing", "config", "_version", "_pickling"},
     {"partition", "_shared_memory", "_delegates", "_atomic"},
     {"source", "codec", "features", "array", "cluster"},
     {"tasks"},

@@ -7,17 +7,22 @@ import sys
 import threading
 
 import cloudpickle
+import dask
 import numba
 import numpy as np
 import pandas as pd
 import pictures
 import pytest
+from dask.tokenize import tokenize
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pictures import row_of, row_picture
 from PIL import Image
 
 from pandas_imgproc import NoReadableImageError, UnreadableImageError, UnreadableImageWarning
+from pandas_imgproc.codec import recipe
+from pandas_imgproc.tasks import Map
+from pandas_imgproc.tasks.fingerprint import known_by
 
 cloudpickle.register_pickle_by_value(pictures)
 cloudpickle.register_pickle_by_value(sys.modules[__name__])
@@ -168,6 +173,47 @@ def test_what_the_function_raises_costs_its_row(frame):
     ]
     with pytest.raises(UnreadableImageError, match="three is too many"):
         frame[:4].img.map("image_path", fails, errors="raise")
+
+
+def ratio(pixels, by):
+    return row_of(pixels) / by
+
+
+def helped(pixels):
+    return 1 + ratio(pixels, 0)
+
+
+class Ratio:
+    def __call__(self, pixels):
+        return ratio(pixels, 0)
+
+
+@pytest.mark.parametrize(
+    ("func", "name", "line"),
+    [
+        (functools.partial(ratio, by=0), "ratio", ratio.__code__.co_firstlineno + 1),
+        (helped, "helped", helped.__code__.co_firstlineno + 1),
+        (Ratio(), "__call__", Ratio.__call__.__code__.co_firstlineno + 1),
+        (lambda pixels: ratio(pixels, 0), "<lambda>", None),
+    ],
+)
+@pytest.mark.parametrize("scheduler", ["threads", "distributed"])
+def test_a_failure_names_the_file_of_the_function(frame, func, name, line, scheduler):
+    says = rf"division by zero \({name}, line {line or r'[0-9]+'} of test_map.py\)"
+    with dask.config.set(scheduler=scheduler), pytest.raises(NoReadableImageError, match=says):
+        frame[:2].img.map("image_path", func)
+
+
+def test_a_function_without_a_file_of_its_own_is_named_by_its_line(frame):
+    func = eval(compile("lambda pixels: 1 / 0", "/tmp/ipykernel_12/34.py", "eval"))
+    with pytest.raises(NoReadableImageError, match=r"division by zero \(<lambda>, line 1\)"):
+        frame[:2].img.map("image_path", func)
+
+
+def test_the_file_of_a_function_is_no_part_of_the_job():
+    one, other = (eval(compile("lambda pixels: 1", name, "eval")) for name in ("one.py", "other.py"))
+    assert known_by(one) == known_by(other)
+    assert tokenize(Map(one, recipe())) == tokenize(Map(other, recipe()))
 
 
 def test_a_function_that_always_fails_is_an_error(frame):

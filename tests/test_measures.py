@@ -5,6 +5,7 @@ from __future__ import annotations
 import colorsys
 import hashlib
 import math
+import re
 
 import numpy as np
 import pandas as pd
@@ -310,6 +311,13 @@ def test_what_one_s_own_measure_raises_costs_the_row_and_is_called_function(forg
     assert frame.isna().all(axis=None)
     assert frame.img.failures["kind"].tolist() == ["function"]
     assert message in frame.img.failures["message"].iloc[0]
+
+
+def test_a_failure_of_one_s_own_measure_names_its_file(forgotten):
+    pandas_imgproc.measure("corner")(lambda _: 1 / 0)
+    frame = pd.Series([encoded(scene(8, 8)), None]).img.features(["corner"], errors="coerce", npartitions=1)
+    message = frame.img.failures["message"].iloc[0]
+    assert re.fullmatch(r"ZeroDivisionError: division by zero \(<lambda>, line \d+ of test_measures.py\)", message)
 
 
 def test_a_text_is_cut_between_characters(forgotten):

@@ -41,7 +41,7 @@ class Kernel:
             if message["msg_type"] == when and [one["msg_type"] for one in told].count(when) == 1:
                 self.manager.interrupt_kernel()
 
-        self.client.execute_interactive(code, timeout=60, output_hook=hear)
+        self.client.execute_interactive(code, output_hook=hear)
         return [message for message in told if message["msg_type"] not in ("status", "execute_input")]
 
 
@@ -129,22 +129,24 @@ def test_the_dashboard_is_a_link_where_it_can_be_opened(kernel):
 
 
 def test_large_frames_are_shown_as_they_are(kernel):
-    """200,000 rows; of three times the best is taken, because the machine may be busy."""
+    """200,000 rows; of three times the best is taken, and of the processor alone: the machine may be busy."""
     cell = """
 import numpy as np
 block = np.lib.stride_tricks.as_strided(np.zeros(192, "uint8"), (200_000, 8, 8, 3), (0, 24, 3, 1))
 large = pd.DataFrame({"id": range(200_000), "image": pd.Series(pandas_imgproc.ImageArray(block), copy=False)})
 def seconds(function):
-    walls = []
+    taken = []
     for _ in range(3):
-        start = time.perf_counter()
+        start = time.thread_time()
         length = len(function())
-        walls.append(time.perf_counter() - start)
-    return min(walls), length
+        taken.append(time.thread_time() - start)
+    return min(taken), length
 [seconds(large._repr_html_), seconds(lambda: repr(large)), seconds(lambda: large.img.show("image")._repr_html_())]
 """
     displayed = eval(kernel.run(cell)[-1]["content"]["data"]["text/plain"])
-    assert [wall < limit for (wall, _), limit in zip(displayed, (0.2, 0.2, 1.0), strict=True)] == [True] * 3, displayed
+    assert [taken < limit for (taken, _), limit in zip(displayed, (0.2, 0.2, 1.0), strict=True)] == [True] * 3, (
+        displayed
+    )
     assert displayed[0][1] < 5000
     assert displayed[1][1] < 1000
 

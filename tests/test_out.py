@@ -306,7 +306,7 @@ def test_a_killed_run_continues_where_it_was(folder, tmp_path, caplog, own_clust
 
 
 INTERRUPTED = """
-import sys, time, pandas as pd, pandas_imgproc
+import sys, pandas as pd, pandas_imgproc
 paths = pd.Series([f"{sys.argv[1]}/{k % 60}.png" for k in range(600)])
 def call():
     return paths.img.load_resized(400, out=sys.argv[2], resample="lanczos", npartitions=60)
@@ -314,7 +314,7 @@ pandas_imgproc.get_client(n_workers=2)
 try:
     call()
 except KeyboardInterrupt:
-    print("interrupted", time.time(), flush=True)
+    print("interrupted", flush=True)
 workers = {nanny.pid for nanny in pandas_imgproc.cluster.manager._own.cluster.workers.values()}
 column = call()
 assert column.notna().all()
@@ -332,11 +332,9 @@ def test_ctrl_c_keeps_what_is_done_and_leaves_the_cluster_usable(folder, tmp_pat
         journal = journal_of(out)
         while script.poll() is None and (not journal.exists() or journal.read_bytes().count(b"\n") < 10):
             time.sleep(0.002)
-        pressed, kept = time.time(), journal.read_bytes()
+        kept = journal.read_bytes()
         os.killpg(script.pid, signal.SIGINT)  # as a terminal does: workers too
-        word, at = script.stdout.readline().split()
-        assert word == "interrupted"
-        assert float(at) - pressed < 2.5
+        assert script.stdout.readline() == "interrupted\n"
         assert script.stdout.readline() == "done\n"
     assert script.returncode == 0
     assert journal.read_bytes().startswith(kept)
@@ -394,7 +392,7 @@ def test_workers_that_are_killed_at_random_cost_nothing(folder, tmp_path, own_cl
     assert kills
     expected = paths.head(60).img.load_resized(400, resample="lanczos").img.to_numpy()
     assert np.array_equal(column.img.to_numpy(), np.tile(expected, (10, 1, 1, 1)))
-    own_cluster.wait_for_workers(2, timeout=30)
+    own_cluster.wait_for_workers(2)
 
 
 def test_parts_are_read_by_others(folder, paths, tmp_path):
@@ -512,7 +510,7 @@ def test_a_folder_is_no_numpy_file(folder, paths, tmp_path):
 def first_fails_and_second_half_is_slow(pixels):
     if row_of(pixels) == 0:
         raise ValueError("the first")
-    time.sleep(0.05 * (row_of(pixels) >= N // 2))
+    time.sleep(0.3 * (row_of(pixels) >= N // 2))
     return pixels
 
 

@@ -88,18 +88,15 @@ def test_a_picture_of_a_service(web, names):
 
 
 def test_requests_are_under_way_together_and_bounded(web, names):
-    web.latency = 0.05
+    web.together = 11  # by ones they would never be answered
     with dask.config.set({"pandas-imgproc.requests-in-flight": 20}):
-        started = time.perf_counter()
         load(names, root=web.url())
-        taken = time.perf_counter() - started
     assert 10 < web.most <= 20
-    assert taken < 0.5 * N * web.latency, "as slow as one by one"
 
 
 def test_what_is_read_ahead_is_bounded_in_bytes(web):
     web.files.update({f"large/{k}.jpg": row_bytes(k) + bytes(2**20) for k in range(40)})
-    web.latency = 0.01
+    web.together = 2
     with dask.config.set({"pandas-imgproc.read-ahead": "8 MB"}):
         column = load(pd.Series([f"{k}.jpg" for k in range(40)]), root=web.url("large"))
     assert rows_of(column) == list(range(40))
@@ -109,10 +106,9 @@ def test_what_is_read_ahead_is_bounded_in_bytes(web):
 def test_a_call_that_stops_waits_for_nobody_and_leaves_nothing_under_way(web, names):
     del web.files["0.jpg"]
     web.fault = lambda path, k: "stall" if int(path[:-4]) >= SAMPLE_ROWS else None
-    started = time.perf_counter()
-    with dask.config.set(scheduler="threads"), pytest.raises(UnreadableImageError, match="404"):
+    never = {"pandas-imgproc.read-timeout": 1000}
+    with dask.config.set(never, scheduler="threads"), pytest.raises(UnreadableImageError, match="404"):
         names.img.load_resized(8, root=web.url(), errors="raise")
-    assert time.perf_counter() - started < 5
     assert wait_until(lambda: not web.under_way)
 
 
@@ -180,12 +176,12 @@ def test_a_server_that_says_when_is_waited_for(web, names):
     web.fault = lambda path, k: None if k else "429"
     started = time.perf_counter()
     assert rows_of(load(names[:3], root=web.url())) == [0, 1, 2]
-    assert 1.0 <= time.perf_counter() - started < 5
+    assert time.perf_counter() - started >= 1.0
 
 
 def test_a_stall_is_a_timeout(web, names):
     web.fault = lambda path, k: "stall" if path == "1.jpg" else None
-    with dask.config.set({"pandas-imgproc.read-timeout": 0.2, "pandas-imgproc.read-attempts": 2}):
+    with dask.config.set({"pandas-imgproc.read-timeout": 1.5, "pandas-imgproc.read-attempts": 2}):
         column = load(names[:3], root=web.url(), errors="coerce")
     assert kinds(column) == {1: "timeout"}
     assert web.asked["1.jpg"] == 2
@@ -225,7 +221,7 @@ def test_files_that_have_changed_are_made_again(web, names, tmp_path):
     out = tmp_path / "x.npy"
     load(names, root=web.url(), out=out)
     web.requests.clear()
-    web.latency = 0.02
+    web.most, web.together = 0, 6  # by ones they would never be answered
     web.files["5.jpg"] = row_bytes(105)
     del web.files["6.jpg"]
     assert rows_of(load(names, root=web.url(), out=out)) == [105 if k == 5 else k for k in range(N)]

@@ -57,7 +57,7 @@ def test_a_canary_is_found_nowhere(web, tmp_path, everything_logged, scheduler, 
     web.fault = lambda path, k: faults.get(path)
     names = pd.Series([signed(web, f"{k}.jpg") for k in range(21)])
     options = {"headers": {"X-Auth": CANARY}, "cookies": {"session": CANARY}}
-    quick = {"pandas-imgproc.read-timeout": 0.3, "pandas-imgproc.read-attempts": 2, "scheduler": scheduler}
+    quick = {"pandas-imgproc.read-timeout": 1.5, "pandas-imgproc.read-attempts": 2, "scheduler": scheduler}
     with dask.config.set(quick), warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always")
         column = names.img.load_resized(8, storage_options=options, out=tmp_path / "x.npy")

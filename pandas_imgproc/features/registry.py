@@ -11,6 +11,7 @@ from typing import Any, Literal, TypeVar, get_args
 import cloudpickle
 import numpy as np
 
+from pandas_imgproc import _pickling
 from pandas_imgproc.errors import near
 
 Reads = Literal["header", "pixels", "grey", "full_grey", "full", "bytes"]
@@ -95,7 +96,7 @@ class Measured:
         if self.own:
             return _restored, (self.function, *fields)
         with _by_value(self.function):
-            return _unpickled, (cloudpickle.dumps(self.function), *fields)
+            return _unpickled, (_pickling.dumps(self.function), *fields)
 
 
 @contextlib.contextmanager

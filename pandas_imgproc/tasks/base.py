@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import pickle
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
-from pandas_imgproc import codec
+from pandas_imgproc import _pickling, codec
 from pandas_imgproc.tasks.fingerprint import known_by
 
 if TYPE_CHECKING:
@@ -88,6 +89,17 @@ class Task(ABC):
     def own(self) -> Self:
         """Return a task for one partition alone: threads do not share what has a state."""
         return self
+
+    def __reduce__(self) -> Any:
+        # Dask pickles tasks of its graphs by itself, and loses the names of files that failures of functions name.
+        return _restored, (_pickling.dumps((type(self), vars(self))),)
+
+
+def _restored(pickled: bytes) -> Task:
+    kind, attributes = pickle.loads(pickled)
+    task: Task = object.__new__(kind)
+    vars(task).update(attributes)
+    return task
 
 
 def _plain_value(value: Any) -> Any:

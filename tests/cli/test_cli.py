@@ -171,7 +171,7 @@ def test_show_command_writes_a_contact_sheet(folder, capfd):
         ("load-resized photos --size -1 --out x.npy", EXIT_USAGE, "--size: '-1' is neither a number of pixels"),
         ("show photos --n 1.5 --out s.png", EXIT_USAGE, "Invalid value for --n: '1.5' is not a whole number"),
         ("issues photos --dark x", EXIT_USAGE, 'Invalid value for --dark: unable to convert "x" into float'),
-        ("verify photos --errors wrn", EXIT_USAGE, 'for --errors. Choose from: "warn", "coerce", "raise"'),
+        ("hash photos --errors wrn", EXIT_USAGE, 'for --errors. Choose from: "warn", "coerce", "raise"'),
         ("load-resized photos --size 8 --fit zz --out x.npy", EXIT_USAGE, "--fit must be one of 'stretch', 'crop'"),
         ("load-resized photos --size 8", EXIT_USAGE, "--out PATH is required"),
         ("load-resized photos --out x.npy --size", EXIT_USAGE, "--size N|WxH is required"),

@@ -17,7 +17,7 @@ FLOORS = [
     {"failures", "scaling"},
     {"accessor", "api"},
     {"dask_frames"},
-    {"__init__", "command"},
+    {"__init__", "cli"},
     {"__main__"},
 ]
 FOLDER = Path(pandas_imgproc.__file__).parent

@@ -1,0 +1,270 @@
+"""Commands of the program: their options and help, from the signatures and docstrings of the methods of ``df.img``."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import re
+import textwrap
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+
+import docstring_parser
+from cyclopts import App, CycloptsError, Group, MissingArgumentError, Parameter
+
+from pandas_imgproc.accessor import FrameImageAccessor
+from pandas_imgproc.cli.arg_types import NONE_WORD, takes_none, type_for
+
+if TYPE_CHECKING:
+    from docstring_parser import Docstring
+
+PROGRAM = "python -m pandas_imgproc"
+
+SHORT = "pandas_imgproc"
+"""Name of the program in its messages."""
+
+EXAMPLES: dict[str, tuple[str, ...]] = {
+    "load-resized": (
+        "train.csv image_path --size 64 --out train_64.npy",
+        'train.csv image_path --size 224x224 --fit crop --root "s3://bucket/train" --out train_224.parquet',
+        '"photos/**/*.jpg" --size 64 --out photos_64.npy --failures failed.csv',
+    ),
+    "save-resized": (
+        'train.csv image_path "train/{label}/{stem}.jpg" --size 600 --fit contain',
+        "photos small --size 640x480 --fit pad --format WEBP --quality 80",
+    ),
+    "save-thumbnails": ('"photos/*.jpg" thumbs', 'photos "{dir}/{stem}_128.jpg" --out thumbnails.csv'),
+    "download": ("train.csv url train", "train.csv url train --errors raise --no-progress"),
+    "verify": ("photos --out verdicts.csv", "train.csv image_path --failures broken.csv"),
+    "metadata": ("photos --out metadata.parquet",),
+    "features": (
+        "train.csv image_path --out features.csv",
+        "train.csv image_path --include width,height,blur,phash --out features.parquet",
+    ),
+    "hash": ("photos --kind dhash --out hashes.csv",),
+    "duplicate-groups": ("photos --max-distance 4 --out groups.csv",),
+    "issues": ("photos --include is_dark,is_blurry --out issues.csv",),
+    "show": ('"photos/*.jpg" --n 60 --out sheet.png', "train.csv image_path --title label,price --out sheet.png"),
+}
+"""Command lines by command; `map` and `augment` are no commands, because they need a function of Python."""
+
+POSITIONALS = ("column", "to")
+"""Parameters that are positional; all others are options."""
+
+_TABLE = "A table (.csv, .parquet, …): the input rows, with the result in new columns."
+_OUT = {
+    "load-resized": "",
+    "show": "The image file, such as sheet.png.",
+    **dict.fromkeys(("save-resized", "save-thumbnails", "download"), _TABLE),
+}
+
+_EXIT_CODES = """\
+exit codes:
+  0    done; unreadable images are reported on stderr and in --failures
+  1    stopped: --errors raise, no readable image at all, a full disk, a file of
+       another job; or `verify` found a broken image
+  2    usage error; nothing was started
+  130  Ctrl-C; finished rows stay on disk
+  143  SIGTERM, as batch systems send it; finished rows stay on disk"""
+
+_CONFIGURATION = """\
+Execution, which never changes the result, follows Dask's configuration:
+DASK_PANDAS_IMGPROC__N_WORKERS=4 before the command runs it in four processes."""
+
+_REQUIRED = {"size": "--size N|WxH", "out": "--out PATH"}
+
+_WORDS = inspect.Parameter(
+    "positionals", inspect.Parameter.VAR_POSITIONAL, annotation=Annotated[str, Parameter(show=False)]
+)
+
+
+class Request(NamedTuple):
+    """Parsed command line; the options are those that were given."""
+
+    command: str
+    positionals: list[str]
+    options: dict[str, Any]
+
+
+def main_parser(version: str) -> App:
+    """Return the parser of the program. Called with words it returns a `Request`, or None after help or the version."""
+    examples = [f"{name} {EXAMPLES[name][0]}" for name in list(EXAMPLES)[:3]]
+    app = App(
+        name=SHORT,
+        version=version,
+        help="Columns of images from the shell: the methods of df.img, with the same names and options.\n"
+        "The same command continues a job that was killed.",
+        usage=f"{PROGRAM} COMMAND TABLE COLUMN …\n       {PROGRAM} COMMAND PATTERN …",
+        help_epilogue="\n\n".join([_examples("", *examples), _EXIT_CODES, _CONFIGURATION]),
+        help_format="plaintext",
+        group_commands=Group("Commands", sort_key=0),
+        group_parameters=Group("Options"),
+        default_parameter=Parameter(negative_iterable=(), allow_repeating=True),
+        print_error=False,
+        exit_on_error=False,
+        result_action="return_value",
+    )
+    app["--help"].group = app["--version"].group = "Options"
+    for command in EXAMPLES:
+        app.command(command_parser(command))
+    return app
+
+
+def command_parser(command: str) -> App:
+    """Return the parser of a command, with one option for each parameter of the method."""
+    docs = _param_docs(method_name(command))
+    options = [_option(one, docs[one.name]) for one in _parameters(command) if one.name not in ("out", *POSITIONALS)]
+    options += _cli_options(command, docs)
+
+    def to_request(*positionals: str, **options: Any) -> Request:
+        return Request(command, list(positionals), options)
+
+    to_request.__signature__ = inspect.Signature([_WORDS, *options])  # type: ignore[attr-defined]
+    to_request.__annotations__ = {}  # the signature has them
+    to = ["TO"] * n_positionals(command)
+    required = [_REQUIRED[one.name] for one in options if one.default is one.empty]
+    rest = " ".join([*to, *required, "[options]"])
+    return App(
+        name=command,
+        default_command=to_request,
+        sort_key=list(EXAMPLES).index(command),
+        help=f"{_summary(command)}\n\n{_positionals_help(docs)}",
+        usage="\n       ".join(f"{PROGRAM} {command} {words} {rest}" for words in ("TABLE COLUMN", "PATTERN")),
+        help_epilogue="\n\n".join([_examples(f"{command} ", *EXAMPLES[command]), _EXIT_CODES]),
+    )
+
+
+def parse(words: list[str], version: str) -> tuple[Request | None, str | None]:
+    """Return the request of a command line, or the message of a usage error, or neither after help or the version."""
+    if not words:
+        return None, f"{SHORT}: error: name a command; {PROGRAM} --help lists them"
+    words = [words[0].replace("_", "-"), *words[1:]]  # a command may have the name of its method
+    try:
+        return main_parser(version)(words), None
+    except CycloptsError as exc:
+        return None, usage_message(exc)
+
+
+def usage_message(error: CycloptsError) -> str:
+    """Return the message of a usage error, in one line."""
+    command = " ".join([SHORT, *(error.command_chain or ())])
+    message = " ".join(str(error).split())
+    if isinstance(error, MissingArgumentError) and error.argument:
+        message = f"{error.argument.name} {error.argument.parameter.metavar or 'VALUE'} is required"
+    return f"{command}: error: {message}"
+
+
+def to_cli_terms(text: str, command: str) -> str:
+    """Return a message about parameters in the terms of the shell.
+
+    Examples
+    --------
+    >>> to_cli_terms("choose another to=, or overwrite=True replaces it", "save-resized")
+    'choose another to=, or --overwrite replaces it'
+    """
+    names = "|".join(one.name for one in _parameters(command) if one.name not in POSITIONALS)
+    text = re.sub(rf"^({names})(?= must )", _as_option, text)
+    return re.sub(rf"\b({names})=(True\b)?(?=(\w|['\"])?)", _as_option, text)
+
+
+def method_name(command: str) -> str:
+    """Return the name of the method of a command."""
+    return command.replace("-", "_")
+
+
+def n_positionals(command: str) -> int:
+    """Return the number of positional words of a command after its images."""
+    return sum(one.name == "to" for one in _parameters(command))
+
+
+def writes_own_output(command: str, out: str | None) -> bool:
+    """Return whether the method itself writes ``--out``, row by row, and can continue it."""
+    has_out = any(one.name == "out" for one in _parameters(command))
+    return has_out and (command == "load-resized" or str(out).rstrip("/").endswith((".npy", ".parquet")))
+
+
+def _parameters(command: str) -> list[inspect.Parameter]:
+    return list(inspect.signature(getattr(FrameImageAccessor, method_name(command))).parameters.values())[1:]
+
+
+@functools.cache
+def _docstring(method: str) -> Docstring:
+    text = inspect.getdoc(getattr(FrameImageAccessor, method)) or ""
+    return docstring_parser.parse(text, docstring_parser.DocstringStyle.NUMPYDOC)
+
+
+def _summary(command: str) -> str:
+    return _to_plain(_docstring(method_name(command)).short_description)
+
+
+@functools.cache
+def _param_docs(method: str) -> dict[str, tuple[str, str]]:
+    """Return the type and the text of each parameter in a docstring; "As in `load_resized`" is replaced by its text."""
+    docs = {}
+    for param in _docstring(method).params:
+        for name in param.arg_name.split(", "):
+            kind, text = param.type_name or "", _to_plain(param.description)
+            match = re.match(r"As in `(\w+)`[.;]?\s*", text)
+            if match and hasattr(FrameImageAccessor, match[1]) and name in _param_docs(match[1]):
+                other_kind, other_text = _param_docs(match[1])[name]
+                kind, text = kind or other_kind, f"{other_text} {text[match.end() :]}".strip()
+            docs[name] = kind, text
+    return docs
+
+
+def _positionals_help(docs: dict[str, tuple[str, str]]) -> str:
+    lines = {
+        "TABLE COLUMN": "a table (.csv, .tsv, .json, .jsonl, .parquet, .feather), and the name of its image column",
+        "PATTERN": "or a folder of images, or a quoted pattern: 'photos/**/*.jpg'",
+    }
+    if "to" in docs:
+        lines["TO"] = docs["to"][1]
+    return "\n".join(
+        textwrap.fill(text, 79, initial_indent=f"{word:<14}", subsequent_indent=" " * 14)
+        for word, text in lines.items()
+    )
+
+
+def _examples(command: str, *lines: str) -> str:
+    """Return command lines for the help, continued by backslashes: a shell takes them as they are."""
+    wrap = functools.partial(textwrap.wrap, width=76, break_on_hyphens=False, subsequent_indent=" " * 6)
+    return "\n".join(["examples:", *(" \\\n".join(wrap(f"  {PROGRAM} {command}{line}")) for line in lines)])
+
+
+def _option(parameter: inspect.Parameter, doc: tuple[str, str]) -> inspect.Parameter:
+    kind, text = doc
+    if kind.startswith("{") and parameter.annotation == "str":
+        text += f" One of {kind[1:].partition('}')[0]}.".replace('"', "")  # some with some formats only
+    if takes_none(parameter):
+        text += f" None is written {NONE_WORD}."
+    shown = parameter.default is not None and not isinstance(parameter.default, tuple)
+    hint: Any = Annotated[type_for(parameter), Parameter(help=text, show_default=shown)]
+    return parameter.replace(annotation=hint, kind=parameter.KEYWORD_ONLY)
+
+
+def _cli_options(command: str, docs: dict[str, tuple[str, str]]) -> list[inspect.Parameter]:
+    """Return the options that are none of the method: the output, the table of failures, the traceback."""
+    own = [docs["out"][1]] if "out" in docs else []
+    out = " Or: ".join(filter(None, [*own, _OUT.get(command, f"{_TABLE} By default CSV on the standard output.")]))
+    failures = "A table of the images without a result, and the reasons."
+    hints = {
+        "out": Annotated[str, Parameter(help=out, metavar="PATH", show_default=False)],
+        "failures": Annotated[str, Parameter(help=failures, metavar="TABLE", show_default=False)],
+        "traceback": Annotated[bool, Parameter(help="Show the Python traceback of an error.", negative=())],
+    }
+    if command == "show":
+        del hints["failures"]
+    needed = ["out"] if command in ("load-resized", "show") else []
+    one = inspect.Parameter("out", inspect.Parameter.KEYWORD_ONLY)
+    return [
+        one.replace(name=name, annotation=hint, default=one.empty if name in needed else None)
+        for name, hint in hints.items()
+    ]
+
+
+def _as_option(match: re.Match[str]) -> str:
+    has_value = match.re.groups > 1 and match[3] and not match[2]
+    return f"--{match[1].replace('_', '-')}" + (" " if has_value else "")
+
+
+def _to_plain(text: str | None) -> str:
+    return " ".join((text or "").replace("``", "").split())

@@ -1,4 +1,4 @@
-"""Sphinx configuration of the site: `sphinx-build -W docs build/site`. Neither the build nor a page fetches anything."""
+"""Sphinx configuration of the site: `sphinx-build -W docs build/site`. Nothing is downloaded, not even by a page."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How Sphinx makes the site: `sphinx-build -W docs build/site`. Nothing is fetched, neither here nor by a reader."""
+"""Sphinx configuration of the site: `sphinx-build -W docs build/site`. Nothing is downloaded, not even by a page."""
 
 from __future__ import annotations
 
@@ -9,28 +9,28 @@ from typing import TYPE_CHECKING
 
 import sphinx_autosummary_accessors
 
-import pandas_imgproc  # registers .img, which the reference describes
+import pandas_imgproc  # registers .img, which the reference documents
 
 if TYPE_CHECKING:
     from sphinx.application import Sphinx
 
 project = "pandas_imgproc"
 author = "The pandas_imgproc developers"
-copyright = author  # noqa: A001  Sphinx calls it so
+copyright = author  # noqa: A001  the name is Sphinx's
 release = pandas_imgproc.__version__
 
 extensions = [
-    "myst_nb",  # the pages are Markdown, which a code host shows as well, and notebooks as they are stored
+    "myst_nb",  # pages in Markdown, which code hosts render too, and notebooks with stored outputs
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",  # a page for each method
-    "sphinx_autosummary_accessors",  # ... of an accessor, under the name that people write: DataFrame.img.show
-    "numpydoc",  # the form of the docstrings
+    "sphinx_autosummary_accessors",  # ... of an accessor, under its public name: DataFrame.img.show
+    "numpydoc",  # the docstring convention
 ]
 templates_path = ["_templates", sphinx_autosummary_accessors.templates_path]
-default_role = "py:obj"  # `load_resized` in a docstring is a link, where there is such a thing
+default_role = "py:obj"  # `load_resized` in a docstring is a link if the object exists
 
 nb_execution_mode = "off"
-# Sphinx reads its own folder only.
+# Sphinx reads only its source folder.
 shutil.copytree(
     Path(__file__).parents[1] / "examples", Path(__file__).parent / "examples",
     ignore=lambda _, names: [name for name in names if not name.endswith(".ipynb")], dirs_exist_ok=True,
@@ -38,10 +38,10 @@ shutil.copytree(
 
 myst_enable_extensions = ["colon_fence"]
 myst_heading_anchors = 3
-smartquotes = False  # they are values: "RGB"
+smartquotes = False  # quotes are part of values: "RGB"
 
 autosummary_generate = True
-autodoc_typehints = "none"  # the docstrings say them, in words
+autodoc_typehints = "none"  # the docstrings have the types
 numpydoc_show_class_members = False
 numpydoc_xref_param_type = False
 
@@ -63,11 +63,11 @@ html_theme_options = {
 }
 
 
-def _to_the_copies(_app: Sphinx, _page: str, source: list[str]) -> None:
-    """Let links to notebooks lead to the site's pages: on a code host they lead to the files."""
+def _link_to_notebook_pages(_app: Sphinx, _page: str, source: list[str]) -> None:
+    """Replace links to notebook files by links to the pages of the site. On a code host the links open the files."""
     source[0] = re.sub(r"\]\(\.\./(examples/\w+\.ipynb)\)", r"](\1)", source[0])
 
 
 def setup(app: Sphinx) -> None:
-    """Sphinx calls it."""
-    app.connect("source-read", _to_the_copies)
+    """Connect the hooks of this configuration; called by Sphinx."""
+    app.connect("source-read", _link_to_notebook_pages)

@@ -1,7 +1,7 @@
-"""Five random variants of every picture of a folder, as arrays and as files: the usual script, and one call each.
+"""Five random variants of every image of a folder, as arrays and as files: the usual script, and one call each.
 
-python augmentation.py                                     makes 200 pictures, two of them broken
-python augmentation.py ~/Pictures --to ~/augmented         takes yours
+python augmentation.py                                     generates 200 images, two of them broken
+python augmentation.py ~/photos --to ~/augmented         uses your images
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from concurrent.futures import ProcessPoolExecutor
 
-import albumentations as A  # noqa: N812  as everybody calls it
+import albumentations as A  # noqa: N812  the conventional name
 import numpy as np
 import photographs
 from PIL import Image
@@ -27,7 +27,7 @@ TRANSFORM = A.Compose(
     ]
 )
 
-# ---- the usual script: other numbers at each run, and in each process
+# ---- the usual script: different random numbers in each run and in each process
 
 
 def variants(path: str) -> list[np.ndarray] | None:
@@ -48,12 +48,12 @@ def main() -> None:
     df = pandas_imgproc.from_glob(args.folder)
 
     started = time.perf_counter()
-    answers = by_script(df["image_path"].tolist())
+    results = by_script(df["image_path"].tolist())
     script = time.perf_counter() - started
 
-    # ---- the same in one call: the long frame, with the label of each variant, the same numbers every time
+    # ---- the same in one call: the long frame, with the label of each variant, reproducible
 
-    pandas_imgproc.get_client()  # or the time below would include its start
+    pandas_imgproc.get_client()  # started first, so that the time below does not include its start
     started = time.perf_counter()
     aug = df.img.augment("image_path", TRANSFORM, n=VARIANTS, size=SIZE, seed=1)
     ours = time.perf_counter() - started
@@ -66,7 +66,7 @@ def main() -> None:
     sheet = np.concatenate(list(aug["image"].img.to_numpy(na_value=0)[: 2 * VARIANTS]), axis=1)
     Image.fromarray(sheet).reduce(4).save(args.to / "augmented.png")
     print(f"\n{aug[['label', 'image']].head(7)}\n\n{aug['image'].img.failures.head()}\n")
-    print(f"the script: {script:.2f} s, {answers.count(None)} pictures failed, nobody knows why")
+    print(f"the script: {script:.2f} s, {results.count(None)} images failed, without a reason")
     print(f"one call:   {ours:.2f} s, {script / ours:.2f} times as fast; as {len(aug)} JPEG files: {files:.2f} s")
 
 

@@ -1,7 +1,7 @@
-"""A competition's catalogue: a CSV of paths becomes an array of 64 x 64 pictures in the order of the CSV.
+"""The catalog of a competition: a CSV of paths becomes an array of 64 x 64 images in the order of the CSV.
 
-python catalogue.py                    makes 600 pictures and a CSV, in no order; two pictures are broken
-python catalogue.py ~/competition      takes your folder
+python catalogue.py                    generates 600 images and a shuffled CSV; two images are broken
+python catalogue.py ~/competition      uses your folder
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def load(path: str) -> np.ndarray:
     try:
         return np.array(Image.open(path).convert("RGB").resize((64, 64)))
     except OSError:
-        return np.zeros((64, 64, 3), dtype=np.uint8)  # and nobody will know which
+        return np.zeros((64, 64, 3), dtype=np.uint8)  # and the row can no longer be identified
 
 
 def by_script(paths: pd.Series) -> np.ndarray:
@@ -42,11 +42,11 @@ def main() -> None:
     expected = by_script(df["image_path"])
     script = time.perf_counter() - started
 
-    # ---- the same in one call, and what is missing is known
+    # ---- the same in one call, and the missing rows are known
 
     started = time.perf_counter()
     df["image"] = df.img.load_resized("image_path", size=64)
-    X = df["image"].img.to_numpy(na_value=0)  # noqa: N806  everybody's name for it
+    X = df["image"].img.to_numpy(na_value=0)  # noqa: N806  the conventional name
     ours = time.perf_counter() - started
 
     exact = df["image_path"].img.load_resized(64, reducing_gap=None, errors="coerce").img.to_numpy(na_value=0)

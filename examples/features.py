@@ -1,10 +1,10 @@
-"""Columns from pictures for a gradient-boosting model, on a marketplace made here.
+"""Columns from images for a gradient-boosting model, on a generated marketplace.
 
     python features.py [--products 400] [--to features_output]
 
-Each product has a price, a category and one to five photographs; some products sell. Careful sellers take sharp and
-bright photographs, and no picture twice; careless ones do not, and sell less. A model that sees only the table cannot
-know; the same model with columns from the pictures can. It needs scikit-learn: `pip install scikit-learn`.
+Each product has a price, a category and one to five photos; some products sell. Careful sellers take sharp and bright
+photos without duplicates; careless sellers do not, and sell less. A model that sees only the table cannot know; the
+same model with columns from the images can. The script needs scikit-learn: `pip install scikit-learn`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from sklearn.model_selection import StratifiedKFold, cross_val_predict
 import pandas_imgproc  # noqa: F401  registers .img
 
 SEED = 386
-MEASURED = ["width", "height", "file_size", "bytes_per_pixel", "brightness", "contrast", "blur", "colorfulness",
+FEATURES = ["width", "height", "file_size", "bytes_per_pixel", "brightness", "contrast", "blur", "colorfulness",
             "entropy", "dullness", "whiteness", "saturation", "phash"]  # fmt: skip
 
 
@@ -35,35 +35,35 @@ def main() -> None:
     products, photos = make_marketplace(folder, args.products)
 
     start = time.perf_counter()
-    features = photos.img.features("image_path", MEASURED, root=folder)
+    features = photos.img.features("image_path", FEATURES, root=folder)
     seconds = time.perf_counter() - start
     photos[features.columns] = features
-    print(f"{len(photos):,} photographs of {len(products):,} products in {seconds:.1f} s; the first ones:")
+    print(f"{len(photos):,} photos of {len(products):,} products in {seconds:.1f} s; the first ones:")
     print(photos[["product_id", "image_path", "width", "brightness", "blur", "phash"]].head())
-    print(f"\nPhotographs that could not be read, still in their rows: {len(features.img.failures)}")
+    print(f"\nPhotos that could not be read, still in their rows: {len(features.img.failures)}")
 
     photos["duplicate_group"] = photos["phash"].img.duplicate_groups(max_distance=4)
     table = products.merge(per_product(photos), on="product_id", how="left")
 
     without = score(table[["price", "category", "title_length"]], table["sold"])
-    with_pictures = score(table.drop(columns=["product_id", "sold"]), table["sold"])
+    with_images = score(table.drop(columns=["product_id", "sold"]), table["sold"])
     print("\nArea under the ROC curve, five-fold cross-validation of the same model:")
     print(f"  table alone            {without:.3f}")
-    print(f"  with picture columns   {with_pictures:.3f}")
+    print(f"  with image columns     {with_images:.3f}")
 
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--products", type=int, default=400, help="how many products are made (default: 400)")
+    parser.add_argument("--products", type=int, default=400, help="number of generated products (default: 400)")
     parser.add_argument("--to", default="features_output", help="the folder to write to (default: features_output)")
     args = parser.parse_args()
     if args.products < 50:
-        parser.error("--products must be at least 50: five folds must hold some of each kind")
+        parser.error("--products must be at least 50: each of five folds needs both classes")
     return args
 
 
 def per_product(photos: pd.DataFrame) -> pd.DataFrame:
-    """Return one row for each product: what its photographs are like together."""
+    """Return one row per product: aggregates over the features of its photos."""
     grouped = photos.groupby("product_id")
     table = grouped.agg(
         photos=("image_path", "size"),
@@ -77,16 +77,16 @@ def per_product(photos: pd.DataFrame) -> pd.DataFrame:
         colorfulness_mean=("colorfulness", "mean"),
         dullness_worst=("dullness", "max"),
         bytes_per_pixel_mean=("bytes_per_pixel", "mean"),
-        width_most=("width", "max"),
+        width_max=("width", "max"),
     )
     return table.reset_index()
 
 
 def score(columns: pd.DataFrame, sold: pd.Series) -> float:
-    """Return how well a model ranks products that it was not trained on."""
+    """Return the area under the ROC curve of a model, from five-fold cross-validation."""
     model = HistGradientBoostingClassifier(max_iter=60, learning_rate=0.08, max_leaf_nodes=8, random_state=SEED)
     folds = StratifiedKFold(5, shuffle=True, random_state=SEED)
-    numbers = columns.astype("float64")  # missing values and all: the model knows what to do with them
+    numbers = columns.astype("float64")  # missing values included: the model supports them
     return float(roc_auc_score(sold, cross_val_predict(model, numbers, sold, cv=folds, method="predict_proba")[:, 1]))
 
 
@@ -94,10 +94,10 @@ def score(columns: pd.DataFrame, sold: pd.Series) -> float:
 
 
 def make_marketplace(folder: Path, n: int) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Write the photographs of `n` products, the same ones each time; return products and photographs as tables."""
+    """Write the photos of `n` products, deterministically; return products and photos as tables."""
     rng = np.random.default_rng(SEED)
     (folder / "images").mkdir(parents=True, exist_ok=True)
-    care = rng.beta(1.2, 1.2, n)  # of the seller; no column of the table tells it
+    care = rng.beta(1.2, 1.2, n)  # of the seller; no column of the table has it
     price = rng.lognormal(3, 0.6, n).round(2)
     appeal = 3 * (care - 0.5) - 1.2 * (np.log(price) - 3) + rng.normal(0, 0.7, n)
     products = pd.DataFrame(
@@ -121,21 +121,21 @@ def make_marketplace(folder: Path, n: int) -> tuple[pd.DataFrame, pd.DataFrame]:
 
 
 def write_photo(folder: Path, product: int, care: float, number: int) -> str:
-    """Write one photograph of a product; return its path, which for a careless seller may lead nowhere."""
+    """Write one photo of a product; return its path, which for a careless seller may not exist."""
     rng = np.random.default_rng([SEED, product, number])
     name = f"images/{product}-{number}.jpg"
     if rng.random() < 0.03 * (1 - care):
         (folder / name).unlink(missing_ok=True)
         return name
-    # A careless seller uploads one picture again instead of another view.
-    again = number > 0 and rng.random() > 0.4 + care
-    image = photograph(np.random.default_rng([SEED, product, 0 if again else number]), care)
+    # A careless seller uploads the first image again instead of another view.
+    duplicated = number > 0 and rng.random() > 0.4 + care
+    image = photograph(np.random.default_rng([SEED, product, 0 if duplicated else number]), care)
     image.save(folder / name, quality=int(60 + 30 * care))
     return name
 
 
 def photograph(rng: np.random.Generator, care: float) -> Image.Image:
-    """Return a product on a table: coloured shapes with a texture, out of focus and dark if nobody cared."""
+    """Return a product on a table: colored shapes with a texture, out of focus and dark for little care."""
     width = int(rng.integers(280, 420) * (0.8 + 0.4 * care))
     height = width * 3 // 4
     ground = Image.fromarray(rng.integers(90, 200, (6, 8, 3), dtype=np.uint8)).resize((width, height))

@@ -1,7 +1,7 @@
-"""A function of your own on every picture of a folder, compiled by numba: the usual script, and one call.
+"""A function of your own on every image of a folder, compiled by numba: the usual script, and one call.
 
-python own_function.py                       makes 600 pictures, two of them broken
-python own_function.py ~/Pictures            takes yours
+python own_function.py                       generates 600 images, two of them broken
+python own_function.py ~/photos              uses your images
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ import pandas_imgproc
 
 @numba.njit
 def busyness(pixels: np.ndarray) -> float:
-    """Mean difference of neighbours in green: high in a wood, low in a sky."""
+    """Return the mean difference of neighboring green values: high in a forest, low in a sky."""
     height, width, total = pixels.shape[0], pixels.shape[1], 0
     for y in range(height - 1):
         for x in range(width - 1):
-            here = np.int64(pixels[y, x, 1])  # of bytes the difference would wrap around
-            total += abs(here - pixels[y, x + 1, 1]) + abs(here - pixels[y + 1, x, 1])
+            value = np.int64(pixels[y, x, 1])  # the difference of two uint8 would wrap around
+            total += abs(value - pixels[y, x + 1, 1]) + abs(value - pixels[y + 1, x, 1])
     return total / (height * width)
 
 
@@ -52,17 +52,17 @@ def main() -> None:
     numbers = by_script(df["image_path"].tolist())
     script = time.perf_counter() - started
 
-    # ---- the same in one call; a frame of several numbers comes of a function that returns a dict
+    # ---- the same in one call; a function that returns a dict results in a frame
 
-    pandas_imgproc.get_client()  # or the time below would include its start
+    pandas_imgproc.get_client()  # started first, so that the time below does not include its start
     started = time.perf_counter()
-    answer = df.img.map("image_path", busyness)
+    result = df.img.map("image_path", busyness)
     ours = time.perf_counter() - started
 
-    df["busyness"] = answer
+    df["busyness"] = result
     histogram = df.img.map("image_path", lambda pixels: np.histogram(pixels, 8, (0, 256))[0], errors="coerce")
     pd.testing.assert_series_equal(df["busyness"], pd.Series(numbers, name="busyness"))
-    print(f"\n{df.groupby('label')['busyness'].describe()}\n\n{histogram.head(3)}\n\n{answer.img.failures}\n")
+    print(f"\n{df.groupby('label')['busyness'].describe()}\n\n{histogram.head(3)}\n\n{result.img.failures}\n")
     print(f"the script: {script:.2f} s")
     print(f"one call:   {ours:.2f} s, {script / ours:.2f} times as fast; the failures have a reason")
 

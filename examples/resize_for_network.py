@@ -1,7 +1,7 @@
-"""Every picture of a folder as a JPEG file of 600 x 600 pixels, for a network: the usual script, and one call.
+"""Every image of a folder as a JPEG file of 600 x 600 pixels, for a network: the usual script, and one call.
 
-python resize_for_network.py                          makes 600 pictures, two of them broken
-python resize_for_network.py ~/Pictures --to ~/600    takes yours
+python resize_for_network.py                          generates 600 images, two of them broken
+python resize_for_network.py ~/photos --to ~/600    uses your images
 """
 
 from __future__ import annotations
@@ -43,15 +43,15 @@ def main() -> None:
     errors = by_script(df["image_path"].tolist(), args.to / "by_script")
     script = time.perf_counter() - started
 
-    # ---- the same in one call; each class has its folder, as torchvision's ImageFolder and Keras want it
+    # ---- the same in one call; one folder per class, as torchvision's ImageFolder and Keras expect it
 
     started = time.perf_counter()
     to = f"{args.to}/train/{{label}}/{{stem}}.jpg"
-    made = df.img.save_resized("image_path", to, size=600)
-    df["resized"] = made
+    written = df.img.save_resized("image_path", to, size=600)
+    df["resized"] = written
     ours = time.perf_counter() - started
 
-    print(f"\n{df.head(3)}\n\n{made.img.failures}\n")
+    print(f"\n{df.head(3)}\n\n{written.img.failures}\n")
     print(f"the script: {script:.2f} s, {len(errors) - errors.count(None)} errors")
     print(f"one call:   {ours:.2f} s, {script / ours:.2f} times as fast")
 

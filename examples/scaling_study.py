@@ -1,14 +1,14 @@
-"""How augmentation scales with processes: the scripts that such studies publish beside one call of ours.
+"""How augmentation scales with processes: the scripts of published studies side by side with one call.
 
-Their table: seconds by number of processes, for pictures of 250 x 250 to 2000 x 2000, with the variants saved and not,
-and three ways of sharing the work. All figures are measured here, in this run; none are from a publication.
+The table: seconds by number of processes, for images of 250 x 250 to 2000 x 2000, with the variants saved and not,
+and three ways to divide the work. All figures are measured in this run; none are from a publication.
 
-parent reads      the parent reads all pictures and hands their pixels to a pool, a variant at a time
-workers read      the pool is handed paths, a variant at a time: each picture is read once for every variant
-separate savers   the parent reads, the pool augments, and processes of their own take variants from queues and save;
-                  they count as processes, of which there are two at least
-one call          df.img.augment, timed by pandas_imgproc.scaling_report on a cluster that is up; not saved it keeps all
-                  pixels, where the scripts throw them away
+parent reads      the parent reads all images and sends their pixels to a pool, one variant at a time
+workers read      the pool receives paths, one variant at a time: each image is read once for every variant
+separate savers   the parent reads, the pool augments, and separate processes take variants from queues and save them;
+                  they count as processes, of which there are at least two
+one call          df.img.augment, timed by pandas_imgproc.scaling_report on a running cluster; without saving it returns
+                  all pixels, whereas the scripts discard them
 
 python scaling_study.py                                             a minute or two on two free cores
 python scaling_study.py --processes 1 2 4 8 16 --scale 64 --variants 5 --repeat 3     a full study
@@ -24,7 +24,7 @@ from multiprocessing import Manager, Pool, Process
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import albumentations as A  # noqa: N812  as everybody calls it
+import albumentations as A  # noqa: N812  the conventional name
 import cv2
 import pandas as pd
 import photographs
@@ -109,7 +109,7 @@ def separate_savers(paths: list[str], targets: list[list[str | None]], processes
 
 
 def by_scripts(paths: list[str], to: Path, args: argparse.Namespace) -> pd.DataFrame:
-    """Return seconds, a row for each number of processes."""
+    """Return seconds, one row per number of processes."""
     to.mkdir(parents=True, exist_ok=True)
     unsaved: list[list[str | None]] = [[None] * args.variants for _ in paths]
     saved: list[list[str | None]] = [[f"{to}/{row}_{n}.jpg" for n in range(args.variants)] for row in range(len(paths))]
@@ -127,11 +127,11 @@ def by_scripts(paths: list[str], to: Path, args: argparse.Namespace) -> pd.DataF
     return pd.DataFrame(seconds, index=args.processes)
 
 
-def seconds_of(repeat: int, script: Callable[..., None], *given: object) -> float:
+def seconds_of(repeat: int, script: Callable[..., None], *args: object) -> float:
     taken = []
     for _ in range(repeat):
         started = time.perf_counter()
-        script(*given)
+        script(*args)
         taken.append(time.perf_counter() - started)
     return statistics.median(taken)
 
@@ -140,12 +140,12 @@ def seconds_of(repeat: int, script: Callable[..., None], *given: object) -> floa
 
 
 def by_one_call(paths: list[str], to: Path, args: argparse.Namespace) -> tuple[pd.DataFrame, list[str]]:
-    """Return seconds, a row for each number of processes, and what Amdahl's law says of them."""
+    """Return seconds, one row per number of processes, and the parallel fraction by Amdahl's law."""
     df = pd.DataFrame({"image_path": paths})
     size = cv2.imread(paths[0]).shape[1::-1]
-    # Few and large: one picture each, or there would be too few partitions to share.
+    # Few large images: one per partition, so that there are enough partitions to share.
     how = {"n": args.variants, "size": size, "npartitions": min(len(df), 8 * max(args.processes)), "seed": 1}
-    kept = pandas_imgproc.scaling_report(
+    unsaved = pandas_imgproc.scaling_report(
         lambda d: d.img.augment("image_path", TRANSFORM, **how), df, args.processes, repeat=args.repeat
     )
     template = f"{to}/{{stem}}_{{variant}}.jpg"
@@ -153,11 +153,11 @@ def by_one_call(paths: list[str], to: Path, args: argparse.Namespace) -> tuple[p
         lambda d: d.img.augment("image_path", TRANSFORM, **how, to=template, quality=95, overwrite=True),
         df, args.processes, repeat=args.repeat,
     )  # fmt: skip
-    reports = {("not saved", "augment"): kept, ("saved", "augment(to=)"): files}
+    reports = {("not saved", "augment"): unsaved, ("saved", "augment(to=)"): files}
     seconds = pd.DataFrame({way: report.table.set_index("workers")["seconds"] for way, report in reports.items()})
     shared = [f"{way}: {report.law.fraction:.0%} shared" for (way, _), report in reports.items() if report.law]
     if args.reports:
-        print(f"\n{kept}\n\n{files}")
+        print(f"\n{unsaved}\n\n{files}")
     return seconds, shared
 
 
@@ -167,14 +167,14 @@ def main() -> None:
     for side, folder in folders.items():
         photographs.make(folder, args.scale * max(1, 1000 // side) ** 2, (side, side), broken=0)
     paths = {side: sorted(map(str, folder.glob("*/*.jpg"))) for side, folder in folders.items()}
-    # Their pools fork this process, which must not have the threads of a cluster by then: all scripts come first.
+    # The pools fork this process, which must not have the threads of a cluster yet: all scripts run first.
     scripts = {side: by_scripts(paths[side], args.to / "by_scripts", args) for side in args.sizes}
     pd.set_option("display.width", 200, "display.max_columns", 20, "display.float_format", "{:.2f}".format)
     for side in args.sizes:
         call, shared = by_one_call(paths[side], args.to / "by_one_call", args)
         seconds = pd.concat({"the usual scripts": scripts[side], "one call": call}, axis=1)
         speedup = seconds.iloc[0] / seconds
-        print(f"\n{side} x {side}: {len(paths[side])} pictures, {args.variants} variants of each")
+        print(f"\n{side} x {side}: {len(paths[side])} images, {args.variants} variants of each")
         both = pd.concat({"seconds": seconds, "speed-up": speedup}, names=["", "processes"])
         print(f"{both}\n{'; '.join(shared)}", flush=True)
 
@@ -183,9 +183,9 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sizes", type=int, nargs="+", default=[250, 500, 1000, 2000], help="sides in pixels")
     parser.add_argument("--processes", type=int, nargs="+", default=[1, 2], help="1 must be among them")
-    parser.add_argument("--scale", type=int, default=8, help="pictures of each size; small ones are more")
-    parser.add_argument("--variants", type=int, default=2, help="of each picture")
-    parser.add_argument("--repeat", type=int, default=1, help="runs of each, of which the median is told")
+    parser.add_argument("--scale", type=int, default=8, help="images of each size; more of the small ones")
+    parser.add_argument("--variants", type=int, default=2, help="variants per image")
+    parser.add_argument("--repeat", type=int, default=1, help="runs of each, of which the median is printed")
     parser.add_argument("--reports", action="store_true", help="print the whole scaling reports too")
     parser.add_argument("--to", type=Path, default=Path("example_output"), help="where to write")
     args = parser.parse_args()

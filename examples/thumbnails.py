@@ -1,7 +1,7 @@
-"""A thumbnail of 128 pixels of every picture of a folder: the usual script, and the same in one call.
+"""A thumbnail of 128 pixels of every image of a folder: the usual script, and the same in one call.
 
-python thumbnails.py                                  makes 600 pictures, two of them broken
-python thumbnails.py ~/Pictures --to ~/thumbnails     takes yours
+python thumbnails.py                                  generates 600 images, two of them broken
+python thumbnails.py ~/photos --to ~/thumbnails     uses your images
 """
 
 from __future__ import annotations
@@ -45,20 +45,20 @@ def main() -> None:
     errors = by_script(df["image_path"].tolist(), args.to / "by_script")
     script = time.perf_counter() - started
 
-    # ---- the same in one call: folders are kept, pictures stand upright, half files never have a name
+    # ---- the same in one call: subfolders are preserved, images are upright, files are written atomically
 
     started = time.perf_counter()
-    made = df.img.save_thumbnails("image_path", args.to / "thumbnails", size=128, format="JPEG")
-    df["thumbnail"] = made
+    written = df.img.save_thumbnails("image_path", args.to / "thumbnails", size=128, format="JPEG")
+    df["thumbnail"] = written
     ours = time.perf_counter() - started
 
     started = time.perf_counter()
     df.img.save_thumbnails("image_path", args.to / "thumbnails", size=128, format="JPEG", errors="coerce")
     again = time.perf_counter() - started
 
-    print(f"\n{df.head(3)}\n\n{made.img.failures}\n")
+    print(f"\n{df.head(3)}\n\n{written.img.failures}\n")
     print(f"the script: {script:.2f} s, {len(errors) - errors.count(None)} errors")
-    print(f"one call:   {ours:.2f} s, {script / ours:.2f} times as fast; again, to make what is missing: {again:.2f} s")
+    print(f"one call:   {ours:.2f} s, {script / ours:.2f} times as fast; again, for missing files: {again:.2f} s")
 
 
 if __name__ == "__main__":

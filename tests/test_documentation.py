@@ -185,7 +185,7 @@ def test_rows_say_what_the_table_of_kinds_lists(tmp_path):
     cells = [*files, "folder", "gone", "", "a\0b", 17, "../x.jpg", "ftp://host/a.jpg"]
     verdict = pd.Series(cells, dtype=object).img.verify(root=tmp_path)
     table, kinds = {}, []
-    for line in FAILURES.split("## A row says why")[1].splitlines():
+    for line in FAILURES.split("## Failure kinds")[1].splitlines():
         if line.startswith(("| `", "| |")):
             first, _, messages, _ = (cell.strip() for cell in line.strip("|").split("|"))
             kinds = re.findall(r"`(\w+)`", first) or kinds  # an empty cell goes on with the kind above

@@ -186,7 +186,7 @@ def test_functions_are_timed_beside_the_script(tmp_path, name):
 def test_the_study_prints_the_scripts_times_beside_ours(tmp_path):
     script = ROOT / "examples" / "scaling_study.py"
     done = run(tmp_path, "--sizes", 500, "--processes", 1, "--scale", 2, "--variants", 1, script=script)
-    assert "500 x 500: 8 pictures, 1 variants of each" in done.stdout
+    assert "500 x 500: 8 images, 1 variants of each" in done.stdout
     header, ways = (line for line in done.stdout.splitlines() if "one call" in line or "parent reads" in line)
     assert header.index("the usual scripts") < header.index("one call")
     twice = ["parent", "reads", "workers", "read"] * 2

@@ -23,7 +23,7 @@ import pandas as pd
 from PIL import Image, ImageDraw
 
 import pandas_imgproc  # noqa: F401  registers .img
-from pandas_imgproc.accessor.display.contact_sheet import captions_of, contact_sheet
+from pandas_imgproc.accessor.display.contact_sheet import contact_sheet, make_captions
 
 SEED = 386
 PRODUCTS = {
@@ -99,7 +99,7 @@ def draw_sheet(images: pd.Series, titles: pd.Series, n: int = 40) -> Image.Image
     rows = np.sort(np.concatenate([failed, good[spread]]))
     return contact_sheet(
         images.iloc[rows],
-        captions_of(images.index[rows], titles.iloc[rows]),
+        make_captions(images.index[rows], titles.iloc[rows]),
         title=f"{len(images):,} rows, {images.notna().sum():,} pictures",
     )
 

@@ -28,7 +28,7 @@ from pandas_imgproc.errors import (
     UnreadableImageError,
     UnreadableImageWarning,
 )
-from pandas_imgproc.features import forget_measure, measure
+from pandas_imgproc.features import measure, unregister_feature
 from pandas_imgproc.scaling import scaling_report
 from pandas_imgproc.sinks.out import read_result
 
@@ -49,7 +49,6 @@ __all__ = [
     "UnreadableImageWarning",
     "__version__",
     "close",
-    "forget_measure",
     "from_glob",
     "get_client",
     "load_image",
@@ -57,6 +56,7 @@ __all__ = [
     "read_result",
     "scaling_report",
     "thumbnail",
+    "unregister_feature",
 ]
 
 accessor.register()

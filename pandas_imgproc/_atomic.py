@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 @contextlib.contextmanager
-def named_when_whole(path: str, *, sync: bool = False) -> Iterator[int]:
+def atomic_write(path: str, *, sync: bool = False) -> Iterator[int]:
     """Give a descriptor of a new file for a block; it is called `path`, instead of what was, when the block has ended.
 
     Where the system can, it has no name before: a process that is killed leaves nothing behind.
@@ -32,7 +32,7 @@ def named_when_whole(path: str, *, sync: bool = False) -> Iterator[int]:
     Examples
     --------
     >>> folder = getfixture("tmp_path")
-    >>> with named_when_whole(f"{folder}/a.txt") as fd:
+    >>> with atomic_write(f"{folder}/a.txt") as fd:
     ...     written, there = os.write(fd, b"all of it"), os.path.exists(f"{folder}/a.txt")
     >>> there, (folder / "a.txt").read_bytes()
     (False, b'all of it')

@@ -15,7 +15,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-def hands_on(*to: tuple[Callable[..., object], Iterable[str]]) -> Callable[[Callable[P, R]], Callable[P, R]]:
+def delegates(*to: tuple[Callable[..., object], Iterable[str]]) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Return a decorator for functions that hand their ``**options`` on to others.
 
     The signature shows what is handed on, with the defaults that it has there; what nobody takes is an error.
@@ -28,7 +28,7 @@ def hands_on(*to: tuple[Callable[..., object], Iterable[str]]) -> Callable[[Call
     Examples
     --------
     >>> def paint(size, *, colour="red", width=1): ...
-    >>> @hands_on((paint, ["colour", "width"]))
+    >>> @delegates((paint, ["colour", "width"]))
     ... def circle(radius, **options):
     ...     return paint(2 * radius, **options)
     >>> inspect.signature(circle)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Address:
+class MemfdHandle:
     """Where a process of the same machine finds a shared file.
 
     Attributes
@@ -58,7 +58,7 @@ class Address:
 
 
 @dataclass(frozen=True)
-class PathAddress:
+class FileHandle:
     """Where a process finds a file that has a name.
 
     Attributes
@@ -92,7 +92,7 @@ class PathAddress:
         os.fsync(fd)
 
 
-class SharedFile:
+class SharedBuffer:
     """Memory without a name, reserved when it is made.
 
     Parameters
@@ -112,7 +112,7 @@ class SharedFile:
         name = f"pandas-imgproc-{uuid.uuid4().hex}"
         self.nbytes = nbytes
         self._fd = os.memfd_create(name, os.MFD_CLOEXEC)
-        self.address = Address(os.getpid(), self._fd, name)
+        self.address = MemfdHandle(os.getpid(), self._fd, name)
         if nbytes:
             try:
                 # A full machine is an error here; without it, it would be a SIGBUS at some later page.
@@ -130,7 +130,7 @@ class SharedFile:
         """
         if not self.nbytes:
             return np.zeros(0, dtype=np.uint8)
-        return mapped(self._fd, self.nbytes, writeable=writeable)
+        return mmap_array(self._fd, self.nbytes, writeable=writeable)
 
     def close(self) -> None:
         """Close the caller's descriptor: workers can no longer find the file."""
@@ -145,7 +145,7 @@ class SharedFile:
         self.close()
 
 
-def mapped(fd: int, nbytes: int, *, writeable: bool = False) -> np.ndarray[tuple[int], np.dtype[np.uint8]]:
+def mmap_array(fd: int, nbytes: int, *, writeable: bool = False) -> np.ndarray[tuple[int], np.dtype[np.uint8]]:
     """Return the bytes of an open shared file.
 
     Returns

@@ -1,4 +1,4 @@
-"""Seconds by stage: ``with stage("decode"):`` anywhere below a `clock`, whoever measures and why.
+"""Seconds by stage: ``with stage("decode"):`` anywhere below a `collect_timings`, whoever measures and why.
 
 It knows no Dask: the kernel starts a clock around a partition and hands on what it has collected.
 """
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
-class Clock(defaultdict[str, float]):
+class Timings(defaultdict[str, float]):
     """Seconds by stage, growing.
 
     Attributes
@@ -29,17 +29,17 @@ class Clock(defaultdict[str, float]):
         self.bytes_read = 0
 
 
-_clock: contextvars.ContextVar[Clock | None] = contextvars.ContextVar("pandas_imgproc_clock", default=None)
+_clock: contextvars.ContextVar[Timings | None] = contextvars.ContextVar("pandas_imgproc_clock", default=None)
 
 
-class stage:  # noqa: N801  reads as a statement: with stage("decode")
+class timed:  # noqa: N801  reads as a statement: with stage("decode")
     """Add the seconds of a block to the stage of that name; without a clock it costs nothing.
 
     A class and not a generator, because a generator's frame costs a microsecond per row and stage.
 
     Examples
     --------
-    >>> with clock() as seconds, stage("decode"):
+    >>> with collect_timings() as seconds, timed("decode"):
     ...     pass
     >>> list(seconds)
     ['decode']
@@ -59,13 +59,13 @@ class stage:  # noqa: N801  reads as a statement: with stage("decode")
             seconds[self._name] += time.perf_counter() - self._started
 
 
-def count_read(nbytes: int) -> None:
+def add_bytes_read(nbytes: int) -> None:
     """Add bytes that came from a disk or a network.
 
     Examples
     --------
-    >>> with clock() as seconds:
-    ...     count_read(1000)
+    >>> with collect_timings() as seconds:
+    ...     add_bytes_read(1000)
     >>> seconds.bytes_read
     1000
     """
@@ -75,14 +75,14 @@ def count_read(nbytes: int) -> None:
 
 
 @contextlib.contextmanager
-def clock() -> Iterator[Clock]:
+def collect_timings() -> Iterator[Timings]:
     """Collect the seconds of every stage inside the block, and the bytes that were read.
 
     Yields
     ------
-    Clock
+    Timings
     """
-    seconds = Clock()
+    seconds = Timings()
     token = _clock.set(seconds)
     try:
         yield seconds

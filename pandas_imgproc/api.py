@@ -6,11 +6,11 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from pandas_imgproc import codec
-from pandas_imgproc._delegates import hands_on
+from pandas_imgproc._delegates import delegates
 from pandas_imgproc.errors import UnreadableImageError
-from pandas_imgproc.execution.crash_ledger import Note
+from pandas_imgproc.execution.crash_ledger import CrashLedger
 from pandas_imgproc.kernel import run_partition
-from pandas_imgproc.partition import Rows
+from pandas_imgproc.partition import PartitionInput
 from pandas_imgproc.source import check, make_source
 from pandas_imgproc.tasks import LoadResized
 
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
     import numpy as np
 
 
-@hands_on((codec.recipe, codec.RecipeOptions.__annotations__))
+@delegates((codec.decode_options, codec.DecodeKwargs.__annotations__))
 def load_image(
     source: str | os.PathLike[str] | bytes,
     size: int | tuple[int, int],
     *,
     storage_options: Mapping[str, Any] | None = None,
     schemes: Sequence[str] = (),
-    **options: Unpack[codec.RecipeOptions],
+    **options: Unpack[codec.DecodeKwargs],
 ) -> np.ndarray[Any, np.dtype[np.uint8]]:
     """Load one picture: the very pixels that it has in the column, for serving a model trained on it.
 
@@ -57,12 +57,14 @@ def load_image(
     >>> load_image(getfixture("photos") / "red.png", size=(6, 4)).shape
     (4, 6, 3)
     """
-    task = LoadResized(codec.recipe(size=size, **options))
+    task = LoadResized(codec.decode_options(size=size, **options))
     cell = os.fspath(source) if isinstance(source, os.PathLike) else source
     where = make_source(storage_options=storage_options, schemes=schemes)
     check(where, [cell])
     # The same kernel, for one row: what else a decoder may raise becomes a kind and a message there.
-    part = run_partition(task, Rows(range(1), [cell]), where, Note.blank(1), codec.PillowSettings.current())
+    part = run_partition(
+        task, PartitionInput(range(1), [cell]), where, CrashLedger.blank(1), codec.PillowSettings.current()
+    )
     if part.failures:
         failed = part.failures[0]
         raise UnreadableImageError(failed["kind"], f"{failed['path']!r}: {failed['message']}")

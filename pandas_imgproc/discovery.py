@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from pandas_imgproc import codec
-from pandas_imgproc.sinks.manifest import made_of_others
-from pandas_imgproc.source import paths_as_column
+from pandas_imgproc.sinks.manifest import derived_files
+from pandas_imgproc.source import paths_to_series
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -67,16 +67,16 @@ def from_glob(pattern: str | os.PathLike[str], *, storage_options: dict[str, Any
         raise ValueError(f"storage_options={storage_options!r:.60} are for URLs, and pattern={text!r} is none")
     else:
         found = _here(os.path.expanduser(text))
-        made = made_of_others(found)
+        made = derived_files(found)
         found = [path for path in found if path not in made]
     if not found:
         raise FileNotFoundError(f"pattern={text!r} matches no picture")
     paths = sorted(found, key=natural)
     labels = [path.replace(os.sep, "/").rpartition("/")[0].rpartition("/")[2] for path in paths]
     labels = [label or os.path.basename(os.getcwd()) for label in labels]
-    folders = pd.CategoricalDtype(pd.Index(paths_as_column(sorted(set(labels), key=natural))))
+    folders = pd.CategoricalDtype(pd.Index(paths_to_series(sorted(set(labels), key=natural))))
     label: pd.Series[Any] = pd.Series(labels, dtype=folders)
-    return pd.DataFrame({"image_path": paths_as_column(paths), "label": label})
+    return pd.DataFrame({"image_path": paths_to_series(paths), "label": label})
 
 
 def natural(text: str) -> tuple[Any, ...]:
@@ -91,14 +91,14 @@ def natural(text: str) -> tuple[Any, ...]:
     return [[int(piece) if k % 2 else piece for k, piece in enumerate(part)] for part in parts], text
 
 
-def is_picture(path: str) -> bool:
+def is_image_path(path: str) -> bool:
     """Return whether the suffix of a file is that of a picture."""
     return os.path.splitext(path)[1].lower() in codec.READ_SUFFIXES
 
 
 def _here(text: str) -> list[str]:
     if os.path.isdir(text):
-        return [path for path in _files_below(text) if is_picture(path)]
+        return [path for path in _files_below(text) if is_image_path(path)]
     if not glob.has_magic(text) and not os.path.exists(text):
         raise FileNotFoundError(f"pattern={text!r}: there is no such folder")
     found = [path for path in glob.glob(text, recursive=True) if not os.path.isdir(path)]
@@ -134,7 +134,7 @@ def _elsewhere(url: str, storage_options: dict[str, Any]) -> list[str]:
     fs, path = fsspec.core.url_to_fs(url, **storage_options)
     if glob.has_magic(path):
         return [fs.unstrip_protocol(found) for found in fs.glob(path) if not _is_hidden(found, path)]
-    found = [name for name in fs.find(path) if is_picture(name) and not _is_hidden(name, path)]
+    found = [name for name in fs.find(path) if is_image_path(name) and not _is_hidden(name, path)]
     if not found and not fs.exists(path):
         raise FileNotFoundError(f"pattern={url!r}: there is no such folder")
     return [fs.unstrip_protocol(name) for name in found]

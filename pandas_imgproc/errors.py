@@ -47,7 +47,7 @@ FailureKind = Literal[
 FAILURE_KINDS: tuple[FailureKind, ...] = get_args(FailureKind)
 
 
-MOST_NAMES = 40
+MAX_LISTED_NAMES = 40
 """Names that an error lists, at most."""
 
 
@@ -137,12 +137,12 @@ def failure(position: int, path: Any, kind: FailureKind, message: str) -> Failur
 _ELSEWHERE = " on host "
 
 
-def row_said(position: int, label: Any) -> str:
+def format_row(position: int, label: Any) -> str:
     """Return how a message calls a row.
 
     Examples
     --------
-    >>> row_said(3, np.int64(7)), row_said(0, ("a", np.int64(7)))
+    >>> format_row(3, np.int64(7)), format_row(0, ("a", np.int64(7)))
     ('row 3 (label 7)', "row 0 (label ('a', 7))")
     """
     parts = [part.item() if isinstance(part, np.generic) else part for part in _parts(label)]
@@ -153,23 +153,23 @@ def _parts(label: Any) -> tuple[Any, ...]:
     return label if isinstance(label, tuple) else (label,)
 
 
-def of_host(message: str, host: str) -> str:
+def with_host(message: str, host: str) -> str:
     """Return a failure's message with the host that looked, where that is not the caller's.
 
     Examples
     --------
-    >>> of_host("there is no such file", "node-7")
+    >>> with_host("there is no such file", "node-7")
     "there is no such file on host 'node-7'"
     """
     return f"{message}{_ELSEWHERE}{host!r}"
 
 
-def names_host(message: str) -> bool:
+def mentions_host(message: str) -> bool:
     """Return whether a failure's message names the host that looked.
 
     Examples
     --------
-    >>> names_host(of_host("there is no such file", "node-7")), names_host("there is no such file")
+    >>> mentions_host(with_host("there is no such file", "node-7")), mentions_host("there is no such file")
     (True, False)
     """
     return _ELSEWHERE in message
@@ -187,8 +187,8 @@ def near(name: object, known: Iterable[object]) -> str:
     found = difflib.get_close_matches(str(name), names, cutoff=0.5)
     if found:
         return f"did you mean {' or '.join(map(repr, found))}?"
-    more = ", …" if len(names) > MOST_NAMES else ""
-    return f"there are {', '.join(map(repr, names[:MOST_NAMES]))}{more}" if names else "there is none"
+    more = ", …" if len(names) > MAX_LISTED_NAMES else ""
+    return f"there are {', '.join(map(repr, names[:MAX_LISTED_NAMES]))}{more}" if names else "there is none"
 
 
 def _writable(text: str) -> str:

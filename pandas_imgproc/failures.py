@@ -21,9 +21,9 @@ from pandas_imgproc.errors import (
     NoReadableImageError,
     UnreadableImageError,
     UnreadableImageWarning,
-    names_host,
+    format_row,
+    mentions_host,
     near,
-    row_said,
 )
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ ADVICE = "The table of them is result.img.failures; errors='coerce' is silent, e
 
 INSTEAD = "errors='coerce' gives missing values instead of this error."
 
-LOOKED_AT = 2000
+MAX_SCANNED_ENTRIES = 2000
 """Folders and files that are looked at, at most, to find where a missing path would be found."""
 
 
@@ -76,7 +76,9 @@ def report(
     warnings.warn(_some_not_read(failures, len(status), index), UnreadableImageWarning, stacklevel=_users_frame())
 
 
-def report_of_partition(errors: Errors, name: str, n: int, failures: Sequence[Failure], index: pd.Index[Any]) -> None:
+def apply_errors_policy_for_partition(
+    errors: Errors, name: str, n: int, failures: Sequence[Failure], index: pd.Index[Any]
+) -> None:
     """Do with the failures of one partition of a Dask frame what `errors` says, where it is computed.
 
     Raises
@@ -95,7 +97,7 @@ def report_of_partition(errors: Errors, name: str, n: int, failures: Sequence[Fa
     if errors == "raise":
         raise UnreadableImageError(failures[0]["kind"], f"{name}: in its partition {first}")
     said = "gave no answer" if _are_the_functions(failures) else "could not be read"
-    worker_rpc.warn_user(
+    worker_rpc.warn_on_client(
         UnreadableImageWarning(
             f"{name}: {len(failures):,} of {n:,} pictures of a partition {said} ({_counts(failures)}); "
             f"in its partition the first is {first}. "
@@ -105,7 +107,7 @@ def report_of_partition(errors: Errors, name: str, n: int, failures: Sequence[Fa
 
 
 def _where(failed: Failure, index: pd.Index[Any]) -> str:
-    return f"{row_said(failed['position'], index[failed['position']])}, {failed['path']!r}"
+    return f"{format_row(failed['position'], index[failed['position']])}, {failed['path']!r}"
 
 
 def _counts(failures: Sequence[Failure]) -> str:
@@ -136,7 +138,7 @@ def _none_read(failures: Sequence[Failure], index: pd.Index[Any], source: Source
         return f"{text}\n{INSTEAD}"
     if first["kind"] == "missing":
         text += f"\n{_where_looked(source)}"
-    hint = _of_hosts(first, source) if names_host(first["message"]) else None
+    hint = _of_hosts(first, source) if mentions_host(first["message"]) else None
     if hint is None and first["kind"] in ("missing", "invalid_path", "not_a_file"):
         hint = suggestion(first["path"].removesuffix(source.suffix or ""), source)
     is_there = first["kind"] in ("permission", "remote", "timeout", "worker_died")
@@ -144,18 +146,18 @@ def _none_read(failures: Sequence[Failure], index: pd.Index[Any], source: Source
 
 
 def _where_looked(source: Source) -> str:
-    if not source.is_folder:
-        return f"Looked in {source.shown_root!r}."
+    if not source.is_local_dir:
+        return f"Looked in {source.redacted_root!r}."
     folder = Path(source.root or "").absolute()
     if folder.is_dir():
         return f"Looked in {str(folder)!r}."
-    beside = [entry.name for entry in _entries(folder.parent, LOOKED_AT) if entry.is_dir()]
+    beside = [entry.name for entry in _entries(folder.parent, MAX_SCANNED_ENTRIES) if entry.is_dir()]
     return f"There is no folder {str(folder)!r}; {near(folder.name, beside)}"
 
 
 def _of_hosts(failed: Failure, source: Source) -> str | None:
     """Return the sentence that tells what workers of another host need; None where the file is missing here too."""
-    here = source.is_folder and _exists(Path(source.root or "") / f"{failed['path']}")
+    here = source.is_local_dir and _exists(Path(source.root or "") / f"{failed['path']}")
     if not here:
         return None
     return (
@@ -174,7 +176,7 @@ def suggestion(name: str, source: Source) -> str | None:
     source : Source
         How it was looked for.
     """
-    if "://" in name or "\0" in name or not source.is_folder:
+    if "://" in name or "\0" in name or not source.is_local_dir:
         return None
     wanted = name + (source.suffix or "")
     for folder in _folders(Path(source.root or ".")):
@@ -208,10 +210,10 @@ def _folders(top: Path) -> Iterator[Path]:
     yield top
     looked_at = 0
     level = [top]
-    while level and looked_at < LOOKED_AT:
+    while level and looked_at < MAX_SCANNED_ENTRIES:
         below: list[Path] = []
         for folder in level:
-            entries = _entries(folder, LOOKED_AT - looked_at)
+            entries = _entries(folder, MAX_SCANNED_ENTRIES - looked_at)
             looked_at += len(entries)
             below += sorted(Path(entry.path) for entry in entries if entry.is_dir(follow_symlinks=False))
         yield from below

@@ -1,4 +1,4 @@
-"""Some rows of a call: `Rows` before they are done, a `Partition` after."""
+"""Some rows of a call: `PartitionInput` before they are done, a `PartitionResult` after."""
 
 from __future__ import annotations
 
@@ -14,28 +14,28 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Rows:
+class PartitionInput:
     """Some rows of a call: where they stand, and what stands there.
 
     Attributes
     ----------
     positions : sequence of int
         Positions in the frame, ascending.
-    cells : sequence
+    inputs : sequence
         For each a path, bytes, a ``{bytes, path}`` mapping, a picture in memory, or None where missing.
-    targets : sequence of str or None, ``len(cells) * copies`` long, or empty
+    targets : sequence of str or None, ``len(inputs) * n_outputs`` long, or empty
         Where each answer is written, for tasks that write files.
     first : int
         The position, in the user's frame, of the row that has position 0 here.
     """
 
     positions: Sequence[int]
-    cells: Sequence[Any] = field(repr=False)  # Dask logs what a task was given, and a URL may hold a password
+    inputs: Sequence[Any] = field(repr=False)  # Dask logs what a task was given, and a URL may hold a password
     targets: Sequence[str | None] = ()
     first: int = 0
 
     def __len__(self) -> int:
-        return len(self.cells)
+        return len(self.inputs)
 
 
 def numbers(positions: Sequence[int]) -> np.ndarray[Any, np.dtype[np.int64]]:
@@ -52,20 +52,20 @@ def numbers(positions: Sequence[int]) -> np.ndarray[Any, np.dtype[np.int64]]:
 
 
 @dataclass
-class Partition:
+class PartitionResult:
     """Some finished rows.
 
     Attributes
     ----------
     positions : sequence of int
         Where the rows stand in the frame.
-    values : ndarray, ``len(positions) * copies`` rows, or None
+    values : ndarray, ``len(positions) * n_outputs`` rows, or None
         The answers; None once they are where they belong.
     status : ndarray of int32, shape (len(positions),)
         0 an answer, -1 missing, k > 0 is ``failures[k - 1]``.
     failures : list of dict
         Why some have no answer.
-    stamps : ndarray of int64, shape (len(positions), 2)
+    signatures : ndarray of int64, shape (len(positions), 2)
         Size in bytes and time of modification in nanoseconds of each file that was read, else -1.
     seconds : dict of str to float
         Seconds by stage.
@@ -78,7 +78,7 @@ class Partition:
     positions: Sequence[int]
     values: np.ndarray[Any, np.dtype[Any]] | None
     status: np.ndarray[Any, np.dtype[np.int32]]
-    stamps: np.ndarray[Any, np.dtype[np.int64]]
+    signatures: np.ndarray[Any, np.dtype[np.int64]]
     failures: list[Failure] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
     wall: float = 0.0
@@ -86,7 +86,7 @@ class Partition:
     bytes_read: int = 0
 
     @classmethod
-    def blank(cls, rows: Rows, values: np.ndarray[Any, np.dtype[Any]]) -> Partition:
+    def blank(cls, rows: PartitionInput, values: np.ndarray[Any, np.dtype[Any]]) -> PartitionResult:
         """Return room for the answers of some rows, all of them missing."""
         n = len(rows)
         return cls(rows.positions, values, np.full(n, -1, dtype=np.int32), np.full((n, 2), -1, dtype=np.int64))

@@ -52,7 +52,7 @@ def row_picture(row: int, size: tuple[int, int] = (32, 24), mode: str = "RGB") -
     return Image.new("RGB", size, colour).convert(mode)
 
 
-def row_bytes(row: int, format: str = "JPEG", size: tuple[int, int] = (32, 24)) -> bytes:  # noqa: A002
+def row_nbytes(row: int, format: str = "JPEG", size: tuple[int, int] = (32, 24)) -> bytes:  # noqa: A002
     """Return `row_picture` as a file."""
     return encoded(row_picture(row, size), format)
 

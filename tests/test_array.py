@@ -271,38 +271,38 @@ class TestToBlock:
     def test_a_view_when_nothing_is_missing(self):
         block = block_of([1, 2])
         array = ImageArray(block)
-        assert np.shares_memory(array.to_block(), block)
-        assert np.shares_memory(array[1:].to_block(), block)
-        assert not array.to_block().flags.writeable
+        assert np.shares_memory(array.to_pixels(), block)
+        assert np.shares_memory(array[1:].to_pixels(), block)
+        assert not array.to_pixels().flags.writeable
 
     def test_missing_images_name_the_ways_out(self):
         with pytest.raises(MissingImagesError, match="1 of 3") as caught:
-            images([1, NA, 3]).to_block()
+            images([1, NA, 3]).to_pixels()
         for way in ("dropna(subset=", "na_value=0", ".img.failures"):
             assert way in str(caught.value)
 
     def test_na_value_fills_a_copy(self):
         array = images([1, NA, 3])
-        assert array.to_block(na_value=9)[:, 0, 0, 0].tolist() == [1, 9, 3]
-        assert array.to_block(dtype="float32", na_value=np.nan)[1].sum() != 0
+        assert array.to_pixels(na_value=9)[:, 0, 0, 0].tolist() == [1, 9, 3]
+        assert array.to_pixels(dtype="float32", na_value=np.nan)[1].sum() != 0
         assert array.block[1].sum() == 0
-        assert array.to_block(na_value=picture(5))[:, 0, 0, 0].tolist() == [1, 5, 3]
+        assert array.to_pixels(na_value=picture(5))[:, 0, 0, 0].tolist() == [1, 5, 3]
 
     def test_a_dtype_costs_exactly_one_copy(self):
         import tracemalloc
 
         array = ImageArray(np.ones((50, 64, 64, 3), dtype="uint8"))
         tracemalloc.start()
-        block = array.to_block(dtype="float32")
+        block = array.to_pixels(dtype="float32")
         _, peak = tracemalloc.get_traced_memory()
         tracemalloc.stop()
         assert block.dtype == np.float32
         assert peak < 1.05 * block.nbytes
-        assert np.shares_memory(array.to_block(dtype="uint8"), array.block)
+        assert np.shares_memory(array.to_pixels(dtype="uint8"), array.block)
 
     def test_a_copy_is_ones_own(self):
         array = images([1, 2])
-        block = array[::-1].to_block(copy=True)
+        block = array[::-1].to_pixels(copy=True)
         assert block.flags.writeable
         assert block.flags.c_contiguous
         block[:] = 0
@@ -515,11 +515,11 @@ class TestFailures:
     def test_they_are_missing_and_have_a_kind(self):
         array = with_failures([0, 1, 2])
         assert array.isna().tolist() == [False, True, True]
-        kinds = array.kinds()
-        assert list(kinds.categories) == list(FAILURE_KINDS)
-        assert [NA if pd.isna(kind) else kind for kind in kinds] == [NA, "truncated", "empty"]
+        failure_kinds = array.failure_kinds()
+        assert list(failure_kinds.categories) == list(FAILURE_KINDS)
+        assert [NA if pd.isna(kind) else kind for kind in failure_kinds] == [NA, "truncated", "empty"]
         assert isinstance(array.failures, tuple)
-        assert images([1, NA]).kinds().codes.tolist() == [-1, -1]
+        assert images([1, NA]).failure_kinds().codes.tolist() == [-1, -1]
 
     def test_they_stay_with_their_rows(self):
         array = with_failures([0, 1, 2, 3])
@@ -739,7 +739,7 @@ class TestNotebooks:
     def test_an_empty_column(self):
         series = pd.Series([], dtype=NAME)
         assert series.array.block.shape == (0, *SHAPE)
-        assert series.array.to_block().shape == (0, *SHAPE)
+        assert series.array.to_pixels().shape == (0, *SHAPE)
         assert len(pd.concat([series, series])) == 0
         assert numbers(pd.concat([series, pd.Series(images([1]))])) == [1]
         assert numbers(series.reindex([1, 2])) == [NA, NA]
@@ -790,8 +790,8 @@ values = st.lists(st.one_of(st.just(NA), st.integers(0, 255)), max_size=12)
 @st.composite
 def steps(draw):
     """Draw a list of numbers and things to do with it."""
-    kinds = st.sampled_from(["take", "fill", "mask", "slice", "concat", "set", "copy", "pickle", "sort"])
-    return draw(values), draw(st.lists(st.tuples(kinds, st.randoms(use_true_random=False)), max_size=6))
+    failure_kinds = st.sampled_from(["take", "fill", "mask", "slice", "concat", "set", "copy", "pickle", "sort"])
+    return draw(values), draw(st.lists(st.tuples(failure_kinds, st.randoms(use_true_random=False)), max_size=6))
 
 
 def follow(kind, random, model, array):

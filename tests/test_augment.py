@@ -19,7 +19,7 @@ from PIL import Image, ImageFilter
 import pandas_imgproc
 from pandas_imgproc import NoReadableImageError
 from pandas_imgproc.tasks import augment
-from pandas_imgproc.tasks.fingerprint import known_by
+from pandas_imgproc.tasks.fingerprint import function_fingerprint
 from pandas_imgproc.tasks.user_function import pixels_of
 
 cloudpickle.register_pickle_by_value(pictures)
@@ -128,7 +128,9 @@ def test_the_callers_own_random_numbers_go_on_undisturbed(frame):
 def test_each_picture_is_read_and_decoded_once(frame, monkeypatch):
     opened = []
     real = pixels_of
-    monkeypatch.setattr(augment, "pixels_of", lambda data, recipe: opened.append(1) or real(data, recipe))
+    monkeypatch.setattr(
+        augment, "pixels_of", lambda data, decode_options: opened.append(1) or real(data, decode_options)
+    )
     with dask.config.set(scheduler="synchronous"):
         frame.img.augment("image_path", noisy, n=5)
     assert len(opened) == N
@@ -219,11 +221,11 @@ def test_wrong_arguments_are_told_at_once(frame, arguments, error, says):
 
 def test_a_function_is_known_by_its_code():
     factor = 2
-    first = known_by(lambda pixels: pixels * factor)
+    first = function_fingerprint(lambda pixels: pixels * factor)
     factor = 3
-    assert known_by(lambda pixels: pixels * factor) != first
-    assert known_by(noisy) != known_by(from_everywhere)
-    assert "0x" not in known_by(threading.Lock())
+    assert function_fingerprint(lambda pixels: pixels * factor) != first
+    assert function_fingerprint(noisy) != function_fingerprint(from_everywhere)
+    assert "0x" not in function_fingerprint(threading.Lock())
 
 
 def test_workers_do_not_ask_the_network(own_cluster):

@@ -302,9 +302,9 @@ class TestWhose:
         with Client(processes=False, n_workers=1, threads_per_worker=1, dashboard_address="127.0.0.1:0") as client:
             assert cluster.get_client() is client
             assert cluster.borrow() is client
-            assert not cluster.is_own(client)
+            assert not cluster.is_managed(client)
             assert cluster.describe(client) == f"cluster at {client.scheduler.address}"
-            assert cluster.unsaid_dashboard_link(client) is None
+            assert cluster.pop_dashboard_link(client) is None
             with pytest.raises(ValueError, match=r"n_workers=2 .* a client of yours is active"):
                 cluster.get_client(n_workers=2)
             with pytest.raises(ValueError, match=r"memory_limit=1000000000 "):
@@ -326,10 +326,10 @@ class TestWhose:
     def test_own_is_used_again_and_described(self, own_cluster):
         assert cluster.get_client() is own_cluster
         assert cluster.borrow() is own_cluster
-        assert cluster.is_own(own_cluster)
+        assert cluster.is_managed(own_cluster)
         assert cluster.describe(own_cluster) == "local cluster of 2 processes"
-        cluster.unsaid_dashboard_link(own_cluster)
-        assert cluster.unsaid_dashboard_link(own_cluster) is None
+        cluster.pop_dashboard_link(own_cluster)
+        assert cluster.pop_dashboard_link(own_cluster) is None
 
     def test_inside_a_worker(self, own_cluster):
         def from_a_thread():
@@ -356,7 +356,7 @@ class TestWhose:
             before = client.run(os.getpid)
             pid = os.fork()
             if not pid:
-                assert cluster.borrow() is None and not cluster.is_own(client)
+                assert cluster.borrow() is None and not cluster.is_managed(client)
                 cluster.close()
                 sys.exit(7)  # not os._exit: all that runs at exit runs here
             assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 7
@@ -396,8 +396,8 @@ def test_the_link_is_one_that_a_browser_can_follow(own_cluster, monkeypatch, env
     port = own_cluster.scheduler_info()["services"]["dashboard"]
     with dask.config.set(configured):
         assert cluster.dashboard_link(own_cluster) == (link and link.format(port=port))
-        monkeypatch.setattr(cluster.manager._own, "link_said", False)
-        assert cluster.unsaid_dashboard_link(own_cluster) == cluster.dashboard_link(own_cluster)
+        monkeypatch.setattr(cluster.manager._own, "link_shown", False)
+        assert cluster.pop_dashboard_link(own_cluster) == cluster.dashboard_link(own_cluster)
 
 
 class TestRestart:
@@ -409,7 +409,7 @@ class TestRestart:
         first = got[0]
         assert [w["memory_limit"] for w in first.scheduler_info()["workers"].values()] == [2**30]
         assert cluster.get_client(n_workers=1, memory_limit=2**30) is first
-        assert cluster.unsaid_dashboard_link(first) == first.dashboard_link
+        assert cluster.pop_dashboard_link(first) == first.dashboard_link
         assert "Started a local cluster of 1 process" in caplog.text
         with dask.config.set({"pandas-imgproc.n-workers": 2}):
             second = cluster.get_client()

@@ -31,7 +31,7 @@ from pictures import (
     not_pictures,
     oriented,
     png,
-    row_bytes,
+    row_nbytes,
     row_of,
     scene,
 )
@@ -47,12 +47,12 @@ RESAMPLES = ("nearest", "box", "bilinear", "hamming", "bicubic", "lanczos")
 
 def pixels(data: bytes, size=None, **options) -> np.ndarray:
     """Decode as the kernel does, with Pillow's warnings silenced."""
-    return np.asarray(loaded(data, codec.recipe(size, **options)))
+    return np.asarray(loaded(data, codec.decode_options(size, **options)))
 
 
-def loaded(data: bytes, recipe: codec.Recipe) -> Image.Image:
+def loaded(data: bytes, decode_options: codec.DecodeOptions) -> Image.Image:
     with codec.pillow_settings(codec.PillowSettings.current()):
-        return codec.load(data, recipe)
+        return codec.load(data, decode_options)
 
 
 def opened(data: bytes) -> Image.Image:
@@ -121,24 +121,24 @@ def test_the_gap_is_what_thumbnail_does():
 
 def test_decode_into_a_slice_of_a_block():
     block = np.full((3, 24, 32, 3), 7, np.uint8)
-    codec.decode_into(row_bytes(1234), codec.recipe((32, 24)), block[1])
+    codec.decode_into(row_nbytes(1234), codec.decode_options((32, 24)), block[1])
     assert row_of(block[1]) == 1234
     assert (block[[0, 2]] == 7).all()
     with pytest.raises(OSError, match="truncated"):
-        codec.decode_into(row_bytes(5)[:-100], codec.recipe((32, 24)), block[2])
+        codec.decode_into(row_nbytes(5)[:-100], codec.decode_options((32, 24)), block[2])
     assert (block[2] == 7).all()
 
 
 def test_stages_are_timed():
     with clock() as seconds:
-        codec.decode_into(row_bytes(1), codec.recipe(8), np.empty((8, 8, 3), np.uint8))
+        codec.decode_into(row_nbytes(1), codec.decode_options(8), np.empty((8, 8, 3), np.uint8))
     assert set(seconds) == {"decode", "resize"}
 
 
 @pytest.mark.parametrize("name", ["JPEG", "PNG"])
 def test_every_row_has_its_colour_at_eight_pixels(name):
     rows = range(0, 4096, 97)
-    assert [row_of(pixels(row_bytes(row, name), 8)) for row in rows] == list(rows)
+    assert [row_of(pixels(row_nbytes(row, name), 8)) for row in rows] == list(rows)
 
 
 # ---- draft
@@ -299,7 +299,7 @@ def test_alpha_is_composited(background, name):
     rng = np.random.default_rng(0)
     levels = rng.integers(0, 256, (32, 40, 4), dtype=np.uint8)
     data = encoded(Image.fromarray(levels), name)
-    ground = codec.recipe(background=background).background
+    ground = codec.decode_options(background=background).background
     expected = composite(levels[..., :3], levels[..., 3], ground)
     assert np.abs(pixels(data, background=background) - expected).max() <= 1
     grey = rng.integers(0, 256, (32, 40, 2), dtype=np.uint8)
@@ -445,11 +445,11 @@ def test_every_mode_of_every_format(name, mode, data):
     assert psnr(got, wanted) > 22 if mode != "1" else abs(got.mean() - wanted.mean()) < 8
     for target, channels in codec.CHANNELS.items():
         if target != "P":
-            recipe = codec.recipe((10, 12), mode=target)
-            out = np.empty(recipe.shape, np.uint8)
-            codec.decode_into(data, recipe, out)
+            decode_options = codec.decode_options((10, 12), mode=target)
+            out = np.empty(decode_options.shape, np.uint8)
+            codec.decode_into(data, decode_options, out)
             assert out.shape == (12, 10, channels)
-            assert codec.load(data, recipe).mode == target
+            assert codec.load(data, decode_options).mode == target
 
 
 def test_cmyk_is_inverted_as_adobe_does():
@@ -468,13 +468,13 @@ def test_masks_keep_their_numbers():
     expected = np.asarray(mask.resize((16, 12), Image.Resampling.NEAREST))
     wide = Image.fromarray(numbers.astype(np.uint16))
     for image in (mask, painted, wide):
-        got = codec.load(encoded(image), codec.recipe((16, 12), mode="P"))
+        got = codec.load(encoded(image), codec.decode_options((16, 12), mode="P"))
         assert np.array_equal(got, expected)
     assert got.mode in ("P", "L")
     bits = Image.fromarray(numbers > 99)
     assert set(np.unique(pixels(encoded(bits), (16, 12), mode="P"))) == {0, 1}
     assert set(np.unique(pixels(encoded(painted), (16, 16), mode="P", fit="pad", background=255)[:2])) == {255}
-    assert codec.load(encoded(painted), codec.recipe(16, mode="P")).getpalette() == painted.getpalette()
+    assert codec.load(encoded(painted), codec.decode_options(16, mode="P")).getpalette() == painted.getpalette()
     small = numbers[:3, :4]
     assert np.array_equal(pixels(png(small % 4, 2, 3, palette=bytes(12)), mode="P"), small % 4)
 
@@ -526,8 +526,8 @@ def test_formats_can_be_added_and_taken_away():
 
 
 def test_a_plugin_that_this_process_lacks_does_not_cost_the_others():
-    recipe = dataclasses.replace(codec.recipe(8), formats=("HEIF", *codec.FORMATS))
-    assert codec.load(row_bytes(5), recipe).size == (8, 8)
+    decode_options = dataclasses.replace(codec.decode_options(8), formats=("HEIF", *codec.FORMATS))
+    assert codec.load(row_nbytes(5), decode_options).size == (8, 8)
 
 
 def test_a_broken_icon_is_not_taken_for_tga():
@@ -660,25 +660,25 @@ def assert_one_line(message: str) -> None:
     assert "object at" not in message
 
 
-def assert_pixels_or_reason(data: bytes, recipe: codec.Recipe) -> None:
+def assert_pixels_or_reason(data: bytes, decode_options: codec.DecodeOptions) -> None:
     try:
-        image = loaded(data, recipe)
+        image = loaded(data, decode_options)
     except (Exception, SystemExit) as exc:
         kind, message = codec.explain(exc)
         assert kind in FAILURE_KINDS
         assert_one_line(message)
     else:
-        assert recipe.size is None or image.size == recipe.size
+        assert decode_options.size is None or image.size == decode_options.size
 
 
 RECIPES = [
-    codec.recipe(16),
-    codec.recipe((20, 10), fit="pad", mode="RGBA"),
-    codec.recipe(),
-    codec.recipe(16, mode="L", fit="crop"),
-    codec.recipe(9, mode="P"),
-    codec.recipe(16, reducing_gap=None, exif_transpose=False, background=None, mode="CMYK"),
-    codec.recipe(16, frame=1, scale_depth=False, max_pixels=100_000),
+    codec.decode_options(16),
+    codec.decode_options((20, 10), fit="pad", mode="RGBA"),
+    codec.decode_options(),
+    codec.decode_options(16, mode="L", fit="crop"),
+    codec.decode_options(9, mode="P"),
+    codec.decode_options(16, reducing_gap=None, exif_transpose=False, background=None, mode="CMYK"),
+    codec.decode_options(16, frame=1, scale_depth=False, max_pixels=100_000),
 ]
 
 
@@ -690,8 +690,8 @@ RECIPES = [
     ),
     st.sampled_from(RECIPES),
 )
-def test_any_bytes_give_pixels_or_a_reason(data, recipe):
-    assert_pixels_or_reason(data, recipe)
+def test_any_bytes_give_pixels_or_a_reason(data, decode_options):
+    assert_pixels_or_reason(data, decode_options)
 
 
 def test_damaged_files_give_pixels_or_a_reason():
@@ -765,18 +765,20 @@ def test_parse_size_refuses(size, error, words):
 )
 def test_recipe_refuses(options, error, words):
     with pytest.raises(error, match=words):
-        codec.recipe(64, **options)
+        codec.decode_options(64, **options)
 
 
 def test_equal_recipes():
-    recipe = codec.recipe(64, formats=["tif", "PNG", "png"], reducing_gap=2)
-    assert recipe == codec.recipe((64, 64), background="#fff", formats=("PNG", "TIFF"), resample=BICUBIC)
-    assert recipe == pickle.loads(pickle.dumps(recipe))
-    assert hash(recipe) == hash(pickle.loads(pickle.dumps(recipe)))
-    assert repr(recipe) == repr(codec.recipe(np.int64(64), formats=iter(["TIFF", "PNG"])))
-    assert codec.recipe(8, resample="nearest") == codec.recipe(8, resample="nearest", reducing_gap=3)
+    decode_options = codec.decode_options(64, formats=["tif", "PNG", "png"], reducing_gap=2)
+    assert decode_options == codec.decode_options(
+        (64, 64), background="#fff", formats=("PNG", "TIFF"), resample=BICUBIC
+    )
+    assert decode_options == pickle.loads(pickle.dumps(decode_options))
+    assert hash(decode_options) == hash(pickle.loads(pickle.dumps(decode_options)))
+    assert repr(decode_options) == repr(codec.decode_options(np.int64(64), formats=iter(["TIFF", "PNG"])))
+    assert codec.decode_options(8, resample="nearest") == codec.decode_options(8, resample="nearest", reducing_gap=3)
     with pytest.raises(ValueError, match="no one shape"):
-        _ = codec.recipe().shape
+        _ = codec.decode_options().shape
 
 
 # ---- Pillow's globals
@@ -853,9 +855,9 @@ def test_a_png_whose_pixels_have_a_wrong_checksum_is_corrupt(monkeypatch):
     length = int.from_bytes(data[where - 4 : where], "big")
     data[where + 4 + length] ^= 1
     with pytest.raises(UnreadableImageError, match="checksum"):
-        codec.load(bytes(data), codec.recipe(8))
+        codec.load(bytes(data), codec.decode_options(8))
     monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", True)
-    assert codec.load(bytes(data), codec.recipe(8)).size == (8, 8)
+    assert codec.load(bytes(data), codec.decode_options(8)).size == (8, 8)
 
 
 @pytest.mark.parametrize("channels", [1, 3, 4])
@@ -863,13 +865,19 @@ def test_a_picture_in_memory_is_resized_as_its_file_would_be(channels):
     mode = {1: "L", 3: "RGB", 4: "RGBA"}[channels]
     image = in_mode(scene(40, 30), mode)
     pixels = np.asarray(image).reshape(30, 40, channels)
-    for recipe in (codec.recipe(8), codec.recipe((9, 7), fit="crop", mode="L"), codec.recipe((9, 7), fit="pad")):
-        assert codec.load(pixels, recipe).tobytes() == codec.load(encoded(image, "PNG"), recipe).tobytes()
+    for decode_options in (
+        codec.decode_options(8),
+        codec.decode_options((9, 7), fit="crop", mode="L"),
+        codec.decode_options((9, 7), fit="pad"),
+    ):
+        assert (
+            codec.load(pixels, decode_options).tobytes() == codec.load(encoded(image, "PNG"), decode_options).tobytes()
+        )
 
 
 def test_a_picture_of_floats_in_memory_is_refused():
     with pytest.raises(UnreadableImageError, match="float64"):
-        codec.load(np.zeros((3, 3, 3)), codec.recipe(8))
+        codec.load(np.zeros((3, 3, 3)), codec.decode_options(8))
 
 
 @pytest.mark.parametrize(
@@ -879,5 +887,5 @@ def test_a_picture_of_floats_in_memory_is_refused():
 def test_a_picture_whose_white_is_not_known_is_not_shown_black(levels, mode):
     data = encoded(Image.fromarray(np.tile(levels, (64, 1))), "TIFF")
     with pytest.raises(UnreadableImageError, match=f"mode {mode} with levels from 0 to"):
-        codec.load(data, codec.recipe(8))
-    assert codec.load(data, codec.recipe(8, scale_depth=False)).size == (8, 8)
+        codec.load(data, codec.decode_options(8))
+    assert codec.load(data, codec.decode_options(8, scale_depth=False)).size == (8, 8)

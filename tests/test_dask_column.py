@@ -87,7 +87,7 @@ def test_every_row_keeps_its_picture(df, ddf, through):
 
 def test_functions_of_partitions_see_images(df, ddf):
     means = ddf.map_partitions(
-        lambda part: pd.Series(part["image"].array.to_block(na_value=0).mean(axis=(1, 2, 3)), index=part.index),
+        lambda part: pd.Series(part["image"].array.to_pixels(na_value=0).mean(axis=(1, 2, 3)), index=part.index),
         meta=pd.Series(dtype=float),
     )
     expected = np.where(df["image"].isna(), 0, np.arange(N)).astype(float)

@@ -318,7 +318,7 @@ def test_a_failure_names_the_file_of_a_function_that_came_with_the_graph(df, own
 
 
 def test_each_picture_is_read_once_and_none_before(web, tmp_path):
-    web.files.update({f"{number}.png": pictures.row_bytes(number, "PNG") for number in range(6)})
+    web.files.update({f"{number}.png": pictures.row_nbytes(number, "PNG") for number in range(6)})
     names = pd.DataFrame({"url": [web.url(f"{number}.png") for number in [*range(6), 99]]})
     ddf = dd.from_pandas(names, npartitions=3)
     ddf["image"] = ddf.img.load_resized("url", 4, errors="coerce")

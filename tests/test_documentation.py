@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from pictures import bomb, row_bytes, row_picture
+from pictures import bomb, row_nbytes, row_picture
 
 import pandas_imgproc
 from pandas_imgproc.accessor import FrameImageAccessor, SeriesImageAccessor
@@ -177,7 +177,7 @@ def test_rows_say_what_the_table_of_kinds_lists(tmp_path):
     files = {
         "html": b"<!DOCTYPE html><h1>404</h1>", "text": b"hello there", "zeros": bytes(5000), "empty": b"",
         "lfs": b"version https://git-lfs.github.com/spec/v1", "heic": b"\0\0\0\x18ftypheic" + bytes(100),
-        "half": row_bytes(0)[:-100], "bomb": bomb(14_000, 14_000),
+        "half": row_nbytes(0)[:-100], "bomb": bomb(14_000, 14_000),
     }  # fmt: skip
     for name, data in files.items():
         (tmp_path / name).write_bytes(data)

@@ -24,10 +24,10 @@ from pictures import row_of, row_picture
 import pandas_imgproc
 from pandas_imgproc import ResultTooLargeError, cluster, execution
 from pandas_imgproc._shared_memory import Address
-from pandas_imgproc.execution import Call, Run
+from pandas_imgproc.execution import Job, JobState
 from pandas_imgproc.execution.progress import progress
-from pandas_imgproc.sinks import in_memory
-from pandas_imgproc.sinks.memory import Block, WriteInto
+from pandas_imgproc.sinks import memory_sink
+from pandas_imgproc.sinks.memory import BufferWriter, SharedMemorySink
 from pandas_imgproc.source import Source
 from pandas_imgproc.tasks import Task
 
@@ -108,8 +108,10 @@ def test_a_plugin_is_imported_where_pictures_are_decoded(own_cluster, tmp_path):
 def test_pixels_do_not_travel(paths, own_cluster, monkeypatch):
     """Workers hand back partitions without values: the block was written where it is mapped."""
     came_back = []
-    collect = Block.collect
-    monkeypatch.setattr(Block, "collect", lambda self, part: (came_back.append(part.values), collect(self, part)))
+    collect = SharedMemorySink.collect
+    monkeypatch.setattr(
+        SharedMemorySink, "collect", lambda self, part: (came_back.append(part.values), collect(self, part))
+    )
     paths.img.load_resized(120, npartitions=4)
     assert came_back == [None] * 4
 
@@ -117,8 +119,8 @@ def test_pixels_do_not_travel(paths, own_cluster, monkeypatch):
 def test_workers_out_of_reach_hand_their_values_back(paths, own_cluster, monkeypatch):
     expected = paths.img.load_resized(120).img.to_numpy()
     elsewhere = Address(os.getpid(), 0, "the number of another machine's file")
-    put_on = lambda self, positions: WriteInto(elsewhere, self._copies, self._row_bytes)  # noqa: E731
-    monkeypatch.setattr(Block, "put_on", put_on)
+    writer = lambda self, positions: BufferWriter(elsewhere, self._copies, self._row_bytes)  # noqa: E731
+    monkeypatch.setattr(SharedMemorySink, "writer", writer)
     again = paths.img.load_resized(120, npartitions=4).img.to_numpy()
     assert np.array_equal(again, expected)
 
@@ -241,10 +243,10 @@ class _Task(Task):
 
 def test_a_hundred_thousand_rows_make_no_large_graph_and_little_to_read(own_cluster, caplog):
     """Dask's warning would be an error here; what is logged is progress."""
-    destination = in_memory(_Task(), 100_000)
+    destination = memory_sink(_Task(), 100_000)
     with caplog.at_level(logging.INFO), dask.config.set({"distributed.admin.large-graph-warning-threshold": "1MB"}):
         paths = [f"photographs/of/{k % 100:02}/{k:09}.jpg" for k in range(100_000)]
-        execution.run(Call(_Task(), Source(), paths, npartitions=12), destination)
+        execution.run(Job(_Task(), Source(), paths, npartitions=12), destination)
     assert (destination.status()[0] == 0).all()
     assert [record.name for record in caplog.records if not record.getMessage().startswith("nothing: ")] == []
 
@@ -253,13 +255,13 @@ def test_a_hundred_thousand_rows_make_no_large_graph_and_little_to_read(own_clus
 @pytest.mark.parametrize("npartitions", [None, 1, 7, 2000])
 @pytest.mark.parametrize("seconds", [0.0, 1e-6, 0.01, 5.0])
 def test_cuts_cover_every_row_once_in_order(n, npartitions, seconds):
-    call = Call(_Task(), Source(), [None] * n, npartitions)
+    call = Job(_Task(), Source(), [None] * n, npartitions)
     left = deque([range(n)] if n else [])
-    state = Run(call, in_memory(_Task(), 0), progress("nothing", 0), left, timed=1, wall=seconds)
+    state = JobState(call, memory_sink(_Task(), 0), progress("nothing", 0), left, timed=1, wall=seconds)
     state.workers = 2
     ranges = list(state.cut())
     assert [k for rows in ranges for k in rows] == list(range(n))
-    assert all(0 < len(rows) <= max(execution.MOST_ROWS, n if npartitions else 0) for rows in ranges)
+    assert all(0 < len(rows) <= max(execution.MAX_PARTITION_ROWS, n if npartitions else 0) for rows in ranges)
     if npartitions:
         assert len(ranges) == min(n, npartitions)
 
@@ -267,26 +269,28 @@ def test_cuts_cover_every_row_once_in_order(n, npartitions, seconds):
 @pytest.mark.parametrize("npartitions", [None, 1, 2, 7, 300])
 def test_cuts_leave_out_what_is_done(npartitions):
     todo = [range(3, 40), range(41, 42), range(50, 200)]
-    call = Call(_Task(), Source(), [None] * 200, npartitions)
-    state = Run(call, in_memory(_Task(), 0), progress("nothing", 0), deque(todo))
+    call = Job(_Task(), Source(), [None] * 200, npartitions)
+    state = JobState(call, memory_sink(_Task(), 0), progress("nothing", 0), deque(todo))
     assert [k for rows in state.cut() for k in rows] == [k for rows in todo for k in rows]
 
 
 @pytest.mark.parametrize(("seconds", "client", "rows"), [(math.inf, "one", 16), (1e-9, "one", 4), (1e-9, None, 16)])
 def test_few_long_rows_are_timed_where_workers_wait(seconds, client, rows, monkeypatch):
     monkeypatch.setattr(cluster, "borrow", lambda: client)
-    monkeypatch.setattr(execution.planning, "SAMPLE_SECONDS", seconds)  # and not the rows' own: they take as long as they take
-    call = Call(_Task(), Source(), ["a.png"] * 100)
-    state = Run(call, in_memory(_Task(), 100), progress("nothing", 0), deque([range(100)]))
+    monkeypatch.setattr(
+        execution.planning, "SAMPLE_SECONDS", seconds
+    )  # and not the rows' own: they take as long as they take
+    call = Job(_Task(), Source(), ["a.png"] * 100)
+    state = JobState(call, memory_sink(_Task(), 100), progress("nothing", 0), deque([range(100)]))
     execution.planning._time_first_rows(state)
     assert state.done == rows
 
 
 def test_partitions_of_large_pictures_have_few_bytes():
     """Memory of more than so many bytes is given back after each partition, and its first touch is dear."""
-    call = Call(_Task(), Source(), [None] * 1000)
-    large = SimpleNamespace(nbytes=1000 * 2**20, is_settled=True)
-    state = Run(call, large, progress("nothing", 0), deque([range(1000)]), timed=1, wall=0.01)
+    call = Job(_Task(), Source(), [None] * 1000)
+    large = SimpleNamespace(nbytes=1000 * 2**20, schema_known=True)
+    state = JobState(call, large, progress("nothing", 0), deque([range(1000)]), timed=1, wall=0.01)
     state.workers = 2
     assert max(len(rows) for rows in state.cut()) == 24
 
@@ -327,8 +331,8 @@ def test_ten_images_import_nothing_of_the_cluster(paths):
 @pytest.mark.parametrize(("row", "threads"), [(0.0001, 1), (0.001, execution.planning.CPU_COUNT)])
 def test_very_short_rows_in_line_are_done_by_one_thread(row, threads):
     """Two threads do half of what one does there: most of so short a row is Python."""
-    call = Call(_Task(), Source(), [None] * 100)
-    state = Run(call, in_memory(_Task(), 0), progress("nothing", 0), deque([range(100)]), timed=16, cpu=16 * row)
+    call = Job(_Task(), Source(), [None] * 100)
+    state = JobState(call, memory_sink(_Task(), 0), progress("nothing", 0), deque([range(100)]), timed=16, cpu=16 * row)
     assert execution.planning._chosen_by_time(state).threads == threads
 
 
@@ -336,6 +340,6 @@ def test_in_line_too_values_go_where_they_belong_at_once(paths, monkeypatch):
     """The thread that did the rows puts them there; the caller's would be one for all."""
     with dask.config.set(scheduler="threads"):
         expected = paths.img.load_resized(120).img.to_numpy()
-        monkeypatch.setattr(Block, "collect", lambda self, part: self._note(part))
+        monkeypatch.setattr(SharedMemorySink, "collect", lambda self, part: self._note(part))
         assert np.array_equal(paths.img.load_resized(120).img.to_numpy(), expected)
     assert expected.nbytes > 2**20

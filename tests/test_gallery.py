@@ -45,7 +45,7 @@ def column():
 
 
 def test_each_picture_at_its_place_and_each_failure_in_its_own(column):
-    sheet = contact_sheet.contact_sheet(column, title="Twenty", captions=contact_sheet.captions_of(pd.RangeIndex(20)))
+    sheet = contact_sheet.contact_sheet(column, title="Twenty", captions=contact_sheet.make_captions(pd.RangeIndex(20)))
     for row in range(20):
         tile = tile_of(sheet, row, lines=1, head=30)
         if row in (7, 11):
@@ -62,9 +62,9 @@ def test_a_series_is_shown_by_position_whatever_its_index(column):
 
 
 def test_reasons_of_an_array_are_its_own_also_after_a_filter(column):
-    reasons = contact_sheet.reasons_of(column[[11, 0, 3, 7]])
+    reasons = contact_sheet.failure_reasons(column[[11, 0, 3, 7]])
     assert [reason and reason["kind"] for reason in reasons] == ["empty", None, None, "truncated"]
-    assert contact_sheet.reasons_of([None, np.zeros((2, 2))]) == [None, None]
+    assert contact_sheet.failure_reasons([None, np.zeros((2, 2))]) == [None, None]
 
 
 def test_the_message_is_on_the_tile():
@@ -188,12 +188,12 @@ def test_captions_are_labels_and_titles():
     frame = pd.DataFrame(
         {"title": ["cup", None], "price": [1.5, np.nan]}, index=pd.MultiIndex.from_tuples([("a", 1), ("b", 2)])
     )
-    assert contact_sheet.captions_of(frame.index, frame["title"], frame["price"]) == [
+    assert contact_sheet.make_captions(frame.index, frame["title"], frame["price"]) == [
         ["a, 1", "cup", "1.5"],
         ["b, 2", "", ""],
     ]
     with pytest.raises(ValueError, match="shorter"):
-        contact_sheet.captions_of(frame.index, ["cup"])
+        contact_sheet.make_captions(frame.index, ["cup"])
 
 
 def test_captions_of_one_line_need_no_list():

@@ -35,8 +35,8 @@ def photo_with_exif(tags, inner=None, **options):
 
 def test_sizes_are_those_of_the_decoded_picture_in_every_format_and_mode():
     for name, mode, data in every_picture():
-        header = codec.read_header(data, codec.recipe())
-        decoded = codec.load(data, codec.recipe(scale_depth=mode != "F"))
+        header = codec.read_header(data, codec.decode_options())
+        decoded = codec.load(data, codec.decode_options(scale_depth=mode != "F"))
         assert (header.width, header.height) == decoded.size, f"{name} {mode}"
         assert header.file_size == len(data)
         with Image.open(io.BytesIO(data)) as image:
@@ -46,7 +46,7 @@ def test_sizes_are_those_of_the_decoded_picture_in_every_format_and_mode():
 @pytest.mark.parametrize("name", ["JPEG", "PNG", "WEBP", "TIFF", "MPO"])
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_width_and_height_are_those_that_are_seen(name, orientation):
-    header = codec.read_header(oriented(scene(40, 30), orientation, name), codec.recipe())
+    header = codec.read_header(oriented(scene(40, 30), orientation, name), codec.decode_options())
     assert (header.width, header.height, header.orientation) == (40, 30, orientation)
 
 
@@ -57,8 +57,8 @@ def test_exif_that_follows_the_pixels_of_a_png_file_counts_too():
     moved = data[:start] + data[start + length :]
     end = moved.index(b"IEND") - 4
     moved = moved[:end] + data[start : start + length] + moved[end:]
-    assert codec.load(moved, codec.recipe()).size == (40, 30)
-    header = codec.read_header(moved, codec.recipe())
+    assert codec.load(moved, codec.decode_options()).size == (40, 30)
+    header = codec.read_header(moved, codec.decode_options())
     assert (header.width, header.height, header.orientation) == (40, 30, 6)
 
 
@@ -165,9 +165,9 @@ def test_a_text_chunk_in_a_png_file_is_no_exif():
     data = encoded(scene(8, 8))
     cut = data.index(b"IDAT") - 4
     data = data[:cut] + chunk(b"tEXt", b"Comment\0eXIf") + data[cut:]
-    assert codec.read_header(data, codec.recipe()).orientation is None
+    assert codec.read_header(data, codec.decode_options()).orientation is None
 
 
 def test_a_picture_in_memory_has_no_file():
-    header = codec.read_header(np.zeros((3, 5, 4), np.uint8), codec.recipe())
+    header = codec.read_header(np.zeros((3, 5, 4), np.uint8), codec.decode_options())
     assert (header.width, header.height, header.mode, header.has_alpha, header.file_size) == (5, 3, "RGBA", True, None)

@@ -20,9 +20,9 @@ from pictures import row_of, row_picture
 from PIL import Image
 
 from pandas_imgproc import NoReadableImageError, UnreadableImageError, UnreadableImageWarning
-from pandas_imgproc.codec import recipe
+from pandas_imgproc.codec import decode_options
 from pandas_imgproc.tasks import Map
-from pandas_imgproc.tasks.fingerprint import known_by
+from pandas_imgproc.tasks.fingerprint import function_fingerprint
 
 cloudpickle.register_pickle_by_value(pictures)
 cloudpickle.register_pickle_by_value(sys.modules[__name__])
@@ -212,8 +212,8 @@ def test_a_function_without_a_file_of_its_own_is_named_by_its_line(frame):
 
 def test_the_file_of_a_function_is_no_part_of_the_job():
     one, other = (eval(compile("lambda pixels: 1", name, "eval")) for name in ("one.py", "other.py"))
-    assert known_by(one) == known_by(other)
-    assert tokenize(Map(one, recipe())) == tokenize(Map(other, recipe()))
+    assert function_fingerprint(one) == function_fingerprint(other)
+    assert tokenize(Map(one, decode_options())) == tokenize(Map(other, decode_options()))
 
 
 def test_a_function_that_always_fails_is_an_error(frame):

@@ -15,7 +15,7 @@ from PIL import Image
 
 import pandas_imgproc
 from pandas_imgproc import codec
-from pandas_imgproc.features import HASHES, HEADER, color, detail, dominant, hashes, measure_names
+from pandas_imgproc.features import HASHES, HEADER, color, detail, dominant, feature_names, hashes
 
 # Relative, of float64: the formulas are the same, the order of sums is not.
 CLOSE = 1e-9
@@ -183,8 +183,8 @@ def test_dominant_colour_is_that_of_the_largest_area():
     ],
 )
 def test_simple_pictures_have_defined_values(name, brightness, hue, saturation, is_grayscale):
-    found = pd.Series([encoded(Image.fromarray(SCENES[name]), "PNG")]).img.features(measure_names()).iloc[0]
-    numbers = found[list(measure_names("pixels", "grey"))].astype("float64").drop("hue")
+    found = pd.Series([encoded(Image.fromarray(SCENES[name]), "PNG")]).img.features(feature_names()).iloc[0]
+    numbers = found[list(feature_names("pixels", "grey"))].astype("float64").drop("hue")
     assert np.isfinite(numbers.to_numpy()).all()
     if name != "grey":
         flat = found[["std_r", "std_g", "std_b", "contrast", "entropy", "blur"]].astype("float64")
@@ -214,7 +214,7 @@ def hashed_pictures():
     yield from ((f"level {level}", Image.new("RGB", (37, 23), (level, level, level))) for level in range(0, 256, 15))
     for name, mode, data in every_picture((90, 70), 3):
         if mode != "F":  # whose white is not known
-            yield f"{name} {mode}", codec.load(data, codec.recipe())
+            yield f"{name} {mode}", codec.load(data, codec.decode_options())
 
 
 def test_hashes_are_those_of_imagehash_bit_for_bit():
@@ -259,7 +259,7 @@ def test_black_pictures_of_other_shapes_are_not_the_same_pixels():
 def forgotten():
     """Forget the measure "corner" after the test."""
     yield
-    pandas_imgproc.forget_measure("corner")
+    pandas_imgproc.unregister_feature("corner")
 
 
 def test_one_s_own_measure_is_a_column_like_the_others(forgotten):
@@ -272,7 +272,7 @@ def test_one_s_own_measure_is_a_column_like_the_others(forgotten):
     assert frame.dtypes.astype(str).tolist() == ["Int64", "Int64"]
     assert frame["corner"].tolist() == [9]
     assert frame["corner_g"].isna().all()
-    assert measure_names()[-2:] == ("corner", "corner_g")
+    assert feature_names()[-2:] == ("corner", "corner_g")
 
 
 @pytest.mark.parametrize(
@@ -361,10 +361,10 @@ def test_the_decorator_wants_a_function():
 
 def test_the_library_s_measures_are_not_forgotten():
     with pytest.raises(ValueError, match="of the library"):
-        pandas_imgproc.forget_measure("blur")
+        pandas_imgproc.unregister_feature("blur")
 
 
 def test_every_measure_says_what_it_is():
-    assert set(HEADER) | set(HASHES) < set(measure_names())
-    assert measure_names()[:3] == ("width", "height", "area")
-    assert len(measure_names()) == 45
+    assert set(HEADER) | set(HASHES) < set(feature_names())
+    assert feature_names()[:3] == ("width", "height", "area")
+    assert len(feature_names()) == 45

@@ -11,12 +11,12 @@ import dask
 import numpy as np
 import pandas as pd
 import pytest
-from pictures import encoded, marked, oriented, row_bytes, scene
+from pictures import encoded, marked, oriented, row_nbytes, scene
 from PIL import Image
 
 import pandas_imgproc
 from pandas_imgproc import codec
-from pandas_imgproc.features import HASHES, HEADER, duplicates, measure_names
+from pandas_imgproc.features import HASHES, HEADER, duplicates, feature_names
 from pandas_imgproc.features.duplicates import group_ids
 from pandas_imgproc.features.issues import ISSUES
 from pandas_imgproc.tasks import Measure, measure
@@ -77,17 +77,17 @@ def test_an_empty_frame_has_the_same_dtypes(index):
 
 
 def test_the_same_anywhere(frame, folder, own_cluster):
-    here = frame.img.features("image_path", measure_names(), root=folder, errors="coerce")
-    there = frame.img.features("image_path", measure_names(), root=folder, errors="coerce", npartitions=3)
+    here = frame.img.features("image_path", feature_names(), root=folder, errors="coerce")
+    there = frame.img.features("image_path", feature_names(), root=folder, errors="coerce", npartitions=3)
     with dask.config.set(scheduler="synchronous"):
-        alone = frame.img.features("image_path", measure_names(), root=folder, errors="coerce")
+        alone = frame.img.features("image_path", feature_names(), root=folder, errors="coerce")
     pd.testing.assert_frame_equal(here, there)
     pd.testing.assert_frame_equal(here, alone)
 
 
 def test_many_rows_go_through_shared_memory(own_cluster):
-    cells = [row_bytes(row % 4096, "PNG", (4, 4)) for row in range(6000)]
-    task = Measure("features", ("width",), codec.recipe(), None, ())
+    cells = [row_nbytes(row % 4096, "PNG", (4, 4)) for row in range(6000)]
+    task = Measure("features", ("width",), codec.decode_options(), None, ())
     found = pd.Series(cells, index=np.arange(6000)[::-1]).img.features(["mean_r", "md5", "camera"], npartitions=4)
     assert not task.empty(0).dtype.hasobject
     expected = [8 + 16 * (row % 4096 >> 8 & 15) for row in range(6000)]
@@ -102,7 +102,7 @@ def test_one_decode_and_one_read_a_picture(folder, monkeypatch):
     monkeypatch.setattr(measure.codec, "load", lambda *args: decoded.append(1) or load(*args))
     monkeypatch.setattr(pandas_imgproc.source.source, "read_file", lambda path: opened.append(path) or read(path))
     paths = pd.Series([str(folder / f"{n}.jpg") for n in range(5)])
-    paths.img.features(measure_names())
+    paths.img.features(feature_names())
     assert (len(decoded), len(opened)) == (5, 5)
     paths.img.features(["width", "md5", "camera"])
     assert len(decoded) == 5
@@ -117,19 +117,19 @@ def test_only_what_is_included_is_computed(folder, own_cluster):
             "width",
         ]
     finally:
-        pandas_imgproc.forget_measure("corner")
-        pandas_imgproc.forget_measure("other")
+        pandas_imgproc.unregister_feature("corner")
+        pandas_imgproc.unregister_feature("other")
 
 
 def test_by_default_there_are_all_but_hashes(folder):
     found = pd.Series([str(folder / "1.jpg")]).img.features()
-    assert list(found.columns) == [name for name in measure_names() if name not in HASHES]
+    assert list(found.columns) == [name for name in feature_names() if name not in HASHES]
     assert list(found.columns[: len(HEADER)]) == list(HEADER)
 
 
 def test_a_value_does_not_depend_on_what_else_is_included():
     photo = pd.Series([encoded(scene(1600, 900), "JPEG")])
-    together = photo.img.features(measure_names())
+    together = photo.img.features(feature_names())
     for name in ("brightness", "blur", "sharpness", "dominant_r", "phash", "pixel_md5"):
         assert photo.img.features(name)[name].equals(together[name])
 
@@ -141,7 +141,7 @@ def test_the_working_size_has_the_same_longest_edge_for_all(own_cluster):
     try:
         seen = [photos.img.features("shape", size=size)["shape"].tolist() for size in (256, None, 100)]
     finally:
-        pandas_imgproc.forget_measure("shape")
+        pandas_imgproc.unregister_feature("shape")
     assert seen[0] == ["(100, 256, 3)", "(100, 256, 3)", "(192, 256, 3)", "(256, 26, 3)", "(1, 256, 3)", "(7, 5, 3)"]
     assert seen[1] == [str((height, width, 3)) for width, height in sizes]
     assert seen[2] == ["(39, 100, 3)", "(39, 100, 3)", "(75, 100, 3)", "(100, 10, 3)", "(1, 100, 3)", "(7, 5, 3)"]
@@ -177,7 +177,7 @@ def test_sources_of_every_kind(folder):
 
 
 def test_it_survives_parquet(frame, folder, tmp_path):
-    found = frame.img.features("image_path", measure_names(), root=folder, errors="coerce").reset_index(drop=True)
+    found = frame.img.features("image_path", feature_names(), root=folder, errors="coerce").reset_index(drop=True)
     found.to_parquet(tmp_path / "x.parquet")
     read = pd.read_parquet(tmp_path / "x.parquet").drop(columns="camera")  # which no picture has
     read["taken_at"] = read["taken_at"].astype("datetime64[s]")  # Parquet has no unit of seconds
@@ -383,7 +383,7 @@ def test_each_issue_is_found(suspects):
 
 
 def test_issues_of_a_features_frame_are_the_same_and_read_nothing(suspects, monkeypatch):
-    features = suspects.img.features(["phash", *HEADER, *measure_names("pixels", "grey")])
+    features = suspects.img.features(["phash", *HEADER, *feature_names("pixels", "grey")])
     expected = suspects.img.issues(blurry=0.4, max_distance=4)
     monkeypatch.setattr("pandas_imgproc.execution.run", None)
     pd.testing.assert_frame_equal(features.img.issues(blurry=0.4, max_distance=4), expected)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pictures import row_bytes
+from pictures import row_nbytes
 
 from pandas_imgproc.errors import UnreadableImageError
 from pandas_imgproc.source import Source
-from pandas_imgproc.source.paths import Far
+from pandas_imgproc.source.paths import RemotePath
 
 ESCAPES = [
     "../secret.jpg", "a/../../secret.jpg", "/secret.jpg", "//127.0.0.1/secret.jpg", "..", ".", "%2e%2e/secret.jpg",
@@ -57,7 +57,7 @@ def test_no_nul(name):
 )
 def test_names_mean_the_file_of_that_name(root, name, url):
     place = Source(root=root).locate(name)
-    assert isinstance(place, Far)
+    assert isinstance(place, RemotePath)
     assert place.path == url
 
 
@@ -85,7 +85,7 @@ def test_what_is_no_place(cell, kind):
 
 def test_a_chain_is_read_where_it_is_allowed():
     source = Source(schemes=Source.schemes | {"simplecache"})
-    assert isinstance(source.locate("simplecache::s3://b/a.jpg"), Far)
+    assert isinstance(source.locate("simplecache::s3://b/a.jpg"), RemotePath)
     assert kind_of(source, "simplecache::ftp://b/a.jpg") == "unsupported"
 
 
@@ -111,8 +111,8 @@ def test_a_root_that_is_none_is_an_error_at_once(root, words):
 def test_a_folder_may_be_named_like_an_archive(tmp_path):
     for name in ("x.zip", "y.tar.gz"):
         (tmp_path / name).mkdir()
-        (tmp_path / name / "a.jpg").write_bytes(row_bytes(1))
-        assert Source(root=str(tmp_path / name)).data("a.jpg")[0] == row_bytes(1)
+        (tmp_path / name / "a.jpg").write_bytes(row_nbytes(1))
+        assert Source(root=str(tmp_path / name)).data("a.jpg")[0] == row_nbytes(1)
 
 
 def test_a_hostile_server_is_asked_for_nothing_outside(web):

@@ -9,53 +9,60 @@ import time
 import numpy as np
 import pytest
 
-from pandas_imgproc.execution.crash_ledger import DIED, SLOW, Note, NoteAddress, nbytes, shared_note
+from pandas_imgproc.execution.crash_ledger import (
+    TIMED_OUT,
+    WORKER_DIED,
+    CrashLedger,
+    LedgerHandle,
+    nbytes,
+    shared_ledger,
+)
 
 
 def test_a_row_in_flight_twice_is_guilty_and_its_neighbours_are_not():
-    note = Note.blank(5)
-    assert note.attempt(range(5)) == {}
+    ledger = CrashLedger.blank(5)
+    assert ledger.attempt(range(5)) == {}
     for deaths in (1, 2):
-        note.begin(1), note.end(1), note.begin(2)
-        assert note.attempt(range(5)) == ({2: DIED} if deaths == 2 else {})
-    assert note.attempt(range(5)) == {2: DIED}
+        ledger.begin(1), ledger.end(1), ledger.begin(2)
+        assert ledger.attempt(range(5)) == ({2: WORKER_DIED} if deaths == 2 else {})
+    assert ledger.attempt(range(5)) == {2: WORKER_DIED}
 
 
 def test_many_deaths_do_not_overflow_the_mark():
-    note = Note.blank(1)
+    ledger = CrashLedger.blank(1)
     for _ in range(300):
-        note.begin(0)
-        note.attempt(range(1))
-    assert note.attempt(range(1)) == {0: DIED}
+        ledger.begin(0)
+        ledger.attempt(range(1))
+    assert ledger.attempt(range(1)) == {0: WORKER_DIED}
 
 
 def test_another_process_reads_and_writes_the_same_marks():
-    with shared_note(3) as (note, address):
+    with shared_ledger(3) as (ledger, address):
         child = os.fork()
         if child == 0:
             with address.open() as marks:
                 marks.begin(1)
             os._exit(0)
         os.waitpid(child, 0)
-        note.attempt(range(3))
-        note.begin(1)
-        assert note.attempt(range(3)) == {1: DIED}
-        note.stop()
+        ledger.attempt(range(3))
+        ledger.begin(1)
+        assert ledger.attempt(range(3)) == {1: WORKER_DIED}
+        ledger.stop()
         with address.open() as marks:
             assert marks.stopped
 
 
 def test_out_of_reach_it_is_blank():
-    with shared_note(3) as (note, address):
-        note.stop()
+    with shared_ledger(3) as (ledger, address):
+        ledger.stop()
     with address.open() as marks:
         assert not marks.stopped
-    with NoteAddress(None, 3).open() as marks:
+    with LedgerHandle(None, 3).open() as marks:
         assert marks.attempt(range(3)) == {}
 
 
 def test_a_stranger_at_the_same_address_is_not_written():
-    with shared_note(3) as (_, address):
+    with shared_ledger(3) as (_, address):
         pass
     fd = os.memfd_create("stranger")
     try:
@@ -69,43 +76,43 @@ def test_a_stranger_at_the_same_address_is_not_written():
 
 
 def test_a_row_that_took_too_long_is_not_tried_again():
-    note = Note.blank(5)
-    note.attempt(range(1, 4))
-    note.begin(2)
-    assert note.in_flight() == [(2, os.getpid())]
-    note.too_slow(2)
-    assert note.attempt(range(1, 4)) == {2: SLOW}
-    assert note.attempt(range(1, 4)) == {2: SLOW}
-    assert note.in_flight() == []
+    ledger = CrashLedger.blank(5)
+    ledger.attempt(range(1, 4))
+    ledger.begin(2)
+    assert ledger.in_flight() == [(2, os.getpid())]
+    ledger.mark_timed_out(2)
+    assert ledger.attempt(range(1, 4)) == {2: TIMED_OUT}
+    assert ledger.attempt(range(1, 4)) == {2: TIMED_OUT}
+    assert ledger.in_flight() == []
 
 
 def test_rows_whose_process_was_killed_from_outside_are_forgiven_a_few_times():
-    note = Note.blank(5)
-    note.attempt(range(5))
+    ledger = CrashLedger.blank(5)
+    ledger.attempt(range(5))
     for death in range(1, 5):
-        note.begin(2)
-        note.forgive(os.getpid())
-        assert note.attempt(range(5)) == ({2: DIED} if death == 4 else {})
+        ledger.begin(2)
+        ledger.forgive(os.getpid())
+        assert ledger.attempt(range(5)) == ({2: WORKER_DIED} if death == 4 else {})
 
 
 def test_a_strike_is_taken_back_also_after_it_was_given():
-    note = Note.blank(5)
+    ledger = CrashLedger.blank(5)
     for _ in range(2):
-        note.attempt(range(5))
-        note.begin(2)
-    note.attempt(range(5))
-    note.forgive(os.getpid())
-    assert note.attempt(range(5)) == {}
+        ledger.attempt(range(5))
+        ledger.begin(2)
+    ledger.attempt(range(5))
+    ledger.forgive(os.getpid())
+    assert ledger.attempt(range(5)) == {}
 
 
 def test_a_row_with_a_strike_is_alone_in_its_process():
     """Two threads of one process: nobody is in flight beside the suspect, hence nobody is blamed with it."""
     marks = np.zeros(nbytes(40), dtype=np.uint8)
-    left, right, suspect = Note(marks, 40), Note(marks, 40), 5
+    left, right, suspect = CrashLedger(marks, 40), CrashLedger(marks, 40), 5
     left.attempt(range(20)), right.attempt(range(20, 40))
     left.begin(suspect), right.begin(25)
     del left, right  # with their process
-    after = [Note(marks, 40), Note(marks, 40)]
+    after = [CrashLedger(marks, 40), CrashLedger(marks, 40)]
     assert [after[0].attempt(range(20)), after[1].attempt(range(20, 40))] == [{}, {}]
     beside, over = [], threading.Event()
 
@@ -126,6 +133,6 @@ def test_a_row_with_a_strike_is_alone_in_its_process():
     thread.join()
     assert beside == [[suspect]] * 20
     after[0].begin(suspect)
-    last = Note(marks, 40)
-    assert (last.attempt(range(20)), last.attempt(range(20, 40))) == ({suspect: DIED}, {})
+    last = CrashLedger(marks, 40)
+    assert (last.attempt(range(20)), last.attempt(range(20, 40))) == ({suspect: WORKER_DIED}, {})
     after[0].leave()

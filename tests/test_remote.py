@@ -1,4 +1,4 @@
-"""Pictures behind a web server, slow and unreliable: every row arrives, or is explained."""
+"""Pictures behind a web server, slow and unreliable: every row arrives, or is to_image_error."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ import fsspec
 import numpy as np
 import pandas as pd
 import pytest
-from pictures import row_bytes, row_of
+from pictures import row_nbytes, row_of
 from servers import FAULTS, by_seed
 
 import pandas_imgproc
 from conftest import wait_until
 from pandas_imgproc.errors import MissingExtraError, UnreadableImageError
 from pandas_imgproc.execution import SAMPLE_ROWS
-from pandas_imgproc.execution.crash_ledger import Note
-from pandas_imgproc.partition import Rows
+from pandas_imgproc.execution.crash_ledger import CrashLedger
+from pandas_imgproc.partition import PartitionInput
 from pandas_imgproc.source import Source
 
 N = 60
@@ -27,7 +27,7 @@ N = 60
 
 @pytest.fixture
 def names(web):
-    web.files.update({f"{k}.jpg": row_bytes(k) for k in range(N)})
+    web.files.update({f"{k}.jpg": row_nbytes(k) for k in range(N)})
     return pd.Series([f"{k}.jpg" for k in range(N)])
 
 
@@ -52,9 +52,9 @@ def test_urls_and_names_below_a_root(web, names):
 
 
 def test_one_frame_may_mix_all_kinds(web, names, tmp_path):
-    (tmp_path / "1.jpg").write_bytes(row_bytes(1))
-    cells = [web.url("0.jpg"), tmp_path / "1.jpg", row_bytes(2), {"bytes": None, "path": web.url("3.jpg")},
-             {"bytes": row_bytes(4), "path": "x"}, None, web.url("gone.jpg"), web.url("7.jpg")]  # fmt: skip
+    (tmp_path / "1.jpg").write_bytes(row_nbytes(1))
+    cells = [web.url("0.jpg"), tmp_path / "1.jpg", row_nbytes(2), {"bytes": None, "path": web.url("3.jpg")},
+             {"bytes": row_nbytes(4), "path": "x"}, None, web.url("gone.jpg"), web.url("7.jpg")]  # fmt: skip
     column = load(pd.Series(cells, index=list("abcdefgh")), errors="coerce")
     assert rows_of(column.dropna()) == [0, 1, 2, 3, 4, 7]
     assert kinds(column) == {"g": "missing"}
@@ -67,7 +67,7 @@ def test_columns_of_arrow(web, names, backed):
         column = (web.url() + names).astype("string")
     else:
         pa = pytest.importorskip("pyarrow")
-        structs = [{"bytes": row_bytes(k) if k % 2 else None, "path": web.url(f"{k}.jpg")} for k in range(N)]
+        structs = [{"bytes": row_nbytes(k) if k % 2 else None, "path": web.url(f"{k}.jpg")} for k in range(N)]
         column = pd.Series(structs, dtype=pd.ArrowDtype(pa.struct([("bytes", pa.binary()), ("path", pa.string())])))
     assert rows_of(load(column)) == list(range(N))
 
@@ -80,7 +80,7 @@ def test_a_cluster_gives_the_same(web, names, own_cluster):
 
 
 def test_a_picture_of_a_service(web, names):
-    expected = pandas_imgproc.load_image(row_bytes(5), size=8)
+    expected = pandas_imgproc.load_image(row_nbytes(5), size=8)
     assert (pandas_imgproc.load_image(web.url("5.jpg"), size=8) == expected).all()
 
 
@@ -95,7 +95,7 @@ def test_requests_are_under_way_together_and_bounded(web, names):
 
 
 def test_what_is_read_ahead_is_bounded_in_bytes(web):
-    web.files.update({f"large/{k}.jpg": row_bytes(k) + bytes(2**20) for k in range(40)})
+    web.files.update({f"large/{k}.jpg": row_nbytes(k) + bytes(2**20) for k in range(40)})
     web.together = 2
     with dask.config.set({"pandas-imgproc.read-ahead": "8 MB"}):
         column = load(pd.Series([f"{k}.jpg" for k in range(40)]), root=web.url("large"))
@@ -113,14 +113,14 @@ def test_a_call_that_stops_waits_for_nobody_and_leaves_nothing_under_way(web, na
 
 
 def test_nothing_is_asked_for_rows_that_nobody_reads(web, names):
-    for _number, file in Source(root=web.url()).read(Rows(range(N), list(names))):
+    for _number, file in Source(root=web.url()).read(PartitionInput(range(N), list(names))):
         assert file.path.endswith(".jpg")
     assert not web.requests
 
 
 def test_breaking_off_cancels_what_was_read_ahead(web, names):
     web.fault = lambda path, k: None if path == "0.jpg" else "stall"
-    for _number, file in Source(root=web.url()).read(Rows(range(N), list(names))):
+    for _number, file in Source(root=web.url()).read(PartitionInput(range(N), list(names))):
         file.data()
         assert wait_until(lambda: web.under_way > 5)
         break
@@ -147,7 +147,7 @@ def test_a_forked_child_reads_too(web, names):
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_an_unreliable_server_costs_no_row(web, seed):
     n = 300
-    web.files.update({f"{k}.jpg": row_bytes(k) for k in range(n) if k != 7})
+    web.files.update({f"{k}.jpg": row_nbytes(k) for k in range(n) if k != 7})
     web.fault = by_seed(seed, {"503": 0.1, "reset": 0.05, "truncated": 0.05}, {"7.jpg": "404", "9.jpg": "503"})
     column = load(pd.Series([f"{k}.jpg" for k in range(n)]), root=web.url(), errors="coerce")
     assert kinds(column) == {7: "missing", 9: "remote"}
@@ -222,7 +222,7 @@ def test_files_that_have_changed_are_made_again(web, names, tmp_path):
     load(names, root=web.url(), out=out)
     web.requests.clear()
     web.most, web.together = 0, 6  # by ones they would never be answered
-    web.files["5.jpg"] = row_bytes(105)
+    web.files["5.jpg"] = row_nbytes(105)
     del web.files["6.jpg"]
     assert rows_of(load(names, root=web.url(), out=out)) == [105 if k == 5 else k for k in range(N)]
     assert [path for method, path, _ in web.requests if method == "GET"] == ["/5.jpg"]
@@ -264,7 +264,7 @@ def test_wrong_options_are_not_shown(wrong):
 def test_a_file_system_of_another_kind():
     memory = fsspec.filesystem("memory")
     for k in range(10):
-        memory.pipe_file(f"/photos/{k}.jpg", row_bytes(k))
+        memory.pipe_file(f"/photos/{k}.jpg", row_nbytes(k))
     try:
         names = pd.Series([f"{k}.jpg" for k in range(11)])
         column = load(names, root="memory://photos", schemes=["memory"], errors="coerce")
@@ -282,10 +282,10 @@ def test_the_kernel_stops_where_it_is_asked_to(web, names):
     from pandas_imgproc.tasks import LoadResized
 
     web.fault = lambda path, k: "stall" if int(path[:-4]) > 10 else None
-    note = Note.blank(N)
-    note.stop()
-    task = LoadResized(codec.recipe(size=8))
-    rows = Rows(range(N), list(names))
-    part = run_partition(task, rows, Source(root=web.url()), note, codec.PillowSettings.current())
+    ledger = CrashLedger.blank(N)
+    ledger.stop()
+    task = LoadResized(codec.decode_options(size=8))
+    rows = PartitionInput(range(N), list(names))
+    part = run_partition(task, rows, Source(root=web.url()), ledger, codec.PillowSettings.current())
     assert np.flatnonzero(part.status == 0).tolist() == [0]
     assert wait_until(lambda: not web.under_way)

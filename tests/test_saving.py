@@ -21,9 +21,9 @@ from PIL import Image, ImageCms
 from conftest import cluster_pids, wait_until
 from pandas_imgproc import JournalError, NoReadableImageError, ResultTooLargeError, UnreadableImageError, codec
 from pandas_imgproc._shared_memory import Address
-from pandas_imgproc.partition import Partition, Rows
-from pandas_imgproc.sinks import Files
-from pandas_imgproc.sinks.journal import LinesOfMany
+from pandas_imgproc.partition import PartitionInput, PartitionResult
+from pandas_imgproc.sinks import ImageFileSink
+from pandas_imgproc.sinks.journal import SharedLocalJournal
 from pandas_imgproc.source import Source
 from pandas_imgproc.tasks import SaveResized
 
@@ -713,7 +713,7 @@ def test_a_torn_last_line_is_cut_off(photos, tmp_path):
 
 
 def test_a_journal_on_a_full_disk_stays_whole(small_disk):
-    lines = LinesOfMany(str(small_disk / "journal"))
+    lines = SharedLocalJournal(str(small_disk / "journal"))
     lines.append(b"first\n")
     free = os.statvfs(small_disk)
     (small_disk / "filler").write_bytes(bytes(free.f_bavail * free.f_frsize - 8192))
@@ -745,8 +745,8 @@ with dask.config.set(scheduler="threads"):
 
 
 def test_workers_out_of_reach_hand_the_files_back(photos, tmp_path, own_cluster, monkeypatch):
-    elsewhere, put_on = Address(1, 99999, "on another machine"), Files.put_on
-    monkeypatch.setattr(Files, "put_on", lambda *args: dataclasses.replace(put_on(*args), call=elsewhere))
+    elsewhere, writer = Address(1, 99999, "on another machine"), ImageFileSink.writer
+    monkeypatch.setattr(ImageFileSink, "writer", lambda *args: dataclasses.replace(writer(*args), call=elsewhere))
     paths = pd.Series([f"{photos}/{k}.jpg" for k in range(20)])
     made = paths.img.save_resized(tmp_path / "out", size=8, npartitions=3)
     assert made.notna().all()
@@ -754,12 +754,12 @@ def test_workers_out_of_reach_hand_the_files_back(photos, tmp_path, own_cluster,
 
 
 def test_a_worker_whose_call_has_ended_writes_nothing(photos, tmp_path):
-    task = SaveResized(codec.recipe(8, for_files=True), codec.encoding(None, 75))
-    files = Files(task, 1, [str(tmp_path / "out" / "a.jpg")])
+    task = SaveResized(codec.decode_options(8, for_files=True), codec.encode_options(None, 75))
+    files = ImageFileSink(task, 1, [str(tmp_path / "out" / "a.jpg")])
     files.begin(Source(), [str(photos / "0.jpg")], overwrite=False, retry="passing")
-    part = Partition.blank(Rows(range(1), [None]), np.array([b"a file"], dtype=object))
+    part = PartitionResult.blank(PartitionInput(range(1), [None]), np.array([b"a file"], dtype=object))
     part.status[:] = 0
-    put = files.put_on(range(1))
+    put = files.writer(range(1))
     files.close()
     assert put(part).values is not None
     assert whole_files(tmp_path / "out") == []

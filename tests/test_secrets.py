@@ -11,13 +11,13 @@ import warnings
 import dask
 import pandas as pd
 import pytest
-from pictures import row_bytes, row_of
+from pictures import row_nbytes, row_of
 
 import pandas_imgproc
 from pandas_imgproc.errors import UnreadableImageError
-from pandas_imgproc.partition import Rows
+from pandas_imgproc.partition import PartitionInput
 from pandas_imgproc.source import Source, make_source
-from pandas_imgproc.source.redaction import Options, redacted_name
+from pandas_imgproc.source.redaction import StorageOptions, redact_url
 
 CANARY = "cAn4ry/+=s3cret"
 QUOTED = "cAn4ry%2F%2B%3Ds3cret"
@@ -52,7 +52,7 @@ def signed(web, name):
 @pytest.mark.parametrize("scheduler", ["synchronous", "distributed"])
 def test_a_canary_is_found_nowhere(web, tmp_path, everything_logged, scheduler, request):
     client = request.getfixturevalue("own_cluster") if scheduler == "distributed" else None
-    web.files.update({f"{k}.jpg": row_bytes(k) for k in range(20)})
+    web.files.update({f"{k}.jpg": row_nbytes(k) for k in range(20)})
     faults = {"1.jpg": "403", "2.jpg": "503", "3.jpg": "reset", "4.jpg": "truncated", "5.jpg": "stall"}
     web.fault = lambda path, k: faults.get(path)
     names = pd.Series([signed(web, f"{k}.jpg") for k in range(21)])
@@ -96,7 +96,7 @@ def test_s3_refuses_without_saying_the_secret(s3):
 
 def test_values_on_their_way_to_workers_say_nothing():
     source = make_source(root=f"https://ann:{QUOTED}@host/train", storage_options={"key": CANARY})
-    rows = Rows(range(1), [f"https://host/a.jpg?token={CANARY}"])
+    rows = PartitionInput(range(1), [f"https://host/a.jpg?token={CANARY}"])
     again = pickle.loads(pickle.dumps(source))
     assert again.options.of("s3") == {"key": CANARY}
     for value in (source, again, rows, source.options, [file for _, file in source.read(rows)], source.locate("a.jpg")):
@@ -120,7 +120,7 @@ def test_values_on_their_way_to_workers_say_nothing():
     ],
 )
 def test_paths_are_redacted_whatever_they_are(cell):
-    [(_, file)] = Source().read(Rows(range(1), [cell]))
+    [(_, file)] = Source().read(PartitionInput(range(1), [cell]))
     assert is_clean(file.path), file.path
     with pytest.raises(UnreadableImageError) as caught:
         Source(root="here").data(cell)
@@ -129,10 +129,10 @@ def test_paths_are_redacted_whatever_they_are(cell):
 
 def test_what_is_no_secret_stays():
     for name in ("a?b#c.jpg", "s3://bucket/a?b#c.jpg", "https://host/a@b.jpg", "https://host/a.jpg?id=7&w=20"):
-        assert redacted_name(name) == name
+        assert redact_url(name) == name
 
 
 def test_what_stands_in_the_options_is_scrubbed_from_any_text():
-    options = Options({"key": CANARY, "more": [{"inner": b"another-s3cret"}], "anon": False})
+    options = StorageOptions({"key": CANARY, "more": [{"inner": b"another-s3cret"}], "anon": False})
     text = options.scrub(f"key {CANARY} or {QUOTED} or another-s3cret at https://host/?t={CANARY}")
     assert text == "key … or … or … at https://host/?t=…"

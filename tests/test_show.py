@@ -10,17 +10,17 @@ import dask
 import numpy as np
 import pandas as pd
 import pytest
-from pictures import row_bytes, row_of
+from pictures import row_nbytes, row_of
 from PIL import Image
 
 import pandas_imgproc
-from pandas_imgproc.accessor.display.html import MOST_HTML
+from pandas_imgproc.accessor.display.html import MAX_HTML_CHARS
 
 
 @pytest.fixture
 def frame(tmp_path):
     for k in range(30):
-        (tmp_path / f"{k}.png").write_bytes(row_bytes(k))
+        (tmp_path / f"{k}.png").write_bytes(row_nbytes(k))
     (tmp_path / "3.png").write_bytes(b"")
     paths = [str(tmp_path / f"{k}.png") for k in range(30)]
     paths[5] = None
@@ -82,7 +82,7 @@ def test_a_file(frame, tmp_path):
 def test_the_output_is_bounded():
     noise = np.random.default_rng(0).integers(0, 256, (200, 160, 160, 3), dtype="uint8")
     html = pd.Series(pandas_imgproc.ImageArray(noise)).img.show(n=200)._repr_html_()
-    assert len(html) <= MOST_HTML
+    assert len(html) <= MAX_HTML_CHARS
     assert re.search(r"and \d+ more", html)
 
 

@@ -1,4 +1,4 @@
-"""Whatever stands in a column is bytes, or an explained failure: never a hang, never a file from elsewhere."""
+"""Whatever stands in a column is bytes, or an to_image_error failure: never a hang, never a file from elsewhere."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pandas_imgproc.errors import FAILURE_KINDS, UnreadableImageError
-from pandas_imgproc.partition import Rows
-from pandas_imgproc.source import MAX_FILE_BYTES, Source, cells
+from pandas_imgproc.partition import PartitionInput
+from pandas_imgproc.source import MAX_FILE_BYTES, Source, column_values
 
 
 def kind_of(cell, **source):
@@ -32,7 +32,7 @@ def test_reads_paths_bytes_and_structs(tmp_path):
 
 
 def test_a_struct_of_nothing_is_a_missing_cell():
-    assert cells(pd.Series([{"bytes": None, "path": None}, {"path": "a.jpg"}])) == [None, {"path": "a.jpg"}]
+    assert column_values(pd.Series([{"bytes": None, "path": None}, {"path": "a.jpg"}])) == [None, {"path": "a.jpg"}]
 
 
 def test_suffix_and_root_make_a_path_of_an_id(tmp_path):
@@ -110,18 +110,18 @@ def test_a_root_whose_name_begins_another(tmp_path):
 
 
 def test_missing_rows_are_passed_over():
-    numbers = [number for number, _ in Source().read(Rows(range(4), ["a", None, "b", None]))]
+    numbers = [number for number, _ in Source().read(PartitionInput(range(4), ["a", None, "b", None]))]
     assert numbers == [0, 2]
 
 
 @pytest.mark.parametrize("dtype", ["object", "str", "string", "category"])
 def test_cells_of_any_dtype(dtype):
-    assert cells(pd.Series(["a.jpg", None], dtype=dtype)) == ["a.jpg", None]
+    assert column_values(pd.Series(["a.jpg", None], dtype=dtype)) == ["a.jpg", None]
 
 
 def test_cells_of_paths_and_missing_values():
     column = pd.Series([Path("a.jpg"), pd.NA, float("nan"), pd.NaT, 7, [1, 2]], dtype=object)
-    assert cells(column) == ["a.jpg", None, None, None, 7, [1, 2]]
+    assert column_values(column) == ["a.jpg", None, None, None, 7, [1, 2]]
 
 
 @given(st.text())

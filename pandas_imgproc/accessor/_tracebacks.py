@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("pandas_imgproc")
 
-_OURS = os.path.join(os.path.dirname(os.path.dirname(__file__)), "")
+_PACKAGE_DIR = os.path.join(os.path.dirname(os.path.dirname(__file__)), "")
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -66,4 +66,4 @@ def _is_ours(exc: BaseException) -> bool:
     if isinstance(exc, ImgprocError | KeyboardInterrupt):
         return True
     *_, (frame, _) = traceback.walk_tb(exc.__traceback__)
-    return frame.f_code.co_filename.startswith(_OURS)
+    return frame.f_code.co_filename.startswith(_PACKAGE_DIR)

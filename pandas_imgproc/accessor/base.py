@@ -8,21 +8,21 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pandas_imgproc import codec, execution, failures
 from pandas_imgproc.accessor.options import ReadOptions, WriteOptions, check_column
 from pandas_imgproc.array import ImageArray
-from pandas_imgproc.sinks import Files, check_row_fits, in_memory
+from pandas_imgproc.sinks import ImageFileSink, check_row_memory, memory_sink
 from pandas_imgproc.sinks.output_paths import plan
-from pandas_imgproc.source import Unreadable, cells, check
+from pandas_imgproc.source import FailedInput, check, column_values
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     import pandas as pd
 
-    from pandas_imgproc.sinks import Returned
+    from pandas_imgproc.sinks import MemorySink
     from pandas_imgproc.sinks.out import Place
     from pandas_imgproc.tasks import Task
 
 
-class Column:
+class _ImageAccessorBase:
     """A column of pictures, as paths, encoded bytes, ``{bytes, path}`` structs or images.
 
     Parameters
@@ -33,7 +33,7 @@ class Column:
         The frame that it is a column of, if the method was called on that.
     """
 
-    _form_first: ClassVar[str | None] = None
+    _requires_schema: ClassVar[str | None] = None
     """What asks for the form of the answers before the first is there, as an error calls it."""
 
     def __init__(self, column: pd.Series[Any], frame: pd.DataFrame | None = None) -> None:
@@ -50,9 +50,9 @@ class Column:
 
     def _run(self, task: Task, how: ReadOptions, kept: Place | None = None) -> Any:
         """Do a task on every row, and wrap the answer with the index of the column."""
-        call = self._call(task, how, cells_of(self._column))
-        destination = in_memory(task, len(call.cells)) if kept is None else kept.open(call, self._column.index)
-        return self._answer(call, destination, how)
+        call = self._call(task, how, column_inputs(self._column))
+        sink = memory_sink(task, len(call.inputs)) if kept is None else kept.open(call, self._column.index)
+        return self._answer(call, sink, how)
 
     def _write(
         self,
@@ -60,53 +60,51 @@ class Column:
         how: ReadOptions,
         where: WriteOptions,
         *,
-        encoding: codec.Encoding | None = None,
+        encode_options: codec.EncodeOptions | None = None,
         mode: str | None = None,
         variants: Sequence[int] = (),
     ) -> Any:
         """Do a task whose answers are the bytes of files, write them, and wrap their paths (see `targets.plan`)."""
-        rows = cells_of(self._column)
+        rows = column_inputs(self._column)
         call = self._call(task, how, rows)
         targets = plan(
-            where.to, rows, how.source, index=self._column.index, frame=self._frame, encoding=encoding,
+            where.to, rows, how.source, index=self._column.index, frame=self._frame, encode_options=encode_options,
             variants=variants,
         )  # fmt: skip
-        check_modes(targets, encoding, mode)
-        destination = Files(task, len(rows), targets)
-        destination.begin(how.source, rows, overwrite=where.overwrite, retry=where.retry)
-        return self._answer(dataclasses.replace(call, targets=targets), destination, how)
+        check_modes(targets, encode_options, mode)
+        sink = ImageFileSink(task, len(rows), targets)
+        sink.begin(how.source, rows, overwrite=where.overwrite, retry=where.retry)
+        return self._answer(dataclasses.replace(call, targets=targets), sink, how)
 
     @staticmethod
     def _of_all(answer: Any, function: Callable[[Any], Any], *, by_row: bool = False) -> Any:  # noqa: ARG004
         """Return what a function makes of all rows of an answer; `by_row` if each depends on itself alone."""
         return function(answer)
 
-    def _call(self, task: Task, how: ReadOptions, rows: list[Any]) -> execution.Call:
+    def _call(self, task: Task, how: ReadOptions, rows: list[Any]) -> execution.Job:
         check_column(self._column, how.source)
         check(how.source, rows)
-        check_row_fits(task)
-        return execution.Call(
-            task, how.source, rows, how.npartitions, how.progress, stop_at_failure=how.errors == "raise"
-        )
+        check_row_memory(task)
+        return execution.Job(task, how.source, rows, how.npartitions, how.progress, fail_fast=how.errors == "raise")
 
-    def _answer(self, call: execution.Call, destination: Returned, how: ReadOptions) -> Any:
-        execution.run(call, destination)
-        status, failed = destination.status()
+    def _answer(self, call: execution.Job, sink: MemorySink, how: ReadOptions) -> Any:
+        execution.run(call, sink)
+        status, failed = sink.status()
         failures.report(how.errors, status, failed, self._column.index, how.source)
-        return destination.wrap(call.task, self._column.index)
+        return sink.wrap(call.task, self._column.index)
 
 
-def cells_of(column: pd.Series[Any]) -> list[Any]:
+def column_inputs(column: pd.Series[Any]) -> list[Any]:
     """Return what stands in a column; in an image column also why some images are missing."""
-    found = cells(column)
+    found = column_values(column)
     if isinstance(column.array, ImageArray):
         for position, failed in zip(*column.array.failure_rows(), strict=True):
-            found[position] = Unreadable(failed["path"], failed["kind"], failed["message"])
+            found[position] = FailedInput(failed["path"], failed["kind"], failed["message"])
     return found
 
 
-def check_modes(targets: Iterable[str | None], encoding: codec.Encoding | None, mode: str | None) -> None:
+def check_modes(targets: Iterable[str | None], encode_options: codec.EncodeOptions | None, mode: str | None) -> None:
     """Raise a ValueError if the formats of some files cannot hold pictures of a mode."""
-    if encoding is not None and mode is not None:
-        names = {encoding.format or codec.format_of(target) for target in targets if target is not None}
+    if encode_options is not None and mode is not None:
+        names = {encode_options.format or codec.format_of(target) for target in targets if target is not None}
         codec.check_modes(sorted(filter(None, names)), mode)

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from pandas_imgproc import codec
-from pandas_imgproc.accessor.base import Column
+from pandas_imgproc.accessor.base import _ImageAccessorBase
 from pandas_imgproc.accessor.options import ReadKwargs, ReadOptions, check_count, read_options, with_read_kwargs
 from pandas_imgproc.array import ImageDtype
 from pandas_imgproc.features import HASHES, HEADER, issues, named
@@ -26,17 +26,17 @@ if TYPE_CHECKING:
     from pandas_imgproc.features.issues import Thresholds
     from pandas_imgproc.sinks import Retry
 
-WORKING_SIZE = 256
+DEFAULT_WORKING_SIZE = 256
 """Pixels of the longest edge at which pictures are measured."""
 
-DIGESTS = ("md5", "pixels", "pixel_md5")
+DIGEST_METHODS = ("md5", "pixels", "pixel_md5")
 """Methods that compare digests of 32 hexadecimal digits."""
 
 _METHODS = {**{name: name for name in HASHES}, "pixels": "pixel_md5"}
 _DIGEST = re.compile("[0-9a-f]{32}")
 
 
-class Measuring(Column):
+class _FeatureMethods(_ImageAccessorBase):
     """Measure pictures, and find out which are the same and what is wrong with them."""
 
     @with_read_kwargs
@@ -75,8 +75,8 @@ class Measuring(Column):
         0     30      20  RGB    PNG
         1     20      30  RGB   JPEG
         """
-        recipe = codec.recipe(size=None, max_pixels=max_pixels, formats=formats)
-        frame: pd.DataFrame = self._measure("metadata", HEADER, recipe, None, read_options(**options))
+        decode_options = codec.decode_options(size=None, max_pixels=max_pixels, formats=formats)
+        frame: pd.DataFrame = self._measure("metadata", HEADER, decode_options, None, read_options(**options))
         return frame
 
     @with_read_kwargs
@@ -84,7 +84,7 @@ class Measuring(Column):
         self,
         include: str | Iterable[str] | None = None,
         *,
-        size: int | None = WORKING_SIZE,
+        size: int | None = DEFAULT_WORKING_SIZE,
         max_pixels: int | None = None,
         formats: Sequence[str] = codec.FORMATS,
         out: str | os.PathLike[str] | None = None,
@@ -134,11 +134,11 @@ class Measuring(Column):
         r     30        0.49    0.0
         b     20        0.26  240.0
         """
-        recipe = codec.recipe(size=None, max_pixels=max_pixels, formats=formats)
+        decode_options = codec.decode_options(size=None, max_pixels=max_pixels, formats=formats)
         how = read_options(**options)
         working = None if size is None else check_count("size", size)
         kept = place(out, overwrite=overwrite, retry=retry, options=how.source.options)
-        return self._measure("features", include, recipe, working, how, kept)
+        return self._measure("features", include, decode_options, working, how, kept)
 
     @with_read_kwargs
     def hash(
@@ -174,8 +174,8 @@ class Measuring(Column):
         """
         if kind not in HASHES:
             raise ValueError(f"kind={kind!r} is not one of {', '.join(map(repr, HASHES))}")
-        recipe = codec.recipe(size=None, max_pixels=max_pixels, formats=formats)
-        column: pd.Series[Any] = self._measure("hash", kind, recipe, None, read_options(**options))[kind]
+        decode_options = codec.decode_options(size=None, max_pixels=max_pixels, formats=formats)
+        column: pd.Series[Any] = self._measure("hash", kind, decode_options, None, read_options(**options))[kind]
         return column
 
     @with_read_kwargs
@@ -318,24 +318,24 @@ class Measuring(Column):
     def _find_issues(cls, features: pd.DataFrame, wanted: tuple[str, ...], limits: Thresholds) -> pd.DataFrame:
         needed = [name for name in issues.features_for(wanted) if name in features.columns]
         find = functools.partial(issues.find_issues, issues=wanted, limits=limits)
-        found: pd.DataFrame = cls._of_all(features[needed], find, by_row=issues.are_by_row(wanted))
+        found: pd.DataFrame = cls._of_all(features[needed], find, by_row=issues.is_row_wise(wanted))
         return found
 
     def _hashes(self, method: str) -> pd.Series[Any] | None:
         """Return the column as one of hashes that can be grouped; None if it holds pictures."""
-        return as_hashes(self._column, method)
+        return parse_hash_column(self._column, method)
 
     def _measure(
         self,
         name: str,
         include: Any,
-        recipe: codec.Recipe,
+        decode_options: codec.DecodeOptions,
         size: int | None,
         how: ReadOptions,
         kept: Place | None = None,
     ) -> Any:
         names, measured = named(include)
-        return self._run(Measure(name, names, recipe, size, measured), how, kept)
+        return self._run(Measure(name, names, decode_options, size, measured), how, kept)
 
 
 def _groups(hashes: pd.Series[Any], distance: int) -> pd.Series[Any]:
@@ -350,12 +350,12 @@ def _check_distance(value: object, method: str = "phash") -> int:
         raise TypeError(f"max_distance={value!r} is not a whole number of bits")
     if not 0 <= value <= BITS:
         raise ValueError(f"max_distance={value!r} is not between 0 and {BITS} bits")
-    if value and method in DIGESTS:
+    if value and method in DIGEST_METHODS:
         raise ValueError(f"max_distance={value!r} makes no sense with method={method!r}, which is equal or is not")
     return int(value)
 
 
-def as_hashes(column: pd.Series[Any], method: str) -> pd.Series[Any] | None:
+def parse_hash_column(column: pd.Series[Any], method: str) -> pd.Series[Any] | None:
     """Return a column of hashes as one that can be grouped; None if it holds pictures.
 
     Raises

@@ -19,12 +19,12 @@ import pandas as pd
 
 from pandas_imgproc import failures
 from pandas_imgproc.accessor import _tracebacks
-from pandas_imgproc.accessor.features import Measuring
-from pandas_imgproc.accessor.load import Loading
+from pandas_imgproc.accessor.features import _FeatureMethods
+from pandas_imgproc.accessor.load import _LoadMethods
 from pandas_imgproc.accessor.naming import column_of
-from pandas_imgproc.accessor.save import Saving
-from pandas_imgproc.accessor.show import Showing
-from pandas_imgproc.accessor.transform import Transforming
+from pandas_imgproc.accessor.save import _SaveMethods
+from pandas_imgproc.accessor.show import _DisplayMethods
+from pandas_imgproc.accessor.transform import _TransformMethods
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,7 +41,7 @@ COLUMN = """column : label
 
 
 @_tracebacks.short
-class SeriesImageAccessor(Loading, Saving, Transforming, Measuring, Showing):
+class SeriesImageAccessor(_LoadMethods, _SaveMethods, _TransformMethods, _FeatureMethods, _DisplayMethods):
     """``series.img``: a column of pictures, as paths, encoded bytes, ``{bytes, path}`` structs or images.
 
     Parameters

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from pandas_imgproc import codec, failures
-from pandas_imgproc.accessor.base import Column
+from pandas_imgproc.accessor.base import _ImageAccessorBase
 from pandas_imgproc.accessor.options import ReadKwargs, SourceKwargs, read_options, with_read_kwargs, with_source_kwargs
 from pandas_imgproc.sinks.out import place
 from pandas_imgproc.tasks import LoadResized, Verify
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pandas_imgproc.sinks import Retry
 
 
-class Loading(Column):
+class _LoadMethods(_ImageAccessorBase):
     """Load pictures as they are, or at one size."""
 
     @with_read_kwargs
@@ -145,14 +145,14 @@ class Loading(Column):
         >>> df.dropna(subset=["image"])["image"].img.to_numpy().shape
         (2, 4, 6, 3)
         """
-        recipe = codec.recipe(
+        decode_options = codec.decode_options(
             size=size, mode=mode, fit=fit, resample=resample, reducing_gap=reducing_gap, background=background,
             exif_transpose=exif_transpose, scale_depth=scale_depth, frame=frame, max_pixels=max_pixels,
             formats=formats,
         )  # fmt: skip
         how = read_options(**options)
         column: pd.Series[Any] = self._run(
-            LoadResized(recipe), how, place(out, overwrite=overwrite, retry=retry, options=how.source.options)
+            LoadResized(decode_options), how, place(out, overwrite=overwrite, retry=retry, options=how.source.options)
         )
         return column
 
@@ -186,9 +186,9 @@ class Loading(Column):
         >>> df.img.verify("image_path", root=folder)["kind"].to_dict()
         {'r': nan, 'h': 'truncated'}
         """
-        recipe = codec.recipe(size=None, max_pixels=max_pixels, formats=formats)
+        decode_options = codec.decode_options(size=None, max_pixels=max_pixels, formats=formats)
         how = read_options(errors="coerce", npartitions=npartitions, progress=progress, **options)
-        verdict: pd.DataFrame = self._run(Verify(recipe), how)
+        verdict: pd.DataFrame = self._run(Verify(decode_options), how)
         return verdict
 
     def to_numpy(
@@ -220,7 +220,7 @@ class Loading(Column):
         >>> column.img.to_numpy(na_value=255)[:, 0, 0, 0]
         array([  0, 255], dtype=uint8)
         """
-        return self._images.to_block(dtype=dtype, copy=copy, na_value=na_value)
+        return self._images.to_pixels(dtype=dtype, copy=copy, na_value=na_value)
 
     @property
     def failures(self) -> pd.DataFrame:
@@ -250,4 +250,4 @@ class Loading(Column):
         Series of category
             Named ``failure``, with the index of the column.
         """
-        return pd.Series(self._images.kinds(), index=self._column.index, name="failure")
+        return pd.Series(self._images.failure_kinds(), index=self._column.index, name="failure")

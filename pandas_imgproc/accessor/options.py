@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 import pandas as pd
 
 from pandas_imgproc import codec
-from pandas_imgproc._delegates import hands_on
+from pandas_imgproc._delegates import delegates
 from pandas_imgproc.array import ImageDtype
 from pandas_imgproc.failures import Errors, check_errors
 from pandas_imgproc.sinks import Retry, check_retry
@@ -115,26 +115,26 @@ def read_options(
     )
 
 
-class ImageKwargs(codec.RecipeOptions, ReadKwargs, total=False):
+class ImageKwargs(codec.DecodeKwargs, ReadKwargs, total=False):
     """The keyword arguments of `read_options`, and those of `codec.recipe` that change pixels."""
 
 
-def decode_and_read_options(size: Any, options: ImageKwargs) -> tuple[codec.Recipe, ReadOptions]:
+def decode_and_read_options(size: Any, options: ImageKwargs) -> tuple[codec.DecodeOptions, ReadOptions]:
     """Check the arguments of a method that decodes pictures, and return what they mean."""
     of_how: Any = {name: value for name, value in options.items() if name in ReadKwargs.__annotations__}
     of_recipe: Any = {name: value for name, value in options.items() if name not in of_how}
-    return codec.recipe(size, **of_recipe), read_options(**of_how)
+    return codec.decode_options(size, **of_recipe), read_options(**of_how)
 
 
-with_read_kwargs = hands_on((read_options, ReadKwargs.__annotations__))
+with_read_kwargs = delegates((read_options, ReadKwargs.__annotations__))
 """For methods that hand all arguments of `read_options` on to it."""
 
-with_image_kwargs = hands_on(
-    (codec.recipe, codec.RecipeOptions.__annotations__), (read_options, ReadKwargs.__annotations__)
+with_image_kwargs = delegates(
+    (codec.decode_options, codec.DecodeKwargs.__annotations__), (read_options, ReadKwargs.__annotations__)
 )
 """For methods that hand all but the size on to `decode_and_read_options`."""
 
-with_source_kwargs = hands_on((read_options, SourceKwargs.__annotations__))
+with_source_kwargs = delegates((read_options, SourceKwargs.__annotations__))
 """For methods that hand on those that say where files are."""
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pandas_imgproc import codec
-from pandas_imgproc.accessor.base import Column
+from pandas_imgproc.accessor.base import _ImageAccessorBase
 from pandas_imgproc.accessor.options import (
     ReadKwargs,
     ReadOptions,
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 _MODE_OF = {1: "L", 3: "RGB", 4: "RGBA"}
 
 
-class Saving(Column):
+class _SaveMethods(_ImageAccessorBase):
     """Write each picture to a file of its own."""
 
     @with_read_kwargs
@@ -123,13 +123,13 @@ class Saving(Column):
         >>> paths.str.removeprefix(str(out)).tolist()
         ['/warm/red.jpg', '/cold/blue.jpg']
         """
-        recipe = codec.recipe(
+        decode_options = codec.decode_options(
             size=size, mode=mode, fit=fit, resample=resample, reducing_gap=reducing_gap, background=background,
             exif_transpose=exif_transpose, scale_depth=scale_depth, frame=frame, max_pixels=max_pixels,
             formats=formats, for_files=True,
         )  # fmt: skip
         how = read_options(**options)
-        task = SaveResized(recipe, codec.encoding(format, quality))
+        task = SaveResized(decode_options, codec.encode_options(format, quality))
         return self._pictures(task, how, write_options(to, overwrite=overwrite, retry=retry))
 
     @with_read_kwargs
@@ -273,10 +273,14 @@ class Saving(Column):
         if isinstance(to, str | os.PathLike) and not is_template(to):
             to, format = os.path.join(os.fspath(to), "{index}"), format or "PNG"  # noqa: A001
         how = read_options(errors=errors, npartitions=npartitions, progress=progress)
-        task = SaveResized(codec.recipe(size=None, mode=mode, for_files=True), codec.encoding(format, quality))
+        task = SaveResized(
+            codec.decode_options(size=None, mode=mode, for_files=True), codec.encode_options(format, quality)
+        )
         return self._pictures(task, how, write_options(to, overwrite=overwrite, retry=retry))
 
     def _pictures(self, task: SaveResized, how: ReadOptions, where: WriteOptions) -> pd.Series[Any]:
         """Write pictures in formats that can hold them."""
-        paths: pd.Series[Any] = self._write(task, how, where, encoding=task.encoding, mode=task.recipe.mode)
+        paths: pd.Series[Any] = self._write(
+            task, how, where, encode_options=task.encode_options, mode=task.decode_options.mode
+        )
         return paths

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, cast
 import pandas as pd
 
 from pandas_imgproc import codec
-from pandas_imgproc.accessor.base import Column
-from pandas_imgproc.accessor.display.contact_sheet import captions_of, reasons_of
+from pandas_imgproc.accessor.base import _ImageAccessorBase
+from pandas_imgproc.accessor.display.contact_sheet import failure_reasons, make_captions
 from pandas_imgproc.accessor.display.html import SIDE, ContactSheet
 from pandas_imgproc.accessor.naming import column_of
 from pandas_imgproc.accessor.options import ReadOptions, SourceKwargs, check_count, read_options, with_source_kwargs
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
     from pandas_imgproc.errors import Failure
 
-MOST = 200
+MAX_TILES = 200
 
 
-class Showing(Column):
+class _DisplayMethods(_ImageAccessorBase):
     """Look at pictures."""
 
     @with_source_kwargs
@@ -65,8 +65,8 @@ class Showing(Column):
         >>> df.img.show("image_path", title="name", root=getfixture("photos"))
         <contact sheet of 2 of 2 rows, 1 failed; .image, or .save('sheet.png')>
         """
-        if check_count("n", n) > MOST:
-            raise ValueError(f"n={n!r} is more than {MOST}; choose rows with df.sample(24), nlargest or a mask")
+        if check_count("n", n) > MAX_TILES:
+            raise ValueError(f"n={n!r} is more than {MAX_TILES}; choose rows with df.sample(24), nlargest or a mask")
         how = read_options(errors="coerce", progress=False, **options)
         return self._sheet(n, self._titles(title), how)
 
@@ -95,10 +95,10 @@ def make_contact_sheet(
     column: pd.Series[Any], titles: list[pd.Series[Any]], how: ReadOptions, total: int | None
 ) -> ContactSheet:
     """Return the sheet of some rows of `total`, None where nobody has counted them."""
-    captions = captions_of(column.index, *titles)
+    captions = make_captions(column.index, *titles)
     if isinstance(column.array, ImageArray):
-        return ContactSheet(column.array, captions, reasons_of(column.array), total)
-    recipe = codec.recipe(size=SIDE, mode="RGBA", fit="thumbnail", for_files=True)
-    shown = list(Showing(column)._run(Thumbnail(recipe), how))
+        return ContactSheet(column.array, captions, failure_reasons(column.array), total)
+    decode_options = codec.decode_options(size=SIDE, mode="RGBA", fit="thumbnail", for_files=True)
+    shown = list(_DisplayMethods(column)._run(Thumbnail(decode_options), how))
     reasons: list[Failure | None] = [cast("Failure", row) if isinstance(row, dict) else None for row in shown]
     return ContactSheet(shown, captions, reasons, total)

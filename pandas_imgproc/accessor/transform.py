@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pandas_imgproc import codec
-from pandas_imgproc.accessor.base import Column
+from pandas_imgproc.accessor.base import _ImageAccessorBase
 from pandas_imgproc.accessor.options import (
     ImageKwargs,
     check_callable,
@@ -19,7 +19,7 @@ from pandas_imgproc.accessor.options import (
     write_options,
 )
 from pandas_imgproc.sinks.out import place
-from pandas_imgproc.tasks import Augment, Map, SaveVariants
+from pandas_imgproc.tasks import Augment, Map, SaveAugmented
 
 if TYPE_CHECKING:
     import os
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from pandas_imgproc.sinks import Retry
 
 
-class Transforming(Column):
+class _TransformMethods(_ImageAccessorBase):
     """Call a function on each picture."""
 
     @with_image_kwargs
@@ -97,16 +97,16 @@ class Transforming(Column):
         >>> df.img.map("image_path", lambda pixels: int(pixels[:, :, 0].mean()), root=folder).tolist()
         [255, <NA>, 0]
         """
-        recipe, how = decode_and_read_options(size, options)
+        decode_options, how = decode_and_read_options(size, options)
         kept = place(out, overwrite=overwrite, retry=retry, options=how.source.options)
-        asking = self._form_first if kept is None else "out="
+        asking = self._requires_schema if kept is None else "out="
         if asking and dtype is None:
             raise ValueError(
                 f"{asking} needs dtype=, because all parts must be alike: 'float64', {{'mean': 'float64', 'n': "
                 "'int64'}, or ImageDtype('uint8', (64, 64, 3))"
             )
         func, dtype = check_callable("func", func), check_dtype(dtype)
-        task = Map(func, recipe, dtype, promised=bool(asking))
+        task = Map(func, decode_options, dtype, promised=bool(asking))
         answer: pd.Series[Any] | pd.DataFrame = self._run(task, how, kept)
         return answer
 
@@ -186,39 +186,39 @@ class Transforming(Column):
         >>> aug["image"].img.to_numpy().shape, aug["label"].tolist()
         ((6, 32, 32, 3), [0, 0, 0, 1, 1, 1])
         """
-        recipe, how = decode_and_read_options(size, options)
+        decode_options, how = decode_and_read_options(size, options)
         task = Augment(
             check_callable("transform", transform),
             check_count("n", n, least=1),
-            recipe,
+            decode_options,
             check_count("seed", seed, least=0),
             check_flag("keep_original", keep_original),
-            self._shape(recipe, out, to),
+            self._shape(decode_options, out, to),
         )
         if to is None:
             kept = place(out, overwrite=overwrite, retry=retry, options=how.source.options)
             return self._long(self._run(task, how, kept), n)
-        files = SaveVariants(task, codec.encoding(format, quality))
+        files = SaveAugmented(task, codec.encode_options(format, quality))
         where = write_options(to, overwrite=overwrite, retry=retry)
-        return self._long(self._write(files, how, where, encoding=files.encoding, variants=range(n)), n)
+        return self._long(self._write(files, how, where, encode_options=files.encode_options, variants=range(n)), n)
 
-    def _shape(self, recipe: codec.Recipe, out: object, to: object) -> tuple[int, int, int] | None:
+    def _shape(self, decode_options: codec.DecodeOptions, out: object, to: object) -> tuple[int, int, int] | None:
         """Return the shape of all variants, where it must be known before the first."""
         if out is not None and to is not None:
             raise ValueError("out= keeps variants as a column, to= writes files; give one of them")
-        asking = self._form_first if out is None else "out="
+        asking = self._requires_schema if out is None else "out="
         if asking is None or to is not None:
             return None
-        if recipe.size is None:
+        if decode_options.size is None:
             raise ValueError(f"{asking} needs size=: the shape of all pictures must be known before the first one")
-        return recipe.shape
+        return decode_options.shape
 
     def _long(self, variants: pd.Series[Any], n: int) -> pd.Series[Any] | pd.DataFrame:
         """Return the variants beside the columns of the frame, if there is one."""
-        return variants if self._frame is None else long_frame(self._frame, variants, n)
+        return variants if self._frame is None else explode_variants(self._frame, variants, n)
 
 
-def long_frame(frame: pd.DataFrame, variants: pd.Series[Any], n: int) -> pd.DataFrame:
+def explode_variants(frame: pd.DataFrame, variants: pd.Series[Any], n: int) -> pd.DataFrame:
     """Return each row of a frame n times, with its variants beside it."""
     long = frame.take(np.repeat(np.arange(len(frame)), n))
     long.index = variants.index

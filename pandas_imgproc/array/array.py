@@ -1,4 +1,4 @@
-"""The array of an image column: what pandas asks of an extension array, over a `Storage`."""
+"""The array of an image column: what pandas asks of an extension array, over a `PixelStorage`."""
 # ruff: noqa: RUF002  the sign of multiplication stands where it multiplies
 
 from __future__ import annotations
@@ -12,27 +12,27 @@ from pandas.api.extensions import no_default
 
 from pandas_imgproc.array import arrow
 from pandas_imgproc.array.dtype import ImageDtype, dtype_of
-from pandas_imgproc.array.hashing import cells_equal, digests, first_rows, hashes, rows_equal
-from pandas_imgproc.array.indexing import row_key
-from pandas_imgproc.array.scalar import ImageCell, Pixels, is_missing, is_picture, pixels_of, readonly, wrapped
+from pandas_imgproc.array.hashing import digests, first_occurrences, hashes, rows_equal, scalars_equal
+from pandas_imgproc.array.indexing import validate_indexer
+from pandas_imgproc.array.scalar import ImageCell, Pixels, is_image_like, is_missing, pixels_of, readonly, wrapped
 from pandas_imgproc.array.storage import (
     MISSING,
-    Storage,
+    PixelStorage,
     blank,
-    checked_block,
-    checked_status,
-    joined_failures,
-    taken,
-    used_failures,
+    concat_failures,
+    prune_failures,
+    take_rows,
+    validate_pixels,
+    validate_status,
 )
-from pandas_imgproc.array.unsupported import Refusals, refuse_operation
+from pandas_imgproc.array.unsupported import UnsupportedOpsMixin, raise_unsupported
 from pandas_imgproc.errors import FAILURE_KINDS, Failure, MissingImagesError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
 
-class ImageArray(Refusals):
+class ImageArray(UnsupportedOpsMixin):
     """Pictures of one shape in one block, with a status for each.
 
     Parameters
@@ -69,13 +69,13 @@ class ImageArray(Refusals):
     __hash__: ClassVar[None]  # type: ignore[assignment]
 
     def __init__(self, block: Any, status: Any = None, failures: Sequence[Failure] = ()) -> None:
-        pixels = checked_block(block)
+        pixels = validate_pixels(block)
         table = tuple(failures)
-        self._storage = Storage(readonly(pixels), readonly(checked_status(status, len(pixels), table)), table)
+        self._storage = PixelStorage(readonly(pixels), readonly(validate_status(status, len(pixels), table)), table)
         self._rows = range(len(pixels))
 
     @classmethod
-    def _over(cls, storage: Storage, rows: range | None = None) -> Self:
+    def _over(cls, storage: PixelStorage, rows: range | None = None) -> Self:
         array = cls.__new__(cls)
         array._storage = storage
         array._rows = range(len(storage.block)) if rows is None else rows
@@ -132,7 +132,7 @@ class ImageArray(Refusals):
         rows = np.flatnonzero(self._codes > 0)
         return rows, [self.failures[code - 1] for code in self._codes[rows]]
 
-    def kinds(self) -> pd.Categorical[Any]:
+    def failure_kinds(self) -> pd.Categorical[Any]:
         """Return the kind of each row's failure, NA where there is none.
 
         Returns
@@ -140,11 +140,11 @@ class ImageArray(Refusals):
         pandas.Categorical
             Of length n; its categories are all failure kinds.
         """
-        kinds = [FAILURE_KINDS.index(failure["kind"]) for failure in self.failures]
-        codes = np.array([-1, *kinds])[np.maximum(self._codes, 0)]
+        failure_kinds = [FAILURE_KINDS.index(failure["kind"]) for failure in self.failures]
+        codes = np.array([-1, *failure_kinds])[np.maximum(self._codes, 0)]
         return pd.Categorical.from_codes(codes, categories=pd.Index(FAILURE_KINDS))
 
-    def to_block(self, dtype: Any = None, copy: bool = False, na_value: Any = no_default) -> Pixels:
+    def to_pixels(self, dtype: Any = None, copy: bool = False, na_value: Any = no_default) -> Pixels:
         """Return the pixels of all pictures as one array.
 
         Parameters
@@ -170,7 +170,7 @@ class ImageArray(Refusals):
         --------
         >>> import numpy as np
         >>> array = ImageArray(np.full((2, 1, 1, 1), 9, dtype="uint8"), [0, -1])
-        >>> array.to_block(na_value=0).ravel()
+        >>> array.to_pixels(na_value=0).ravel()
         array([9, 0], dtype=uint8)
         """
         missing = self.isna()
@@ -212,7 +212,7 @@ class ImageArray(Refusals):
         return missing
 
     def to_numpy(self, dtype: Any = None, copy: bool = False, na_value: Any = no_default) -> Pixels:  # noqa: ARG002
-        """Return cells, as np.asarray does; the pixels are given by `to_block`.
+        """Return cells, as np.asarray does; the pixels are given by `to_pixels`.
 
         Returns
         -------
@@ -236,7 +236,7 @@ class ImageArray(Refusals):
         return cells if kind == "O" else cells.astype(dtype)
 
     def __getitem__(self, item: Any) -> Any:
-        key = row_key(self, item)
+        key = validate_indexer(self, item)
         if isinstance(key, int):
             return self._cell(self._row(key))
         if isinstance(key, slice):
@@ -268,7 +268,7 @@ class ImageArray(Refusals):
         if self._readonly:
             message = "Cannot modify read-only array"
             raise ValueError(message)
-        key = row_key(self, key)
+        key = validate_indexer(self, key)
         if isinstance(key, int):
             rows, n = self._row(key), None
         else:
@@ -278,7 +278,7 @@ class ImageArray(Refusals):
         self._storage.write(rows, pixels, codes, failures)
 
     def _putmask(self, mask: Pixels, value: Any) -> None:
-        if pd.api.types.is_list_like(value) and not is_picture(value) and len(value) != 1:
+        if pd.api.types.is_list_like(value) and not is_image_like(value) and len(value) != 1:
             if len(value) != len(self):
                 message = f"Length of values ({len(value)}) does not match length of index ({len(self)})"
                 raise ValueError(message)
@@ -294,7 +294,7 @@ class ImageArray(Refusals):
         """Return pixels, status and failures of a value for n rows, or for one cell (None)."""
         if is_missing(value):
             return 0, MISSING, ()
-        if is_picture(value) or not pd.api.types.is_list_like(value):
+        if is_image_like(value) or not pd.api.types.is_list_like(value):
             return pixels_of(value, self.dtype.subtype, self.dtype.shape), 0, ()
         if n is None:
             message = "setting a cell with a sequence: give it one array of pixels, an ImageCell or None"
@@ -329,8 +329,8 @@ class ImageArray(Refusals):
             When a position is below -1 with allow_fill.
         """
         positions = np.asarray(indices, dtype=np.intp)
-        view = Storage(self._pixels, self._codes, self.failures)
-        result = self._over(taken(view, positions, fill=allow_fill))
+        view = PixelStorage(self._pixels, self._codes, self.failures)
+        result = self._over(take_rows(view, positions, fill=allow_fill))
         if allow_fill and not is_missing(fill_value):
             result[positions == MISSING] = fill_value
         return result
@@ -338,7 +338,7 @@ class ImageArray(Refusals):
     def copy(self) -> Self:
         """Return an array of its own, which shares the block until one of both is written."""
         self._storage.share()
-        return self._over(Storage(self._pixels, self._codes, self.failures))
+        return self._over(PixelStorage(self._pixels, self._codes, self.failures))
 
     @classmethod
     def _concat_same_type(cls, to_concat: Iterable[Any]) -> Self:
@@ -347,9 +347,9 @@ class ImageArray(Refusals):
         if len(shapes) > 1:
             message = f"image columns of different dtypes cannot become one: {', '.join(sorted(shapes))}"
             raise ValueError(message)
-        statuses, failures = joined_failures((array._codes, array.failures) for array in arrays)
+        statuses, failures = concat_failures((array._codes, array.failures) for array in arrays)
         block = np.concatenate([array._pixels for array in arrays])
-        return cls._over(Storage(block, np.concatenate(statuses), failures))
+        return cls._over(PixelStorage(block, np.concatenate(statuses), failures))
 
     @classmethod
     def _from_sequence(cls, scalars: Any, *, dtype: Any = None, copy: bool = False) -> Self:
@@ -390,10 +390,10 @@ class ImageArray(Refusals):
         if dtype.shape != self.dtype.shape:
             message = f"images of shape {self.dtype.shape} cannot be converted to shape {dtype.shape}: resize them"
             raise ValueError(message)
-        return self._over(Storage(self._pixels.astype(dtype.subtype), self.status, self.failures))
+        return self._over(PixelStorage(self._pixels.astype(dtype.subtype), self.status, self.failures))
 
     def __reduce__(self) -> tuple[Callable[..., ImageArray], tuple[Pixels, Pixels, tuple[Failure, ...]]]:
-        status, failures = used_failures(self.status, self.failures)
+        status, failures = prune_failures(self.status, self.failures)
         return ImageArray, (np.ascontiguousarray(self.block), status, failures)
 
     def _formatter(self, boxed: bool = False) -> Callable[[Any], str]:  # noqa: ARG002  pandas' own
@@ -407,7 +407,7 @@ class ImageArray(Refusals):
     def factorize(self, use_na_sentinel: bool = True) -> tuple[Pixels, Self]:
         """Return a number for each row and the pictures they stand for, in order of appearance."""
         codes, uniques = pd.factorize(self._digests(), use_na_sentinel=use_na_sentinel)
-        return codes, self.take(first_rows(codes, len(uniques)))
+        return codes, self.take(first_occurrences(codes, len(uniques)))
 
     def _values_for_factorize(self) -> tuple[Pixels, Any]:
         return self._digests(), pd.NA
@@ -426,8 +426,8 @@ class ImageArray(Refusals):
         counts = pd.array(np.bincount(codes[codes >= 0], minlength=len(uniques)), dtype="Int64")
         return pd.Series(counts, index=pd.Index(uniques), name="count", copy=False)
 
-    def _hash_pandas_object(self, *, encoding: str, hash_key: str, categorize: bool) -> Pixels:  # noqa: ARG002
-        return hashes(self._pixels, self.isna(), hash_key.encode(encoding))
+    def _hash_pandas_object(self, *, encode_options: str, hash_key: str, categorize: bool) -> Pixels:  # noqa: ARG002
+        return hashes(self._pixels, self.isna(), hash_key.encode(encode_options))
 
     def __eq__(self, other: object) -> Any:
         if isinstance(other, (pd.Series, pd.Index, pd.DataFrame)):
@@ -445,14 +445,14 @@ class ImageArray(Refusals):
         if is_missing(other):
             return never, ~none
         if isinstance(other, ImageCell):
-            other = self._over(Storage(np.asarray(other)[None], np.zeros(1, dtype=np.int32)))
+            other = self._over(PixelStorage(np.asarray(other)[None], np.zeros(1, dtype=np.int32)))
         elif not pd.api.types.is_list_like(other):
             return never, none
         elif len(other) != len(self):
             message = f"Lengths must match to compare: {len(self)} and {len(other)}"
             raise ValueError(message)
         if not isinstance(other, ImageArray):
-            return cells_equal(self, other)
+            return scalars_equal(self, other)
         if other.dtype != self.dtype:
             return never, none | other.isna()
         return rows_equal(self._pixels, other._pixels), none | other.isna()
@@ -467,7 +467,7 @@ class ImageArray(Refusals):
         **kwargs: Any,
     ) -> Any:
         if how not in ("first", "last"):
-            refuse_operation(how)
+            raise_unsupported(how)
         present = ids >= 0
         if kwargs.get("skipna", True):
             present &= ~self.isna()
@@ -524,7 +524,7 @@ class ImageArray(Refusals):
         return cls(block, np.where(missing, np.int32(MISSING), np.int32(0)))
 
     def __dask_tokenize__(self) -> object:
-        status, failures = used_failures(self._codes, self.failures)
+        status, failures = prune_failures(self._codes, self.failures)
         digest = hashlib.blake2b(np.ascontiguousarray(self._pixels).data, digest_size=16)
         table = tuple(tuple(failure.items()) for failure in failures)
         return "pandas_imgproc.ImageArray", self.dtype.name, digest.hexdigest(), status.tobytes(), table

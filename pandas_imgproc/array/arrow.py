@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from pandas_imgproc.array.scalar import Pixels, shape_of, subtype_of
+from pandas_imgproc.array.scalar import Pixels, validate_image_shape, validate_pixel_dtype
 
 
 class ImageArrowType(pa.ExtensionType):  # type: ignore[misc]  # pyarrow has no types
@@ -34,8 +34,8 @@ class ImageArrowType(pa.ExtensionType):  # type: ignore[misc]  # pyarrow has no 
     """
 
     def __init__(self, dtype: Any, shape: Any) -> None:
-        self.subtype = subtype_of(dtype)
-        self.shape = shape_of(shape)
+        self.subtype = validate_pixel_dtype(dtype)
+        self.shape = validate_image_shape(shape)
         super().__init__(pa.binary(self.subtype.itemsize * int(np.prod(self.shape))), "pandas_imgproc.image")
 
     def __arrow_ext_serialize__(self) -> bytes:
@@ -115,7 +115,7 @@ def from_arrow(array: Any, dtype: Any = None, shape: Any = None) -> tuple[Pixels
         When the Arrow type holds no pictures, or others than expected.
     """
     found = _pixels_in(array.type, dtype, shape)
-    if shape is not None and (found.subtype, found.shape) != (subtype_of(dtype), shape_of(shape)):
+    if shape is not None and (found.subtype, found.shape) != (validate_pixel_dtype(dtype), validate_image_shape(shape)):
         message = f"the Arrow array holds {found.to_pandas_dtype()}, not image[{dtype}, {shape}]"
         raise TypeError(message)
     chunks = [chunk for chunk in getattr(array, "chunks", [array]) if len(chunk)]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import pandas as pd
 from pandas.api.extensions import ExtensionDtype, register_extension_dtype
 
-from pandas_imgproc.array.scalar import ImageCell, shape_of, subtype_of
+from pandas_imgproc.array.scalar import ImageCell, validate_image_shape, validate_pixel_dtype
 
 if TYPE_CHECKING:
     import numpy as np
@@ -53,8 +53,8 @@ class ImageDtype(ExtensionDtype):
     array_type: ClassVar[builtins.type[ImageArray]]
 
     def __init__(self, dtype: Any = "uint8", shape: Any = ()) -> None:
-        self._subtype = subtype_of(dtype)
-        self._shape = shape_of(shape)
+        self._subtype = validate_pixel_dtype(dtype)
+        self._shape = validate_image_shape(shape)
 
     @property
     def subtype(self) -> np.dtype[Any]:

@@ -35,7 +35,7 @@ def hashes(block: Pixels, missing: Pixels, key: bytes) -> Pixels:
     return values
 
 
-def first_rows(codes: Pixels, n: int) -> Pixels:
+def first_occurrences(codes: Pixels, n: int) -> Pixels:
     """Return the first row of each of n codes; negative codes stand for nothing."""
     first = np.empty(n, dtype=np.intp)
     rows = np.flatnonzero(codes >= 0)[::-1]
@@ -44,7 +44,7 @@ def first_rows(codes: Pixels, n: int) -> Pixels:
     return first
 
 
-def cells_equal(cells: Iterable[Any], others: Iterable[Any]) -> tuple[Pixels, Pixels]:
+def scalars_equal(cells: Iterable[Any], others: Iterable[Any]) -> tuple[Pixels, Pixels]:
     """Return, pair by pair, whether two cells are equal, and whether the other is missing."""
     pairs = [(cell, other, is_missing(other)) for cell, other in zip(cells, others, strict=True)]
     equal = [isinstance(other, ImageCell) and isinstance(cell, ImageCell) and cell == other for cell, other, _ in pairs]

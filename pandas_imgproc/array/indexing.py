@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from pandas_imgproc.array.scalar import Pixels
 
 
-def row_key(array: ExtensionArray, item: Any) -> int | slice | Pixels:
+def validate_indexer(array: ExtensionArray, item: Any) -> int | slice | Pixels:
     """Return a key as an integer, a slice, or an array of positions or booleans.
 
     Raises

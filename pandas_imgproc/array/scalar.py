@@ -25,7 +25,7 @@ def readonly(array: Pixels) -> Pixels:
     return view
 
 
-def subtype_of(dtype: Any) -> np.dtype[Any]:
+def validate_pixel_dtype(dtype: Any) -> np.dtype[Any]:
     """Return a dtype that pixels may have, in the machine's byte order.
 
     Raises
@@ -43,7 +43,7 @@ def subtype_of(dtype: Any) -> np.dtype[Any]:
     return subtype
 
 
-def shape_of(shape: Any) -> tuple[int, int, int]:
+def validate_image_shape(shape: Any) -> tuple[int, int, int]:
     """Return a picture's shape as plain integers.
 
     Raises
@@ -62,7 +62,7 @@ def shape_of(shape: Any) -> tuple[int, int, int]:
     return int(sides[0]), int(sides[1]), int(sides[2])
 
 
-def refuse_order(*_: object, **__: object) -> NoReturn:
+def raise_unordered(*_: object, **__: object) -> NoReturn:
     """Raise the TypeError of everything that sorts."""
     message = "images have no order: sort by another column, or by a number made from the pixels"
     raise TypeError(message)
@@ -106,9 +106,9 @@ class ImageCell:
 
     def __init__(self, pixels: Any) -> None:
         array = np.asarray(pixels)
-        array = array.astype(subtype_of(array.dtype), copy=False)
+        array = array.astype(validate_pixel_dtype(array.dtype), copy=False)
         array = array[:, :, None] if array.ndim == 2 else array
-        shape_of(array.shape)
+        validate_image_shape(array.shape)
         self._pixels = readonly(np.ascontiguousarray(array))
 
     @property
@@ -170,7 +170,7 @@ class ImageCell:
         return self._identity() == other._identity()
 
     # Where pandas falls back to comparing cells, the sentence still says what to do.
-    __lt__ = __le__ = __gt__ = __ge__ = refuse_order
+    __lt__ = __le__ = __gt__ = __ge__ = raise_unordered
 
     def __hash__(self) -> int:
         return hash(self._identity())
@@ -202,7 +202,7 @@ def is_missing(value: object) -> bool:
     return value is None or value is pd.NA or (isinstance(value, (float, np.floating)) and bool(np.isnan(value)))
 
 
-def is_picture(value: Any) -> bool:
+def is_image_like(value: Any) -> bool:
     """Return whether a value is one picture, even of a wrong shape, rather than a sequence of pictures."""
     if isinstance(value, np.ndarray):
         return value.dtype != object and value.ndim < 4

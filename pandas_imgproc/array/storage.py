@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pandas_imgproc.array.scalar import Pixels, shape_of, subtype_of
+from pandas_imgproc.array.scalar import Pixels, validate_image_shape, validate_pixel_dtype
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 MISSING = -1
 
 
-class Storage:
+class PixelStorage:
     """Pixels, status and failures, which an array shares with its views.
 
     Attributes
@@ -57,7 +57,7 @@ class Storage:
         self.own()
         if failures and failures != self.failures:
             parts = [(self.status, self.failures), (codes, failures)]
-            (self.status, codes), self.failures = joined_failures(parts)
+            (self.status, codes), self.failures = concat_failures(parts)
         self.block[rows] = pixels
         self.status[rows] = codes
 
@@ -66,7 +66,7 @@ class Storage:
         self.private = False
 
 
-def checked_block(block: Any) -> Pixels:
+def validate_pixels(block: Any) -> Pixels:
     """Return a block of pixels in the machine's byte order, each picture contiguous; copied only if it must be.
 
     Raises
@@ -80,13 +80,13 @@ def checked_block(block: Any) -> Pixels:
     if array.ndim != 4:
         message = f"block must have the shape (n, height, width, channels), got {array.shape}"
         raise ValueError(message)
-    shape_of(array.shape[1:])
-    array = array.astype(subtype_of(array.dtype), copy=False)
+    validate_image_shape(array.shape[1:])
+    array = array.astype(validate_pixel_dtype(array.dtype), copy=False)
     # Steps between rows are fine (every second row of a block is a view), steps inside a picture are not.
     return array if len(array) == 0 or array[0].flags.c_contiguous else np.ascontiguousarray(array)
 
 
-def checked_status(status: Any, n: int, failures: Sequence[Failure]) -> Pixels:
+def validate_status(status: Any, n: int, failures: Sequence[Failure]) -> Pixels:
     """Return a status for n rows; all pictures without one.
 
     Raises
@@ -114,12 +114,12 @@ def checked_status(status: Any, n: int, failures: Sequence[Failure]) -> Pixels:
     return codes.astype(np.int32, copy=False)
 
 
-def blank(n: int, subtype: np.dtype[Any], shape: tuple[int, ...]) -> Storage:
+def blank(n: int, subtype: np.dtype[Any], shape: tuple[int, ...]) -> PixelStorage:
     """Return n black pictures."""
-    return Storage(np.zeros((n, *shape), dtype=subtype), np.zeros(n, dtype=np.int32))
+    return PixelStorage(np.zeros((n, *shape), dtype=subtype), np.zeros(n, dtype=np.int32))
 
 
-def taken(storage: Storage, positions: Pixels, *, fill: bool) -> Storage:
+def take_rows(storage: PixelStorage, positions: Pixels, *, fill: bool) -> PixelStorage:
     """Return the rows at positions; with fill, -1 is a black picture that is missing.
 
     Raises
@@ -131,7 +131,7 @@ def taken(storage: Storage, positions: Pixels, *, fill: bool) -> Storage:
     """
     absent = positions < 0
     if not (fill and absent.any()):
-        return Storage(storage.block.take(positions, axis=0), storage.status.take(positions), storage.failures)
+        return PixelStorage(storage.block.take(positions, axis=0), storage.status.take(positions), storage.failures)
     if positions.min() < MISSING:
         message = f"with allow_fill=True the smallest position is -1, got {positions.min()}"
         raise ValueError(message)
@@ -139,13 +139,13 @@ def taken(storage: Storage, positions: Pixels, *, fill: bool) -> Storage:
         result = blank(len(positions), storage.block.dtype, storage.block.shape[1:])
         result.failures = storage.failures
     else:
-        result = taken(storage, positions, fill=False)
+        result = take_rows(storage, positions, fill=False)
         result.block[absent] = 0
     result.status[absent] = MISSING
     return result
 
 
-def used_failures(status: Pixels, failures: tuple[Failure, ...]) -> tuple[Pixels, tuple[Failure, ...]]:
+def prune_failures(status: Pixels, failures: tuple[Failure, ...]) -> tuple[Pixels, tuple[Failure, ...]]:
     """Return the status and the failures without those that no row has."""
     used = np.unique(status[status > 0])
     if len(used) == len(failures):
@@ -156,7 +156,7 @@ def used_failures(status: Pixels, failures: tuple[Failure, ...]) -> tuple[Pixels
     return np.where(status > 0, lookup[np.maximum(status, 0)], status), tuple(failures[k - 1] for k in used)
 
 
-def joined_failures(
+def concat_failures(
     parts: Iterable[tuple[Pixels, tuple[Failure, ...]]],
 ) -> tuple[list[Pixels], tuple[Failure, ...]]:
     """Return each part's status with the codes of one common table, and that table.
@@ -170,7 +170,7 @@ def joined_failures(
     codes: dict[tuple[Any, ...], int] = {}
     joined: list[Failure] = []
     statuses = []
-    for status, table in (used_failures(*part) for part in parts):
+    for status, table in (prune_failures(*part) for part in parts):
         lookup = np.zeros(len(table) + 1, dtype=np.int32)
         for k, failure in enumerate(table, start=1):
             key = tuple(failure.values())

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from pandas_imgproc.sinks import Retry
 from pandas_imgproc.failures import Errors
+from pandas_imgproc.sinks import Retry
 
 if TYPE_CHECKING:
     import inspect

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from pandas_imgproc._atomic import atomic_write
 from pandas_imgproc.discovery import from_glob, is_picture
-from pandas_imgproc._atomic import named_when_whole
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -182,7 +182,7 @@ def write(df: pd.DataFrame, path: str | None) -> None:
         df.to_csv(sys.stdout, index=False)
         sys.stdout.flush()
         return
-    with named_when_whole(os.path.abspath(path)) as fd, open(fd, "wb", closefd=False) as file:
+    with atomic_write(os.path.abspath(path)) as fd, open(fd, "wb", closefd=False) as file:
         _WRITERS[_suffix(path)](df, file)
 
 

@@ -9,11 +9,11 @@ from pandas_imgproc.cluster.manager import (
     describe,
     get_client,
     inside,
-    is_own,
-    kills_told,
-    own_kills_told,
+    is_managed,
+    notify_managed_worker_kills,
+    notify_worker_kills,
+    pop_dashboard_link,
     restored,
-    unsaid_dashboard_link,
 )
 
 __all__ = [
@@ -25,9 +25,9 @@ __all__ = [
     "describe",
     "get_client",
     "inside",
-    "is_own",
-    "kills_told",
-    "own_kills_told",
+    "is_managed",
+    "notify_managed_worker_kills",
+    "notify_worker_kills",
+    "pop_dashboard_link",
     "restored",
-    "unsaid_dashboard_link",
 ]

@@ -43,7 +43,7 @@ from distributed.nanny import WorkerProcess
 from distributed.security import Security
 
 from pandas_imgproc.cluster import preload
-from pandas_imgproc.cluster.worker_rpc import answers, when_closed, when_task_done, when_task_over
+from pandas_imgproc.cluster.worker_rpc import handlers, on_closed, on_task_done, on_task_released
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -106,7 +106,7 @@ _FOR_EVER = "365 days"
 # Seconds before a worker that failed to come back is started again.
 _PAUSES = (0.1, 0.5, 1.0, 2.0, 5.0)
 
-when_killed: set[Callable[[int], None]] = set()
+on_worker_killed: set[Callable[[int], None]] = set()
 """What is told the number of each worker process that somebody has killed; in the thread of the cluster."""
 
 _launching = threading.Lock()
@@ -163,7 +163,7 @@ def stop(cluster: LocalCluster) -> None:
         cluster.close(timeout=15)
 
 
-def client_of(cluster: LocalCluster) -> Client:
+def make_client(cluster: LocalCluster) -> Client:
     """Return a client of a cluster, which is not Dask's default one."""
     return _Client(cluster, set_as_default=False)
 
@@ -207,7 +207,7 @@ def _free_port() -> int:
 
 
 def _scratch() -> str:
-    """Return the name of a folder that nobody can guess; Dask makes it, and `preload.leave_scratch` removes it."""
+    """Return the name of a folder that nobody can guess; Dask makes it, and `preload.remove_scratch_dir` removes it."""
     parent = dask.config.get("temporary-directory", default=None) or tempfile.gettempdir()
     # Without Dask's own name in it, Dask makes a second folder inside.
     return str(Path(parent) / f"pandas-imgproc-dask-scratch-space-{secrets.token_hex(8)}")
@@ -324,7 +324,7 @@ class _WorkerProcess(WorkerProcess):  # type: ignore[misc]
         pid, code = (ended.pid, ended.exitcode) if ended else (0, 0)
         super().mark_stopped()
         if code == -signal.SIGKILL:
-            for tell in list(when_killed):
+            for tell in list(on_worker_killed):
                 tell(pid)
 
     async def kill(self, timeout: float = 5, *args: Any, **kwargs: Any) -> None:
@@ -332,7 +332,7 @@ class _WorkerProcess(WorkerProcess):  # type: ignore[misc]
         await super().kill(min(timeout, 1), *args, **kwargs)
 
 
-_WHEN = {"memory": when_task_done, "erred": when_task_over, "forgotten": when_task_over}
+_EVENT_HANDLERS = {"memory": on_task_done, "erred": on_task_released, "forgotten": on_task_released}
 
 
 class _Client(Client):  # type: ignore[misc]
@@ -355,30 +355,30 @@ class _Client(Client):  # type: ignore[misc]
             return super().persist(*args, **kwargs)
 
 
-class _Telling(SchedulerPlugin):  # type: ignore[misc]
+class _TaskEventPlugin(SchedulerPlugin):  # type: ignore[misc]
     """Tells what becomes of tasks."""
 
     def transition(self, key: Any, start: str, finish: str, *args: Any, **kwargs: Any) -> None:  # noqa: ARG002
-        for tell in _WHEN.get(finish, ()):
+        for tell in _EVENT_HANDLERS.get(finish, ()):
             tell(str(key))
 
     async def close(self) -> None:
-        for tell in when_closed:
+        for tell in on_closed:
             tell()
 
 
 class _Scheduler(Scheduler):  # type: ignore[misc]
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        preload.leave_scratch(self)
-        self.handlers.update(answers)
-        self.add_plugin(_Telling(), name="pandas_imgproc")
+        preload.remove_scratch_dir(self)
+        self.handlers.update(handlers)
+        self.add_plugin(_TaskEventPlugin(), name="pandas_imgproc")
 
     async def remove_worker(self, address: str, *args: Any, **kwargs: Any) -> Any:
         worker = self.workers.get(address)
         if worker is not None and worker.nbytes > worker.memory_limit / 2 > 0:
             self.allowed_failures = 0  # it died of the answers that it keeps: so would all that come after it
-        elif when_killed:
+        elif on_worker_killed:
             # A call of ours is under way: its note counts the deaths, and knows the row. Dask would blame whoever
             # stood beside it.
             self.allowed_failures = 1_000_000
@@ -396,7 +396,7 @@ class _Scheduler(Scheduler):  # type: ignore[misc]
 class _Nanny(Nanny):  # type: ignore[misc]
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        preload.leave_scratch(self)
+        preload.remove_scratch_dir(self)
 
     @property
     def process(self) -> Any:

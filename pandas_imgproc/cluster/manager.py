@@ -27,7 +27,7 @@ from dask.utils import parse_bytes
 
 from pandas_imgproc.cluster import worker_rpc
 from pandas_imgproc.cluster.dashboard import dashboard_link
-from pandas_imgproc.cluster.monitor import Crew
+from pandas_imgproc.cluster.monitor import WorkerMonitor
 from pandas_imgproc.errors import ClusterError
 
 if TYPE_CHECKING:
@@ -37,12 +37,12 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("pandas_imgproc")
 
-LEAST_MEMORY = 256_000_000
+MIN_WORKER_MEMORY = 256_000_000
 """Bytes that a worker has used up before its first picture, and some for that; with less it would never start."""
 
 
 @dataclass
-class _Own:
+class _ManagedCluster:
     """Our own cluster, and what it was asked to be."""
 
     client: Client
@@ -50,13 +50,13 @@ class _Own:
     n_workers: int
     memory_limit: str | float
     configured: tuple[Any, Any]
-    link_said: bool = field(default=False)
+    link_shown: bool = field(default=False)
 
 
-_own: _Own | None = None
+_own: _ManagedCluster | None = None
 _lock = threading.RLock()
 # A forked child keeps its parent's handle here: were it collected, it would be closed, and it is not the child's.
-_abandoned: list[_Own] = []
+_abandoned: list[_ManagedCluster] = []
 
 
 def get_client(n_workers: int | None = None, memory_limit: str | float | None = None) -> Client:
@@ -159,7 +159,7 @@ def inside() -> str | None:
     >>> inside() is None
     True
     """
-    if worker_rpc.worker_here() is not None:
+    if worker_rpc.current_worker() is not None:
         return "inside a Dask worker"
     process = sys.modules.get("multiprocessing.process")
     if process is not None and process.current_process().daemon:
@@ -169,7 +169,7 @@ def inside() -> str | None:
     return None
 
 
-def is_own(client: Client) -> bool:
+def is_managed(client: Client) -> bool:
     """Return whether a client is that of our own cluster.
 
     Parameters
@@ -184,7 +184,7 @@ def is_own(client: Client) -> bool:
     return own is not None and own.client is client
 
 
-def crew(client: Client) -> Crew:
+def crew(client: Client) -> WorkerMonitor:
     """Return who tells how many threads a client's workers have, and whether its scheduler is there.
 
     Parameters
@@ -193,10 +193,10 @@ def crew(client: Client) -> Crew:
 
     Returns
     -------
-    Crew
+    WorkerMonitor
     """
     own = _own
-    return Crew(client, describe(client), own.n_workers if own is not None and own.client is client else None)
+    return WorkerMonitor(client, describe(client), own.n_workers if own is not None and own.client is client else None)
 
 
 def describe(client: Client) -> str:
@@ -234,20 +234,20 @@ def restored() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def kills_told(client: Client, tell: Callable[[int], None]) -> Iterator[None]:
-    """Do as `own_kills_told`, unless the client is not ours: of its cluster nothing is known.
+def notify_worker_kills(client: Client, tell: Callable[[int], None]) -> Iterator[None]:
+    """Do as `notify_managed_worker_kills`, unless the client is not ours: of its cluster nothing is known.
 
     Parameters
     ----------
     client : distributed.Client
     tell : callable
     """
-    with own_kills_told(tell) if is_own(client) else contextlib.nullcontext():
+    with notify_managed_worker_kills(tell) if is_managed(client) else contextlib.nullcontext():
         yield
 
 
 @contextlib.contextmanager
-def own_kills_told(tell: Callable[[int], None]) -> Iterator[None]:
+def notify_managed_worker_kills(tell: Callable[[int], None]) -> Iterator[None]:
     """Tell the number of each worker process of our own that is killed during a block, by the system or by hand.
 
     Parameters
@@ -257,14 +257,14 @@ def own_kills_told(tell: Callable[[int], None]) -> Iterator[None]:
     """
     from pandas_imgproc.cluster import local
 
-    local.when_killed.add(tell)
+    local.on_worker_killed.add(tell)
     try:
         yield
     finally:
-        local.when_killed.discard(tell)
+        local.on_worker_killed.discard(tell)
 
 
-def unsaid_dashboard_link(client: Client) -> str | None:
+def pop_dashboard_link(client: Client) -> str | None:
     """Return the dashboard's address once per start of our own cluster, for whoever is first to say it.
 
     Parameters
@@ -277,9 +277,9 @@ def unsaid_dashboard_link(client: Client) -> str | None:
         None when it was said already, for a client that is not ours, and where a browser cannot reach it.
     """
     with _lock:
-        if _own is None or _own.client is not client or _own.link_said:
+        if _own is None or _own.client is not client or _own.link_shown:
             return None
-        _own.link_said = True
+        _own.link_shown = True
     return dashboard_link(client)
 
 
@@ -305,7 +305,7 @@ def current() -> Client | None:
 def _active() -> Client | None:
     """Return the user's active client."""
     client = current()
-    return None if client is None or is_own(client) else client
+    return None if client is None or is_managed(client) else client
 
 
 def _foreign(client: Client, n_workers: int | None, memory_limit: str | float | None) -> Client:
@@ -346,18 +346,18 @@ def _start(n_workers: int, memory_limit: str | float, configured: tuple[Any, Any
 
     cluster = local.start(n_workers, memory_limit)
     try:
-        client = local.client_of(cluster)
+        client = local.make_client(cluster)
     except BaseException:
         local.stop(cluster)
         raise
-    _own = _Own(client, cluster, n_workers, memory_limit, configured)
+    _own = _ManagedCluster(client, cluster, n_workers, memory_limit, configured)
     atexit.unregister(close)
     atexit.register(close)
     logger.info("Started a %s", describe(client))
     return client
 
 
-def _is_up(own: _Own) -> bool:
+def _is_up(own: _ManagedCluster) -> bool:
     from pandas_imgproc.cluster import local
 
     return own.client.status == "running" and local.is_up(own.cluster)
@@ -394,8 +394,10 @@ def _checked_memory(value: Any, name: str) -> str | float:
             raise ValueError(f"{name}={value!r} is no amount of memory; {legal}") from None
     if not (math.isfinite(value) and value > 0):
         raise ValueError(f"{name}={value!r} is no amount of memory; {legal}")
-    if 1 < value < LEAST_MEMORY or (value == 1 and not isinstance(value, float)):
-        raise ValueError(f"{name}={value!r} is less than the {LEAST_MEMORY:,} bytes that an idle worker needs; {legal}")
+    if 1 < value < MIN_WORKER_MEMORY or (value == 1 and not isinstance(value, float)):
+        raise ValueError(
+            f"{name}={value!r} is less than the {MIN_WORKER_MEMORY:,} bytes that an idle worker needs; {legal}"
+        )
     return float(value) if isinstance(value, float) and value <= 1 else int(value)
 
 

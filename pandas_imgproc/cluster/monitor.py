@@ -11,11 +11,11 @@ from pandas_imgproc.errors import ClusterError
 if TYPE_CHECKING:
     from distributed import Client
 
-LOOK = 1.0
+POLL_INTERVAL = 1.0
 """Seconds between looks: one takes five milliseconds."""
 
 
-class Crew:
+class WorkerMonitor:
     """The workers of a client, who come and go.
 
     Parameters
@@ -28,8 +28,8 @@ class Crew:
     """
 
     def __init__(self, client: Client, where: str, fixed: int | None = None) -> None:
-        self._client, self._where, self._looked = client, where, -LOOK
-        self._threads, self.is_own = fixed or 0, fixed is not None
+        self._client, self._where, self._looked = client, where, -POLL_INTERVAL
+        self._threads, self.is_managed = fixed or 0, fixed is not None
 
     def threads(self) -> int:
         """Return how many partitions the workers do at a time, as of a second ago at most.
@@ -41,7 +41,7 @@ class Crew:
         """
         if self._client.status not in ("running", "connecting"):
             raise ClusterError(f"the {self._where} is gone: its scheduler cannot be reached any more")
-        if not self.is_own and time.monotonic() - self._looked >= LOOK:
+        if not self.is_managed and time.monotonic() - self._looked >= POLL_INTERVAL:
             self._threads = self._asked()
             self._looked = time.monotonic()
         return self._threads

@@ -22,12 +22,12 @@ def dask_setup(worker: Any) -> None:
     # Ctrl-C reaches the whole process group: only the caller may decide what becomes of finished work. Where
     # signals can be blocked, the worker was launched with this one blocked already.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    leave_scratch(worker)
+    remove_scratch_dir(worker)
     worker.of_pandas_imgproc = True  # it may ask the process that has started it
     sys.modules.pop(__name__, None)  # Dask imported it as plain "preload": a user's module may have that name
 
 
-def leave_scratch(server: Any) -> None:
+def remove_scratch_dir(server: Any) -> None:
     """Remove the scratch folder of a scheduler, nanny or worker, and forget it.
 
     A killed process removes nothing. With spilling off nobody needs the folder once its owner was made, so

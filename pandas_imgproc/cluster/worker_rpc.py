@@ -11,28 +11,28 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-answers: dict[str, Callable[..., Any]] = {}
+handlers: dict[str, Callable[..., Any]] = {}
 """What workers of our own cluster may ask the process that has started it (see `ask`)."""
 
-when_task_done: list[Callable[[str], None]] = []
+on_task_done: list[Callable[[str], None]] = []
 """What is told the key of each task of our own cluster that is done; in its thread. Its answer may still be lost."""
 
-when_task_over: list[Callable[[str], None]] = []
+on_task_released: list[Callable[[str], None]] = []
 """What is told the key of each task of our own cluster that has failed, or that nobody wants any more."""
 
-when_closed: list[Callable[[], None]] = []
+on_closed: list[Callable[[], None]] = []
 """What is told that the scheduler of our own cluster ends; in its thread."""
 
 
-def task_here() -> str | None:
+def current_task_key() -> str | None:
     """Return the key of the Dask task that this thread does on a worker of a cluster, None where it does none.
 
     Examples
     --------
-    >>> task_here() is None
+    >>> current_task_key() is None
     True
     """
-    worker = worker_here()
+    worker = current_worker()
     return None if worker is None else str(worker.get_current_task())
 
 
@@ -42,7 +42,7 @@ def ask(question: str, **how: Any) -> Any:
     Parameters
     ----------
     question : str
-        One of `answers`.
+        One of `handlers`.
     **how : str or int
         What the answering function is given.
 
@@ -51,7 +51,7 @@ def ask(question: str, **how: Any) -> Any:
     object
         What it returned; None on workers that are not ours.
     """
-    worker = worker_here()
+    worker = current_worker()
     if worker is None or not getattr(worker, "of_pandas_imgproc", False):
         return None
     from distributed.utils import sync
@@ -59,9 +59,9 @@ def ask(question: str, **how: Any) -> Any:
     return sync(worker.loop, getattr(worker.scheduler, question), **how)
 
 
-def warn_user(message: Warning) -> None:
+def warn_on_client(message: Warning) -> None:
     """Give a warning, from within a task too: there each client of its cluster gives it, once."""
-    worker = worker_here()
+    worker = current_worker()
     if worker is None:
         warnings.warn(message, stacklevel=3)
     else:
@@ -70,7 +70,7 @@ def warn_user(message: Warning) -> None:
         worker.log_event("warn", said)
 
 
-def worker_here() -> Any:
+def current_worker() -> Any:
     """Return the worker whose task this thread does, None where it does none."""
     module = sys.modules.get("distributed.worker")
     with contextlib.suppress(AttributeError, ValueError):

@@ -1,7 +1,7 @@
 """Bytes to pixels and back, with Pillow.
 
 `recipes`   everything that changes the pixels, one frozen value
-`encoding`  pixels to the bytes of a file
+`encode_options`  pixels to the bytes of a file
 `opening`   which picture a file is, and whether it may be decoded
 `pixels`    the only way from bytes to pixels: a column, one picture for serving, a saved file cannot
             differ; by way of `orient`, `flatten` and `resizing`
@@ -12,21 +12,30 @@
 """
 
 from pandas_imgproc.codec.decode import decode_into, load
-from pandas_imgproc.codec.diagnose import STOPS, explain
-from pandas_imgproc.codec.downscale import working_picture
+from pandas_imgproc.codec.diagnose import INTERRUPTS, explain
+from pandas_imgproc.codec.downscale import downscale
 from pandas_imgproc.codec.encode import (
     FORMAT_OF,
     READ_SUFFIXES,
     SUFFIX_OF,
-    Encoding,
+    EncodeOptions,
     check_modes,
     encode,
-    encoding,
+    encode_options,
     format_of,
 )
 from pandas_imgproc.codec.header import Header, read_header
-from pandas_imgproc.codec.identify import open_image, warm_up
-from pandas_imgproc.codec.options import CHANNELS, FILTERS, FITS, FORMATS, Recipe, RecipeOptions, parse_size, recipe
+from pandas_imgproc.codec.identify import open_image, preinit
+from pandas_imgproc.codec.options import (
+    CHANNELS,
+    FILTERS,
+    FITS,
+    FORMATS,
+    DecodeKwargs,
+    DecodeOptions,
+    decode_options,
+    parse_size,
+)
 from pandas_imgproc.codec.pillow_globals import PillowSettings, pillow_settings
 
 __all__ = [
@@ -35,26 +44,26 @@ __all__ = [
     "FITS",
     "FORMATS",
     "FORMAT_OF",
+    "INTERRUPTS",
     "READ_SUFFIXES",
-    "STOPS",
     "SUFFIX_OF",
-    "Encoding",
+    "DecodeKwargs",
+    "DecodeOptions",
+    "EncodeOptions",
     "Header",
     "PillowSettings",
-    "Recipe",
-    "RecipeOptions",
     "check_modes",
     "decode_into",
+    "decode_options",
+    "downscale",
     "encode",
-    "encoding",
+    "encode_options",
     "explain",
     "format_of",
     "load",
     "open_image",
     "parse_size",
     "pillow_settings",
+    "preinit",
     "read_header",
-    "recipe",
-    "warm_up",
-    "working_picture",
 ]

@@ -15,27 +15,27 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from PIL import ImageFile
 
-    from pandas_imgproc.codec.options import Recipe
+    from pandas_imgproc.codec.options import DecodeOptions
 
 _PREMULTIPLIED = {"La": "LA", "RGBa": "RGBA"}
-_BY_WAY_OF_RGB = ("LAB", "HSV", "YCbCr", "RGBX")  # Pillow converts these to nothing else
+_VIA_RGB_MODES = ("LAB", "HSV", "YCbCr", "RGBX")  # Pillow converts these to nothing else
 
 
-def in_mode(image: Image.Image, recipe: Recipe, raw: str) -> Image.Image:
+def convert_mode(image: Image.Image, decode_options: DecodeOptions, raw: str) -> Image.Image:
     """Return a picture in the mode of the recipe, or in one that `resizing.finish` makes that of."""
-    if recipe.mode == "P":
+    if decode_options.mode == "P":
         return _classes(image)
-    image = _eight_bits(image, recipe, raw)
+    image = _eight_bits(image, decode_options, raw)
     if not image.has_transparency_data:
-        if image.mode == "L" and recipe.mode in ("RGB", "RGBA"):
+        if image.mode == "L" and decode_options.mode in ("RGB", "RGBA"):
             return image  # a third of the work, and the same pixels: _finish repeats the channel
     else:
-        image = _flat(image, recipe, raw)
-    if image.mode == recipe.mode:
+        image = _flat(image, decode_options, raw)
+    if image.mode == decode_options.mode:
         return image
-    if image.mode in _BY_WAY_OF_RGB:
+    if image.mode in _VIA_RGB_MODES:
         image = image.convert("RGB")
-    return image.convert(recipe.mode)
+    return image.convert(decode_options.mode)
 
 
 def raw_mode(image: ImageFile.ImageFile) -> str:
@@ -45,18 +45,18 @@ def raw_mode(image: ImageFile.ImageFile) -> str:
     return raw if isinstance(raw, str) else ""
 
 
-def _eight_bits(image: Image.Image, recipe: Recipe, raw: str) -> Image.Image:
+def _eight_bits(image: Image.Image, decode_options: DecodeOptions, raw: str) -> Image.Image:
     """Return "L" or "LA" for a picture of 16-bit grey levels, any other as it is."""
-    if image.mode == "F" and recipe.scale_depth:
+    if image.mode == "F" and decode_options.scale_depth:
         _check_range("F", np.asarray(image), 255, above=1)
-    if not (image.mode.startswith("I;16") or (image.mode == "I" and recipe.scale_depth)):
+    if not (image.mode.startswith("I;16") or (image.mode == "I" and decode_options.scale_depth)):
         return image
     levels = np.asarray(image)
-    if recipe.scale_depth:
+    if decode_options.scale_depth:
         _check_range(image.mode, levels, 65535)
-    grey = _scaled(levels, 4095 if "12" in raw else 65535) if recipe.scale_depth else image.convert("L")
+    grey = _scaled(levels, 4095 if "12" in raw else 65535) if decode_options.scale_depth else image.convert("L")
     transparent = image.info.get("transparency")
-    if recipe.background is None and recipe.mode != "RGBA":
+    if decode_options.background is None and decode_options.mode != "RGBA":
         transparent = None
     if transparent is None:
         return grey
@@ -94,20 +94,20 @@ _TRANSPARENT_LEVEL: dict[str, Callable[[int], int]] = {
 }
 
 
-def _flat(image: Image.Image, recipe: Recipe, raw: str) -> Image.Image:
+def _flat(image: Image.Image, decode_options: DecodeOptions, raw: str) -> Image.Image:
     """Return the picture in "RGBA" if that is wanted, else on its background, else without its alpha."""
     if image.mode in _PREMULTIPLIED:
         image = image.convert(_PREMULTIPLIED[image.mode])
-    if recipe.mode != "RGBA" and recipe.background is None:
+    if decode_options.mode != "RGBA" and decode_options.background is None:
         return image.convert("RGB") if image.mode == "RGBA" else image
     level, widen = image.info.get("transparency"), _TRANSPARENT_LEVEL.get(raw)
     if widen is not None and level is not None:
         image.info["transparency"] = tuple(map(widen, level)) if isinstance(level, tuple) else widen(level)
     if image.mode != "RGBA":  # convert() would copy
         image = image.convert("RGBA")
-    if recipe.mode == "RGBA":
+    if decode_options.mode == "RGBA":
         return image
-    ground = Image.new("RGB", image.size, recipe.background)
+    ground = Image.new("RGB", image.size, decode_options.background)
     # Before the resize: the colours hidden below transparency would bleed into the edges.
     ground.paste(image, mask=image)
     return ground

@@ -7,27 +7,27 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
-from pandas_imgproc._timing import stage
-from pandas_imgproc.codec.convert import in_mode, raw_mode
-from pandas_imgproc.codec.identify import check_sums, cut_off_is_said, open_image
-from pandas_imgproc.codec.orientation import TURNED_BEFORE, turn_of
+from pandas_imgproc._timing import timed
+from pandas_imgproc.codec.convert import convert_mode, raw_mode
+from pandas_imgproc.codec.identify import open_image, report_truncation, verify_png_crc
+from pandas_imgproc.codec.orientation import ORIENTED_BEFORE_LOAD, exif_transpose_op
 from pandas_imgproc.codec.resize import draft, finish
 from pandas_imgproc.errors import UnreadableImageError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from pandas_imgproc.codec.options import Recipe
+    from pandas_imgproc.codec.options import DecodeOptions
 
 
-def load(data: Any, recipe: Recipe) -> Image.Image:
+def load(data: Any, decode_options: DecodeOptions) -> Image.Image:
     """Return the picture as the recipe says: decoded, upright, flattened, resized.
 
     Parameters
     ----------
     data : bytes, or ndarray of uint8, shape (height, width, channels)
         The whole file; or a picture that is in memory already, or anything with its ``__array_interface__``.
-    recipe : Recipe
+    decode_options : DecodeOptions
         With ``size=None`` the picture keeps its own size.
 
     Returns
@@ -49,64 +49,68 @@ def load(data: Any, recipe: Recipe) -> Image.Image:
     `PIL.ImageOps.pad` for "pad".
     """
     if hasattr(data, "__array_interface__"):
-        return _from_memory(np.asarray(data), recipe)
-    with stage("decode"):
+        return _from_memory(np.asarray(data), decode_options)
+    with timed("decode"):
         image = open_image(
-            data, recipe.formats, max_pixels=recipe.max_pixels, frame=recipe.frame, plugins=recipe.plugins
+            data,
+            decode_options.formats,
+            max_pixels=decode_options.max_pixels,
+            frame=decode_options.frame,
+            plugins=decode_options.plugins,
         )
-        turn = turn_of(image, recipe) if image.format in TURNED_BEFORE else None
+        turn = exif_transpose_op(image, decode_options) if image.format in ORIENTED_BEFORE_LOAD else None
         full = image.size
-        box = draft(image, recipe, turn)
+        box = draft(image, decode_options, turn)
         depth = raw_mode(image)
         if image.format == "PNG":
-            check_sums(data)
+            verify_png_crc(data)
         # Pillow feeds a decoder 64 KB at a time and copies what is left over: quadratic in the width of a row,
         # and a file of one kilobyte whose header says eight million columns took 20 s.
         image.decodermaxblock = max(image.decodermaxblock, 4 * image.size[0])
-        with cut_off_is_said(data):
+        with report_truncation(data):
             image.load()
-    with stage("resize"):
-        if image.format not in TURNED_BEFORE:
+    with timed("resize"):
+        if image.format not in ORIENTED_BEFORE_LOAD:
             # PNG and WebP may carry EXIF after the pixels, and a TIFF file is turned by Pillow at load
-            turn, full = turn_of(image, recipe), image.size
+            turn, full = exif_transpose_op(image, decode_options), image.size
         profile = image.info.get("icc_profile")
-        finished = finish(in_mode(image, recipe, depth), recipe, turn, full, box)
+        finished = finish(convert_mode(image, decode_options, depth), decode_options, turn, full, box)
         finished.info = {"icc_profile": profile} if profile else {}
         return finished
 
 
-def _from_memory(pixels: NDArray[Any], recipe: Recipe) -> Image.Image:
+def _from_memory(pixels: NDArray[Any], decode_options: DecodeOptions) -> Image.Image:
     if pixels.dtype != np.uint8:
         raise UnreadableImageError("unsupported", f"images of {pixels.dtype} are not pictures; only those of uint8 are")
     image = Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
-    with stage("resize"):
-        return finish(in_mode(image, recipe, ""), recipe, None, image.size, None)
+    with timed("resize"):
+        return finish(convert_mode(image, decode_options, ""), decode_options, None, image.size, None)
 
 
-def decode_into(data: Any, recipe: Recipe, out: NDArray[np.uint8]) -> None:
+def decode_into(data: Any, decode_options: DecodeOptions, out: NDArray[np.uint8]) -> None:
     """Write the picture into the caller's array, which may be a slice of a block.
 
     Parameters
     ----------
     data : bytes, or ndarray of uint8, shape (height, width, channels)
         As in `load`.
-    recipe : Recipe
+    decode_options : DecodeOptions
     out : ndarray of uint8, shape (height, width, channels)
         ``recipe.shape``; untouched when something is raised.
 
     Examples
     --------
     >>> import io
-    >>> from pandas_imgproc.codec import recipe
+    >>> from pandas_imgproc.codec import decode_options
     >>> buffer = io.BytesIO()
     >>> Image.new("RGB", (40, 30), "red").save(buffer, "PNG")
     >>> out = np.zeros((2, 2, 3), np.uint8)
-    >>> decode_into(buffer.getvalue(), recipe(2), out)
+    >>> decode_into(buffer.getvalue(), decode_options(2), out)
     >>> out[0, 0].tolist()
     [255, 0, 0]
     """
-    image = load(data, recipe)
-    with stage("resize"):
+    image = load(data, decode_options)
+    with timed("resize"):
         # Measured: this copies twice and is still faster than Arrow's view of four bytes per pixel, and within two
         # percent of driving Pillow's private encoder into the slice.
         out[...] = np.frombuffer(image.tobytes(), np.uint8).reshape(out.shape)

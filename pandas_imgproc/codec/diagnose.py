@@ -11,7 +11,7 @@ from PIL import Image, UnidentifiedImageError
 
 from pandas_imgproc.errors import FailureKind, UnreadableImageError
 
-STOPS = (KeyboardInterrupt,)
+INTERRUPTS = (KeyboardInterrupt,)
 """What the caller raised to stop. All else costs a row, also what is no `Exception`: panics of Rust code are none, and
 a worker that lets a `GeneratorExit` through never answers."""
 
@@ -120,7 +120,7 @@ def _broken_header(data: bytes, name: str) -> UnreadableImageError:
         inner = error.args[0] if error.args else None
         reason = inner if isinstance(inner, BaseException) else error
     kind, _ = explain(reason)
-    if is_cut_off(data) or kind == "truncated":
+    if is_truncated(data) or kind == "truncated":
         return UnreadableImageError("truncated", f"a file of format {name} that ends within its header")
     text = str(reason).replace("not identified by this driver", "its header says nothing that Pillow knows")
     if isinstance(reason, LookupError):
@@ -129,7 +129,7 @@ def _broken_header(data: bytes, name: str) -> UnreadableImageError:
     return UnreadableImageError(kind, _one_line(f"a broken {name} file: {text}"))
 
 
-def is_cut_off(data: bytes) -> bool:
+def is_truncated(data: bytes) -> bool:
     """Return whether a file is shorter than it says itself; decoders often only say "broken"."""
     head, size = bytes(data[:16]), len(data)
     if head[:3] == b"\xff\xd8\xff":
@@ -143,13 +143,13 @@ def is_cut_off(data: bytes) -> bool:
     if head[:4] in (b"II*\0", b"MM\0*"):
         return _directory_end(data) > size
     if head[:4] == b"\0\0\1\0":
-        return any(offset + length > size for offset, length in icon_entries(data))
+        return any(offset + length > size for offset, length in ico_entries(data))
     if head[4:8] in (b"ftyp", b"jP  "):
         return _boxes_end(data) > size
     return head[:4] == b"\xff\x4f\xff\x51" and bytes(data[-2:]) != b"\xff\xd9"
 
 
-def icon_entries(data: bytes) -> list[tuple[int, int]]:
+def ico_entries(data: bytes) -> list[tuple[int, int]]:
     """Return where each picture of an ICO file begins, and its length in bytes."""
     count = int.from_bytes(data[4:6], "little")
     starts = range(6, min(6 + 16 * count, len(data) - 15), 16)

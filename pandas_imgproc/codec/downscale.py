@@ -5,7 +5,7 @@ from __future__ import annotations
 from PIL import Image
 
 
-def working_picture(image: Image.Image, longest: int | None) -> Image.Image:
+def downscale(image: Image.Image, longest: int | None) -> Image.Image:
     """Return the picture with its longest edge at most `longest` pixels; a smaller one is never enlarged.
 
     Parameters
@@ -22,7 +22,7 @@ def working_picture(image: Image.Image, longest: int | None) -> Image.Image:
 
     Examples
     --------
-    >>> working_picture(Image.new("RGB", (1000, 400)), 256).size
+    >>> downscale(Image.new("RGB", (1000, 400)), 256).size
     (256, 102)
     """
     width, height = image.size

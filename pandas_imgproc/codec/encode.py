@@ -9,7 +9,7 @@ import struct
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from pandas_imgproc._timing import stage
+from pandas_imgproc._timing import timed
 from pandas_imgproc.errors import UnreadableImageError
 
 if TYPE_CHECKING:
@@ -47,8 +47,8 @@ _ENCODER_ERRORS = (OSError, ValueError, SyntaxError, RuntimeError, LookupError, 
 
 
 @dataclass(frozen=True)
-class Encoding:
-    """How pixels become a file; make one with `encoding`.
+class EncodeOptions:
+    """How pixels become a file; make one with `encode_options`.
 
     Attributes
     ----------
@@ -62,7 +62,7 @@ class Encoding:
     quality: int
 
 
-def encoding(format: Any, quality: Any) -> Encoding:  # noqa: A002  Pillow's word
+def encode_options(format: Any, quality: Any) -> EncodeOptions:  # noqa: A002  Pillow's word
     """Check the arguments and return what they mean.
 
     Raises
@@ -72,7 +72,7 @@ def encoding(format: Any, quality: Any) -> Encoding:  # noqa: A002  Pillow's wor
 
     Examples
     --------
-    >>> encoding("jpg", 75)
+    >>> encode_options("jpg", 75)
     Encoding(format='JPEG', quality=75)
     """
     if isinstance(quality, bool) or not isinstance(quality, numbers.Integral):
@@ -85,7 +85,7 @@ def encoding(format: Any, quality: Any) -> Encoding:  # noqa: A002  Pillow's wor
     name = None if name is None else _OTHER_NAMES.get(name, name)
     if name is not None and name not in MODES_OF:
         raise ValueError(f"format must be one of {', '.join(map(repr, MODES_OF))}, got {format!r}")
-    return Encoding(name, int(quality))
+    return EncodeOptions(name, int(quality))
 
 
 def format_of(name: str) -> str | None:
@@ -108,14 +108,14 @@ def check_modes(formats: Iterable[str], mode: str) -> None:
             raise ValueError(f"{name} files cannot hold mode={mode!r}; {advice}")
 
 
-def encode(image: Image.Image, how: Encoding, name: str) -> bytes:
+def encode(image: Image.Image, how: EncodeOptions, name: str) -> bytes:
     r"""Return a picture as the bytes of a file.
 
     Parameters
     ----------
     image : PIL.Image.Image
         As `load` returns it: of what stands in its ``info``, the colour profile is kept.
-    how : Encoding
+    how : EncodeOptions
     name : str
         Of the file; its suffix says the format where `how` does not.
 
@@ -127,7 +127,7 @@ def encode(image: Image.Image, how: Encoding, name: str) -> bytes:
     Examples
     --------
     >>> from PIL import Image
-    >>> encode(Image.new("RGB", (4, 4), "red"), Encoding(None, 75), "a.png")[:4]
+    >>> encode(Image.new("RGB", (4, 4), "red"), EncodeOptions(None, 75), "a.png")[:4]
     b'\x89PNG'
     """
     target = how.format or format_of(name)
@@ -140,7 +140,7 @@ def encode(image: Image.Image, how: Encoding, name: str) -> bytes:
         options["icc_profile"] = profile
     image.info = {}
     buffer = io.BytesIO()
-    with stage("encode"):
+    with timed("encode"):
         try:
             image.save(buffer, target, **options)
         except _ENCODER_ERRORS as exc:

@@ -15,7 +15,7 @@ from pandas_imgproc.codec.orientation import BROKEN_EXIF, EXIF_KEYS, ORIENTATION
 if TYPE_CHECKING:
     from PIL import ImageFile
 
-    from pandas_imgproc.codec.options import Recipe
+    from pandas_imgproc.codec.options import DecodeOptions
 
 _MAKE, _MODEL, _CHANGED = 0x010F, 0x0110, 0x0132
 _EXIF_IFD, _TAKEN, _DIGITISED = 0x8769, 0x9003, 0x9004
@@ -66,14 +66,14 @@ class Header:
     taken_at: datetime | None = None
 
 
-def read_header(data: Any, recipe: Recipe) -> Header:
+def read_header(data: Any, decode_options: DecodeOptions) -> Header:
     """Return what the header says; no pixel is decoded (an ICO file excepted: Pillow decodes it when it opens it).
 
     Parameters
     ----------
     data : bytes, or ndarray of uint8, shape (height, width, channels)
         As in `load`.
-    recipe : Recipe
+    decode_options : DecodeOptions
         Its formats, limits and plugins.
 
     Raises
@@ -83,15 +83,17 @@ def read_header(data: Any, recipe: Recipe) -> Header:
 
     Examples
     --------
-    >>> from pandas_imgproc.codec import recipe
-    >>> header = read_header((getfixture("photos") / "blue.jpg").read_bytes(), recipe())
+    >>> from pandas_imgproc.codec import decode_options
+    >>> header = read_header((getfixture("photos") / "blue.jpg").read_bytes(), decode_options())
     >>> header.width, header.height, header.format
     (20, 30, 'JPEG')
     """
     if hasattr(data, "__array_interface__"):
         height, width, channels = np.asarray(data).shape
         return Header(width, height, _MEMORY_MODES[channels], channels, has_alpha=channels in (2, 4))
-    image = open_image(data, recipe.formats, max_pixels=recipe.max_pixels, plugins=recipe.plugins)
+    image = open_image(
+        data, decode_options.formats, max_pixels=decode_options.max_pixels, plugins=decode_options.plugins
+    )
     exif = _exif(image, data)
     orientation = _orientation(exif)
     width, height = image.size

@@ -9,7 +9,7 @@ import zlib
 
 from PIL import Image, ImageFile, UnidentifiedImageError
 
-from pandas_imgproc.codec.diagnose import claims, icon_entries, is_cut_off, unidentified
+from pandas_imgproc.codec.diagnose import claims, ico_entries, is_truncated, unidentified
 from pandas_imgproc.codec.options import FORMATS, import_plugins
 from pandas_imgproc.errors import UnreadableImageError
 
@@ -63,7 +63,7 @@ def open_image(
         raise UnreadableImageError("empty", "the file has no bytes")
     if max_pixels is not None and bytes(data[:4]) == b"\0\0\1\0":
         _check_pixels(_icon_size(data), max_pixels)
-    with cut_off_is_said(data):
+    with report_truncation(data):
         image = _identify(data, formats, plugins)
         if frame:
             _seek(image, frame)
@@ -71,7 +71,7 @@ def open_image(
     return image
 
 
-def warm_up() -> None:
+def preinit() -> None:
     """Import what Pillow would import with the first picture."""
     Image.preinit()
 
@@ -112,7 +112,7 @@ def _seek(image: ImageFile.ImageFile, frame: int) -> None:
         ) from None
 
 
-class cut_off_is_said:  # noqa: N801  reads as a statement
+class report_truncation:  # noqa: N801  reads as a statement
     """Name the reason that most decoders do not: they only say "broken" of a file that is shorter than it says."""
 
     __slots__ = ("data",)
@@ -125,7 +125,7 @@ class cut_off_is_said:  # noqa: N801  reads as a statement
 
     def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
         told = isinstance(error, UnreadableImageError)
-        if isinstance(error, _DECODER_ERRORS) and not told and is_cut_off(self.data):
+        if isinstance(error, _DECODER_ERRORS) and not told and is_truncated(self.data):
             raise UnreadableImageError("truncated", f"the file ends too early: {error}") from error
 
 
@@ -142,7 +142,7 @@ def _check_pixels(size: Size, max_pixels: int | None) -> None:
         )
 
 
-def check_sums(data: bytes) -> None:
+def verify_png_crc(data: bytes) -> None:
     """Compare the checksums of a PNG file's pixels, which Pillow leaves out: what a flipped bit shows is no picture."""
     if ImageFile.LOAD_TRUNCATED_IMAGES:
         return
@@ -160,7 +160,7 @@ def check_sums(data: bytes) -> None:
 def _icon_size(data: bytes) -> Size:
     # The directory has one byte per side, the pictures inside may be any size, and Pillow decodes in open.
     largest = (0, 0)
-    for offset, _ in icon_entries(data):
+    for offset, _ in ico_entries(data):
         inner = data[offset : offset + 24]
         if inner[:4] == b"\x89PNG":
             size = int.from_bytes(inner[16:20], "big"), int.from_bytes(inner[20:24], "big")

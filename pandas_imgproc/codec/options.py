@@ -29,10 +29,10 @@ _ALIASES = {"JPG": "JPEG", "TIF": "TIFF", "JP2": "JPEG2000", "HEIC": "HEIF"}
 
 
 @dataclass(frozen=True)
-class Recipe:
+class DecodeOptions:
     """Everything that changes the pixels, checked and normalised: equal recipes give equal pixels.
 
-    Make one with `recipe`, which says what is wrong with an argument. Its ``repr`` is part of a job's
+    Make one with `decode_options`, which says what is wrong with an argument. Its ``repr`` is part of a job's
     fingerprint.
 
     Parameters
@@ -80,7 +80,7 @@ class Recipe:
 
         Examples
         --------
-        >>> recipe((640, 480), mode="L").shape
+        >>> decode_options((640, 480), mode="L").shape
         (480, 640, 1)
         """
         if self.size is None or self.fit not in FITS:
@@ -94,7 +94,7 @@ class Recipe:
 
         Examples
         --------
-        >>> recipe((640, 480)).nbytes, recipe(None).nbytes
+        >>> decode_options((640, 480)).nbytes, decode_options(None).nbytes
         (921600, 0)
         """
         if self.size is None or self.fit == "thumbnail":
@@ -103,8 +103,8 @@ class Recipe:
         return width * height * CHANNELS[self.mode]
 
 
-class RecipeOptions(TypedDict, total=False):
-    """The keyword arguments of `recipe`, for whoever hands them on."""
+class DecodeKwargs(TypedDict, total=False):
+    """The keyword arguments of `decode_options`, for whoever hands them on."""
 
     mode: str
     fit: str
@@ -118,7 +118,7 @@ class RecipeOptions(TypedDict, total=False):
     formats: str | Iterable[str]
 
 
-def recipe(
+def decode_options(
     size: Any = None,
     *,
     mode: str = "RGB",
@@ -132,8 +132,8 @@ def recipe(
     max_pixels: int | None = None,
     formats: str | Iterable[str] = FORMATS,
     for_files: bool = False,
-) -> Recipe:
-    """Check the arguments and return the `Recipe` they mean.
+) -> DecodeOptions:
+    """Check the arguments and return the `DecodeOptions` they mean.
 
     Parameters
     ----------
@@ -148,11 +148,11 @@ def recipe(
     for_files : bool, default False
         Whether pictures may differ in shape, since each gets a file of its own.
     mode, fit, resample, reducing_gap, exif_transpose, scale_depth, frame, max_pixels
-        See `Recipe`. ``resample="nearest"`` and ``mode="P"`` are always exact.
+        See `DecodeOptions`. ``resample="nearest"`` and ``mode="P"`` are always exact.
 
     Returns
     -------
-    Recipe
+    DecodeOptions
 
     Raises
     ------
@@ -161,11 +161,11 @@ def recipe(
 
     Examples
     --------
-    >>> recipe(64).size
+    >>> decode_options(64).size
     (64, 64)
-    >>> recipe(64, background="white") == recipe((64, 64), background=(255, 255, 255))
+    >>> decode_options(64, background="white") == decode_options((64, 64), background=(255, 255, 255))
     True
-    >>> recipe(64, fit="cover")
+    >>> decode_options(64, fit="cover")
     Traceback (most recent call last):
     ValueError: fit must be one of 'stretch', 'crop', 'pad', got 'cover'
     """
@@ -175,7 +175,7 @@ def recipe(
     if mode == "P":
         name = "nearest"
     gap = _reducing_gap(reducing_gap)
-    return Recipe(
+    return DecodeOptions(
         size=None if size is None else parse_size(size),
         mode=mode,
         fit=_fit(fit, for_files=for_files),

@@ -10,7 +10,7 @@ from PIL import Image
 if TYPE_CHECKING:
     from PIL import ImageFile
 
-    from pandas_imgproc.codec.options import Recipe
+    from pandas_imgproc.codec.options import DecodeOptions
 
 _UPRIGHT: dict[Any, Image.Transpose] = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -27,16 +27,16 @@ ORIENTATION = 0x0112
 EXIF_KEYS = frozenset({"exif", "Raw profile type exif", "XML:com.adobe.xmp", "xmp"})
 BROKEN_EXIF = (SyntaxError, ValueError, TypeError, LookupError, OSError, ArithmeticError, struct.error)
 # Of these the turn must be known before load(): draft needs it, or Pillow turns (and forgets) by itself.
-TURNED_BEFORE = ("JPEG", "MPO", "TIFF")
+ORIENTED_BEFORE_LOAD = ("JPEG", "MPO", "TIFF")
 
 
-def turn_of(image: ImageFile.ImageFile, recipe: Recipe) -> Image.Transpose | None:
+def exif_transpose_op(image: ImageFile.ImageFile, decode_options: DecodeOptions) -> Image.Transpose | None:
     """Return what makes a picture stand upright, None where nothing need be done."""
     if image.format == "TIFF":
         # Pillow turns it upright in load(): nothing is left to do, or all of it to undo.
-        return None if recipe.exif_transpose else _by_tag(image, _BACK)
+        return None if decode_options.exif_transpose else _by_tag(image, _BACK)
     # getexif() is dear, and most pictures have nothing to tell
-    if not recipe.exif_transpose or EXIF_KEYS.isdisjoint(image.info):
+    if not decode_options.exif_transpose or EXIF_KEYS.isdisjoint(image.info):
         return None
     return _by_tag(image, _UPRIGHT)
 

@@ -16,52 +16,52 @@ if TYPE_CHECKING:
 
     from PIL import ImageFile
 
-    from pandas_imgproc.codec.options import Recipe
+    from pandas_imgproc.codec.options import DecodeOptions
 
-DRAFTED = ("JPEG", "MPO")
+DRAFT_FORMATS = ("JPEG", "MPO")
 """Formats whose decoder can give a smaller picture for less work."""
 
 Box = tuple[float, float, float, float]
 Size = tuple[int, int]
 
 
-def draft(image: ImageFile.ImageFile, recipe: Recipe, turn: Image.Transpose | None) -> Box | None:
+def draft(image: ImageFile.ImageFile, decode_options: DecodeOptions, turn: Image.Transpose | None) -> Box | None:
     """Let a JPEG be decoded at a reduced scale; return the part of it that shows the picture."""
-    if recipe.size is None or recipe.reducing_gap is None or image.format not in DRAFTED:
+    if decode_options.size is None or decode_options.reducing_gap is None or image.format not in DRAFT_FORMATS:
         return None
-    width, height = _target(image.size, recipe, turn)
-    wanted = int(width * recipe.reducing_gap), int(height * recipe.reducing_gap)
+    width, height = _target(image.size, decode_options, turn)
+    wanted = int(width * decode_options.reducing_gap), int(height * decode_options.reducing_gap)
     # Grey is stored as it is in a JPEG file: nothing else need be decoded.
-    drafted = image.draft("L" if recipe.mode == "L" else None, wanted)
+    drafted = image.draft("L" if decode_options.mode == "L" else None, wanted)
     return None if drafted is None else drafted[1]
 
 
 def finish(
-    image: Image.Image, recipe: Recipe, turn: Image.Transpose | None, full: Size, box: Box | None
+    image: Image.Image, decode_options: DecodeOptions, turn: Image.Transpose | None, full: Size, box: Box | None
 ) -> Image.Image:
     """Resize, turn, pad.
 
     The exact way turns first, as one does by hand; else turning the small result is cheaper, and draft's
     fractional box need not be turned.
     """
-    if turn is not None and (recipe.size is None or recipe.reducing_gap is None):
+    if turn is not None and (decode_options.size is None or decode_options.reducing_gap is None):
         image, full, turn = image.transpose(turn), seen(full, turn), None
-    if recipe.size is not None:
-        size = seen(recipe.size, turn)
-        if recipe.fit == "crop":
+    if decode_options.size is not None:
+        size = seen(decode_options.size, turn)
+        if decode_options.fit == "crop":
             box = _crop_box((box[2], box[3]) if box else image.size, size)
-        image = _resized(image, _target(full, recipe, turn), recipe, box)
+        image = _resized(image, _target(full, decode_options, turn), decode_options, box)
     if turn is not None:
         image = image.transpose(turn)
-    if recipe.mode != "P" and image.mode != recipe.mode:
-        image = image.convert(recipe.mode)
-    if recipe.fit == "pad" and recipe.size is not None and image.size != recipe.size:
-        return _padded(image, recipe.size, recipe)
+    if decode_options.mode != "P" and image.mode != decode_options.mode:
+        image = image.convert(decode_options.mode)
+    if decode_options.fit == "pad" and decode_options.size is not None and image.size != decode_options.size:
+        return _padded(image, decode_options.size, decode_options)
     return image
 
 
-def _resized(image: Image.Image, size: Size, recipe: Recipe, box: Box | None) -> Image.Image:
-    resample, gap = FILTERS[recipe.resample], recipe.reducing_gap
+def _resized(image: Image.Image, size: Size, decode_options: DecodeOptions, box: Box | None) -> Image.Image:
+    resample, gap = FILTERS[decode_options.resample], decode_options.reducing_gap
     if image.mode == "RGBA" and gap is not None:
         # resize() does the same by itself, but forgot the gap before Pillow 12
         return image.convert("RGBa").resize(size, resample, box, gap).convert("RGBA")
@@ -73,11 +73,11 @@ def seen(size: Size, turn: Image.Transpose | None) -> Size:
     return (size[1], size[0]) if turn in SIDEWAYS else size
 
 
-def _target(full: Size, recipe: Recipe, turn: Image.Transpose | None) -> Size:
+def _target(full: Size, decode_options: DecodeOptions, turn: Image.Transpose | None) -> Size:
     """Return the size that the picture itself is given before it is turned."""
-    assert recipe.size is not None
+    assert decode_options.size is not None
     # Of the upright picture, as a person would reckon: rounding is not the same for both sides.
-    return seen(_KEEPING_ASPECT.get(recipe.fit, _as_asked)(seen(full, turn), recipe.size), turn)
+    return seen(_KEEPING_ASPECT.get(decode_options.fit, _as_asked)(seen(full, turn), decode_options.size), turn)
 
 
 def _as_asked(full: Size, size: Size) -> Size:  # noqa: ARG001  the others need it
@@ -128,8 +128,8 @@ def _crop_box(live: tuple[float, float], size: Size) -> Box:
     return left, top, min(left + width, live[0]), min(top + height, live[1])
 
 
-def _padded(image: Image.Image, size: Size, recipe: Recipe) -> Image.Image:
-    canvas = Image.new(image.mode, size, _ground(recipe.background, recipe.mode))
+def _padded(image: Image.Image, size: Size, decode_options: DecodeOptions) -> Image.Image:
+    canvas = Image.new(image.mode, size, _ground(decode_options.background, decode_options.mode))
     palette = image.getpalette() if image.mode == "P" else None
     if palette is not None:
         canvas.putpalette(palette)

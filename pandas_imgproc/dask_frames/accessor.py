@@ -15,15 +15,15 @@ from dask.dataframe.utils import clear_known_categories
 from pandas_imgproc import codec, failures
 from pandas_imgproc.accessor import FrameImageAccessor, SeriesImageAccessor
 from pandas_imgproc.accessor.base import check_modes
-from pandas_imgproc.accessor.features import DIGESTS, as_hashes
+from pandas_imgproc.accessor.features import DIGEST_METHODS, parse_hash_column
 from pandas_imgproc.accessor.options import ReadOptions, WriteOptions, check_column
 from pandas_imgproc.accessor.show import make_contact_sheet
-from pandas_imgproc.accessor.transform import long_frame
+from pandas_imgproc.accessor.transform import explode_variants
 from pandas_imgproc.array import ImageArray, ImageDtype
-from pandas_imgproc.dask_frames.lookup import HandedOut, give, marked
-from pandas_imgproc.dask_frames.map_partitions import Rows, Written, first_rows, names_only
-from pandas_imgproc.dask_frames.offsets import firsts, index_of, rows_behind
-from pandas_imgproc.sinks import check_row_fits, output_paths
+from pandas_imgproc.dask_frames.lookup import ResultLookup, give, marked
+from pandas_imgproc.dask_frames.map_partitions import MapAndWritePartition, MapPartition, first_rows, paths_only
+from pandas_imgproc.dask_frames.offsets import firsts, lazy_index, source_rows
+from pandas_imgproc.sinks import check_row_memory, output_paths
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -58,7 +58,7 @@ class DaskSeriesImageAccessor(SeriesImageAccessor):
     [nan, nan, 'missing']
     """
 
-    _form_first: ClassVar[str | None] = "a Dask column"
+    _requires_schema: ClassVar[str | None] = "a Dask column"
 
     # ---- the one way that every method takes
 
@@ -68,7 +68,7 @@ class DaskSeriesImageAccessor(SeriesImageAccessor):
                 "out= is for pandas; a Dask frame is written as it is computed: ddf['image'] = "
                 "ddf.img.load_resized(…); ddf.to_parquet(folder)"
             )
-        rows = Rows(self._checked(task, how), how, codec.PillowSettings.current())
+        rows = MapPartition(self._checked(task, how), how, codec.PillowSettings.current())
         return self._lazy(rows, [firsts(self._column)] if task.uses_position else [])
 
     def _write(
@@ -77,28 +77,34 @@ class DaskSeriesImageAccessor(SeriesImageAccessor):
         how: ReadOptions,
         where: WriteOptions,
         *,
-        encoding: codec.Encoding | None = None,
+        encode_options: codec.EncodeOptions | None = None,
         mode: str | None = None,
         variants: Sequence[int] = (),
     ) -> Any:
         task = self._checked(task, how)
         known: Any = None if self._frame is None else self._frame._meta
-        cells, frame = self._small(output_paths.columns_of(where.to, known))
+        cells, frame = self._small(output_paths.template_columns(where.to, known))
         names = output_paths.plan(
-            where.to, list(cells), how.source, index=cells.index, frame=frame, encoding=encoding, variants=variants
+            where.to,
+            list(cells),
+            how.source,
+            index=cells.index,
+            frame=frame,
+            encode_options=encode_options,
+            variants=variants,
         )
-        check_modes(names, encoding, mode)
-        parent = output_paths.common_folder(list(cells), how.source)
+        check_modes(names, encode_options, mode)
+        parent = output_paths.common_dir(list(cells), how.source)
         settings = codec.PillowSettings.current()
-        written = Written(task, how, settings, where, encoding, tuple(variants), parent)
+        written = MapAndWritePartition(task, how, settings, where, encode_options, tuple(variants), parent)
         named = [] if frame is None or self._frame is None else [self._frame[list(frame.columns)]]
         return self._lazy(written, [firsts(self._column), *named])
 
-    def _lazy(self, rows: Rows, others: list[Any]) -> Any:
+    def _lazy(self, rows: MapPartition, others: list[Any]) -> Any:
         meta = rows.meta(self._column._meta)
         return self._column.map_partitions(
             rows.named(), *others, meta=_unknown_categories(meta), token=rows.task.name, enforce_metadata=False,
-            clear_divisions=rows.task.copies > 1,
+            clear_divisions=rows.task.n_outputs > 1,
         )  # fmt: skip
 
     def _checked(self, task: Task, how: ReadOptions) -> Task:
@@ -111,16 +117,16 @@ class DaskSeriesImageAccessor(SeriesImageAccessor):
         if how.progress:
             raise ValueError("progress=True: nothing is done yet; Dask shows it: dask.diagnostics.ProgressBar")
         check_column(self._column._meta_nonempty, how.source)
-        check_row_fits(task)
+        check_row_memory(task)
         return task.settled()
 
     def _small(self, columns: list[Any]) -> tuple[pd.Series[Any], pd.DataFrame | None]:
         """Compute what files are named by: paths, labels and columns of the frame, and no pixel."""
         named = self._frame[columns] if columns and self._frame is not None else None
         if isinstance(self._column.dtype, ImageDtype):  # whether an image is missing is known when it is there
-            index, frame = dask.compute(index_of(self._column), named)
+            index, frame = dask.compute(lazy_index(self._column), named)
             return _numbered(index), frame
-        names = self._column.map_partitions(names_only, meta=pd.Series(dtype=object), enforce_metadata=False)
+        names = self._column.map_partitions(paths_only, meta=pd.Series(dtype=object), enforce_metadata=False)
         cells, frame = dask.compute(names, named)
         return cells, frame
 
@@ -130,11 +136,11 @@ class DaskSeriesImageAccessor(SeriesImageAccessor):
         meta.attrs.clear()
         if by_row:
             return answer.map_partitions(function, meta=meta, enforce_metadata=False)
-        rows = rows_behind(answer)
+        rows = source_rows(answer)
         told = rows is answer  # then failures are not those of these rows alone: some may have been left out
         own = [] if told else [answer]
         parts = rows.map_partitions(marked, *own, meta=pd.Series(dtype=object), enforce_metadata=False)
-        whole = HandedOut.of(list(dask.compute(*parts.to_delayed())), function, told=told)
+        whole = ResultLookup.of(list(dask.compute(*parts.to_delayed())), function, told=told)
         return rows.map_partitions(give, dask.delayed(whole, traverse=False), meta=meta, enforce_metadata=False)
 
     # ---- what differs
@@ -149,17 +155,19 @@ class DaskSeriesImageAccessor(SeriesImageAccessor):
         if isinstance(self._column.dtype, ImageDtype):
             return None
         if pd.api.types.is_numeric_dtype(self._column.dtype):
-            as_hashes(self._column._meta_nonempty, method)  # floats lose bits: it raises
+            parse_hash_column(self._column._meta_nonempty, method)  # floats lose bits: it raises
             return self._column.map_partitions(_wide, method, meta=pd.Series(dtype="UInt64"))
-        is_digest = method in DIGESTS and as_hashes(self._column.compute(), method) is not None
+        is_digest = method in DIGEST_METHODS and parse_hash_column(self._column.compute(), method) is not None
         return self._column if is_digest else None
 
     def _long(self, variants: Any, n: int) -> Any:
         frame: Any = self._frame
         if frame is None:
             return variants
-        meta = long_frame(frame._meta, variants._meta, n)
-        return frame.map_partitions(long_frame, variants, n, meta=meta, enforce_metadata=False, clear_divisions=True)
+        meta = explode_variants(frame._meta, variants._meta, n)
+        return frame.map_partitions(
+            explode_variants, variants, n, meta=meta, enforce_metadata=False, clear_divisions=True
+        )
 
     def _sheet(self, n: int, titles: list[Any], how: ReadOptions) -> ContactSheet:
         column, *shown = (_head(one, n) for one in (self._column, *titles))
@@ -208,7 +216,7 @@ def _kinds(column: pd.Series[Any]) -> pd.Series[Any]:
 
 
 def _wide(column: pd.Series[Any], method: str) -> pd.Series[Any]:
-    hashes = as_hashes(column, method)
+    hashes = parse_hash_column(column, method)
     return pd.Series(pd.NA, index=column.index, dtype="UInt64") if hashes is None else hashes
 
 

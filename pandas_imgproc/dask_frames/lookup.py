@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 from dask.tokenize import tokenize
 
-from pandas_imgproc.accessor.base import cells_of
+from pandas_imgproc.accessor.base import column_inputs
 from pandas_imgproc.errors import failure
-from pandas_imgproc.tasks import labelled
+from pandas_imgproc.tasks import with_labels
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,7 +35,7 @@ def marks(rows: Any) -> list[Any]:
     """
     if isinstance(rows, pd.DataFrame):
         return list(zip(*(marks(rows[name]) for name in rows.columns), strict=True))
-    return [cell if isinstance(cell, _THEMSELVES) else tokenize(cell) for cell in cells_of(rows)]
+    return [cell if isinstance(cell, _THEMSELVES) else tokenize(cell) for cell in column_inputs(rows)]
 
 
 def marked(rows: Any, answer: Any = None) -> tuple[list[Any], Any]:
@@ -44,7 +44,7 @@ def marked(rows: Any, answer: Any = None) -> tuple[list[Any], Any]:
 
 
 @dataclass(frozen=True)
-class HandedOut:
+class ResultLookup:
     """What was computed of all rows at once.
 
     Attributes
@@ -62,7 +62,7 @@ class HandedOut:
     failures: dict[Any, Failure] | None
 
     @classmethod
-    def of(cls, parts: list[tuple[list[Any], Any]], function: Callable[[Any], Any], *, told: bool) -> HandedOut:
+    def of(cls, parts: list[tuple[list[Any], Any]], function: Callable[[Any], Any], *, told: bool) -> ResultLookup:
         """Return what a function makes of all partitions; `told` if their rows tell of their failures themselves."""
         first: dict[Any, int] = {}
         failures: dict[Any, Failure] = {}
@@ -103,9 +103,9 @@ class HandedOut:
             return tuple(rows.attrs.get("failures", ()))
         here = [(row, self.failures[mark]) for row, mark in enumerate(its_marks) if mark in self.failures]
         mine = tuple(failure(row, each["path"], each["kind"], each["message"]) for row, each in here)
-        return labelled(mine, rows.index)
+        return with_labels(mine, rows.index)
 
 
-def give(rows: Any, whole: HandedOut) -> Any:
+def give(rows: Any, whole: ResultLookup) -> Any:
     """Return the answer for the rows of one partition (see `HandedOut.give`)."""
     return whole.give(rows)

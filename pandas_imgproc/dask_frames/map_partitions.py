@@ -14,19 +14,19 @@ import pandas as pd
 from dask.tokenize import tokenize
 
 from pandas_imgproc import failures
-from pandas_imgproc.accessor.base import cells_of
-from pandas_imgproc.execution import Call, run_in_graph, write_in_graph
-from pandas_imgproc.sinks import Files, output_paths
-from pandas_imgproc.source import check, has_bytes
+from pandas_imgproc.accessor.base import column_inputs
+from pandas_imgproc.execution import Job, run_in_graph, write_in_graph
+from pandas_imgproc.sinks import ImageFileSink, output_paths
+from pandas_imgproc.source import check, is_encoded
 
 if TYPE_CHECKING:
     from pandas_imgproc.accessor.options import ReadOptions, WriteOptions
-    from pandas_imgproc.codec import Encoding, PillowSettings
+    from pandas_imgproc.codec import EncodeOptions, PillowSettings
     from pandas_imgproc.tasks import Task
 
 
 @dataclass(frozen=True)
-class Rows:
+class MapPartition:
     """Do a task on the rows of a partition, and keep the values.
 
     Attributes
@@ -54,15 +54,17 @@ class Rows:
         """Return the answer for a column; `first` holds the position of its first row."""
         call = self.call(column)
         part = run_in_graph(call, self.settings, self.step, 0 if first is None else int(first.iloc[0]))
-        failures.report_of_partition(self.how.errors, self.task.name, len(column), part.failures, column.index)
+        failures.apply_errors_policy_for_partition(
+            self.how.errors, self.task.name, len(column), part.failures, column.index
+        )
         assert part.values is not None
         return self.task.wrap(part.values, part.status, tuple(part.failures), column.index)
 
-    def call(self, column: pd.Series[Any]) -> Call:
+    def call(self, column: pd.Series[Any]) -> Job:
         """Return the partition as a call of its own."""
-        cells = cells_of(column)
-        check(self.how.source, cells)
-        return Call(self.task, self.how.source, cells)
+        inputs = column_inputs(column)
+        check(self.how.source, inputs)
+        return Job(self.task, self.how.source, inputs)
 
     def meta(self, column: pd.Series[Any]) -> Any:
         """Return an answer without rows; no file is opened for it."""
@@ -73,14 +75,14 @@ class Rows:
 
 
 @dataclass(frozen=True)
-class Written(Rows):
+class MapAndWritePartition(MapPartition):
     """Do a task on the rows of a partition, and write each answer to a file.
 
     Attributes
     ----------
     where : WriteOptions
         A folder or a template, and what becomes of files that are there.
-    encoding : Encoding, optional
+    encode_options : EncodeOptions, optional
         ReadOptions files are written, unless their bytes are kept as they are.
     variants : tuple of int
         Numbers of the answers of each row, if it has several.
@@ -89,7 +91,7 @@ class Written(Rows):
     """
 
     where: WriteOptions
-    encoding: Encoding | None
+    encode_options: EncodeOptions | None
     variants: tuple[int, ...]
     parent: str | None
 
@@ -100,16 +102,16 @@ class Written(Rows):
         start = 0 if first is None else int(first.iloc[0])
         call = self.call(column)
         names = output_paths.plan(
-            self.where.to, call.cells, self.how.source, index=column.index, frame=frame, encoding=self.encoding,
+            self.where.to, call.inputs, self.how.source, index=column.index, frame=frame, encode_options=self.encode_options,
             variants=self.variants, first=start, parent=self.parent,
         )  # fmt: skip
-        call = Call(call.task, call.source, call.cells, targets=names)
-        destination = Files(self.task, len(column), names)
-        destination.begin(self.how.source, call.cells, overwrite=self.where.overwrite, retry=self.where.retry)
-        write_in_graph(call, destination, self.settings, self.step, start)
-        _, failed = destination.status()
-        failures.report_of_partition(self.how.errors, self.task.name, len(column), failed, column.index)
-        return destination.wrap(self.task, column.index)
+        call = Job(call.task, call.source, call.inputs, targets=names)
+        sink = ImageFileSink(self.task, len(column), names)
+        sink.begin(self.how.source, call.inputs, overwrite=self.where.overwrite, retry=self.where.retry)
+        write_in_graph(call, sink, self.settings, self.step, start)
+        _, failed = sink.status()
+        failures.apply_errors_policy_for_partition(self.how.errors, self.task.name, len(column), failed, column.index)
+        return sink.wrap(self.task, column.index)
 
 
 def size(index: pd.Index[Any]) -> pd.Series[Any]:
@@ -117,17 +119,17 @@ def size(index: pd.Index[Any]) -> pd.Series[Any]:
     return pd.Series([len(index)], dtype="int64")
 
 
-def names_only(column: pd.Series[Any]) -> pd.Series[Any]:
+def paths_only(column: pd.Series[Any]) -> pd.Series[Any]:
     """Return what stands in a column, with a digest in place of each encoded picture.
 
     Examples
     --------
-    >>> names_only(pd.Series(["a.jpg", None])).tolist()
+    >>> paths_only(pd.Series(["a.jpg", None])).tolist()
     ['a.jpg', None]
     """
     small = np.empty(len(column), dtype=object)
-    for row, cell in enumerate(cells_of(column)):
-        small[row] = _digest(cell) if has_bytes(cell) else cell
+    for row, cell in enumerate(column_inputs(column)):
+        small[row] = _digest(cell) if is_encoded(cell) else cell
     return pd.Series(small, index=column.index, name=column.name, dtype=object)
 
 

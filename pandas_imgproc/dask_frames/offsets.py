@@ -8,10 +8,10 @@ import pandas as pd
 from dask.dataframe.dask_expr import new_collection
 from dask.dataframe.dask_expr._expr import Assign, Elemwise, MapPartitions, Projection, RenameFrame
 
-from pandas_imgproc.dask_frames.map_partitions import Rows, size
+from pandas_imgproc.dask_frames.map_partitions import MapPartition, size
 
 
-def index_of(frame: Any) -> Any:
+def lazy_index(frame: Any) -> Any:
     """Return the index of a Dask frame or column, told without reading a picture where that can be.
 
     The index of a column that was loaded is that of the column of paths: otherwise each picture would be decoded to
@@ -27,7 +27,7 @@ _SAME_LABELS = (Projection, Assign, RenameFrame)
 """What surely leaves the labels as they are. What Dask calls `Elemwise` leaves but their number."""
 
 
-def rows_behind(answer: Any) -> Any:
+def source_rows(answer: Any) -> Any:
     """Return the column that each row of an answer of ours was computed of, and of that alone; else the answer.
 
     To know which row is which, a path is enough, and the picture is not decoded again.
@@ -40,12 +40,12 @@ def rows_behind(answer: Any) -> Any:
 
 
 def _is_ours(expr: Any) -> bool:
-    return isinstance(expr, MapPartitions) and isinstance(expr.func, Rows) and expr.func.task.copies == 1
+    return isinstance(expr, MapPartitions) and isinstance(expr.func, MapPartition) and expr.func.task.n_outputs == 1
 
 
 def _is_of_the_cell(expr: Any) -> bool:
     """Return whether a row of ours depends on what stands in its cell, and on neither place nor template."""
-    return _is_ours(expr) and type(expr.func) is Rows and not expr.func.task.uses_position
+    return _is_ours(expr) and type(expr.func) is MapPartition and not expr.func.task.uses_position
 
 
 def firsts(frame: Any) -> Any:

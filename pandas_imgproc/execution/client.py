@@ -13,58 +13,58 @@ from typing import TYPE_CHECKING
 from pandas_imgproc import cluster
 from pandas_imgproc.config import setting
 from pandas_imgproc.errors import ClusterError
-from pandas_imgproc.execution.crash_ledger import DIED, NoteAddress, shared_note
-from pandas_imgproc.execution.payload import Parcels
-from pandas_imgproc.execution.watchdog import slow_rows_ended
-from pandas_imgproc.partition import Partition
+from pandas_imgproc.execution.crash_ledger import WORKER_DIED, LedgerHandle, shared_ledger
+from pandas_imgproc.execution.payload import PayloadFactory
+from pandas_imgproc.execution.watchdog import kill_slow_rows
+from pandas_imgproc.partition import PartitionResult
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from distributed import Client, Future
 
-    from pandas_imgproc.execution.job import Run
+    from pandas_imgproc.execution.job import JobState
 
-IN_FLIGHT = 2
+TASKS_PER_THREAD = 2
 """Partitions for each thread of our own cluster, or before their form is known: one to do, one to go on with."""
 
-IN_FLIGHT_ELSEWHERE = 10
+TASKS_PER_THREAD_FOREIGN = 10
 """The same on other clusters: an adaptive one sizes itself by the seconds of work it sees, five for each worker."""
 
-LOOK = 1.0
+POLL_INTERVAL = 1.0
 """Seconds without a partition after which it is asked how many workers there are."""
 
 
-def run_on_client(state: Run, client: Client) -> None:
+def run_on_client(state: JobState, client: Client) -> None:
     """Do rows on the workers of a client, a few partitions for each in flight."""
     from distributed import span
 
-    link = cluster.unsaid_dashboard_link(client)
+    link = cluster.pop_dashboard_link(client)
     if link:
         state.progress.link("Dask dashboard", link)
     with (
-        shared_note(len(state.call.cells)) as (note, address),
-        slow_rows_ended(note, setting("row-timeout")),
-        cluster.kills_told(client, note.forgive),
+        shared_ledger(len(state.call.inputs)) as (ledger, address),
+        kill_slow_rows(ledger, setting("row-timeout")),
+        cluster.notify_worker_kills(client, ledger.forgive),
         span("pandas_imgproc", state.call.task.name),
     ):
-        submission = _Submission(state, client, address)
+        submission = _ClientRun(state, client, address)
         try:
             while submission.fill() and not state.stopped:
                 for part in submission.parts(submission.next_done()):
                     state.finish(part)
                 state.announce()
         finally:
-            note.stop()
+            ledger.stop()
             submission.cancel()
 
 
-class _Submission:
+class _ClientRun:
     """Partitions on their way to the workers of a client and back."""
 
-    def __init__(self, state: Run, client: Client, note: NoteAddress) -> None:
+    def __init__(self, state: JobState, client: Client, ledger: LedgerHandle) -> None:
         self._state, self._client = state, client
-        self._parcels = Parcels(state, note)
+        self._parcels = PayloadFactory(state, ledger)
         self._ranges = state.cut()
         self._crew = cluster.crew(client)
         self._call = uuid.uuid4().hex[:8]
@@ -76,7 +76,9 @@ class _Submission:
     def fill(self) -> int:
         """Send partitions until as many are in flight as should be, and return how many are."""
         self._state.workers = max(1, self._crew.threads())
-        each = IN_FLIGHT if self._crew.is_own or not self._state.destination.is_settled else IN_FLIGHT_ELSEWHERE
+        each = (
+            TASKS_PER_THREAD if self._crew.is_managed or not self._state.sink.schema_known else TASKS_PER_THREAD_FOREIGN
+        )
         for positions in islice(self._ranges, max(0, each * self._state.workers - len(self._waiting))):
             future = self._submit(positions)
             self._waiting[future] = positions
@@ -93,7 +95,7 @@ class _Submission:
     def _next_of(self, done: SimpleQueue[Future]) -> Future:
         while True:
             with contextlib.suppress(Empty):
-                return done.get(timeout=LOOK)
+                return done.get(timeout=POLL_INTERVAL)
             self.fill()  # workers may have come; and who does not answer is found out
             if not self._crew.threads() and not self._said:
                 self._said = True
@@ -110,10 +112,10 @@ class _Submission:
         # The dashboard groups tasks by what stands before the first dash, and shows the rest when asked.
         name = self._state.call.task.name
         key = f"{name}-{self._call}-{positions.start}-{positions.stop - 1}-{self._attempt}"
-        parcel = self._parcels.of(self._state.rows(positions), self._state.destination.put_on(positions))
+        parcel = self._parcels.of(self._state.rows(positions), self._state.sink.writer(positions))
         return self._client.submit(parcel, key=key, pure=False)
 
-    def parts(self, future: Future) -> Iterator[Partition]:
+    def parts(self, future: Future) -> Iterator[PartitionResult]:
         """Yield the partition of a finished task, or its rows one by one if it cost too many workers."""
         positions = self._waiting.pop(future)
         part = self._part(future)
@@ -127,7 +129,7 @@ class _Submission:
             self._submit(alone).add_done_callback(done.put)
             yield self._part(self._next_of(done)) or self._died(alone)
 
-    def _part(self, future: Future) -> Partition | None:
+    def _part(self, future: Future) -> PartitionResult | None:
         """Return the partition of a task, or None if the scheduler gave it up because its workers died."""
         from distributed import KilledWorker
         from distributed.scheduler import NoWorkerError
@@ -155,12 +157,12 @@ class _Submission:
             raise ClusterError(answer)
         return answer
 
-    def _answer(self, future: Future) -> Partition | str:
+    def _answer(self, future: Future) -> PartitionResult | str:
         """Return what a task gave, as long as somebody is there who can send it: Dask would wait for ever."""
         patience = setting("scheduler-timeout")
         while True:
             try:
-                answer: Partition | str = future.result(timeout=patience)
+                answer: PartitionResult | str = future.result(timeout=patience)
             except TimeoutError:
                 if future.status == "error":  # the task's own
                     raise
@@ -169,9 +171,9 @@ class _Submission:
             else:
                 return answer
 
-    def _died(self, positions: range) -> Partition:
+    def _died(self, positions: range) -> PartitionResult:
         rows = self._state.rows(positions)
-        part = Partition.blank(rows, self._state.call.task.empty(self._state.call.task.copies))
+        part = PartitionResult.blank(rows, self._state.call.task.empty(self._state.call.task.n_outputs))
         for number, file in self._state.call.source.read(rows):
-            part.fail(number, file.path, *DIED)
+            part.fail(number, file.path, *WORKER_DIED)
         return part

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pandas_imgproc._shared_memory import Address, SharedFile, mapped
+from pandas_imgproc._shared_memory import MemfdHandle, SharedBuffer, mmap_array
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -34,20 +34,20 @@ if TYPE_CHECKING:
 
 Verdict = tuple["FailureKind", str]
 
-STRIKES = 2
+MAX_CRASHES = 2
 """How many processes a row may kill before it is skipped. One would blame whoever was in flight at any death."""
 
-PATIENCE = 0.05
+GRACE_SECONDS = 0.05
 """Seconds that a row stays in flight after its end, where a process has died at it or at one of the next two.
 
 Also those that a verdict waits.
 """
 
-FORGIVEN = 2
+MAX_DISCOUNTED_KILLS = 2
 """How many strikes are taken back from a row, at most: a row may also be killed because it needs all memory."""
 
-DIED: Verdict = ("worker_died", "the processes that read it died, each time")
-SLOW: Verdict = ("timeout", "it took longer than pandas-imgproc.row-timeout allows")
+WORKER_DIED: Verdict = ("worker_died", "the processes that read it died, each time")
+TIMED_OUT: Verdict = ("timeout", "it took longer than pandas-imgproc.row-timeout allows")
 
 _IN_FLIGHT = 1
 _STRIKE = 2
@@ -55,7 +55,7 @@ _SLOW = 0x80
 _MOST = _SLOW - _STRIKE - _IN_FLIGHT
 
 
-class _Room:
+class _IsolationGate:
     """The rows that the threads of this process are at: all of them together, or a suspected one alone.
 
     Rows that nobody suspects pay for two assignments and a look, not for a lock: under Python's lock a thread that
@@ -64,20 +64,20 @@ class _Room:
     """
 
     def __init__(self) -> None:
-        self.notes: weakref.WeakSet[Note] = weakref.WeakSet()
-        self.suspect: weakref.ref[Note] | None = None
+        self.notes: weakref.WeakSet[CrashLedger] = weakref.WeakSet()
+        self.suspect: weakref.ref[CrashLedger] | None = None
         self._lock = threading.Lock()
 
     def is_shut(self) -> bool:
         return self.suspect is not None and self.suspect() is not None
 
-    def leave_to(self, suspect: Note) -> None:
+    def leave_to(self, suspect: CrashLedger) -> None:
         while not self._taken_by(suspect):
-            time.sleep(PATIENCE / 10)
-        while any(note.is_in for note in list(self.notes) if note is not suspect):
-            time.sleep(PATIENCE / 10)
+            time.sleep(GRACE_SECONDS / 10)
+        while any(ledger.is_in for ledger in list(self.notes) if ledger is not suspect):
+            time.sleep(GRACE_SECONDS / 10)
 
-    def _taken_by(self, suspect: Note) -> bool:
+    def _taken_by(self, suspect: CrashLedger) -> bool:
         with self._lock:
             if not self.is_shut():
                 self.suspect = weakref.ref(suspect)
@@ -85,10 +85,10 @@ class _Room:
         return False
 
 
-_room = _Room()
+_gate = _IsolationGate()
 
 
-class Note:
+class CrashLedger:
     """The marks of a call, as the kernel and the caller see them.
 
     Parameters
@@ -111,7 +111,7 @@ class Note:
         self._forgiven, self._marks = data[8 * n : 9 * n], data[9 * n :]
 
     @classmethod
-    def blank(cls, n: int) -> Note:
+    def blank(cls, n: int) -> CrashLedger:
         """Return a note of n rows in plain memory: where a death ends the caller too, nobody reads it again."""
         return cls(np.zeros(nbytes(n), dtype=np.uint8), n)
 
@@ -125,18 +125,18 @@ class Note:
         self._processes[where[0]] = os.getpid()
         known = np.flatnonzero(self._marks[where] >= _STRIKE)
         self._suspects = frozenset(where[known].tolist())
-        _room.notes.add(self)
+        _gate.notes.add(self)
         self._patient = frozenset(where[np.unique(np.maximum(known[:, None] - [0, 1, 2], 0))].tolist())
-        guilty = [row for row in where[known].tolist() if self._strikes(row) >= STRIKES]
-        return {row: SLOW if self._marks[row] & _SLOW else DIED for row in guilty}
+        guilty = [row for row in where[known].tolist() if self._strikes(row) >= MAX_CRASHES]
+        return {row: TIMED_OUT if self._marks[row] & _SLOW else WORKER_DIED for row in guilty}
 
     def _strike(self, where: np.ndarray[Any, np.dtype[np.int64]]) -> None:
         marks = self._marks[where]
         died = where[(marks & _IN_FLIGHT).astype(bool)]
         self._deaths[died] = self._processes[where[0]]
         self._marks[where] = _struck(marks)
-        if any(self._strikes(row) == STRIKES for row in died):
-            time.sleep(PATIENCE)  # the caller may be about to say that it was killed from outside
+        if any(self._strikes(row) == MAX_CRASHES for row in died):
+            time.sleep(GRACE_SECONDS)  # the caller may be about to say that it was killed from outside
 
     def _strikes(self, row: int) -> int:
         """Return the strikes of a row that stand; those of a row that took too long are enough."""
@@ -150,10 +150,10 @@ class Note:
         """
         flying = [row for row, owner in self.in_flight() if owner == process]
         for row in {*flying, *np.flatnonzero(self._deaths == process).tolist()}:
-            self._forgiven[row] = min(int(self._forgiven[row]) + 1, FORGIVEN)
+            self._forgiven[row] = min(int(self._forgiven[row]) + 1, MAX_DISCOUNTED_KILLS)
 
     @property
-    def has_strikes(self) -> bool:
+    def has_crashes(self) -> bool:
         """Whether a process has died at one of the rows."""
         return bool((self._marks[:-1] >= _STRIKE).any())
 
@@ -161,12 +161,12 @@ class Note:
         """Mark a row as in flight; one that has a strike when no other row of this process is."""
         if position in self._suspects:
             self._is_alone = True
-            _room.leave_to(self)
+            _gate.leave_to(self)
         else:
             self.is_in = True
-            while _room.suspect is not None and _room.is_shut():
+            while _gate.suspect is not None and _gate.is_shut():
                 self.is_in = False
-                time.sleep(PATIENCE / 10)
+                time.sleep(GRACE_SECONDS / 10)
                 self.is_in = True
         self._marks[position] |= _IN_FLIGHT
 
@@ -174,7 +174,7 @@ class Note:
         """Mark a row as survived; one beside a row that was struck only after a while."""
         if position in self._patient:
             # A signal may reach a process when its row is over: the next one must not be blamed for it.
-            time.sleep(PATIENCE)
+            time.sleep(GRACE_SECONDS)
         self._marks[position] &= ~_IN_FLIGHT & 0xFF
         self.leave()
 
@@ -182,7 +182,7 @@ class Note:
         """Let the other threads of this process go on; also when a row ended in a way that ends the call."""
         self.is_in = False
         if self._is_alone:
-            self._is_alone, _room.suspect = False, None
+            self._is_alone, _gate.suspect = False, None
 
     def in_flight(self) -> list[tuple[int, int]]:
         """Return the rows that are in flight, each with the process that is at it."""
@@ -193,7 +193,7 @@ class Note:
         processes = self._processes[first[np.searchsorted(first, rows, side="right") - 1]]
         return list(zip(rows.tolist(), processes.tolist(), strict=True))
 
-    def too_slow(self, position: int) -> None:
+    def mark_timed_out(self, position: int) -> None:
         """Mark a row as one that is not tried again."""
         self._marks[position] |= _SLOW
 
@@ -219,33 +219,37 @@ def nbytes(n: int) -> int:
 
 
 @dataclass(frozen=True)
-class NoteAddress:
+class LedgerHandle:
     """Where workers find the note of a call; n is its number of rows."""
 
-    file: Address | None
+    file: MemfdHandle | None
     n: int
 
     @contextlib.contextmanager
-    def open(self) -> Iterator[Note]:
+    def open(self) -> Iterator[CrashLedger]:
         """Give the shared note, or a blank one where it cannot be reached."""
         if self.file is None:
-            yield Note.blank(self.n)
+            yield CrashLedger.blank(self.n)
             return
         with self.file.open() as fd:
-            note = Note.blank(self.n) if fd is None else Note(mapped(fd, nbytes(self.n), writeable=True), self.n)
+            ledger = (
+                CrashLedger.blank(self.n)
+                if fd is None
+                else CrashLedger(mmap_array(fd, nbytes(self.n), writeable=True), self.n)
+            )
             try:
-                yield note
+                yield ledger
             finally:
-                note.leave()
+                ledger.leave()
 
 
 @contextlib.contextmanager
-def shared_note(n: int) -> Iterator[tuple[Note, NoteAddress]]:
+def shared_ledger(n: int) -> Iterator[tuple[CrashLedger, LedgerHandle]]:
     """Give the note of a call of n rows, and the address that workers are told."""
     try:
-        file = SharedFile(nbytes(n))
+        file = SharedBuffer(nbytes(n))
     except OSError:  # no nameless files on this system: each side keeps its own
-        yield Note.blank(n), NoteAddress(None, n)
+        yield CrashLedger.blank(n), LedgerHandle(None, n)
         return
     with file:
-        yield Note(file.map(writeable=True), n), NoteAddress(file.address, n)
+        yield CrashLedger(file.map(writeable=True), n), LedgerHandle(file.address, n)

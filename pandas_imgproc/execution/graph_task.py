@@ -13,29 +13,29 @@ from typing import TYPE_CHECKING
 from pandas_imgproc import cluster
 from pandas_imgproc.cluster import worker_rpc
 from pandas_imgproc.config import setting
-from pandas_imgproc.execution.crash_ledger import Note, shared_note
-from pandas_imgproc.execution.watchdog import slow_rows_ended
+from pandas_imgproc.execution.crash_ledger import CrashLedger, shared_ledger
+from pandas_imgproc.execution.watchdog import kill_slow_rows
 from pandas_imgproc.kernel import run_partition
-from pandas_imgproc.partition import Partition, Rows
+from pandas_imgproc.partition import PartitionInput, PartitionResult
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from pandas_imgproc.codec import PillowSettings
-    from pandas_imgproc.execution.crash_ledger import NoteAddress
-    from pandas_imgproc.execution.job import Call
-    from pandas_imgproc.sinks import Files
+    from pandas_imgproc.execution.crash_ledger import LedgerHandle
+    from pandas_imgproc.execution.job import Job
+    from pandas_imgproc.sinks import ImageFileSink
 
 ROWS = 256
 """Rows whose files are held in memory before they are written."""
 
 
-def run_in_graph(call: Call, settings: PillowSettings, step: str, first: int = 0) -> Partition:
+def run_in_graph(call: Job, settings: PillowSettings, step: str, first: int = 0) -> PartitionResult:
     """Do all rows of a call in this thread, and keep their values.
 
     Parameters
     ----------
-    call : Call
+    call : Job
         One partition as a call of its own.
     settings : PillowSettings
         Of the process that has built the graph.
@@ -44,41 +44,41 @@ def run_in_graph(call: Call, settings: PillowSettings, step: str, first: int = 0
     first : int
         The position of the first row in the user's frame, for tasks that depend on it.
     """
-    rows = Rows(range(len(call.cells)), call.cells, first=first)
-    with _note(len(rows), step) as note:
-        return run_partition(call.task, rows, call.source, note, settings)
+    rows = PartitionInput(range(len(call.inputs)), call.inputs, first=first)
+    with _note(len(rows), step) as ledger:
+        return run_partition(call.task, rows, call.source, ledger, settings)
 
 
-def write_in_graph(call: Call, destination: Files, settings: PillowSettings, step: str, first: int = 0) -> None:
+def write_in_graph(call: Job, sink: ImageFileSink, settings: PillowSettings, step: str, first: int = 0) -> None:
     """Do what is left of a call in this thread, and write its files as they are made.
 
     Parameters
     ----------
     call, settings, step, first
         As in `run_in_graph`.
-    destination : Files
+    sink : ImageFileSink
         Where they are written; it knows what is done.
     """
-    copies = call.task.copies
-    with _note(len(call.cells), step) as note:
-        for left in destination.todo():
+    n_outputs = call.task.n_outputs
+    with _note(len(call.inputs), step) as ledger:
+        for left in sink.todo():
             for some in (left[k : k + ROWS] for k in range(0, len(left), ROWS)):
-                cells = call.cells[some.start : some.stop]
-                targets = call.targets[some.start * copies : some.stop * copies]
-                rows = Rows(some, cells, targets, first)
-                destination.collect(run_partition(call.task, rows, call.source, note, settings))
+                inputs = call.inputs[some.start : some.stop]
+                targets = call.targets[some.start * n_outputs : some.stop * n_outputs]
+                rows = PartitionInput(some, inputs, targets, first)
+                sink.collect(run_partition(call.task, rows, call.source, ledger, settings))
 
 
 @contextlib.contextmanager
-def _note(n: int, step: str) -> Iterator[Note]:
+def _note(n: int, step: str) -> Iterator[CrashLedger]:
     """Give the note of a partition: one that outlives this process where there is somebody to keep it."""
-    kept = worker_rpc.ask("keep_note", key=worker_rpc.task_here(), step=step, n=n) if n else None
+    kept = worker_rpc.ask("keep_note", key=worker_rpc.current_task_key(), step=step, n=n) if n else None
     if kept is None:  # a death ends the graph too, or is counted by a cluster that is not ours
-        yield Note.blank(n)
+        yield CrashLedger.blank(n)
         return
-    address: NoteAddress = pickle.loads(kept)
-    with address.open() as note:
-        yield note
+    address: LedgerHandle = pickle.loads(kept)
+    with address.open() as ledger:
+        yield ledger
 
 
 # ---- in the process that has started the cluster
@@ -89,13 +89,13 @@ class _Kept:
 
     def __init__(self, n: int) -> None:
         self._file, self._watch = contextlib.ExitStack(), contextlib.ExitStack()
-        self.note, self.address = self._file.enter_context(shared_note(n))
+        self.ledger, self.address = self._file.enter_context(shared_ledger(n))
 
     def begin(self) -> bytes:
         """Watch it, and return where it is."""
         self.rest()
-        self._watch.enter_context(slow_rows_ended(self.note, setting("row-timeout")))
-        self._watch.enter_context(cluster.own_kills_told(self.note.forgive))
+        self._watch.enter_context(kill_slow_rows(self.ledger, setting("row-timeout")))
+        self._watch.enter_context(cluster.notify_managed_worker_kills(self.ledger.forgive))
         return pickle.dumps(self.address)
 
     def rest(self) -> None:
@@ -122,7 +122,7 @@ def _task_done(key: str) -> None:
     notes = _notes.get(key, {})
     for kept in notes.values():
         kept.rest()
-    if not any(kept.note.has_strikes for kept in notes.values()):
+    if not any(kept.ledger.has_crashes for kept in notes.values()):
         _task_over(key)
 
 
@@ -137,7 +137,7 @@ def _all_over() -> None:
         _task_over(key)
 
 
-worker_rpc.answers["keep_note"] = _keep_note
-worker_rpc.when_task_done.append(_task_done)
-worker_rpc.when_task_over.append(_task_over)
-worker_rpc.when_closed.append(_all_over)
+worker_rpc.handlers["keep_note"] = _keep_note
+worker_rpc.on_task_done.append(_task_done)
+worker_rpc.on_task_released.append(_task_over)
+worker_rpc.on_closed.append(_all_over)

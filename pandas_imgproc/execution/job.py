@@ -11,36 +11,36 @@ from typing import TYPE_CHECKING, Any
 from pandas_imgproc import _timing
 from pandas_imgproc.codec import PillowSettings
 from pandas_imgproc.config import setting
-from pandas_imgproc.execution.progress import LONG_JOB, Progress, duration, size
-from pandas_imgproc.execution.stats import Profile
+from pandas_imgproc.execution.progress import ESTIMATE_THRESHOLD, Progress, duration, size
+from pandas_imgproc.execution.stats import JobStats
 from pandas_imgproc.kernel import run_partition
-from pandas_imgproc.partition import Partition, Rows
+from pandas_imgproc.partition import PartitionInput, PartitionResult
 
 if TYPE_CHECKING:
     from collections import deque
     from collections.abc import Callable, Iterator, Sequence
 
-    from pandas_imgproc.execution.crash_ledger import Note
-    from pandas_imgproc.sinks import Put, Returned
+    from pandas_imgproc.execution.crash_ledger import CrashLedger
+    from pandas_imgproc.sinks import MemorySink, PartitionWriter
     from pandas_imgproc.source import Source
     from pandas_imgproc.tasks import Task
 
 SAMPLE_ROWS = 16
 """Rows that are timed in line before it is decided where the rest runs; also the least rows of a partition."""
 
-FIRST_ROWS = 2
+PROBE_ROWS = 2
 """Rows of a partition before the form of the answers is known: until then pictures travel through the socket."""
 
-MOST_ROWS = 8192
+MAX_PARTITION_ROWS = 8192
 """The most rows of a partition: submitting it costs a millisecond or two, whatever its size."""
 
-MOST_BYTES = 24 * 2**20
+MAX_PARTITION_NBYTES = 24 * 2**20
 """The most bytes of a partition's values: greater ones are not reused by the C library, and the first touch of fresh
 memory costs a fifth of decoding to 600 x 600 pixels."""
 
 
 @dataclass(frozen=True)
-class Call:
+class Job:
     """One call of a method, ready to run.
 
     Attributes
@@ -49,13 +49,13 @@ class Call:
         What one row means.
     source : Source
         How cells become files.
-    cells : list
+    inputs : list
         What stands in the column, row by row; None where missing.
     npartitions : int, optional
         How many partitions; a call that says so always runs on a cluster.
     progress : bool, optional
         Whether progress is shown.
-    stop_at_failure : bool
+    fail_fast : bool
         Whether the first failure ends the call.
     targets : sequence of str or None
         Where each answer is written, for tasks that write files: ``task.copies`` for each row.
@@ -63,15 +63,15 @@ class Call:
 
     task: Task
     source: Source
-    cells: Sequence[Any]
+    inputs: Sequence[Any]
     npartitions: int | None = None
     progress: bool | None = None
-    stop_at_failure: bool = False
+    fail_fast: bool = False
     targets: Sequence[str | None] = ()
 
 
 @dataclass
-class Run:
+class JobState:
     """A call under way: what is known of it so far.
 
     Attributes
@@ -82,8 +82,8 @@ class Run:
         How many partitions are done at a time.
     """
 
-    call: Call
-    destination: Returned
+    call: Job
+    sink: MemorySink
     progress: Progress
     left: deque[range]
     settings: PillowSettings = field(default_factory=PillowSettings.current)
@@ -101,7 +101,7 @@ class Run:
     @property
     def stopped(self) -> bool:
         """Whether a failure has ended the call."""
-        return self.call.stop_at_failure and self.failures > 0
+        return self.call.fail_fast and self.failures > 0
 
     @property
     def rest(self) -> int:
@@ -109,9 +109,9 @@ class Run:
         return self.total - self.done
 
     @functools.cached_property
-    def is_elsewhere(self) -> bool:
+    def is_remote(self) -> bool:
         """Whether pictures come through a network."""
-        return self.call.source.is_elsewhere(self.call.cells)
+        return self.call.source.is_remote(self.call.inputs)
 
     def __post_init__(self) -> None:
         self.total = sum(map(len, self.left))
@@ -148,14 +148,14 @@ class Run:
             share = max(sum(map(len, self.left)) // (2 * self.workers), second // 20)
             # A few slow rows are worth a task: the fewer there are in the last ones, the less waits for them.
             # But where files are elsewhere, each task begins with a request that nobody has sent ahead.
-            least = second // 2 if self.is_elsewhere else min(SAMPLE_ROWS, max(1, second // 4))
-            rows = min(max(least, min(second, share, MOST_ROWS)), self._rows_that_fit)
-            yield self.take(rows if self.destination.is_settled else FIRST_ROWS)
+            least = second // 2 if self.is_remote else min(SAMPLE_ROWS, max(1, second // 4))
+            rows = min(max(least, min(second, share, MAX_PARTITION_ROWS)), self._rows_that_fit)
+            yield self.take(rows if self.sink.schema_known else PROBE_ROWS)
 
     @property
     def _rows_that_fit(self) -> int:
-        """Rows whose values are not more than `MOST_BYTES`."""
-        return max(1, MOST_BYTES * len(self.call.cells) // max(1, self.destination.nbytes))
+        """Rows whose values are not more than `MAX_PARTITION_NBYTES`."""
+        return max(1, MAX_PARTITION_NBYTES * len(self.call.inputs) // max(1, self.sink.nbytes))
 
     @property
     def row_seconds(self) -> float:
@@ -170,20 +170,20 @@ class Run:
         """
         return max(self.cpu / self.timed, self.row_seconds / 4) if self.timed else 0.0
 
-    def rows(self, positions: range) -> Rows:
+    def rows(self, positions: range) -> PartitionInput:
         """Return the rows at some positions with what stands in them."""
-        copies = self.call.task.copies
-        targets = self.call.targets[positions.start * copies : positions.stop * copies]
-        return Rows(positions, self.call.cells[positions.start : positions.stop], targets)
+        n_outputs = self.call.task.n_outputs
+        targets = self.call.targets[positions.start * n_outputs : positions.stop * n_outputs]
+        return PartitionInput(positions, self.call.inputs[positions.start : positions.stop], targets)
 
-    def here(self, positions: range, note: Note) -> Callable[[], Partition]:
+    def here(self, positions: range, ledger: CrashLedger) -> Callable[[], PartitionResult]:
         """Return what does some rows and puts their values where they belong, in any thread of this process."""
-        rows, put = self.rows(positions), self.destination.put_on(positions)
-        return lambda: do(self.call.task, rows, self.call.source, note, self.settings, put)
+        rows, put = self.rows(positions), self.sink.writer(positions)
+        return lambda: do(self.call.task, rows, self.call.source, ledger, self.settings, put)
 
-    def finish(self, part: Partition) -> None:
+    def finish(self, part: PartitionResult) -> None:
         """Take a finished partition."""
-        self.destination.collect(part)
+        self.sink.collect(part)
         self.done += len(part.status)
         self.failures += len(part.failures)
         self.timed += len(part.status)
@@ -200,32 +200,39 @@ class Run:
     def announce(self) -> None:
         """Say once, of a long call, what it will take."""
         left = self.seconds_left()
-        if not self.announced and left > LONG_JOB:
+        if not self.announced and left > ESTIMATE_THRESHOLD:
             self.announced = True
-            need = f" and {size(self.destination.nbytes)}" if self.destination.nbytes else ""
+            need = f" and {size(self.sink.nbytes)}" if self.sink.nbytes else ""
             self.progress.say(f"{self.call.task.name}: about {duration(left)}{need} for {self.rest:,} images")
 
-    def profile(self, plan: str) -> Profile:
+    def profile(self, plan: str) -> JobStats:
         """Return what was done, and where the time went, now that the call is over."""
-        return Profile(
-            name=self.call.task.name, plan=plan, rows=self.done, found=len(self.call.cells) - self.total,
+        return JobStats(
+            name=self.call.task.name, plan=plan, rows=self.done, found=len(self.call.inputs) - self.total,
             failures=self.failures, seconds=time.perf_counter() - self.started, waited=self.waited, busy=self.wall,
             cpu=self.cpu, stages=dict(self.seconds),
         )  # fmt: skip
 
 
-def do(task: Task, rows: Rows, source: Source, note: Note, settings: PillowSettings, put: Put) -> Partition:
+def do(
+    task: Task,
+    rows: PartitionInput,
+    source: Source,
+    ledger: CrashLedger,
+    settings: PillowSettings,
+    put: PartitionWriter,
+) -> PartitionResult:
     """Do some rows, on whatever thread or worker this is, and put their values where they belong.
 
     Those of a call that has been given up go nowhere: not all of its rows are done, and by now the next call may have
     written there.
     """
-    part = run_partition(task, rows, source, note, settings)
-    if note.stopped:
+    part = run_partition(task, rows, source, ledger, settings)
+    if ledger.stopped:
         part.values = None
         return part
     started = time.perf_counter()
-    with _timing.clock() as seconds:
+    with _timing.collect_timings() as seconds:
         part = put(part)
     part.seconds.update(seconds)
     part.wall += time.perf_counter() - started

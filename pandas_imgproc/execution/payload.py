@@ -16,33 +16,33 @@ from typing import TYPE_CHECKING
 
 import cloudpickle
 
-from pandas_imgproc.errors import of_host
+from pandas_imgproc.errors import with_host
 from pandas_imgproc.execution.job import do
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pandas_imgproc.execution.crash_ledger import NoteAddress
-    from pandas_imgproc.execution.job import Run
-    from pandas_imgproc.partition import Partition, Rows
-    from pandas_imgproc.sinks import Put
+    from pandas_imgproc.execution.crash_ledger import LedgerHandle
+    from pandas_imgproc.execution.job import JobState
+    from pandas_imgproc.partition import PartitionInput, PartitionResult
+    from pandas_imgproc.sinks import PartitionWriter
     from pandas_imgproc.tasks import Task
 
-_CANNOT_BE_OPENED = (
+_UNPICKLING_ERRORS = (
     ImportError, AttributeError, TypeError, ValueError, LookupError, EOFError, PickleError, struct.error
 )  # fmt: skip
 
-_OF_FILES = {"missing", "permission", "not_a_file"}
+_FILE_KINDS = {"missing", "permission", "not_a_file"}
 
 
-class Parcels:
+class PayloadFactory:
     """The partitions of a call, ready to be sent.
 
     Parameters
     ----------
-    state : Run
+    state : JobState
         The call. What all partitions share is packed once.
-    note : NoteAddress
+    ledger : LedgerHandle
         Where its note is.
 
     Raises
@@ -51,20 +51,20 @@ class Parcels:
         If its task holds a function that cannot be sent.
     """
 
-    def __init__(self, state: Run, note: NoteAddress) -> None:
+    def __init__(self, state: JobState, ledger: LedgerHandle) -> None:
         call = state.call
-        shared = (call.source, note, state.settings, socket.gethostname())
+        shared = (call.source, ledger, state.settings, socket.gethostname())
         self._shared = sendable(call.task), pickle.dumps(shared)
 
-    def of(self, rows: Rows, put: Put) -> Callable[[], Partition | str]:
+    def of(self, rows: PartitionInput, put: PartitionWriter) -> Callable[[], PartitionResult | str]:
         """Return the function that does some rows."""
         return _by_value((*self._shared, cloudpickle.dumps((rows, put))))  # the parts of a folder hold the task
 
 
-def _by_value(parcel: tuple[bytes, bytes, bytes]) -> Callable[[], Partition | str]:
+def _by_value(parcel: tuple[bytes, bytes, bytes]) -> Callable[[], PartitionResult | str]:
     from pandas_imgproc._version import __version__ as version
 
-    def errand() -> Partition | str:
+    def errand() -> PartitionResult | str:
         # It comes to workers that may have nothing of ours: no name from outside of it may be used here.
         import socket
         import sys
@@ -85,7 +85,7 @@ def _by_value(parcel: tuple[bytes, bytes, bytes]) -> Callable[[], Partition | st
     return errand
 
 
-def opened(parcel: tuple[bytes, bytes, bytes], where: str, version: str) -> Partition | str:
+def opened(parcel: tuple[bytes, bytes, bytes], where: str, version: str) -> PartitionResult | str:
     """Do, on a worker, what a parcel asks, and put the values where they belong.
 
     Parameters
@@ -99,20 +99,20 @@ def opened(parcel: tuple[bytes, bytes, bytes], where: str, version: str) -> Part
 
     Returns
     -------
-    Partition or str
+    PartitionResult or str
         A sentence where it cannot be opened.
     """
     from pandas_imgproc._version import __version__ as here
 
     try:
-        task, (source, note, settings, caller), (rows, put) = map(pickle.loads, parcel)
-    except _CANNOT_BE_OPENED as exc:
+        task, (source, ledger, settings, caller), (rows, put) = map(pickle.loads, parcel)
+    except _UNPICKLING_ERRORS as exc:
         differs = "" if here == version else f" (pandas-imgproc is {here} there and {version} here)"
         return (
             f"the {where} cannot open what the call needs: {type(exc).__name__}: {exc}{differs}; its Python, "
             f"{sys.executable}, needs the modules that the function uses, in the same versions as here"
         )
-    with note.open() as marks:
+    with ledger.open() as marks:
         part = do(task, rows, source, marks, settings, put)
     if socket.gethostname() != caller:
         _name_host(part)
@@ -120,18 +120,18 @@ def opened(parcel: tuple[bytes, bytes, bytes], where: str, version: str) -> Part
     return part
 
 
-def _name_host(part: Partition) -> None:
+def _name_host(part: PartitionResult) -> None:
     for failed in part.failures:
-        if failed["kind"] in _OF_FILES and "://" not in failed["path"]:
-            failed["message"] = of_host(failed["message"], socket.gethostname())
+        if failed["kind"] in _FILE_KINDS and "://" not in failed["path"]:
+            failed["message"] = with_host(failed["message"], socket.gethostname())
 
 
-def _meter(part: Partition) -> None:
+def _meter(part: PartitionResult) -> None:
     """Tell the dashboard's page "Fine Performance Metrics" what the rows took."""
     from distributed.metrics import context_meter
 
-    for stage, seconds in part.seconds.items():
-        context_meter.digest_metric(stage, seconds, "seconds")
+    for timed, seconds in part.seconds.items():
+        context_meter.digest_metric(timed, seconds, "seconds")
     context_meter.digest_metric("read", part.bytes_read, "bytes")
     context_meter.digest_metric("failures", len(part.failures), "count")
     context_meter.digest_metric("rows", len(part.status), "count")

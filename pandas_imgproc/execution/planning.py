@@ -22,45 +22,31 @@ import dask.config
 from dask.system import CPU_COUNT
 
 from pandas_imgproc import cluster
-from pandas_imgproc.codec import warm_up
+from pandas_imgproc.codec import preinit
 from pandas_imgproc.config import setting
 from pandas_imgproc.execution.client import run_on_client
-from pandas_imgproc.execution.crash_ledger import Note
-from pandas_imgproc.execution.graph_task import run_in_graph, write_in_graph
-from pandas_imgproc.execution.job import MOST_ROWS, SAMPLE_ROWS, Call, Run
+from pandas_imgproc.execution.crash_ledger import CrashLedger
+from pandas_imgproc.execution.job import SAMPLE_ROWS, Job, JobState
 from pandas_imgproc.execution.progress import progress
-from pandas_imgproc.execution.stats import Profile, observed, tell
-from pandas_imgproc.execution.threads import run_in_line
-from pandas_imgproc.source import NO_STAMP
+from pandas_imgproc.execution.stats import tell
+from pandas_imgproc.execution.threads import run_in_threads
+from pandas_imgproc.source import UNKNOWN_SIGNATURE
 
 if TYPE_CHECKING:
     from distributed import Client
 
-    from pandas_imgproc.sinks import Returned
-
-__all__ = [
-    "MOST_ROWS",
-    "SAMPLE_ROWS",
-    "Call",
-    "Plan",
-    "Profile",
-    "Run",
-    "observed",
-    "run",
-    "run_in_graph",
-    "write_in_graph",
-]
+    from pandas_imgproc.sinks import MemorySink
 
 
 SAMPLE_SECONDS = 0.01
 """Seconds after which enough of the first rows were timed."""
 
-SHORT_ROW = 0.00025
+GIL_BOUND_ROW_SECONDS = 0.00025
 """Seconds of work below which threads hinder each other: most of so short a row is Python, one thread at a time."""
 
 
 @dataclass(frozen=True)
-class Plan:
+class ExecutionPlan:
     """Where the rest of a call runs: in line on `threads` as long as it takes less than `seconds`, or on `client`."""
 
     threads: int
@@ -74,14 +60,14 @@ class Plan:
         return f"in line on {self.threads} thread{'s' * (self.threads > 1)}{self.why}"
 
 
-def run(call: Call, destination: Returned) -> None:
+def run(call: Job, sink: MemorySink) -> None:
     """Do what is left of a call.
 
     Parameters
     ----------
-    call : Call
+    call : Job
         What is asked.
-    destination : Returned
+    sink : MemorySink
         Where the values go; it knows what is done. Afterwards it has a status for every row, or for some if the
         call stops at failures and there was one.
 
@@ -91,82 +77,82 @@ def run(call: Call, destination: Returned) -> None:
         If the cluster went away.
     """
     try:
-        left = deque(destination.todo())
+        left = deque(sink.todo())
         with progress(call.task.name, sum(map(len, left)), show=call.progress) as bar:
-            state = Run(call, destination, bar, left)
+            state = JobState(call, sink, bar, left)
             plan = _drive(state)
             profile = state.profile(str(plan))
             if state.done:
                 bar.finish(str(profile))
             tell(profile)
     finally:
-        destination.close()
+        sink.close()
 
 
-def _drive(state: Run) -> Plan:
+def _drive(state: JobState) -> ExecutionPlan:
     """Time the first rows, choose a plan, and do the rest by it."""
-    plan = _chosen_by_hand(state.call) if state.left else Plan(1)
+    plan = _chosen_by_hand(state.call) if state.left else ExecutionPlan(1)
     if plan is None:
         plan = _for_others(state)
     if plan is None:
         _time_first_rows(state)
         plan = _chosen_by_time(state)
     if plan.client is None:
-        run_in_line(state, plan.threads, plan.seconds)
+        run_in_threads(state, plan.threads, plan.seconds)
         if state.rest and not state.stopped:
             # The first rows were quicker than those that followed: think again.
-            plan = Plan(CPU_COUNT, cluster.get_client())
+            plan = ExecutionPlan(CPU_COUNT, cluster.get_client())
     if plan.client is not None and state.rest and not state.stopped:
         run_on_client(state, plan.client)
     return plan
 
 
-def _time_first_rows(state: Run) -> None:
+def _time_first_rows(state: JobState) -> None:
     """Do the first rows in this thread, to know how long a row takes: few if they are long and workers wait."""
-    warm_up()  # or the very first row would pay for importing Pillow's plugins
-    note = Note.blank(len(state.call.cells))
+    preinit()  # or the very first row would pay for importing Pillow's plugins
+    ledger = CrashLedger.blank(len(state.call.inputs))
     # In a process that has just begun the very first rows take longer: by few of them a cluster would be started.
     seconds = SAMPLE_SECONDS if cluster.borrow() else math.inf
     while state.left and not state.stopped and state.timed < SAMPLE_ROWS and state.wall < seconds:
         # Files that are elsewhere are asked for together: by ones they would seem slow.
-        rows = SAMPLE_ROWS if state.is_elsewhere else SAMPLE_ROWS // 4
-        state.finish(state.here(state.take(rows), note)())
+        rows = SAMPLE_ROWS if state.is_remote else SAMPLE_ROWS // 4
+        state.finish(state.here(state.take(rows), ledger)())
 
 
-def _for_others(state: Run) -> Plan | None:
+def _for_others(state: JobState) -> ExecutionPlan | None:
     """Return the plan for files that none of the first rows finds here, where a client of the user's may."""
     client = cluster.borrow()
-    if client is None or cluster.is_own(client) or state.is_elsewhere:
+    if client is None or cluster.is_managed(client) or state.is_remote:
         return None
-    first = [state.call.cells[row] for row in state.left[0][:SAMPLE_ROWS]]
+    first = [state.call.inputs[row] for row in state.left[0][:SAMPLE_ROWS]]
     named = [cell for cell in first if cell is not None]
     missing = bool(named) and all(isinstance(cell, str | int) for cell in named)
-    missing = missing and all(state.call.source.stamp(cell) == NO_STAMP for cell in named)
-    return Plan(CPU_COUNT, client) if missing else None
+    missing = missing and all(state.call.source.signature(cell) == UNKNOWN_SIGNATURE for cell in named)
+    return ExecutionPlan(CPU_COUNT, client) if missing else None
 
 
-def _chosen_by_hand(call: Call) -> Plan | None:
+def _chosen_by_hand(call: Job) -> ExecutionPlan | None:
     """Return the plan that place, configuration or arguments leave no choice about."""
     inside = cluster.inside()
     if inside:
-        return Plan(CPU_COUNT, why=f" ({inside})")
+        return ExecutionPlan(CPU_COUNT, why=f" ({inside})")
     scheduler = dask.config.get("scheduler", None)
     if scheduler in ("synchronous", "sync", "single-threaded"):
-        return Plan(1)
+        return ExecutionPlan(1)
     if scheduler in ("threads", "threading"):
-        return Plan(CPU_COUNT)
+        return ExecutionPlan(CPU_COUNT)
     if call.npartitions or setting("row-timeout") or call.task.needs_cluster or scheduler == "distributed":
-        return Plan(CPU_COUNT, cluster.get_client())
+        return ExecutionPlan(CPU_COUNT, cluster.get_client())
     return None
 
 
-def _chosen_by_time(state: Run) -> Plan:
+def _chosen_by_time(state: JobState) -> ExecutionPlan:
     """Return the plan for the rest, by how long the first rows took."""
     client = cluster.borrow()
     limit = setting("inline-seconds" if client is None else "inline-seconds-warm")
-    threads = CPU_COUNT if state.row_work > SHORT_ROW else 1
+    threads = CPU_COUNT if state.row_work > GIL_BOUND_ROW_SECONDS else 1
     state.workers = threads
     if state.seconds_left() <= limit:
         # Twice the limit: what is nearly done is not moved.
-        return Plan(threads, seconds=2 * limit)
-    return Plan(CPU_COUNT, cluster.get_client())
+        return ExecutionPlan(threads, seconds=2 * limit)
+    return ExecutionPlan(CPU_COUNT, cluster.get_client())

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("pandas_imgproc")
 
-LONG_JOB = 30.0
+ESTIMATE_THRESHOLD = 30.0
 """Seconds from which on a call is announced with an estimate of its time and memory."""
 
 
@@ -60,12 +60,12 @@ def progress(name: str, total: int, *, show: bool | None = None) -> Progress:
     """
     wanted = setting("progress") if show is None else show
     if wanted is False or total == 0:
-        return _Silent()
+        return _NullProgress()
     if _in_notebook():
-        return _Notebook(name, total)
+        return _NotebookProgress(name, total)
     if wanted or sys.stderr.isatty():
-        return _Bar(name, total)
-    return _Log(name, total)
+        return _TqdmProgress(name, total)
+    return _LogProgress(name, total)
 
 
 def _in_notebook() -> bool:
@@ -74,7 +74,7 @@ def _in_notebook() -> bool:
     return shell is not None and hasattr(shell, "kernel")
 
 
-class _Silent:
+class _NullProgress:
     def advance(self, rows: int, failures: int) -> None: ...
 
     def say(self, line: str, *, of_short_jobs_too: bool = False) -> None: ...
@@ -83,13 +83,13 @@ class _Silent:
 
     def finish(self, line: str) -> None: ...
 
-    def __enter__(self) -> _Silent:
+    def __enter__(self) -> _NullProgress:
         return self
 
     def __exit__(self, *_: object) -> None: ...
 
 
-class _Bar:
+class _TqdmProgress:
     """Of a terminal."""
 
     def __init__(self, name: str, total: int) -> None:
@@ -117,14 +117,14 @@ class _Bar:
         self._bar.close()
         self.say(line)
 
-    def __enter__(self) -> _Bar:
+    def __enter__(self) -> _TqdmProgress:
         return self
 
     def __exit__(self, *_: object) -> None:
         self._bar.close()
 
 
-class _Counted:
+class _CountingProgress:
     """What a call is at, counted by hand."""
 
     def __init__(self, name: str, total: int) -> None:
@@ -145,7 +145,7 @@ class _Counted:
         )
 
 
-class _Notebook(_Counted):
+class _NotebookProgress(_CountingProgress):
     """One output of a cell, replaced as the call goes on: any notebook can do that, with and without widgets."""
 
     def __init__(self, name: str, total: int) -> None:
@@ -185,7 +185,7 @@ class _Notebook(_Counted):
         else:
             self._output.update(_data(line, bar), raw=True)
 
-    def __enter__(self) -> _Notebook:
+    def __enter__(self) -> _NotebookProgress:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -204,7 +204,7 @@ def _displayed(text: str, markup: str) -> Any:
     return display(_data(text, markup), raw=True, display_id=True)
 
 
-class _Log(_Counted):
+class _LogProgress(_CountingProgress):
     """A line for each tenth, for log files and batch jobs."""
 
     def __init__(self, name: str, total: int) -> None:
@@ -228,7 +228,7 @@ class _Log(_Counted):
     def finish(self, line: str) -> None:
         self.say(line)
 
-    def __enter__(self) -> _Log:
+    def __enter__(self) -> _LogProgress:
         return self
 
     def __exit__(self, *_: object) -> None: ...

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Profile:
+class JobStats:
     """A call that is over, in figures; as text the summary line.
 
     Attributes
@@ -61,18 +61,18 @@ class Profile:
         return "; ".join(parts)
 
 
-_observers: contextvars.ContextVar[tuple[list[Profile], ...]] = contextvars.ContextVar(
+_observers: contextvars.ContextVar[tuple[list[JobStats], ...]] = contextvars.ContextVar(
     "pandas_imgproc_observers", default=()
 )
 
 
 @contextlib.contextmanager
-def observed() -> Iterator[list[Profile]]:
+def observed() -> Iterator[list[JobStats]]:
     """Collect the profile of every call that ends inside the block, in this thread.
 
     Yields
     ------
-    list of Profile
+    list of JobStats
         Growing; a call that raises on its way has none.
 
     Examples
@@ -82,7 +82,7 @@ def observed() -> Iterator[list[Profile]]:
     >>> [(profile.name, profile.rows, profile.failures) for profile in profiles]
     [('load_resized', 2, 0)]
     """
-    profiles: list[Profile] = []
+    profiles: list[JobStats] = []
     token = _observers.set((*_observers.get(), profiles))
     try:
         yield profiles
@@ -90,7 +90,7 @@ def observed() -> Iterator[list[Profile]]:
         _observers.reset(token)
 
 
-def tell(profile: Profile) -> None:
+def tell(profile: JobStats) -> None:
     """Hand the profile of a call to whoever observes this thread."""
     for profiles in _observers.get():
         profiles.append(profile)

@@ -6,27 +6,27 @@ from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from pandas_imgproc.execution.crash_ledger import Note
+from pandas_imgproc.execution.crash_ledger import CrashLedger
 
 if TYPE_CHECKING:
-    from pandas_imgproc.execution.job import Run
+    from pandas_imgproc.execution.job import JobState
 
 
-def run_in_line(state: Run, threads: int, seconds: float) -> None:
+def run_in_threads(state: JobState, threads: int, seconds: float) -> None:
     """Do rows on threads of this process: all, or until the rest would take longer than `seconds`."""
-    note = Note.blank(len(state.call.cells))
+    ledger = CrashLedger.blank(len(state.call.inputs))
     state.workers = threads
     ranges = state.cut()
     with ThreadPoolExecutor(threads, "pandas_imgproc") as pool:
         try:
-            waiting = {pool.submit(state.here(rows, note)) for rows in islice(ranges, 2 * threads)}
+            waiting = {pool.submit(state.here(rows, ledger)) for rows in islice(ranges, 2 * threads)}
             while waiting and not state.stopped:
                 finished, waiting = wait(waiting, return_when=FIRST_COMPLETED)
                 for future in finished:
                     state.finish(future.result())
                 state.announce()
                 more = len(finished) if state.seconds_left() <= seconds else 0
-                waiting |= {pool.submit(state.here(rows, note)) for rows in islice(ranges, more)}
+                waiting |= {pool.submit(state.here(rows, ledger)) for rows in islice(ranges, more)}
         finally:
-            note.stop()
+            ledger.stop()
             pool.shutdown(cancel_futures=True)

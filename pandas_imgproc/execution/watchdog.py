@@ -17,16 +17,16 @@ import psutil
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from pandas_imgproc.execution.crash_ledger import Note
+    from pandas_imgproc.execution.crash_ledger import CrashLedger
 
 
 @contextlib.contextmanager
-def slow_rows_ended(note: Note, seconds: float | None) -> Iterator[None]:
+def kill_slow_rows(ledger: CrashLedger, seconds: float | None) -> Iterator[None]:
     """End the process of each row that takes more than so many seconds, as long as the block lasts.
 
     Parameters
     ----------
-    note : Note
+    ledger : CrashLedger
         Which rows are in flight.
     seconds : float, optional
         How long a row may take; None is for ever.
@@ -35,7 +35,7 @@ def slow_rows_ended(note: Note, seconds: float | None) -> Iterator[None]:
         yield
         return
     over = threading.Event()
-    thread = threading.Thread(target=_watch, args=(note, seconds, over), name="pandas_imgproc row timeout")
+    thread = threading.Thread(target=_watch, args=(ledger, seconds, over), name="pandas_imgproc row timeout")
     thread.start()
     try:
         yield
@@ -44,14 +44,14 @@ def slow_rows_ended(note: Note, seconds: float | None) -> Iterator[None]:
         thread.join()
 
 
-def _watch(note: Note, seconds: float, over: threading.Event) -> None:
+def _watch(ledger: CrashLedger, seconds: float, over: threading.Event) -> None:
     since: dict[tuple[int, int], float] = {}
     while not over.wait(min(1.0, seconds / 4)):
         now = time.monotonic()
-        since = {who: since.get(who, now) for who in note.in_flight() if _can_be_ended(who[1])}
+        since = {who: since.get(who, now) for who in ledger.in_flight() if _can_be_ended(who[1])}
         for (row, process), begun in since.items():
             if now - begun > seconds:
-                note.too_slow(row)
+                ledger.mark_timed_out(row)
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(process, signal.SIGKILL)
 

@@ -11,15 +11,15 @@
 from pandas_imgproc.features import color, detail, dominant, hashes, header
 from pandas_imgproc.features.registry import (
     DTYPES,
-    Measured,
-    Reads,
-    forget_measure,
+    FeatureSpec,
+    InputKind,
+    feature_names,
     measure,
-    measure_names,
     named,
+    unregister_feature,
 )
 
-HEADER = measure_names("header")
+HEADER = feature_names("header")
 """The names of what the header alone tells."""
 
 HASHES = ("phash", "dhash", "ahash", "md5", "pixel_md5")
@@ -29,15 +29,15 @@ __all__ = [
     "DTYPES",
     "HASHES",
     "HEADER",
-    "Measured",
-    "Reads",
+    "FeatureSpec",
+    "InputKind",
     "color",
     "detail",
     "dominant",
-    "forget_measure",
+    "feature_names",
     "hashes",
     "header",
     "measure",
-    "measure_names",
     "named",
+    "unregister_feature",
 ]

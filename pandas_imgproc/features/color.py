@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from pandas_imgproc.features.registry import own_measure
+from pandas_imgproc.features.registry import _builtin_feature
 
 Pixels = np.ndarray[Any, np.dtype[np.uint8]]
 Numbers = np.ndarray[Any, np.dtype[Any]]
@@ -44,7 +44,7 @@ def spread(total: float, of_squares: float, n: int) -> float:
     return math.sqrt(max(0, int(n) * int(of_squares) - int(total) ** 2)) / n
 
 
-@own_measure("brightness")
+@_builtin_feature("brightness")
 def brightness(pixels: Pixels) -> float:
     """Perceived brightness of the mean colour: sqrt(0.241 R² + 0.691 G² + 0.068 B²) / 255.
 
@@ -55,7 +55,7 @@ def brightness(pixels: Pixels) -> float:
     return math.sqrt(0.241 * red**2 + 0.691 * green**2 + 0.068 * blue**2) / 255
 
 
-@own_measure(*(f"brightness_p{percent:02d}" for percent in PERCENTILES))
+@_builtin_feature(*(f"brightness_p{percent:02d}" for percent in PERCENTILES))
 def brightness_percentiles(pixels: Pixels) -> list[float]:
     """Percentiles 1, 5, 50, 95 and 99 of the brightness of the pixels; 0 to 1.
 
@@ -73,7 +73,7 @@ def brightness_percentiles(pixels: Pixels) -> list[float]:
     return found
 
 
-@own_measure("mean_r", "mean_g", "mean_b", "std_r", "std_g", "std_b")
+@_builtin_feature("mean_r", "mean_g", "mean_b", "std_r", "std_g", "std_b")
 def channel_statistics(pixels: Pixels) -> list[float]:
     """Mean and standard deviation (of the population) of each channel, in levels; 0 to 255 and 0 to 127.5."""
     channels = planes(pixels)
@@ -83,7 +83,7 @@ def channel_statistics(pixels: Pixels) -> list[float]:
     return [*(totals / n).tolist(), *spreads]
 
 
-@own_measure("hue")
+@_builtin_feature("hue")
 def hue(pixels: Pixels) -> float | None:
     """Circular mean of the hue, weighted by chroma: atan2(sqrt(3) (G - B), 2 R - G - B), in degrees, 0 to 360.
 
@@ -100,7 +100,7 @@ def hue(pixels: Pixels) -> float | None:
 _INVERSE = np.divide(1, np.arange(256), out=np.zeros(256), where=np.arange(256) > 0)
 
 
-@own_measure("saturation")
+@_builtin_feature("saturation")
 def saturation(pixels: Pixels) -> float:
     """Mean of the pixels' saturation in HSV, (max - min) / max, 0 for black; 0 to 1.
 
@@ -111,7 +111,7 @@ def saturation(pixels: Pixels) -> float:
     return float((_INVERSE[most] * (most - channels.min(axis=0))).sum()) / len(most)
 
 
-@own_measure("colorfulness")
+@_builtin_feature("colorfulness")
 def colorfulness(pixels: Pixels) -> float:
     """sqrt(std(rg)² + std(yb)²) + 0.3 sqrt(mean(rg)² + mean(yb)²), in levels: 0 to about 200.
 
@@ -129,7 +129,7 @@ def colorfulness(pixels: Pixels) -> float:
     return float(math.hypot(*deviations) + 0.3 * math.hypot(totals[0] / n, totals[1] / n / 2))
 
 
-@own_measure("dullness")
+@_builtin_feature("dullness")
 def dullness(pixels: Pixels) -> float:
     """Share of the pixels that are nearly black: all channels at most 20; 0 to 1.
 
@@ -140,14 +140,14 @@ def dullness(pixels: Pixels) -> float:
     return np.count_nonzero(most <= DARK_LEVEL) / len(most)
 
 
-@own_measure("whiteness")
+@_builtin_feature("whiteness")
 def whiteness(pixels: Pixels) -> float:
     """Share of the pixels that are nearly white: all channels at least 240; 0 to 1. Source: as `dullness`."""
     least = planes(pixels).min(axis=0)
     return np.count_nonzero(least >= LIGHT_LEVEL) / len(least)
 
 
-@own_measure("is_grayscale", dtype="boolean")
+@_builtin_feature("is_grayscale", dtype="boolean")
 def is_grayscale(pixels: Pixels) -> bool:
     """Whether the channels of every pixel are equal, however it is stored."""
     red, green, blue = planes(pixels)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pandas_imgproc.features.registry import own_measure
+from pandas_imgproc.features.registry import _builtin_feature
 
 if TYPE_CHECKING:
     from pandas_imgproc.features.color import Numbers, Pixels
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 CLUSTERS, ROUNDS, EVERY, LEVELS = 5, 10, 4, 16
 
 
-@own_measure("dominant_r", "dominant_g", "dominant_b")
+@_builtin_feature("dominant_r", "dominant_g", "dominant_b")
 def dominant_colour(pixels: Pixels) -> list[float]:
     """Mean colour of the largest of at most five clusters of colours (k-means), in levels; 0 to 255.
 

@@ -139,12 +139,12 @@ def features_for(issues: Iterable[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name for issue in issues for name in _ISSUES[issue][0]))
 
 
-def are_by_row(issues: Iterable[str]) -> bool:
+def is_row_wise(issues: Iterable[str]) -> bool:
     """Return whether issues are told from each row alone, and not by comparing rows.
 
     Examples
     --------
-    >>> are_by_row(["is_dark"]), are_by_row(["is_dark", "is_duplicate"])
+    >>> is_row_wise(["is_dark"]), is_row_wise(["is_dark", "is_duplicate"])
     (True, False)
     """
     return not {"is_odd_size", "is_duplicate"} & set(issues)

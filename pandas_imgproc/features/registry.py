@@ -14,7 +14,7 @@ import numpy as np
 from pandas_imgproc import _pickling
 from pandas_imgproc.errors import near
 
-Reads = Literal["header", "pixels", "grey", "full_grey", "full", "bytes"]
+InputKind = Literal["header", "pixels", "grey", "full_grey", "full", "bytes"]
 """What a measure is a function of.
 
 ``header``     a `codec.Header`: nothing is decoded
@@ -25,7 +25,7 @@ Reads = Literal["header", "pixels", "grey", "full_grey", "full", "bytes"]
 ``full_grey``  the same in grey levels: ndarray of uint8, shape (height, width)
 """
 
-MEASURED: tuple[Reads, ...] = ("header", "pixels", "grey")
+DEFAULT_INPUTS: tuple[InputKind, ...] = ("header", "pixels", "grey")
 """What those measures read that are computed unless names are given: a hash costs as much as all of them together, and
 no model learns from it."""
 
@@ -54,7 +54,7 @@ Function = TypeVar("Function", bound=Callable[[Any], Any])
 
 
 @dataclass(frozen=True)
-class Measured:
+class FeatureSpec:
     """One function and the columns that it fills.
 
     Attributes
@@ -64,7 +64,7 @@ class Measured:
     function : callable
         Of one array, or of a header.
     reads : str
-        See `Reads`.
+        See `InputKind`.
     dtype : str
         See `DTYPES`.
     width : int
@@ -75,7 +75,7 @@ class Measured:
 
     names: tuple[str, ...]
     function: Callable[[Any], Any]
-    reads: Reads
+    reads: InputKind
     dtype: str
     width: int
     own: bool
@@ -113,19 +113,19 @@ def _by_value(function: Any) -> Any:
         cloudpickle.unregister_pickle_by_value(module)
 
 
-def _restored(function: Any, names: Any, reads: Any, dtype: str, width: int, own: bool) -> Measured:
-    return Measured(names, function, reads, dtype, width, own)
+def _restored(function: Any, names: Any, reads: Any, dtype: str, width: int, own: bool) -> FeatureSpec:
+    return FeatureSpec(names, function, reads, dtype, width, own)
 
 
-def _unpickled(function: bytes, *fields: Any) -> Measured:
+def _unpickled(function: bytes, *fields: Any) -> FeatureSpec:
     return _restored(cloudpickle.loads(function), *fields)
 
 
-_known: dict[str, Measured] = {}
+_known: dict[str, FeatureSpec] = {}
 
 
 def measure(
-    *names: str, dtype: str = "float64", reads: Reads = "pixels", width: int = 64
+    *names: str, dtype: str = "float64", reads: InputKind = "pixels", width: int = 64
 ) -> Callable[[Function], Function]:
     """Add a measure: a function of one picture becomes a column of `features`.
 
@@ -167,7 +167,7 @@ def measure(
     >>> pd.Series(["red.png"]).img.features("redness", root=getfixture("photos"))
        redness
     0      1.0
-    >>> pandas_imgproc.forget_measure("redness")
+    >>> pandas_imgproc.unregister_feature("redness")
     """
     dtype = _ALIASES.get(dtype, dtype)
     _check(names, dtype, reads, width)
@@ -175,7 +175,7 @@ def measure(
     def add(function: Function) -> Function:
         if not callable(function):
             raise TypeError(f"measure({names[0]!r}) decorates a function, got {function!r}")
-        _add(Measured(tuple(names), function, reads, dtype, width, own=False))
+        _add(FeatureSpec(tuple(names), function, reads, dtype, width, own=False))
         return function
 
     return add
@@ -191,19 +191,19 @@ def _check(names: tuple[Any, ...], dtype: Any, reads: Any, width: Any) -> None:
         raise ValueError(f"measure({taken[0]!r}) is the name of a measure of the library; choose another")
     if dtype not in DTYPES:
         raise ValueError(f"dtype={dtype!r} is not one of {', '.join(map(repr, DTYPES))}")
-    if reads not in get_args(Reads):
-        raise ValueError(f"reads={reads!r} is not one of {', '.join(map(repr, get_args(Reads)))}")
+    if reads not in get_args(InputKind):
+        raise ValueError(f"reads={reads!r} is not one of {', '.join(map(repr, get_args(InputKind)))}")
     if isinstance(width, bool) or not isinstance(width, int) or width < 1:
         raise ValueError(f"width={width!r} is not a number of bytes from 1 up")
 
 
-def _add(measured: Measured) -> None:
+def _add(measured: FeatureSpec) -> None:
     for name in measured.names:
-        forget_measure(name)
+        unregister_feature(name)
     _known.update(dict.fromkeys(measured.names, measured))
 
 
-def forget_measure(name: str) -> None:
+def unregister_feature(name: str) -> None:
     """Forget a measure that was added, with all of its columns; one that is not known is no error.
 
     Raises
@@ -218,33 +218,33 @@ def forget_measure(name: str) -> None:
         del _known[other]
 
 
-def own_measure(
-    *names: str, dtype: str = "float64", reads: Reads = "pixels", width: int = 64
+def _builtin_feature(
+    *names: str, dtype: str = "float64", reads: InputKind = "pixels", width: int = 64
 ) -> Callable[[Function], Function]:
     """Add a measure of the library (see `measure`)."""
 
     def add(function: Function) -> Function:
-        known = Measured(names, function, reads, dtype, width, own=True)
+        known = FeatureSpec(names, function, reads, dtype, width, own=True)
         _known.update(dict.fromkeys(names, known))
         return function
 
     return add
 
 
-def measure_names(*reads: Reads) -> tuple[str, ...]:
+def feature_names(*reads: InputKind) -> tuple[str, ...]:
     """Return the names of all measures, or of those that read one of these; the user's come last.
 
     Examples
     --------
-    >>> "width" in measure_names("header"), "width" in measure_names("pixels")
+    >>> "width" in feature_names("header"), "width" in feature_names("pixels")
     (True, False)
     """
-    order = get_args(Reads)
+    order = get_args(InputKind)
     found = [name for name, known in _known.items() if not reads or known.reads in reads]
     return tuple(sorted(found, key=lambda name: (not _known[name].own, order.index(_known[name].reads))))
 
 
-def named(include: Any) -> tuple[tuple[str, ...], tuple[Measured, ...]]:
+def named(include: Any) -> tuple[tuple[str, ...], tuple[FeatureSpec, ...]]:
     """Return the names that are asked for, in their order, and the measures that give them, each once.
 
     Parameters
@@ -266,7 +266,7 @@ def named(include: Any) -> tuple[tuple[str, ...], tuple[Measured, ...]]:
 
 def _names(include: Any) -> tuple[str, ...]:
     if include is None:
-        return tuple(name for name in measure_names() if not _known[name].own or _known[name].reads in MEASURED)
+        return tuple(name for name in feature_names() if not _known[name].own or _known[name].reads in DEFAULT_INPUTS)
     if isinstance(include, str):
         return (include,)
     names = tuple(include) if isinstance(include, Iterable) else None

@@ -178,5 +178,5 @@ def _stages_of(runs: pd.DataFrame) -> list[str]:
     return list(runs.columns[8:])
 
 
-def _place(stage: str) -> int:
-    return STAGES.index(stage) if stage in STAGES else STAGES.index("other")
+def _place(timed: str) -> int:
+    return STAGES.index(timed) if timed in STAGES else STAGES.index("other")

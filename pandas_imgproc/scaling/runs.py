@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from distributed import Client
 
-    from pandas_imgproc.execution import Profile
+    from pandas_imgproc.execution import JobStats
 
 WARM_ROWS = 32
 """Rows for each worker of a new cluster before it is timed: two partitions, so that each has imported what it needs."""
@@ -161,7 +161,7 @@ def _called(call: Callable[[Any], Any], frame: Any, client: Client) -> Any:
     """Return what the call does with a frame, on a client that is Dask's own choice and that it must leave alone."""
     with client.as_current(), dask.config.set({"scheduler": "distributed"}):
         answer = call(frame)
-    if not cluster.is_own(client):
+    if not cluster.is_managed(client):
         raise ValueError(f"the call closed the cluster that it is timed on, or started another: {_MUST_NOT}")
     return answer
 
@@ -191,7 +191,7 @@ def _timed(call: Callable[[Any], Any], frame: Any, workers: int, run: int, clien
     )
 
 
-def _check(profiles: Sequence[Profile], plan: str) -> None:
+def _check(profiles: Sequence[JobStats], plan: str) -> None:
     """Raise a ValueError if what was timed is not what was meant."""
     if not sum(profile.rows for profile in profiles):
         found = sum(profile.found for profile in profiles)

@@ -8,28 +8,28 @@
 `files`       a file for each answer, with a journal of its own kind
 """
 
-from pandas_imgproc.sinks.directory import Folder
-from pandas_imgproc.sinks.image_files import Files
-from pandas_imgproc.sinks.inferred import in_memory
-from pandas_imgproc.sinks.journaled import Kept, Retry, check_retry
-from pandas_imgproc.sinks.memory import Put, Returned, check_row_fits
-from pandas_imgproc.sinks.npy import NpyFile
-from pandas_imgproc.sinks.parquet import ParquetParts
-from pandas_imgproc.sinks.parquet_part import part_name, parts_in, read_parts
+from pandas_imgproc.sinks.directory import Directory
+from pandas_imgproc.sinks.image_files import ImageFileSink
+from pandas_imgproc.sinks.inferred import memory_sink
+from pandas_imgproc.sinks.journaled import JournaledSink, Retry, check_retry
+from pandas_imgproc.sinks.memory import MemorySink, PartitionWriter, check_row_memory
+from pandas_imgproc.sinks.npy import NpySink
+from pandas_imgproc.sinks.parquet import ParquetSink
+from pandas_imgproc.sinks.parquet_part import parse_part_names, part_filename, read_parts
 
 __all__ = [
-    "Files",
-    "Folder",
-    "Kept",
-    "NpyFile",
-    "ParquetParts",
-    "Put",
+    "Directory",
+    "ImageFileSink",
+    "JournaledSink",
+    "MemorySink",
+    "NpySink",
+    "ParquetSink",
+    "PartitionWriter",
     "Retry",
-    "Returned",
     "check_retry",
-    "check_row_fits",
-    "in_memory",
-    "part_name",
-    "parts_in",
+    "check_row_memory",
+    "memory_sink",
+    "parse_part_names",
+    "part_filename",
     "read_parts",
 ]

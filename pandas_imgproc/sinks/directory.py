@@ -5,28 +5,28 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from pandas_imgproc._atomic import named_when_whole
-from pandas_imgproc.source import Options
+from pandas_imgproc._atomic import atomic_write
+from pandas_imgproc.source import StorageOptions
 
 
 @dataclass(frozen=True)
-class Folder:
+class Directory:
     """A folder of a file system.
 
     Attributes
     ----------
     url : str
         As fsspec has it; of this machine an absolute path.
-    options : Options
+    options : StorageOptions
         For its file system.
     """
 
     url: str
-    options: Options = field(default_factory=Options, compare=False)
+    options: StorageOptions = field(default_factory=StorageOptions, compare=False)
     _opened: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
     def __reduce__(self) -> Any:
-        return Folder, (self.url, self.options)
+        return Directory, (self.url, self.options)
 
     @property
     def is_local(self) -> bool:
@@ -79,7 +79,7 @@ class Folder:
             return
         target = f"{self.url}/{name}"
         try:
-            with named_when_whole(target, sync=True) as fd, open(fd, "wb", closefd=False) as file:
+            with atomic_write(target, sync=True) as fd, open(fd, "wb", closefd=False) as file:
                 file.write(data)
         except OSError as exc:
             raise OSError(exc.errno, f"out={target!r} cannot be written: {exc.strerror or exc}") from exc

@@ -8,27 +8,27 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pandas_imgproc._atomic import named_when_whole
-from pandas_imgproc._shared_memory import Address, SharedFile
-from pandas_imgproc._timing import stage
+from pandas_imgproc._atomic import atomic_write
+from pandas_imgproc._shared_memory import MemfdHandle, SharedBuffer
+from pandas_imgproc._timing import timed
 from pandas_imgproc.errors import Failure, JournalError, failure
 from pandas_imgproc.sinks.journal import checksum
-from pandas_imgproc.sinks.journaled import PASSING, ranges_of, versions, warn_of_versions
-from pandas_imgproc.sinks.manifest import Made, MadeFiles, Work, record_made
-from pandas_imgproc.sinks.memory import Returned, leave
-from pandas_imgproc.source import NO_STAMP, File, Stamp, has_bytes, stamp_of
+from pandas_imgproc.sinks.journaled import TRANSIENT_KINDS, true_runs, versions, warn_version_change
+from pandas_imgproc.sinks.manifest import FileRecord, FolderManifest, TaskSpec, record_written
+from pandas_imgproc.sinks.memory import MemorySink, leave
+from pandas_imgproc.source import UNKNOWN_SIGNATURE, FileSignature, InputFile, is_encoded, signature_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pandas_imgproc.partition import Partition
+    from pandas_imgproc.partition import PartitionResult
     from pandas_imgproc.sinks.journaled import Retry
-    from pandas_imgproc.sinks.memory import Put, Status
+    from pandas_imgproc.sinks.memory import PartitionWriter, Status
     from pandas_imgproc.source import Source
     from pandas_imgproc.tasks import Task
 
 
-class Files(Returned):
+class ImageFileSink(MemorySink):
     """A file for each answer; the values of the task are the bytes of the files, those of the call are their paths.
 
     Parameters
@@ -37,7 +37,7 @@ class Files(Returned):
         Whose answers they are: objects, the bytes of a file each.
     n : int
         Rows of the frame.
-    targets : sequence of str or None, ``n * task.copies`` long
+    targets : sequence of str or None, ``n * task.n_outputs`` long
         The files; relative ones are below the working directory of the caller. Rows with the same one have the same
         picture.
     """
@@ -45,20 +45,20 @@ class Files(Returned):
     def __init__(self, task: Task, n: int, targets: Sequence[str | None]) -> None:
         super().__init__(task, n)
         self._targets = targets
-        self._work = Work.of(task, versions())
-        self._folders: dict[str, MadeFiles] = {}
+        self._work = TaskSpec.of(task, versions())
+        self._folders: dict[str, FolderManifest] = {}
         self._left = np.zeros(n, dtype=bool)
         self._twins: dict[int, int] = {}
-        self._call: SharedFile | None = None
+        self._call: SharedBuffer | None = None
 
-    def begin(self, source: Source, cells: Sequence[Any], *, overwrite: bool, retry: Retry) -> None:
+    def begin(self, source: Source, inputs: Sequence[Any], *, overwrite: bool, retry: Retry) -> None:
         """Look what is there, and make ready for the rest: from now on `todo` is what is left.
 
         Parameters
         ----------
         source : Source
             How cells become files.
-        cells : sequence
+        inputs : sequence
             What stands in the column.
         overwrite : bool
             Whether every file is made anew, whatever stands there.
@@ -72,11 +72,11 @@ class Files(Returned):
         OSError
             If a folder cannot be made or written.
         """
-        self._source, self._cells = source, cells
+        self._source, self._cells = source, inputs
         self._now = self._stamps_now()
         names: dict[str, dict[str, int]] = {}
         owner: dict[str, int] = {}
-        for row, cell in enumerate(cells):
+        for row, cell in enumerate(inputs):
             first = self._targets[row * self._copies]
             if cell is None:
                 continue
@@ -85,7 +85,7 @@ class Files(Returned):
                 continue
             self._left[row] = self._is_left(row, names, overwrite=overwrite, retry=retry)
         for work in {work.sign: work for made in self._folders.values() for work in made.works.values()}.values():
-            warn_of_versions(work.versions)
+            warn_version_change(work.versions)
         self._announce(names)
 
     # ---- what is there
@@ -94,11 +94,11 @@ class Files(Returned):
         """Return the files of a row."""
         return [name for name in self._targets[row * self._copies : (row + 1) * self._copies] if name is not None]
 
-    def _made(self, target: str) -> tuple[MadeFiles, str]:
+    def _made(self, target: str) -> tuple[FolderManifest, str]:
         folder, name = os.path.split(os.path.join(self._source.folder, target))
         if folder not in self._folders:
             try:
-                self._folders[folder] = MadeFiles(folder)
+                self._folders[folder] = FolderManifest(folder)
             except OSError as exc:
                 raise cannot_be_written(folder, exc) from exc
         return self._folders[folder], name
@@ -109,14 +109,14 @@ class Files(Returned):
         for target in self._of_row(row):
             made, name = self._made(target)
             source = self._sum(row, made.folder)
-            file, there = made.files.get(name), made.stamp(name)
+            file, there = made.files.get(name), made.signature(name)
             other = "it was not made here" if file is None else made.difference(name, self._work, source)
             if other and there and not overwrite:
                 advice = "choose another to=, or overwrite=True replaces it"
                 raise JournalError(f"{target!r} is there, and {other}; {advice}")
             if file is None or other:
                 names.setdefault(made.folder, {})[name] = source
-                file = Made(self._work.sign, source)
+                file = FileRecord(self._work.sign, source)
             known.append((file, there))
         if overwrite or not known:
             return True
@@ -130,29 +130,29 @@ class Files(Returned):
     def _sum(self, row: int, folder: str) -> int:
         """Return the checksum of a row's source: of its path as seen from the folder, so that both may move."""
         cell = self._cells[row]
-        path = None if has_bytes(cell) else self._source.path(cell)
+        path = None if is_encoded(cell) else self._source.path(cell)
         return checksum(cell) if path is None else checksum(relative_to(path, folder))
 
-    def _changed(self, row: int, file: Made) -> bool:
+    def _changed(self, row: int, file: FileRecord) -> bool:
         """Return whether the source is not what it was when it was read; one that is gone is not."""
-        return self._now.get(row, NO_STAMP) not in (NO_STAMP, file.read)
+        return self._now.get(row, UNKNOWN_SIGNATURE) not in (UNKNOWN_SIGNATURE, file.read)
 
-    def _stamps_now(self) -> dict[int, Stamp]:
+    def _stamps_now(self) -> dict[int, FileSignature]:
         """Return the stamps that the sources of files that are known have now, asked for together."""
         known = [row for row in range(self.n) if any(self._is_known(target) for target in self._of_row(row))]
-        return dict(zip(known, self._source.stamps([self._cells[row] for row in known]), strict=True))
+        return dict(zip(known, self._source.signatures([self._cells[row] for row in known]), strict=True))
 
     def _is_known(self, target: str) -> bool:
         made, name = self._made(target)
         return name in made.files
 
-    def _again(self, row: int, file: Made, retry: Retry) -> bool:
+    def _again(self, row: int, file: FileRecord, retry: Retry) -> bool:
         """Return whether a picture of which no file could be made is tried again; else note why it was not."""
         assert file.failed is not None
         kind, message = file.failed
-        if retry == "all" or kind in PASSING or self._changed(row, file):
+        if retry == "all" or kind in TRANSIENT_KINDS or self._changed(row, file):
             return True
-        self._failures.append(failure(row, File(self._cells[row], self._source).path, kind, message))
+        self._failures.append(failure(row, InputFile(self._cells[row], self._source).path, kind, message))
         self._status[row] = len(self._failures)
         return False
 
@@ -173,22 +173,22 @@ class Files(Returned):
 
     def todo(self) -> list[range]:
         """Return the ranges of rows whose files are to be made."""
-        return ranges_of(self._left)
+        return true_runs(self._left)
 
-    def put_on(self, positions: range) -> Put:
+    def writer(self, positions: range) -> PartitionWriter:
         """Return what a worker does with a finished partition."""
         if self._call is None:
             try:
-                self._call = SharedFile(1)
+                self._call = SharedBuffer(1)
             except OSError:  # no nameless files here: the bytes come back through the socket
                 return leave
         return self._writer(positions, self._call.address)
 
-    def _writer(self, positions: range, call: Address | None) -> WriteFiles:
+    def _writer(self, positions: range, call: MemfdHandle | None) -> ImageFileWriter:
         targets = self._targets[positions.start * self._copies : positions.stop * self._copies]
-        return WriteFiles(self._source.folder, targets, self._work.sign, call)
+        return ImageFileWriter(self._source.folder, targets, self._work.sign, call)
 
-    def collect(self, part: Partition) -> None:
+    def collect(self, part: PartitionResult) -> None:
         """Write what came back, and write down of which rows there are no files."""
         rows = range(part.positions[0], part.positions[-1] + 1)
         if part.values is not None:
@@ -198,13 +198,13 @@ class Files(Returned):
         self._record(part.failures, part)
         self._note(part)
 
-    def _record(self, failures: list[Failure], part: Partition) -> None:
+    def _record(self, failures: list[Failure], part: PartitionResult) -> None:
         lines: dict[str, dict[str, Any]] = {}
         for failed in failures:
-            stamp = part.stamps[failed["position"] - part.positions[0]].tolist()
+            signature = part.signatures[failed["position"] - part.positions[0]].tolist()
             for target in self._of_row(failed["position"]):
                 made, name = self._made(target)
-                lines.setdefault(made.folder, {})[name] = (failed["kind"], failed["message"], *stamp)
+                lines.setdefault(made.folder, {})[name] = (failed["kind"], failed["message"], *signature)
         for folder, failed_names in lines.items():
             self._folders[folder].record_failures(self._work.sign, failed_names)
 
@@ -233,7 +233,7 @@ class Files(Returned):
 
 
 @dataclass(frozen=True)
-class WriteFiles:
+class ImageFileWriter:
     """Write the files of a finished partition, each whole or not at all.
 
     Attributes
@@ -244,7 +244,7 @@ class WriteFiles:
         Those of the partition.
     sign : str
         Of the work.
-    call : Address or None
+    call : MemfdHandle or None
         What only workers of the caller's machine can open, and only as long as the call lasts: a worker that goes on
         after its call has failed must not write over what the next one makes. None in the caller itself.
     """
@@ -252,20 +252,20 @@ class WriteFiles:
     folder: str
     targets: Sequence[str | None]
     sign: str
-    call: Address | None
+    call: MemfdHandle | None
 
-    def __call__(self, part: Partition) -> Partition:
+    def __call__(self, part: PartitionResult) -> PartitionResult:
         """Write the files and drop the values; out of the caller's reach, leave them to it."""
         assert part.values is not None
-        copies = len(part.values) // len(part.status)
+        n_outputs = len(part.values) // len(part.status)
         for number, data in enumerate(part.values):
-            target, row = self.targets[number], number // copies
+            target, row = self.targets[number], number // n_outputs
             if part.status[row] != 0 or target is None:
                 continue
             if not self._may_write():
                 return part
-            with stage("write"):
-                self._write(os.path.join(self.folder, target), data, part.stamps[row].tolist())
+            with timed("write"):
+                self._write(os.path.join(self.folder, target), data, part.signatures[row].tolist())
         part.values = None
         return part
 
@@ -277,11 +277,11 @@ class WriteFiles:
 
     def _write(self, path: str, data: bytes, read: list[int]) -> None:
         try:
-            with named_when_whole(path) as fd:
+            with atomic_write(path) as fd:
                 with open(fd, "wb", closefd=False) as file:
                     file.write(data)
                 # First written down, then named: a file that stands there is known, whatever ends this process.
-                record_made(path, self.sign, (read[0], read[1]), stamp_of(os.fstat(fd)))
+                record_written(path, self.sign, (read[0], read[1]), signature_of(os.fstat(fd)))
         except OSError as exc:
             raise cannot_be_written(path, exc) from exc
 

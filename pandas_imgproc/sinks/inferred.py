@@ -7,25 +7,25 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pandas_imgproc.sinks.memory import Returned, leave, reserved
+from pandas_imgproc.sinks.memory import MemorySink, leave, reserved
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pandas_imgproc.partition import Partition
-    from pandas_imgproc.sinks.memory import Put
+    from pandas_imgproc.partition import PartitionResult
+    from pandas_imgproc.sinks.memory import PartitionWriter
     from pandas_imgproc.tasks import Task
 
 
 @dataclass(frozen=True)
-class Pictures:
+class ImageSpec:
     """What pictures of one form need: the part of a task that memory is reserved for.
 
     Attributes
     ----------
     name : str
         The method's name.
-    copies : int
+    n_outputs : int
         Rows of the answer for each row of the frame.
     shape : tuple of int
         (height, width, channels).
@@ -33,7 +33,7 @@ class Pictures:
     """
 
     name: str
-    copies: int
+    n_outputs: int
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
 
@@ -48,16 +48,16 @@ class Pictures:
         """Return whether a value is such a picture."""
         return isinstance(value, np.ndarray) and value.shape == self.shape and value.dtype == self.dtype
 
-    def stacked(self, part: Partition) -> np.ndarray[Any, np.dtype[Any]]:
+    def stacked(self, part: PartitionResult) -> np.ndarray[Any, np.dtype[Any]]:
         """Return the pictures of a partition in one array, black where missing."""
         assert part.values is not None
         block = self.empty(len(part.values))
-        for row in np.flatnonzero(np.repeat(part.status == 0, self.copies)):
+        for row in np.flatnonzero(np.repeat(part.status == 0, self.n_outputs)):
             block[row] = part.values[row]
         return block
 
 
-def in_memory(task: Task, n: int) -> Returned:
+def memory_sink(task: Task, n: int) -> MemorySink:
     """Return where the values of n rows go in memory.
 
     Raises
@@ -65,10 +65,10 @@ def in_memory(task: Task, n: int) -> Returned:
     ResultTooLargeError
         If they cannot fit.
     """
-    return Discovered(task, n) if task.empty(0).dtype.hasobject else reserved(task, n)
+    return InferredSink(task, n) if task.empty(0).dtype.hasobject else reserved(task, n)
 
 
-class Discovered(Returned):
+class InferredSink(MemorySink):
     """Objects that come back to the caller, until one is a picture: then room for pictures of its form.
 
     Parameters
@@ -82,14 +82,14 @@ class Discovered(Returned):
     def __init__(self, task: Task, n: int) -> None:
         super().__init__(task, n)
         self._task = task
-        self._pictures: Pictures | None = None
-        self._room: Returned = self
+        self._pictures: ImageSpec | None = None
+        self._room: MemorySink = self
 
-    def put_on(self, positions: range) -> Put:
+    def writer(self, positions: range) -> PartitionWriter:
         """Return what a worker does with a finished partition."""
-        return leave if self._pictures is None else Stack(self._pictures, self._room.put_on(positions))
+        return leave if self._pictures is None else StackingWriter(self._pictures, self._room.writer(positions))
 
-    def collect(self, part: Partition) -> None:
+    def collect(self, part: PartitionResult) -> None:
         """Place in the caller what came back, and note it as done.
 
         Raises
@@ -109,12 +109,12 @@ class Discovered(Returned):
         else:
             self._room._place(positions, values)
 
-    def _discover(self, part: Partition) -> None:
+    def _discover(self, part: PartitionResult) -> None:
         """Make room for pictures at the first, and hold all others against it."""
         assert part.values is not None
         answers = part.values[np.repeat(part.status == 0, self._copies)]
         if self._pictures is None and len(answers) and _is_picture(answers[0]):
-            self._pictures = Pictures(self._task.name, self._copies, answers[0].shape, answers[0].dtype)
+            self._pictures = ImageSpec(self._task.name, self._copies, answers[0].shape, answers[0].dtype)
             if (self._status == 0).any():
                 raise ValueError(self._mixed("something else than a picture"))
             self._room = reserved(self._pictures, self.n)
@@ -125,10 +125,10 @@ class Discovered(Returned):
             part.values = self._pictures.stacked(part)
 
     def _mixed(self, other: str) -> str:
-        return f"{self._task.name}: there are {self._pictures} and {other}; {self._task.one_form}"
+        return f"{self._task.name}: there are {self._pictures} and {other}; {self._task.mixed_shapes_hint}"
 
     @property
-    def is_settled(self) -> bool:
+    def schema_known(self) -> bool:
         """Whether an answer has been seen."""
         return self._pictures is not None or bool((self._status == 0).any())
 
@@ -148,16 +148,16 @@ class Discovered(Returned):
 
 
 @dataclass(frozen=True)
-class Stack:
+class StackingWriter:
     """Make one array of a partition's pictures, and put that; others are left for the caller, who tells."""
 
-    pictures: Pictures
-    put: Put
+    pictures: ImageSpec
+    put: PartitionWriter
 
-    def __call__(self, part: Partition) -> Partition:
+    def __call__(self, part: PartitionResult) -> PartitionResult:
         """Stack the pictures of a partition."""
         assert part.values is not None
-        answers = part.values[np.repeat(part.status == 0, self.pictures.copies)]
+        answers = part.values[np.repeat(part.status == 0, self.pictures.n_outputs)]
         if not all(map(self.pictures.fits, answers)):
             return part
         part.values = self.pictures.stacked(part)

@@ -30,14 +30,14 @@ from pandas_imgproc.errors import FAILURE_KINDS, Failure, JournalError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pandas_imgproc.partition import Partition
+    from pandas_imgproc.partition import PartitionResult
 
 FORMAT = 1
 
 Numbers = np.ndarray[Any, np.dtype[Any]]
 
 
-class Lines(Protocol):
+class JournalStorage(Protocol):
     """Where the lines are kept."""
 
     name: str
@@ -63,7 +63,7 @@ class Lines(Protocol):
         ...
 
 
-class LinesInFile:
+class LocalJournal:
     """Lines in a file of this machine.
 
     Parameters
@@ -123,7 +123,7 @@ class LinesInFile:
             self._file = None
 
 
-class LinesOfMany:
+class SharedLocalJournal:
     """Lines in a file to which several processes may add: it is theirs for one line at a time.
 
     Parameters
@@ -160,12 +160,12 @@ class LinesOfMany:
             file.truncate(len(self.read()))
 
 
-class LinesInFolder:
+class ObjectStoreJournal:
     """Lines in a store that cannot append: a file each.
 
     Parameters
     ----------
-    folder : Folder
+    folder : Directory
         The folder; its files are written whole or not at all.
     """
 
@@ -195,7 +195,7 @@ class LinesInFolder:
 
 
 @dataclasses.dataclass(frozen=True)
-class Asked:
+class JobSpec:
     """What a job is: compared before it is continued.
 
     Attributes
@@ -211,10 +211,10 @@ class Asked:
     labels: Numbers
 
     @classmethod
-    def of(cls, task: Any, source: Any, cells: Sequence[Any], index: pd.Index[Any]) -> Asked:
+    def of(cls, task: Any, source: Any, inputs: Sequence[Any], index: pd.Index[Any]) -> JobSpec:
         """Return what a call asks."""
-        plain = {**task.plain(), "root": source.shown_root, "suffix": source.suffix}
-        paths = np.fromiter(map(checksum, cells), dtype=np.uint32, count=len(cells))
+        plain = {**task.plain(), "root": source.redacted_root, "suffix": source.suffix}
+        paths = np.fromiter(map(checksum, inputs), dtype=np.uint32, count=len(inputs))
         return cls(json.loads(json.dumps(plain)), paths, _label_sums(index))
 
     def __len__(self) -> int:
@@ -242,12 +242,12 @@ class Journal:
 
     Parameters
     ----------
-    lines : Lines
+    lines : JournalStorage
         Where they are kept.
 
     Attributes
     ----------
-    asked : Asked or None
+    asked : JobSpec or None
         What was asked; None where nothing was.
     versions : dict of str to str
         What made the pixels, when the job was last begun or grew.
@@ -257,18 +257,18 @@ class Journal:
         0 an answer, -1 missing, 1 a failure.
     failures : dict of int to dict
         The failures by position.
-    stamps : ndarray of int64, shape (n, 2)
+    signatures : ndarray of int64, shape (n, 2)
         Size and time of modification of each row's source, when it was read.
     """
 
-    def __init__(self, lines: Lines) -> None:
+    def __init__(self, lines: JournalStorage) -> None:
         self._lines = lines
-        self.asked: Asked | None = None
+        self.asked: JobSpec | None = None
         self.versions: dict[str, str] = {}
         self.failures: dict[int, Failure] = {}
         self.done: Numbers = np.zeros(0, dtype=bool)
         self.status: Numbers = np.zeros(0, dtype=np.int32)
-        self.stamps: Numbers = np.zeros((0, 2), dtype=np.int64)
+        self.signatures: Numbers = np.zeros((0, 2), dtype=np.int64)
         for number, line in enumerate(lines.read().splitlines(), 1):
             try:
                 self._take(json.loads(line))
@@ -281,7 +281,7 @@ class Journal:
         more = n - len(self.done)
         self.done = np.concatenate([self.done, np.zeros(more, dtype=bool)])
         self.status = np.concatenate([self.status, np.full(more, -1, dtype=np.int32)])
-        self.stamps = np.concatenate([self.stamps, np.full((more, 2), -1, dtype=np.int64)])
+        self.signatures = np.concatenate([self.signatures, np.full((more, 2), -1, dtype=np.int64)])
 
     # ---- lines, as they are read
 
@@ -294,7 +294,7 @@ class Journal:
     def _take_asked(self, line: dict[str, Any]) -> None:
         if line["journal"] != FORMAT:
             raise ValueError(f"it is of format {line['journal']!r}, this version reads {FORMAT}")
-        asked = Asked(dict(line["asked"]), _numbers(line["paths"], np.uint32), _numbers(line["labels"], np.uint32))
+        asked = JobSpec(dict(line["asked"]), _numbers(line["paths"], np.uint32), _numbers(line["labels"], np.uint32))
         if len(asked.paths) != len(asked.labels):
             raise ValueError("paths and labels are not of one length")
         if self.asked is not None and len(asked) < len(self.asked):
@@ -306,14 +306,14 @@ class Journal:
         start, stop = line["rows"]
         if self.asked is None or not 0 <= start < stop <= len(self.done):
             raise ValueError(f"rows {start} to {stop} are not in the frame")
-        stamps = _numbers(line["stamps"], np.int64).reshape(stop - start, 2)
+        signatures = _numbers(line["stamps"], np.int64).reshape(stop - start, 2)
         failures = [_failure(failed, start, stop) for failed in line["failures"]]
         missing = [_within(position, start, stop) for position in line["missing"]]
-        self._set(range(start, stop), missing, failures, stamps)
+        self._set(range(start, stop), missing, failures, signatures)
 
-    def _set(self, rows: range, missing: Sequence[int], failures: Sequence[Failure], stamps: Numbers) -> None:
+    def _set(self, rows: range, missing: Sequence[int], failures: Sequence[Failure], signatures: Numbers) -> None:
         where = slice(rows.start, rows.stop)
-        self.done[where], self.status[where], self.stamps[where] = True, 0, stamps
+        self.done[where], self.status[where], self.signatures[where] = True, 0, signatures
         self.status[list(missing)] = -1
         for position in [position for position in self.failures if position in rows]:
             del self.failures[position]
@@ -323,7 +323,7 @@ class Journal:
 
     # ---- lines, as they are written
 
-    def ask(self, asked: Asked, versions: dict[str, str]) -> None:
+    def ask(self, asked: JobSpec, versions: dict[str, str]) -> None:
         """Write what is asked, unless it stands there already."""
         if self.asked is None or len(self.asked) != len(asked):
             paths, labels = _text(asked.paths), _text(asked.labels)
@@ -333,13 +333,15 @@ class Journal:
             self._resize(len(asked))
             self.asked, self.versions = asked, versions
 
-    def record(self, part: Partition) -> None:
+    def record(self, part: PartitionResult) -> None:
         """Write that a partition is done; its data must be safely kept."""
         rows = range(part.positions[0], part.positions[-1] + 1)
         missing = [rows.start + int(number) for number in np.flatnonzero(part.status == -1)]
-        stamps = _text(part.stamps)
-        self._write({"rows": [rows.start, rows.stop], "missing": missing, "failures": part.failures, "stamps": stamps})
-        self._set(rows, missing, part.failures, part.stamps)
+        signatures = _text(part.signatures)
+        self._write(
+            {"rows": [rows.start, rows.stop], "missing": missing, "failures": part.failures, "stamps": signatures}
+        )
+        self._set(rows, missing, part.failures, part.signatures)
 
     def close(self) -> None:
         """Let others continue the job."""
@@ -358,17 +360,17 @@ class Journal:
     # ---- questions
 
     @property
-    def has_answers(self) -> bool:
+    def has_results(self) -> bool:
         """Whether any row has got an answer."""
         return bool((self.status == 0).any())
 
-    def difference(self, asked: Asked) -> str | None:
+    def difference(self, asked: JobSpec) -> str | None:
         """Return the first thing in which another job differs; None where it is the same."""
         if self.asked is None:
             return None
-        return first_difference(self.asked.task, asked.task) or self._first_row(asked)
+        return first_mismatch(self.asked.task, asked.task) or self._first_row(asked)
 
-    def check(self, asked: Asked) -> None:
+    def check(self, asked: JobSpec) -> None:
         """Raise a JournalError if what is asked is another job."""
         difference = self.difference(asked)
         if difference:
@@ -377,7 +379,7 @@ class Journal:
                 "choose another out=, or overwrite=True to start anew"
             )
 
-    def _first_row(self, asked: Asked) -> str | None:
+    def _first_row(self, asked: JobSpec) -> str | None:
         old = self.asked
         assert old is not None
         if len(asked) < len(old):
@@ -389,18 +391,18 @@ class Journal:
         return None
 
 
-def first_difference(before: dict[str, Any], now: dict[str, Any]) -> str | None:
+def first_mismatch(before: dict[str, Any], now: dict[str, Any]) -> str | None:
     """Return the sentence that names the first value in which two tasks differ, None where they are the same.
 
     Examples
     --------
-    >>> first_difference({"recipe": {"size": [64, 64]}}, {"recipe": {"size": [32, 32]}})
+    >>> first_mismatch({"decode_options": {"size": [64, 64]}}, {"decode_options": {"size": [32, 32]}})
     'size was [64, 64] and is [32, 32]'
     """
     for name in dict.fromkeys([*before, *now]):
         a, b = before.get(name), now.get(name)
         if isinstance(a, dict) and isinstance(b, dict):
-            inner = first_difference(a, b)
+            inner = first_mismatch(a, b)
             if inner:
                 return inner
         elif a != b:

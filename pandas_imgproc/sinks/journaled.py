@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 
-from pandas_imgproc.sinks.memory import Returned
-from pandas_imgproc.source import NO_STAMP
+from pandas_imgproc.sinks.memory import MemorySink
+from pandas_imgproc.source import UNKNOWN_SIGNATURE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pandas_imgproc.errors import Failure
-    from pandas_imgproc.partition import Partition
-    from pandas_imgproc.sinks.journal import Asked, Journal
+    from pandas_imgproc.partition import PartitionResult
+    from pandas_imgproc.sinks.journal import JobSpec, Journal
     from pandas_imgproc.sinks.memory import Room
     from pandas_imgproc.source import Source
     from pandas_imgproc.tasks import Task
@@ -33,11 +33,11 @@ def check_retry(retry: object) -> Retry:
     return retry  # type: ignore[return-value]
 
 
-PASSING = frozenset({"remote", "timeout", "missing", "worker_died"})
+TRANSIENT_KINDS = frozenset({"remote", "timeout", "missing", "worker_died"})
 """Kinds of failure whose rows are tried again when a job is continued."""
 
 
-class Kept(Returned):
+class JournaledSink(MemorySink):
     """Values that are kept on disk, with a journal beside them.
 
     Parameters
@@ -57,46 +57,48 @@ class Kept(Returned):
     def _reserve(self, task: Room) -> np.ndarray[Any, np.dtype[Any]]:
         return task.empty(0)
 
-    def begin(self, asked: Asked, source: Source, cells: Sequence[Any], retry: Retry) -> None:
+    def begin(self, asked: JobSpec, source: Source, inputs: Sequence[Any], retry: Retry) -> None:
         """Continue what stands there, or start: from now on `todo` is what is left.
 
         Parameters
         ----------
-        asked : Asked
+        asked : JobSpec
             What is asked.
         source : Source
             How cells become files.
-        cells : list
+        inputs : list
             What stands in the column.
         retry : {"passing", "all"}
             Which failed rows are tried again.
         """
         self.journal.check(asked)
-        warn_of_versions(self.journal.versions)
+        warn_version_change(self.journal.versions)
         self.journal.ask(asked, versions())
-        again = self._failed(retry) + self._changed(source, cells)
+        again = self._failed(retry) + self._changed(source, inputs)
         self._left = ~self.journal.done
         self._left[again] = True
 
     def _failed(self, retry: Retry) -> list[int]:
         failures = self.journal.failures
-        return [position for position, failed in failures.items() if retry == "all" or failed["kind"] in PASSING]
+        return [
+            position for position, failed in failures.items() if retry == "all" or failed["kind"] in TRANSIENT_KINDS
+        ]
 
-    def _changed(self, source: Source, cells: Sequence[Any]) -> list[int]:
+    def _changed(self, source: Source, inputs: Sequence[Any]) -> list[int]:
         """Return the done rows whose file is not the one that was read; one that is gone stays done."""
-        read = np.flatnonzero(self.journal.done & (self.journal.stamps[:, 0] >= 0)).tolist()
-        now = source.stamps([cells[position] for position in read])
+        read = np.flatnonzero(self.journal.done & (self.journal.signatures[:, 0] >= 0)).tolist()
+        now = source.signatures([inputs[position] for position in read])
         return [
             position
-            for position, stamp in zip(read, now, strict=True)
-            if stamp not in (NO_STAMP, tuple(self.journal.stamps[position].tolist()))
+            for position, signature in zip(read, now, strict=True)
+            if signature not in (UNKNOWN_SIGNATURE, tuple(self.journal.signatures[position].tolist()))
         ]
 
     def todo(self) -> list[range]:
         """Return the ranges of rows that are not done, or to be tried again."""
-        return ranges_of(self._left)
+        return true_runs(self._left)
 
-    def collect(self, part: Partition) -> None:
+    def collect(self, part: PartitionResult) -> None:
         """Place in the caller what came back, and write down that it is done."""
         if part.values is not None:
             self._place(part.positions, part.values)
@@ -111,12 +113,12 @@ class Kept(Returned):
         self.journal.close()
 
 
-def ranges_of(wanted: np.ndarray[Any, np.dtype[np.bool_]]) -> list[range]:
+def true_runs(wanted: np.ndarray[Any, np.dtype[np.bool_]]) -> list[range]:
     """Return the runs of True.
 
     Examples
     --------
-    >>> ranges_of(np.array([True, True, False, True]))
+    >>> true_runs(np.array([True, True, False, True]))
     [range(0, 2), range(3, 4)]
     """
     edges = np.flatnonzero(np.diff(np.concatenate([[False], wanted, [False]]).astype(np.int8)))
@@ -128,7 +130,7 @@ def versions() -> dict[str, str]:
     return {name: importlib.metadata.version(name) for name in ("pillow", "numpy", "pandas", "pyarrow")}
 
 
-def warn_of_versions(before: dict[str, str]) -> None:
+def warn_version_change(before: dict[str, str]) -> None:
     """Log a warning if an earlier run was made by other versions: their pixels may differ a little."""
     now = versions()
     changed = [f"{name} {before[name]} (now {now[name]})" for name in now if before.get(name, now[name]) != now[name]]

@@ -17,8 +17,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from pandas_imgproc.errors import FAILURE_KINDS, JournalError
-from pandas_imgproc.sinks.journal import LinesOfMany, checksum, first_difference
-from pandas_imgproc.source import NO_STAMP, Stamp, stamp_of
+from pandas_imgproc.sinks.journal import SharedLocalJournal, checksum, first_mismatch
+from pandas_imgproc.source import UNKNOWN_SIGNATURE, FileSignature, signature_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -30,7 +30,7 @@ FORMAT = 1
 
 
 @dataclass(frozen=True)
-class Work:
+class TaskSpec:
     """What is done to make files: a task as plain values, and what did it.
 
     Attributes
@@ -45,7 +45,7 @@ class Work:
     versions: dict[str, str] = field(compare=False)
 
     @classmethod
-    def of(cls, task: Any, versions: dict[str, str]) -> Work:
+    def of(cls, task: Any, versions: dict[str, str]) -> TaskSpec:
         """Return the work of a task."""
         return cls(json.loads(json.dumps(task.plain())), versions)
 
@@ -56,7 +56,7 @@ class Work:
 
 
 @dataclass
-class Made:
+class FileRecord:
     """What is known of one file.
 
     Attributes
@@ -65,9 +65,9 @@ class Made:
         The sign of the work that was last announced for it.
     source : int
         A checksum of the name of its source.
-    read : Stamp
+    read : FileSignature
         Of the source, when it was read.
-    written : Stamp or None
+    written : FileSignature or None
         Of the file, when it was written; None if it was not.
     failed : tuple or None
         Kind and message, if there was no picture.
@@ -75,12 +75,12 @@ class Made:
 
     work: str
     source: int
-    read: Stamp = NO_STAMP
-    written: Stamp | None = None
+    read: FileSignature = UNKNOWN_SIGNATURE
+    written: FileSignature | None = None
     failed: tuple[FailureKind, str] | None = None
 
 
-class MadeFiles:
+class FolderManifest:
     """The files of a folder.
 
     Parameters
@@ -95,17 +95,17 @@ class MadeFiles:
 
     Attributes
     ----------
-    files : dict of str to Made
+    files : dict of str to FileRecord
         By name.
-    works : dict of str to Work
+    works : dict of str to TaskSpec
         By sign.
     """
 
     def __init__(self, folder: str) -> None:
         self.folder = folder
-        self.files: dict[str, Made] = {}
-        self.works: dict[str, Work] = {}
-        self._lines = LinesOfMany(os.path.join(folder, JOURNAL))
+        self.files: dict[str, FileRecord] = {}
+        self.works: dict[str, TaskSpec] = {}
+        self._lines = SharedLocalJournal(os.path.join(folder, JOURNAL))
         for number, line in enumerate(self._lines.read().splitlines(), 1):
             try:
                 self._take(json.loads(line))
@@ -129,9 +129,9 @@ class MadeFiles:
     def _take_announced(self, sign: str, line: dict[str, Any]) -> None:
         if line["journal"] != FORMAT:
             raise ValueError(f"it is of format {line['journal']!r}, this version reads {FORMAT}")
-        self.works[sign] = Work(dict(line["asked"]), dict(line["versions"]))
+        self.works[sign] = TaskSpec(dict(line["asked"]), dict(line["versions"]))
         for name, source in line["names"].items():
-            self.files[name] = Made(sign, int(source))
+            self.files[name] = FileRecord(sign, int(source))
 
     def _set(self, sign: str, name: str, **known: Any) -> None:
         file = self.files[name]
@@ -140,7 +140,7 @@ class MadeFiles:
 
     # ---- lines, as they are written
 
-    def announce(self, work: Work, names: dict[str, int]) -> None:
+    def announce(self, work: TaskSpec, names: dict[str, int]) -> None:
         """Write that files will be made, of which sources; return when it is safely on disk."""
         said = {"journal": FORMAT, "asked": work.task, "versions": work.versions, "names": names}
         self._write({"work": work.sign, **said}, sync=True)
@@ -154,28 +154,28 @@ class MadeFiles:
 
     # ---- questions
 
-    def difference(self, name: str, work: Work, source: int) -> str | None:
+    def difference(self, name: str, work: TaskSpec, source: int) -> str | None:
         """Return in what a file that is known differs from the one that is asked for."""
         file = self.files[name]
         if file.work != work.sign:
-            return first_difference(self.works[file.work].task, work.task)
+            return first_mismatch(self.works[file.work].task, work.task)
         return "it was made of another picture" if file.source != source else None
 
-    def stamp(self, name: str) -> Stamp | None:
+    def signature(self, name: str) -> FileSignature | None:
         """Return the stamp that a file has now, None where there is none."""
         try:
-            return stamp_of(os.lstat(os.path.join(self.folder, name)))
+            return signature_of(os.lstat(os.path.join(self.folder, name)))
         except FileNotFoundError:
             return None
 
 
-def record_made(path: str, sign: str, read: Stamp, written: Stamp) -> None:
+def record_written(path: str, sign: str, read: FileSignature, written: FileSignature) -> None:
     """Write down a file that is about to get its name."""
     folder, name = os.path.split(path)
-    LinesOfMany(os.path.join(folder, JOURNAL)).append(_text({"work": sign, "made": {name: [*read, *written]}}))
+    SharedLocalJournal(os.path.join(folder, JOURNAL)).append(_text({"work": sign, "made": {name: [*read, *written]}}))
 
 
-def made_of_others(paths: Sequence[str]) -> set[str]:
+def derived_files(paths: Sequence[str]) -> set[str]:
     """Return which of some files were made of others of them.
 
     Raises
@@ -187,7 +187,7 @@ def made_of_others(paths: Sequence[str]) -> set[str]:
     folders = {folder for folder in folder_of.values() if os.path.exists(os.path.join(folder, JOURNAL))}
     if not folders:
         return set()
-    made = {folder: MadeFiles(folder).files for folder in folders}
+    made = {folder: FolderManifest(folder).files for folder in folders}
     top = os.path.commonpath(list(folder_of.values()))
     below = _sums_below(map(os.path.abspath, paths))
     found = set()
@@ -230,5 +230,5 @@ def _text(line: dict[str, Any]) -> bytes:
     return json.dumps(line, separators=(",", ":")).encode() + b"\n"
 
 
-def _stamp(size: Any, changed: Any) -> Stamp:
+def _stamp(size: Any, changed: Any) -> FileSignature:
     return int(size), int(changed)

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 import psutil
 
-from pandas_imgproc._shared_memory import Address, PathAddress, SharedFile
-from pandas_imgproc._timing import stage
+from pandas_imgproc._shared_memory import FileHandle, MemfdHandle, SharedBuffer
+from pandas_imgproc._timing import timed
 from pandas_imgproc.errors import ResultTooLargeError
 from pandas_imgproc.partition import numbers
 
@@ -21,22 +21,22 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from pandas_imgproc.errors import Failure
-    from pandas_imgproc.partition import Partition
+    from pandas_imgproc.partition import PartitionResult
     from pandas_imgproc.tasks import Task
 
-SMALL_RESULT = 2**20
+SHARED_MEMORY_THRESHOLD = 2**20
 """Bytes up to which values come back through the socket: a block would cost more than it saves."""
 
-ALWAYS_FITS = 2**28
+MEMORY_CHECK_THRESHOLD = 2**28
 """Bytes up to which free memory is not looked at, which costs 0.4 seconds the first time."""
 
 Status = np.ndarray[Any, np.dtype[np.int32]]
 
 
-class Put(Protocol):
+class PartitionWriter(Protocol):
     """What a destination gives a worker to do with a finished partition."""
 
-    def __call__(self, part: Partition) -> Partition:
+    def __call__(self, part: PartitionResult) -> PartitionResult:
         """Keep the values, or leave them in the partition for the caller."""
         ...
 
@@ -49,14 +49,14 @@ class Room(Protocol):
         ...
 
     @property
-    def copies(self) -> int:  # noqa: D102  see `Task`
+    def n_outputs(self) -> int:  # noqa: D102  see `Task`
         ...
 
     def empty(self, n: int) -> np.ndarray[Any, np.dtype[Any]]:  # noqa: D102  see `Task`
         ...
 
 
-def reserved(task: Room, n: int) -> Returned:
+def reserved(task: Room, n: int) -> MemorySink:
     """Return where the values of n rows go: a shared block if they are many, plain memory if not.
 
     Raises
@@ -64,26 +64,26 @@ def reserved(task: Room, n: int) -> Returned:
     ResultTooLargeError
         If they cannot fit into memory.
     """
-    nbytes = n * task.copies * row_bytes(task)
+    nbytes = n * task.n_outputs * row_nbytes(task)
     _check_fits(task, n, nbytes)
-    if nbytes <= SMALL_RESULT:
-        return Returned(task, n)
+    if nbytes <= SHARED_MEMORY_THRESHOLD:
+        return MemorySink(task, n)
     try:
-        return Block(task, n)
+        return SharedMemorySink(task, n)
     except OSError:  # no nameless files here: values come back through the socket
-        return Returned(task, n)
+        return MemorySink(task, n)
 
 
-def row_bytes(task: Room) -> int:
+def row_nbytes(task: Room) -> int:
     """Return the bytes of one row of a task's answer."""
     one = task.empty(0)
     return int(np.prod(one.shape[1:])) * one.dtype.itemsize
 
 
 def _check_fits(task: Room, n: int, nbytes: int) -> None:
-    if nbytes < ALWAYS_FITS:
+    if nbytes < MEMORY_CHECK_THRESHOLD:
         return
-    free = free_memory()
+    free = available_memory()
     if nbytes > free:
         raise ResultTooLargeError(
             f"{task.name}: {n:,} rows need {nbytes / 1e9:.2f} GB of memory, and {free / 1e9:.2f} GB are free; "
@@ -91,11 +91,11 @@ def _check_fits(task: Room, n: int, nbytes: int) -> None:
         )
 
 
-def check_row_fits(task: Task) -> None:
+def check_row_memory(task: Task) -> None:
     """Raise a ResultTooLargeError if one row of a task needs more memory than there is."""
-    if task.needs < ALWAYS_FITS:
+    if task.needs < MEMORY_CHECK_THRESHOLD:
         return
-    free = free_memory()
+    free = available_memory()
     if task.needs > free:
         raise ResultTooLargeError(
             f"{task.name}: one picture of this size needs {task.needs / 1e9:.2f} GB of memory, and {free / 1e9:.2f} GB "
@@ -103,7 +103,7 @@ def check_row_fits(task: Task) -> None:
         )
 
 
-def free_memory() -> int:
+def available_memory() -> int:
     """Return the bytes that this process can still get, of the machine and of its container."""
     from distributed.system import MEMORY_LIMIT
 
@@ -111,7 +111,7 @@ def free_memory() -> int:
     return int(max(0, min(psutil.virtual_memory().available, container)))
 
 
-class Returned:
+class MemorySink:
     """Values that come back to the caller, in plain memory.
 
     Parameters
@@ -124,15 +124,15 @@ class Returned:
 
     def __init__(self, task: Room, n: int) -> None:
         self.n = n
-        self._copies = task.copies
+        self._copies = task.n_outputs
         self._status: Status = np.full(n, -1, dtype=np.int32)
         self._failures: list[Failure] = []
         self._values = self._reserve(task)
 
     def _reserve(self, task: Room) -> np.ndarray[Any, np.dtype[Any]]:
-        return task.empty(self.n * task.copies)
+        return task.empty(self.n * task.n_outputs)
 
-    def put_on(self, positions: range) -> Put:  # noqa: ARG002  others need them
+    def writer(self, positions: range) -> PartitionWriter:  # noqa: ARG002  others need them
         """Return what a worker does with a finished partition."""
         return leave
 
@@ -140,13 +140,13 @@ class Returned:
         """Return the ranges of rows that are not done."""
         return [range(self.n)] if self.n else []
 
-    def collect(self, part: Partition) -> None:
+    def collect(self, part: PartitionResult) -> None:
         """Place in the caller what came back, and note it as done."""
         if part.values is not None:
             self._place(part.positions, part.values)
         self._note(part)
 
-    def _note(self, part: Partition) -> None:
+    def _note(self, part: PartitionResult) -> None:
         status = part.status.copy()
         status[status > 0] += len(self._failures)
         self._status[numbers(part.positions)] = status
@@ -157,7 +157,7 @@ class Returned:
             self._values[first : first + len(own)] = own
 
     @property
-    def is_settled(self) -> bool:
+    def schema_known(self) -> bool:
         """Whether it is known what form the values have."""
         return True
 
@@ -187,12 +187,12 @@ class Returned:
         """Let go of what only a running call needs."""
 
 
-def leave(part: Partition) -> Partition:
+def leave(part: PartitionResult) -> PartitionResult:
     """Leave the values in the partition: they travel to the caller."""
     return part
 
 
-class Block(Returned):
+class SharedMemorySink(MemorySink):
     """Values that workers write straight into one nameless block, which the caller maps.
 
     No pixel travels through a socket, unless a worker cannot reach the block.
@@ -204,15 +204,15 @@ class Block(Returned):
     """
 
     def _reserve(self, task: Room) -> np.ndarray[Any, np.dtype[Any]]:
-        one, rows = task.empty(0), self.n * task.copies
-        self._row_bytes = row_bytes(task)
-        self._file = SharedFile(rows * self._row_bytes)
+        one, rows = task.empty(0), self.n * task.n_outputs
+        self._row_bytes = row_nbytes(task)
+        self._file = SharedBuffer(rows * self._row_bytes)
         # The caller's own rows, and those of workers out of reach, go through the same map.
         return self._file.map(writeable=True).view(one.dtype).reshape(rows, *one.shape[1:])
 
-    def put_on(self, positions: range) -> Put:  # noqa: ARG002  others need them
+    def writer(self, positions: range) -> PartitionWriter:  # noqa: ARG002  others need them
         """Return what a worker does with a finished partition."""
-        return WriteInto(self._file.address, self._copies, self._row_bytes)
+        return BufferWriter(self._file.address, self._copies, self._row_bytes)
 
     def close(self) -> None:
         """Let go of the name that workers use; the map stays."""
@@ -220,30 +220,30 @@ class Block(Returned):
 
 
 @dataclass(frozen=True)
-class WriteInto:
+class BufferWriter:
     """Write a partition's values into a shared block, if this machine has it."""
 
-    address: Address | PathAddress
-    copies: int
-    row_bytes: int
+    address: MemfdHandle | FileHandle
+    n_outputs: int
+    row_nbytes: int
     offset: int = 0
 
-    def __call__(self, part: Partition) -> Partition:
+    def __call__(self, part: PartitionResult) -> PartitionResult:
         """Write the values and drop them; out of reach, leave them."""
         assert part.values is not None
-        with stage("transfer"), self.address.open() as fd:
+        with timed("transfer"), self.address.open() as fd:
             if fd is None:
                 return part
-            for first, own in runs(part.positions, part.values, self.copies):
-                write_all(fd, own, self.offset + first * self.row_bytes)
+            for first, own in runs(part.positions, part.values, self.n_outputs):
+                pwrite_all(fd, own, self.offset + first * self.row_nbytes)
             self.address.settle(fd)
         part.values = None
         return part
 
 
-def write_all(fd: int, values: np.ndarray[Any, np.dtype[Any]], offset: int) -> None:
+def pwrite_all(fd: int, values: np.ndarray[Any, np.dtype[Any]], offset: int) -> None:
     """Write an array at an offset; the system may take it in several pieces (2 GB at most each)."""
-    # A private buffer and pwrite, not a map: the first touch of a mapped page costs five times as much.
+    # A private buffer and pwrite, not a map: the first touch of a mmap_array page costs five times as much.
     rest = np.ascontiguousarray(values).reshape(-1).view(np.uint8).data
     while rest:
         written = os.pwrite(fd, rest, offset)
@@ -251,11 +251,11 @@ def write_all(fd: int, values: np.ndarray[Any, np.dtype[Any]], offset: int) -> N
 
 
 def runs(
-    positions: Sequence[int], values: np.ndarray[Any, np.dtype[Any]], copies: int
+    positions: Sequence[int], values: np.ndarray[Any, np.dtype[Any]], n_outputs: int
 ) -> Iterator[tuple[int, np.ndarray[Any, np.dtype[Any]]]]:
     """Yield ``(first row of the answer, values)`` for each run of neighbouring rows."""
     where = numbers(positions)
     cuts = [0, *(np.flatnonzero(np.diff(where) != 1) + 1).tolist(), len(where)]
     for a, b in pairwise(cuts):
         if b > a:
-            yield int(where[a]) * copies, values[a * copies : b * copies]
+            yield int(where[a]) * n_outputs, values[a * n_outputs : b * n_outputs]

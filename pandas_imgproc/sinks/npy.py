@@ -12,19 +12,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pandas_imgproc._shared_memory import PathAddress
-from pandas_imgproc.sinks.journaled import Kept
-from pandas_imgproc.sinks.memory import WriteInto, row_bytes, runs, write_all
+from pandas_imgproc._shared_memory import FileHandle
+from pandas_imgproc.sinks.journaled import JournaledSink
+from pandas_imgproc.sinks.memory import BufferWriter, pwrite_all, row_nbytes, runs
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pandas_imgproc.sinks.journal import Journal
-    from pandas_imgproc.sinks.memory import Put
+    from pandas_imgproc.sinks.memory import PartitionWriter
     from pandas_imgproc.tasks import Task
 
 
-class NpyFile(Kept):
+class NpySink(JournaledSink):
     """Values in one ``.npy`` file, which the answer maps: nothing is read until it is used.
 
     Parameters
@@ -41,15 +41,15 @@ class NpyFile(Kept):
     Raises
     ------
     OSError
-        If the folder cannot hold the file, or cannot be mapped; with path and reason.
+        If the folder cannot hold the file, or cannot be mmap_array; with path and reason.
     """
 
     def __init__(self, task: Task, n: int, journal: Journal, path: str) -> None:
         self._path, self._partial = path, f"{path}.partial"
         super().__init__(task, n, journal)
-        self._row_bytes = row_bytes(task)
+        self._row_bytes = row_nbytes(task)
         one = task.empty(0)
-        self._header = _header((n * task.copies, *one.shape[1:]), one.dtype)
+        self._header = _header((n * task.n_outputs, *one.shape[1:]), one.dtype)
         self._fd = -1
 
     def todo(self) -> list[range]:
@@ -76,15 +76,15 @@ class NpyFile(Kept):
             raise _named(exc, self._path, nbytes) from exc
         self._fd = fd
 
-    def put_on(self, positions: range) -> Put:  # noqa: ARG002  others need them
+    def writer(self, positions: range) -> PartitionWriter:  # noqa: ARG002  others need them
         """Return what a worker does with a finished partition."""
         status = os.fstat(self._fd)
-        address = PathAddress(self._partial, status.st_dev, status.st_ino)
-        return WriteInto(address, self._copies, self._row_bytes, len(self._header))
+        address = FileHandle(self._partial, status.st_dev, status.st_ino)
+        return BufferWriter(address, self._copies, self._row_bytes, len(self._header))
 
     def _place(self, positions: Sequence[int], values: np.ndarray[Any, np.dtype[Any]]) -> None:
         for first, own in runs(positions, values, self._copies):
-            write_all(self._fd, own, len(self._header) + first * self._row_bytes)
+            pwrite_all(self._fd, own, len(self._header) + first * self._row_bytes)
         os.fsync(self._fd)
 
     @property
@@ -127,7 +127,7 @@ def _named(exc: OSError, path: str, nbytes: int) -> OSError:
 
 
 def check_folder(folder: str, nbytes: int, path: str) -> None:
-    """Raise an OSError that names path and reason, if a folder cannot hold a mapped file of so many bytes."""
+    """Raise an OSError that names path and reason, if a folder cannot hold a mmap_array file of so many bytes."""
     try:
         free = shutil.disk_usage(folder).free
         with tempfile.TemporaryFile(dir=folder) as probe:
@@ -136,7 +136,7 @@ def check_folder(folder: str, nbytes: int, path: str) -> None:
             mmap.mmap(probe.fileno(), mmap.PAGESIZE, mmap.MAP_SHARED, mmap.PROT_READ).close()
     except OSError as exc:
         advice = "" if exc.errno in (errno.ENOSPC, errno.EACCES, errno.EROFS, errno.ENOENT) else (
-            "; folders of networks often cannot be mapped: use out='….parquet'"
+            "; folders of networks often cannot be mmap_array: use out='….parquet'"
         )  # fmt: skip
         raise OSError(exc.errno, f"out={path!r} cannot be written: {exc.strerror or exc}{advice}") from exc
     if nbytes > free:

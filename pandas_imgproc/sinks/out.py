@@ -16,24 +16,31 @@ import pyarrow as pa
 from pandas_imgproc.array import ImageArray
 from pandas_imgproc.errors import JournalError
 from pandas_imgproc.sinks import (
-    Folder,
-    Kept,
-    NpyFile,
-    ParquetParts,
+    Directory,
+    JournaledSink,
+    NpySink,
+    ParquetSink,
     Retry,
     check_retry,
-    part_name,
-    parts_in,
+    parse_part_names,
+    part_filename,
     read_parts,
 )
-from pandas_imgproc.sinks.journal import Asked, Journal, Lines, LinesInFile, LinesInFolder, first_difference
-from pandas_imgproc.source import Options
-from pandas_imgproc.tasks import labelled, with_variants
+from pandas_imgproc.sinks.journal import (
+    JobSpec,
+    Journal,
+    JournalStorage,
+    LocalJournal,
+    ObjectStoreJournal,
+    first_mismatch,
+)
+from pandas_imgproc.source import StorageOptions
+from pandas_imgproc.tasks import variant_index, with_labels
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from pandas_imgproc.execution import Call
+    from pandas_imgproc.execution import Job
     from pandas_imgproc.tasks import Task
 
 
@@ -49,16 +56,16 @@ class Place:
         Whether what stands there is thrown away.
     retry : {"passing", "all"}
         Which failed rows are tried again.
-    options : Options
+    options : StorageOptions
         For the file system of a URL.
     """
 
     path: str
     overwrite: bool = False
     retry: Retry = "passing"
-    options: Options = field(default_factory=Options)
+    options: StorageOptions = field(default_factory=StorageOptions)
 
-    def open(self, call: Call, index: pd.Index[Any]) -> Kept:
+    def open(self, call: Job, index: pd.Index[Any]) -> JournaledSink:
         """Continue what stands there, or start.
 
         Raises
@@ -70,7 +77,7 @@ class Place:
         """
         self.check(call.task)
         _check_labels(self.path, index)
-        asked = Asked.of(call.task, call.source, call.cells, index)
+        asked = JobSpec.of(call.task, call.source, call.inputs, index)
         try:
             lines = self.make()
             lines.lock()
@@ -78,17 +85,17 @@ class Place:
                 if self.overwrite:
                     self._clear(lines)
                 journal = Journal(lines)
-                if journal.difference(asked) and not journal.has_answers:
+                if journal.difference(asked) and not journal.has_results:
                     # A call that could read nothing: the next one, with the right root=, has nothing to lose.
                     journal = self._clear(lines)
-                kept = self.destination(call, journal, index)
-                kept.begin(asked, call.source, call.cells, self.retry)
+                kept = self.sink(call, journal, index)
+                kept.begin(asked, call.source, call.inputs, self.retry)
                 self.keep_labels(index)
         except OSError as exc:
             raise OSError(exc.errno, f"out={self.path!r} cannot be written: {exc.strerror or exc}") from exc
         return kept
 
-    def _clear(self, lines: Lines) -> Journal:
+    def _clear(self, lines: JournalStorage) -> Journal:
         lines.clear()
         self.remove()
         return Journal(lines)
@@ -96,11 +103,11 @@ class Place:
     def check(self, task: Task) -> None:
         """Raise a ValueError if the answers of a task cannot be kept here."""
 
-    def lines(self) -> Lines:
+    def lines(self) -> JournalStorage:
         """Return where the journal's lines are."""
         raise NotImplementedError
 
-    def make(self) -> Lines:
+    def make(self) -> JournalStorage:
         """Make what must be there before the journal."""
         raise NotImplementedError
 
@@ -108,7 +115,7 @@ class Place:
         """Remove the answer of an earlier job."""
         raise NotImplementedError
 
-    def destination(self, call: Call, journal: Journal, index: pd.Index[Any]) -> Kept:
+    def sink(self, call: Job, journal: Journal, index: pd.Index[Any]) -> JournaledSink:
         """Return the destination of a call."""
         raise NotImplementedError
 
@@ -129,11 +136,11 @@ class NpyPlace(Place):
         if one.dtype.hasobject or one.ndim < 4:
             raise ValueError(f"out={self.path!r} holds pictures; this {task.name} gives others: use '….parquet'")
 
-    def lines(self) -> Lines:
+    def lines(self) -> JournalStorage:
         """Return where the journal's lines are."""
-        return LinesInFile(f"{self.path}.journal")
+        return LocalJournal(f"{self.path}.journal")
 
-    def make(self) -> Lines:
+    def make(self) -> JournalStorage:
         """Refuse a file that is not ours."""
         if os.path.isdir(self.path):
             raise IsADirectoryError(errno.EISDIR, "it is a folder; a NumPy file has another name")
@@ -147,9 +154,9 @@ class NpyPlace(Place):
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(path)
 
-    def destination(self, call: Call, journal: Journal, index: pd.Index[Any]) -> Kept:  # noqa: ARG002  kept beside it
+    def sink(self, call: Job, journal: Journal, index: pd.Index[Any]) -> JournaledSink:  # noqa: ARG002  kept beside it
         """Return the destination of a call."""
-        return NpyFile(call.task, len(call.cells), journal, self.path)
+        return NpySink(call.task, len(call.inputs), journal, self.path)
 
     def keep_labels(self, index: pd.Index[Any]) -> None:
         """Write the index beside the file."""
@@ -165,26 +172,28 @@ class NpyPlace(Place):
             raise FileNotFoundError(f"{self.path!r} is gone, its journal is not; the same call again makes it") from exc
         except (ValueError, EOFError) as exc:
             raise JournalError(f"{path!r} is damaged ({exc}); the same call again makes it") from exc
-        copies = len(block) // n if n else 1
+        n_outputs = len(block) // n if n else 1
         index = read_index(f"{self.path}.index", n)
-        status = np.repeat(np.where(journal.status == 0, 0, -1), copies).astype(np.int32)
+        status = np.repeat(np.where(journal.status == 0, 0, -1), n_outputs).astype(np.int32)
         images = ImageArray(block, status)
-        return pd.Series(images, index=with_variants(index, copies) if copies > 1 else index, name="image", copy=False)
+        return pd.Series(
+            images, index=variant_index(index, n_outputs) if n_outputs > 1 else index, name="image", copy=False
+        )
 
 
 class ParquetPlace(Place):
     """A folder of Parquet parts, with its journal in it."""
 
-    def lines(self) -> Lines:
+    def lines(self) -> JournalStorage:
         """Return where the journal's lines are."""
-        folder = Folder(self.path, self.options)
+        folder = Directory(self.path, self.options)
         if folder.is_local:
-            return LinesInFile(f"{self.path}/_journal.jsonl")
-        return LinesInFolder(Folder(f"{self.path}/_journal", self.options))
+            return LocalJournal(f"{self.path}/_journal.jsonl")
+        return ObjectStoreJournal(Directory(f"{self.path}/_journal", self.options))
 
-    def make(self) -> Lines:
+    def make(self) -> JournalStorage:
         """Make the folder; refuse one that is not ours."""
-        folder = Folder(self.path, self.options)
+        folder = Directory(self.path, self.options)
         folder.make()
         lines = self.lines()
         if not self.overwrite and not lines.read() and folder.names() not in ([], ["_journal"], ["_journal.jsonl"]):
@@ -193,21 +202,21 @@ class ParquetPlace(Place):
 
     def remove(self) -> None:
         """Remove the parts of an earlier job."""
-        folder = Folder(self.path, self.options)
-        for rows in parts_in(folder.names()):
-            folder.remove(part_name(rows))
+        folder = Directory(self.path, self.options)
+        for rows in parse_part_names(folder.names()):
+            folder.remove(part_filename(rows))
 
-    def destination(self, call: Call, journal: Journal, index: pd.Index[Any]) -> Kept:
+    def sink(self, call: Job, journal: Journal, index: pd.Index[Any]) -> JournaledSink:
         """Return the destination of a call."""
-        return ParquetParts(call.task, len(call.cells), journal, Folder(self.path, self.options), index)
+        return ParquetSink(call.task, len(call.inputs), journal, Directory(self.path, self.options), index)
 
     def read(self, journal: Journal) -> pd.Series[Any] | pd.DataFrame:
         """Return the answer that the parts hold, read into memory."""
-        return read_parts(Folder(self.path, self.options), journal.done)
+        return read_parts(Directory(self.path, self.options), journal.done)
 
 
 @contextlib.contextmanager
-def _closed_on_error(lines: Lines) -> Iterator[None]:
+def _closed_on_error(lines: JournalStorage) -> Iterator[None]:
     try:
         yield
     except BaseException:
@@ -216,7 +225,7 @@ def _closed_on_error(lines: Lines) -> Iterator[None]:
 
 
 def place(
-    out: str | os.PathLike[str] | None, *, overwrite: bool, retry: Retry, options: Options | None = None
+    out: str | os.PathLike[str] | None, *, overwrite: bool, retry: Retry, options: StorageOptions | None = None
 ) -> Place | None:
     """Return what ``out=`` means; None where it is None.
 
@@ -235,7 +244,7 @@ def place(
         return None
     if not isinstance(out, str | os.PathLike):
         raise TypeError(f"out={out!r} is not a path such as 'train_64.npy'")
-    return _kind_of(os.fspath(out))(_absolute(os.fspath(out)), overwrite, retry, options or Options())
+    return _kind_of(os.fspath(out))(_absolute(os.fspath(out)), overwrite, retry, options or StorageOptions())
 
 
 def _kind_of(path: str) -> type[Place]:
@@ -312,7 +321,7 @@ def read_result(
     Returns
     -------
     Series or DataFrame
-        What the call without ``out=`` would have given, with the index of the frame. A NumPy file is mapped: nothing is
+        What the call without ``out=`` would have given, with the index of the frame. A NumPy file is mmap_array: nothing is
         read until it is used. Rows that are not done are missing.
 
     Raises
@@ -335,10 +344,10 @@ def read_result(
     ['c']
     """
     if isinstance(out, str | os.PathLike):
-        return _read_one(os.fspath(out), Options(storage_options))[0]
-    read = [_read_one(path, Options(storage_options)) for path in _paths_of(out)]
+        return _read_one(os.fspath(out), StorageOptions(storage_options))[0]
+    read = [_read_one(path, StorageOptions(storage_options)) for path in _paths_of(out)]
     for _, _, task in read[1:]:
-        difference = first_difference(read[0][2], task)
+        difference = first_mismatch(read[0][2], task)
         if difference:
             raise ValueError(f"out={len(read)} results are not the parts of one job: {difference}")
     return _interleaved([answer for answer, _, _ in read], read[0][1])
@@ -356,7 +365,7 @@ def _paths_of(out: Any) -> list[str]:
     return paths
 
 
-def _read_one(path: str, options: Options) -> tuple[pd.Series[Any] | pd.DataFrame, int, dict[str, Any]]:
+def _read_one(path: str, options: StorageOptions) -> tuple[pd.Series[Any] | pd.DataFrame, int, dict[str, Any]]:
     """Return a result, how many rows it has for each row of the frame, and the task that made it."""
     there = _kind_of(path)(_absolute(path), options=options)
     journal = Journal(there.lines())
@@ -369,20 +378,20 @@ def _read_one(path: str, options: Options) -> tuple[pd.Series[Any] | pd.DataFram
 def _with_reasons(answer: pd.Series[Any] | pd.DataFrame, journal: Journal) -> pd.Series[Any] | pd.DataFrame:
     """Return an answer that knows why some of it is missing: images know it themselves, others in their ``attrs``."""
     status, failures = journal.answer()
-    copies = len(answer) // len(status) if len(status) else 1
+    n_outputs = len(answer) // len(status) if len(status) else 1
     if isinstance(answer, pd.Series) and isinstance(answer.array, ImageArray):
-        images = ImageArray(answer.array.block, np.repeat(status, copies), failures)
+        images = ImageArray(answer.array.block, np.repeat(status, n_outputs), failures)
         return pd.Series(images, index=answer.index, name=answer.name, copy=False)
-    answer.attrs = {"failures": labelled(failures, answer.index[::copies])}
+    answer.attrs = {"failures": with_labels(failures, answer.index[::n_outputs])}
     return answer
 
 
-def _interleaved(parts: list[Any], copies: int) -> pd.Series[Any] | pd.DataFrame:
-    m, n = len(parts), sum(map(len, parts)) // copies
+def _interleaved(parts: list[Any], n_outputs: int) -> pd.Series[Any] | pd.DataFrame:
+    m, n = len(parts), sum(map(len, parts)) // n_outputs
     starts = [part.index.start for part in parts if isinstance(part.index, pd.RangeIndex) and part.index.step == m]
     if len(starts) == m:
         parts = sorted(parts, key=lambda part: int(part.index[0]) if len(part) else n)
-    fits = [len(part) // copies for part in parts] == [len(range(k, n, m)) for k in range(m)]
+    fits = [len(part) // n_outputs for part in parts] == [len(range(k, n, m)) for k in range(m)]
     strided = any(isinstance(part.index, pd.RangeIndex) and abs(part.index.step) > 1 for part in parts)
     if strided:
         fits &= len(set(starts)) == m and max(starts) - min(starts) == m - 1
@@ -392,7 +401,7 @@ def _interleaved(parts: list[Any], copies: int) -> pd.Series[Any] | pd.DataFrame
             f"not the parts df.iloc[k::{m}] of one frame, k from 0 to {m - 1}"
         )
     rows = np.argsort(np.concatenate([np.arange(k, n, m) for k in range(m)]), kind="stable")
-    order = (rows[:, None] * copies + np.arange(copies)).reshape(-1)
+    order = (rows[:, None] * n_outputs + np.arange(n_outputs)).reshape(-1)
     together: pd.Series[Any] | pd.DataFrame = pd.concat(parts).iloc[order]
     return together
 

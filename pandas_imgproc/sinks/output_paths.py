@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from pandas_imgproc import codec
-from pandas_imgproc.errors import near, row_said
+from pandas_imgproc.errors import format_row, near
 from pandas_imgproc.sinks.journal import checksum
-from pandas_imgproc.source import has_bytes
+from pandas_imgproc.source import is_encoded
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Mapping, Sequence
@@ -31,18 +31,18 @@ if TYPE_CHECKING:
 LONGEST = 255
 """Bytes of a name of a file or folder, on nearly every file system."""
 
-OF_THE_PATH = ("dir", "stem", "name", "suffix")
-OF_THE_ROW = ("position", "index", "variant")
+PATH_FIELDS = ("dir", "stem", "name", "suffix")
+ROW_FIELDS = ("position", "index", "variant")
 
 
 def plan(
     to: object,
-    cells: Sequence[Any],
+    inputs: Sequence[Any],
     source: Source,
     *,
     index: pd.Index[Any],
     frame: pd.DataFrame | None = None,
-    encoding: codec.Encoding | None = None,
+    encode_options: codec.EncodeOptions | None = None,
     variants: Sequence[int] = (),
     first: int = 0,
     parent: str | None = None,
@@ -55,7 +55,7 @@ def plan(
         A folder: below it the sources' own folders are kept, from their root or common parent on. Or a template with
         ``{dir}`` (at the beginning: the source's folder), ``{stem}``, ``{suffix}``, ``{name}``, ``{position}``,
         ``{index}``, ``{variant}`` and columns of the frame, which come first where they have such a name.
-    cells : sequence
+    inputs : sequence
         What stands in the column; None where missing.
     source : Source
         How cells become files.
@@ -63,7 +63,7 @@ def plan(
         Of the frame.
     frame : DataFrame, optional
         Whose columns the template may name.
-    encoding : Encoding, optional
+    encode_options : EncodeOptions, optional
         How files are written: a name gets the suffix of its format, or must have a suffix that says one. None leaves
         names as they are, for bytes that are kept as they are.
     variants : sequence of int
@@ -72,7 +72,7 @@ def plan(
         ``{position}`` of the first row.
     parent : str, optional
         The folder below which the sources' own folders are kept, where these are some rows of many (see
-        `common_folder`).
+        `common_dir`).
 
     Returns
     -------
@@ -95,10 +95,10 @@ def plan(
     >>> plan("thumbs", ["a/1.jpg", "b/2.jpg"], Source(), index=frame.index)
     ['thumbs/a/1.jpg', 'thumbs/b/2.jpg']
     """
-    naming = _Naming(_text(to), cells, source, index, frame, encoding, first, parent)
+    naming = PathTemplate(_text(to), inputs, source, index, frame, encode_options, first, parent)
     names = [
-        None if naming.is_nothing(row) else naming.name(row, variant)
-        for row in range(len(cells))
+        None if naming.has_no_source(row) else naming.name(row, variant)
+        for row in range(len(inputs))
         for variant in (variants or (None,))
     ]
     return _without_clashes(names, naming, max(1, len(variants)))
@@ -115,20 +115,20 @@ def _text(to: object) -> str:
     return text
 
 
-def common_folder(cells: Sequence[Any], source: Source) -> str | None:
+def common_dir(inputs: Sequence[Any], source: Source) -> str | None:
     """Return the folder in or below which all sources are; None where none has a path.
 
     Examples
     --------
     >>> from pandas_imgproc.source import Source
-    >>> common_folder(["/train/a/1.jpg", "/train/b/2.jpg", None], Source())
+    >>> common_dir(["/train/a/1.jpg", "/train/b/2.jpg", None], Source())
     '/train'
     """
-    paths = _shown_paths(cells, source)
+    paths = _shown_paths(inputs, source)
     return _common_folder(paths, source.folder) if any(path is not None for path in paths) else None
 
 
-def columns_of(to: object, frame: pd.DataFrame | None) -> list[Hashable]:
+def template_columns(to: object, frame: pd.DataFrame | None) -> list[Hashable]:
     """Return the columns of a frame that a template names.
 
     Raises
@@ -173,39 +173,39 @@ def parse(text: str) -> list[Component]:
 
 
 def _known() -> str:
-    return ", ".join(f"{{{name}}}" for name in (*OF_THE_PATH, *OF_THE_ROW))
+    return ", ".join(f"{{{name}}}" for name in (*PATH_FIELDS, *ROW_FIELDS))
 
 
-class _Naming:
+class PathTemplate:
     """How rows become names."""
 
     def __init__(
         self,
         to: str,
-        cells: Sequence[Any],
+        inputs: Sequence[Any],
         source: Source,
         index: pd.Index[Any],
         frame: pd.DataFrame | None,
-        encoding: codec.Encoding | None,
+        encode_options: codec.EncodeOptions | None,
         first: int,
         parent: str | None,
     ) -> None:
-        self.to, self.cells, self.index, self.encoding = to, cells, index, encoding
+        self.to, self.inputs, self.index, self.encode_options = to, inputs, index, encode_options
         self._first, self._given_parent = first, parent
-        self.paths = _shown_paths(cells, source)
+        self.paths = _shown_paths(inputs, source)
         self.folder, self._root = source.folder, source.root
         self._components = parse(to)
         fields = [field for component in self._components for field in component if isinstance(field, tuple)]
         self._is_folder = not fields
         self._columns = {name: _values(name, frame, to) for name, _ in fields if not _is_ours(name, frame)}
         _check_places(self._components, self._columns, to)
-        if self._is_folder and encoding is not None and codec.format_of(to) is not None and not os.path.isdir(to):
+        if self._is_folder and encode_options is not None and codec.format_of(to) is not None and not os.path.isdir(to):
             raise ValueError(f"to={to!r} names one file; give a folder, or a template such as '{{dir}}/{{stem}}.jpg'")
 
-    def is_nothing(self, row: int) -> bool:
+    def has_no_source(self, row: int) -> bool:
         """Return whether a row has no source, or a name that cannot be one: reading it will tell why."""
-        cell = self.cells[row]
-        return cell is None or (self.paths[row] is None and not has_bytes(cell))
+        cell = self.inputs[row]
+        return cell is None or (self.paths[row] is None and not is_encoded(cell))
 
     def name(self, row: int, variant: int | None) -> str:
         """Return the file of a row."""
@@ -220,7 +220,7 @@ class _Naming:
 
     def where(self, row: int) -> str:
         """Return how an error calls a row."""
-        return row_said(self._first + row, self.index[row])
+        return format_row(self._first + row, self.index[row])
 
     # ---- a plain folder
 
@@ -251,7 +251,7 @@ class _Naming:
         name, spec = field
         if name in self._columns:
             return self._checked(self._columns[name][row], spec, row, f"the column {name!r}")
-        if name in OF_THE_PATH:
+        if name in PATH_FIELDS:
             return self._formatted(self._of_the_path(name, row), spec, row, f"{{{name}}}")
         if name == "index":
             label = self.index[row]
@@ -312,9 +312,9 @@ class _Naming:
         return path
 
     def _of_the_format(self, path: str, row: int, *, replace: bool) -> str:
-        if self.encoding is None:
+        if self.encode_options is None:
             return path
-        wanted, said = self.encoding.format, codec.format_of(path)
+        wanted, said = self.encode_options.format, codec.format_of(path)
         if said is not None and wanted in (None, said):
             return path
         if wanted is None:
@@ -329,9 +329,9 @@ class _Naming:
         return (stem if known else path) + codec.SUFFIX_OF[wanted]
 
 
-def _shown_paths(cells: Sequence[Any], source: Source) -> list[str | None]:
+def _shown_paths(inputs: Sequence[Any], source: Source) -> list[str | None]:
     # Not from the working directory on: what is shown, and what relative answers start with, is the user's.
-    return list(map(dataclasses.replace(source, folder="").path, cells))
+    return list(map(dataclasses.replace(source, folder="").path, inputs))
 
 
 def _common_folder(paths: Sequence[str | None], folder: str) -> str:
@@ -349,7 +349,7 @@ def _rooted(path: str) -> str:
 
 def _is_ours(name: str, frame: pd.DataFrame | None) -> bool:
     """Return whether a field is one that we know, and no column has its name."""
-    return name in (*OF_THE_PATH, *OF_THE_ROW) and (frame is None or name not in map(str, frame.columns))
+    return name in (*PATH_FIELDS, *ROW_FIELDS) and (frame is None or name not in map(str, frame.columns))
 
 
 def _values(name: str, frame: pd.DataFrame | None, to: str) -> list[Any]:
@@ -363,7 +363,7 @@ def _values(name: str, frame: pd.DataFrame | None, to: str) -> list[Any]:
     if len(columns) != 1:
         if columns:
             raise KeyError(f"to={to!r}: the frame has {len(columns)} columns named {name!r}; rename them")
-        legal = [*frame.columns, *OF_THE_PATH, *OF_THE_ROW]
+        legal = [*frame.columns, *PATH_FIELDS, *ROW_FIELDS]
         raise KeyError(f"to={to!r}: the frame has no column {name!r}; {near(name, legal)}")
     return list(frame[columns[0]])
 
@@ -379,7 +379,7 @@ def _check_places(components: list[Component], columns: Mapping[str, Any], to: s
 # ---- names against names
 
 
-def _without_clashes(names: list[str | None], naming: _Naming, copies: int) -> list[str | None]:
+def _without_clashes(names: list[str | None], naming: PathTemplate, n_outputs: int) -> list[str | None]:
     """Return the names, with one text for one file; raise if two sources or a source and a file have the same one."""
     real = functools.cache(os.path.realpath)
     sources = {_key(path, naming.folder, real): path for path in naming.paths if path is not None and "://" not in path}
@@ -390,17 +390,19 @@ def _without_clashes(names: list[str | None], naming: _Naming, copies: int) -> l
         key = _key(name, naming.folder, real)
         if key in sources and _is_same(name, sources[key], naming.folder):
             raise ValueError(
-                f"to={naming.to!r}: {naming.where(number // copies)} would be written over {name!r}, a source of this "
+                f"to={naming.to!r}: {naming.where(number // n_outputs)} would be written over {name!r}, a source of this "
                 "call; choose another folder, or another name such as '{dir}/{stem}_128.jpg'"
             )
         other = taken.setdefault(key, number)
         if other != number:
-            _check_twins(name, number // copies, other // copies, naming, distinct=number % copies != other % copies)
+            _check_twins(
+                name, number // n_outputs, other // n_outputs, naming, distinct=number % n_outputs != other % n_outputs
+            )
             names[number] = names[other]
     return names
 
 
-def _check_twins(name: str, row: int, other: int, naming: _Naming, *, distinct: bool) -> None:
+def _check_twins(name: str, row: int, other: int, naming: PathTemplate, *, distinct: bool) -> None:
     if distinct or _identity(row, naming) != _identity(other, naming):
         two, more = f"{naming.where(other)} and {naming.where(row)}", "a column, {name} or {position}"
         if row == other:
@@ -410,9 +412,9 @@ def _check_twins(name: str, row: int, other: int, naming: _Naming, *, distinct: 
         )
 
 
-def _identity(row: int, naming: _Naming) -> Any:
-    path, cell = naming.paths[row], naming.cells[row]
-    if path is None or has_bytes(cell) or "://" in path:
+def _identity(row: int, naming: PathTemplate) -> Any:
+    path, cell = naming.paths[row], naming.inputs[row]
+    if path is None or is_encoded(cell) or "://" in path:
         return checksum(cell)
     return os.path.abspath(os.path.join(naming.folder, path))
 

@@ -15,8 +15,8 @@ from pandas.api.types import union_categoricals
 from pandas_imgproc.tasks.result_columns import nullable
 
 if TYPE_CHECKING:
-    from pandas_imgproc.partition import Partition
-    from pandas_imgproc.sinks.directory import Folder
+    from pandas_imgproc.partition import PartitionResult
+    from pandas_imgproc.sinks.directory import Directory
     from pandas_imgproc.tasks import Task
 
 FAILURE = "failure"
@@ -29,30 +29,30 @@ _PART = re.compile(r"part-(\d+)-(\d+)\.parquet")
 _SERIES = b"pandas_imgproc.series"
 
 
-def part_name(rows: range) -> str:
+def part_filename(rows: range) -> str:
     """Return the name of the part of some rows; in the order of names, parts are in the order of the frame.
 
     Examples
     --------
-    >>> part_name(range(0, 128))
+    >>> part_filename(range(0, 128))
     'part-000000000-000000127.parquet'
     """
     return f"part-{rows.start:09d}-{rows.stop - 1:09d}.parquet"
 
 
-def parts_in(names: list[str]) -> list[range]:
+def parse_part_names(names: list[str]) -> list[range]:
     """Return the rows of the parts among some names, in the order of the frame.
 
     Examples
     --------
-    >>> parts_in(["_journal", "part-000000000-000000127.parquet"])
+    >>> parse_part_names(["_journal", "part-000000000-000000127.parquet"])
     [range(0, 128)]
     """
     found = [_PART.fullmatch(name) for name in names]
     return [range(int(match[1]), int(match[2]) + 1) for match in found if match]
 
 
-def frame_of(part: Partition, task: Task, labels: pd.Index[Any]) -> pd.DataFrame:
+def to_part_frame(part: PartitionResult, task: Task, labels: pd.Index[Any]) -> pd.DataFrame:
     """Return a finished partition as the frame that a part holds: the answer, and the kinds of failure."""
     assert part.values is not None
     status = np.where(part.status > 0, -1, part.status).astype(np.int32)  # the kinds stand beside it
@@ -62,13 +62,13 @@ def frame_of(part: Partition, task: Task, labels: pd.Index[Any]) -> pd.DataFrame
     frame = frame.astype({name: known for name, dtype in frame.dtypes.items() if (known := nullable(dtype))})
     if FAILURE in frame.columns:
         raise ValueError(f"out=: the answer has a column {FAILURE!r}, which parts have already; call it something else")
-    kinds = [part.failures[code - 1]["kind"] if code > 0 else None for code in np.repeat(part.status, task.copies)]
+    kinds = [part.failures[code - 1]["kind"] if code > 0 else None for code in np.repeat(part.status, task.n_outputs)]
     frame = frame.assign(**{FAILURE: pd.array(kinds, dtype="string")})
     frame.attrs = {"is_series": isinstance(answer, pd.Series)}
     return frame
 
 
-def part_bytes(frame: pd.DataFrame) -> bytes:
+def to_parquet_bytes(frame: pd.DataFrame) -> bytes:
     """Return a Parquet file of a frame, which is read with and without this package.
 
     Without it, images are a column of bytes.
@@ -96,12 +96,12 @@ def read_part(data: bytes) -> pd.DataFrame:
     return frame
 
 
-def read_parts(folder: Folder, done: np.ndarray[Any, np.dtype[np.bool_]]) -> pd.Series[Any] | pd.DataFrame:
+def read_parts(folder: Directory, done: np.ndarray[Any, np.dtype[np.bool_]]) -> pd.Series[Any] | pd.DataFrame:
     """Return the answer that all parts hold, in the order of the frame; missing where rows are not done.
 
     Parameters
     ----------
-    folder : Folder
+    folder : Directory
     done : ndarray of bool, shape (n,)
         Which rows of the frame are done.
 
@@ -110,23 +110,23 @@ def read_parts(folder: Folder, done: np.ndarray[Any, np.dtype[np.bool_]]) -> pd.
     FileNotFoundError
         If there are no finished parts, or a part of rows that are done is gone.
     """
-    rows = [rows for rows in parts_in(folder.names()) if done[rows.start : rows.stop].all()]
+    rows = [rows for rows in parse_part_names(folder.names()) if done[rows.start : rows.stop].all()]
     if not len(done):
         nothing = read_part(folder.read(NOTHING))
         return nothing.iloc[:, 0] if nothing.attrs["is_series"] else nothing.drop(columns=FAILURE)
     if not rows:
         raise FileNotFoundError(f"there are no finished parts in {folder.url!r}")
     _check_none_is_gone(folder, rows, done)
-    frames = [read_part(folder.read(part_name(part))) for part in rows]
+    frames = [read_part(folder.read(part_filename(part))) for part in rows]
     whole = joined([frame.drop(columns=FAILURE) for frame in frames])
-    copies = len(whole) // sum(map(len, rows))
-    take = np.full((len(done), copies), -1)
-    take[np.concatenate([np.asarray(part) for part in rows])] = np.arange(len(whole)).reshape(-1, copies)
+    n_outputs = len(whole) // sum(map(len, rows))
+    take = np.full((len(done), n_outputs), -1)
+    take[np.concatenate([np.asarray(part) for part in rows])] = np.arange(len(whole)).reshape(-1, n_outputs)
     there = _taken(whole, take.reshape(-1))
     return there.iloc[:, 0] if frames[0].attrs["is_series"] else there
 
 
-def _check_none_is_gone(folder: Folder, rows: list[range], done: np.ndarray[Any, np.dtype[np.bool_]]) -> None:
+def _check_none_is_gone(folder: Directory, rows: list[range], done: np.ndarray[Any, np.dtype[np.bool_]]) -> None:
     gone = done.copy()
     for part in rows:
         gone[part.start : part.stop] = False

@@ -9,28 +9,28 @@
 `ahead`     many requests under way, and patience with each
 `systems`   the file systems of other places
 `failing`   what their exceptions mean
-`patience`  the configuration of all that
+`config`  the configuration of all that
 `secrets`   what must not be shown
 """
 
-from pandas_imgproc.source.inputs import Unreadable, cells, has_bytes, paths_as_column
-from pandas_imgproc.source.local import MAX_FILE_BYTES, NO_STAMP, Stamp, stamp_of
-from pandas_imgproc.source.redaction import Options
-from pandas_imgproc.source.source import File, Source
+from pandas_imgproc.source.inputs import FailedInput, column_values, is_encoded, paths_to_series
+from pandas_imgproc.source.local import MAX_FILE_BYTES, UNKNOWN_SIGNATURE, FileSignature, signature_of
+from pandas_imgproc.source.redaction import StorageOptions
+from pandas_imgproc.source.source import InputFile, Source
 from pandas_imgproc.source.validation import check, make_source
 
 __all__ = [
     "MAX_FILE_BYTES",
-    "NO_STAMP",
-    "File",
-    "Options",
+    "UNKNOWN_SIGNATURE",
+    "FailedInput",
+    "FileSignature",
+    "InputFile",
     "Source",
-    "Stamp",
-    "Unreadable",
-    "cells",
+    "StorageOptions",
     "check",
-    "has_bytes",
+    "column_values",
+    "is_encoded",
     "make_source",
-    "paths_as_column",
-    "stamp_of",
+    "paths_to_series",
+    "signature_of",
 ]

@@ -17,28 +17,28 @@ from typing import IO, TYPE_CHECKING, Any, NamedTuple
 from pandas_imgproc.errors import UnreadableImageError
 from pandas_imgproc.source import filesystems
 from pandas_imgproc.source.error_mapping import chain
-from pandas_imgproc.source.local import MAX_FILE_BYTES, NO_STAMP, Stamp, stamp_of, unreadable
-from pandas_imgproc.source.prefetch import patiently, result, start
+from pandas_imgproc.source.local import MAX_FILE_BYTES, UNKNOWN_SIGNATURE, FileSignature, signature_of, unreadable
+from pandas_imgproc.source.prefetch import result, start, with_retries
 
 if TYPE_CHECKING:
-    from pandas_imgproc.source.filesystems import Answer
-    from pandas_imgproc.source.paths import Far, Member
-    from pandas_imgproc.source.read_config import Patience
-    from pandas_imgproc.source.redaction import Options
+    from pandas_imgproc.source.filesystems import ReadResult
+    from pandas_imgproc.source.paths import ArchiveMember, RemotePath
+    from pandas_imgproc.source.read_config import ReadConfig
+    from pandas_imgproc.source.redaction import StorageOptions
 
-AHEAD_BYTES = 2**22
+READ_BLOCK_NBYTES = 2**22
 """What is read of a far archive at a time while its table is made: a tar has its table between its members."""
 
 _COMPRESSED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd")
-_TABLES = 4
-_LINKS = 8
+_MAX_CACHED_INDEXES = 4
+_MAX_LINKS = 8
 
 # What follows the thirty bytes before a member is told once in the table and once at the member, where it may be
 # longer: so much is read at first, and if need be all that can be.
-_SLACK = (64, 2**17)
+_HEADER_SLACK = (64, 2**17)
 
 
-class Entry(NamedTuple):
+class MemberInfo(NamedTuple):
     """Where a member is.
 
     Attributes
@@ -66,13 +66,13 @@ class Entry(NamedTuple):
     header: int = 0
 
 
-Table = dict[str, Entry]
+MemberIndex = dict[str, MemberInfo]
 
 
 # ---- tables
 
 
-def table_of(file: IO[bytes], name: str) -> Table:
+def table_of(file: IO[bytes], name: str) -> MemberIndex:
     """Return what is where in an archive.
 
     Raises
@@ -91,25 +91,25 @@ def table_of(file: IO[bytes], name: str) -> Table:
         raise UnreadableImageError("corrupt", f"the archive cannot be read: {exc}") from exc
 
 
-def _zip_table(file: IO[bytes]) -> Table:
-    table: Table = {}
+def _zip_table(file: IO[bytes]) -> MemberIndex:
+    table: MemberIndex = {}
     with zipfile.ZipFile(file) as archive:
         for info in archive.infolist():
             link = stat.S_ISLNK(info.external_attr >> 16)
             method = -1 if info.flag_bits & 1 or link else info.compress_type
             header = 30 + len(info.orig_filename.encode(errors="replace")) + len(info.extra)
-            entry = Entry(info.header_offset, info.compress_size, info.file_size, method, info.CRC, None, header)
+            entry = MemberInfo(info.header_offset, info.compress_size, info.file_size, method, info.CRC, None, header)
             if not info.is_dir():
                 table[_key(info.filename)] = entry
     return table
 
 
-def _tar_table(file: IO[bytes]) -> Table:
+def _tar_table(file: IO[bytes]) -> MemberIndex:
     first = file.read(8)
     if first.startswith(_COMPRESSED):
         raise UnreadableImageError("unsupported", "the archive is a compressed tar, which cannot be read in place")
     file.seek(0)
-    table: Table = {}
+    table: MemberIndex = {}
     with tarfile.open(fileobj=file, mode="r:") as archive:
         while (info := archive.next()) is not None:
             archive.members = []  # type: ignore[attr-defined]  # or a million members would stay in memory twice
@@ -119,7 +119,7 @@ def _tar_table(file: IO[bytes]) -> Table:
             elif info.islnk():
                 link = info.linkname
             if link is not None or info.isreg():
-                table[_key(info.name)] = Entry(info.offset_data, info.size, info.size, link=link)
+                table[_key(info.name)] = MemberInfo(info.offset_data, info.size, info.size, link=link)
     return table
 
 
@@ -127,7 +127,7 @@ def _key(name: str) -> str:
     return posixpath.normpath(name).lstrip("/")
 
 
-def find(table: Table, name: str) -> Entry:
+def find(table: MemberIndex, name: str) -> MemberInfo:
     """Return the entry of a member, following links within the archive.
 
     Raises
@@ -136,7 +136,7 @@ def find(table: Table, name: str) -> Entry:
         ``missing``, ``not_a_file``, ``outside_root``, ``too_large`` or ``unsupported``.
     """
     key = _key(name)
-    for _ in range(_LINKS):
+    for _ in range(_MAX_LINKS):
         entry = table.get(key)
         if entry is None:
             if any(other.startswith(f"{key}/") for other in table):
@@ -150,7 +150,7 @@ def find(table: Table, name: str) -> Entry:
     raise UnreadableImageError("invalid_path", "it is a loop of links")
 
 
-def _checked(entry: Entry) -> Entry:
+def _checked(entry: MemberInfo) -> MemberInfo:
     if max(entry.size, entry.packed) > MAX_FILE_BYTES:
         raise UnreadableImageError("too_large", f"it has {entry.size:,} bytes, more than {MAX_FILE_BYTES:,}")
     if entry.method not in (None, zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
@@ -161,13 +161,13 @@ def _checked(entry: Entry) -> Entry:
 # ---- members
 
 
-def span_of(entry: Entry, slack: int) -> filesystems.Span:
+def byte_range(entry: MemberInfo, slack: int) -> filesystems.ByteRange:
     """Return which bytes of the archive hold a member."""
     header = 0 if entry.method is None else entry.header + slack
     return entry.offset, entry.offset + header + entry.packed
 
 
-def unpacked(entry: Entry, data: bytes) -> bytes | None:
+def unpacked(entry: MemberInfo, data: bytes) -> bytes | None:
     """Return a member from the bytes of its span; None where that was too short.
 
     Raises
@@ -202,7 +202,7 @@ _TOO_SHORT = UnreadableImageError("truncated", "the archive ends within the memb
 
 # ---- archives of this machine
 
-_here: dict[tuple[str, Stamp], Table] = {}
+_here: dict[tuple[str, FileSignature], MemberIndex] = {}
 _locks: dict[int, threading.Lock] = {}
 
 
@@ -211,18 +211,18 @@ def _lock() -> threading.Lock:
     return _locks.setdefault(os.getpid(), threading.Lock())
 
 
-def read_here(place: Member) -> Answer:
+def read_local_member(place: ArchiveMember) -> ReadResult:
     """Return the bytes of a member of an archive of this machine, and the stamp of the archive."""
     path = str(place.archive)
     try:
         with open(path, "rb", buffering=0) as file:
-            stamp = stamp_of(os.fstat(file.fileno()))
-            entry = find(_table_here(path, stamp), place.name)
-            for slack in _SLACK:
-                begin, end = span_of(entry, slack)
+            signature = signature_of(os.fstat(file.fileno()))
+            entry = find(_table_here(path, signature), place.name)
+            for slack in _HEADER_SLACK:
+                begin, end = byte_range(entry, slack)
                 data = unpacked(entry, os.pread(file.fileno(), end - begin, begin))
                 if data is not None:
-                    return data, stamp
+                    return data, signature
     except OSError as exc:
         if isinstance(exc, UnreadableImageError):
             raise
@@ -231,61 +231,61 @@ def read_here(place: Member) -> Answer:
     raise _TOO_SHORT
 
 
-def _table_here(path: str, stamp: Stamp) -> Table:
+def _table_here(path: str, signature: FileSignature) -> MemberIndex:
     with _lock():  # the table of a large archive takes seconds: one thread makes it, the others wait
-        table = _here.get((path, stamp))
+        table = _here.get((path, signature))
         if table is None:
             with open(path, "rb") as file:
                 table = table_of(file, path)
-            while len(_here) >= _TABLES:
+            while len(_here) >= _MAX_CACHED_INDEXES:
                 del _here[next(iter(_here))]
-            _here[path, stamp] = table
+            _here[path, signature] = table
         return table
 
 
 # ---- archives that are elsewhere
 
-_there: dict[tuple[int, Far, str], asyncio.Future[Table]] = {}
+_there: dict[tuple[int, RemotePath, str], asyncio.Future[MemberIndex]] = {}
 
 
-async def fetch(place: Member, options: Options, patience: Patience) -> Answer:
+async def fetch(place: ArchiveMember, options: StorageOptions, config: ReadConfig) -> ReadResult:
     """Return the bytes of a member of an archive that is elsewhere."""
     archive: Any = place.archive
-    table = await _table_there(archive, options, patience)
+    table = await _table_there(archive, options, config)
     entry = find(table, place.name)
-    for slack in _SLACK:
-        span = span_of(entry, slack)
-        data, _ = await patiently(filesystems.read, archive, span, options, patience, patience=patience)
+    for slack in _HEADER_SLACK:
+        span = byte_range(entry, slack)
+        data, _ = await with_retries(filesystems.read, archive, span, options, config, config=config)
         member = unpacked(entry, data)
         if member is not None:
-            return member, NO_STAMP
+            return member, UNKNOWN_SIGNATURE
     raise _TOO_SHORT
 
 
-async def _table_there(archive: Far, options: Options, patience: Patience) -> Table:
+async def _table_there(archive: RemotePath, options: StorageOptions, config: ReadConfig) -> MemberIndex:
     key = (os.getpid(), archive, options.token(archive.scheme))
     made = _there.get(key)
     if made is None or (made.done() and (made.cancelled() or made.exception() is not None)):
-        while len(_there) >= _TABLES:
+        while len(_there) >= _MAX_CACHED_INDEXES:
             del _there[next(iter(_there))]
-        made = _there[key] = asyncio.ensure_future(_make_table(archive, options, patience))
+        made = _there[key] = asyncio.ensure_future(_make_table(archive, options, config))
     return await asyncio.shield(made)
 
 
-async def _make_table(archive: Far, options: Options, patience: Patience) -> Table:
-    size, _ = await patiently(filesystems.ask, archive, options, patience, patience=patience)
+async def _make_table(archive: RemotePath, options: StorageOptions, config: ReadConfig) -> MemberIndex:
+    size, _ = await with_retries(filesystems.ask, archive, options, config, config=config)
     if size is None:
         raise UnreadableImageError("unsupported", "the server does not tell how large the archive is")
-    file = io.BufferedReader(_Spans(archive, size, options, patience), AHEAD_BYTES)
+    file = io.BufferedReader(_RangeReader(archive, size, options, config), READ_BLOCK_NBYTES)
     # In a thread: zipfile and tarfile read when they like, and each of those reads is waited for.
     return await asyncio.get_running_loop().run_in_executor(None, table_of, file, archive.path)
 
 
-class _Spans(io.RawIOBase):
+class _RangeReader(io.RawIOBase):
     """A file that is elsewhere, read span by span, for what wants a file."""
 
-    def __init__(self, place: Far, size: int, options: Options, patience: Patience) -> None:
-        self._place, self._size, self._options, self._patience = place, size, options, patience
+    def __init__(self, place: RemotePath, size: int, options: StorageOptions, config: ReadConfig) -> None:
+        self._place, self._size, self._options, self._patience = place, size, options, config
         self._at = 0
 
     def readable(self) -> bool:
@@ -306,7 +306,7 @@ class _Spans(io.RawIOBase):
         if end <= self._at:
             return 0
         span = (self._at, end)
-        once = patiently(filesystems.read, self._place, span, self._options, self._patience, patience=self._patience)
+        once = with_retries(filesystems.read, self._place, span, self._options, self._patience, config=self._patience)
         data, _ = result(start(once), self._options, self._patience)
         buffer[: len(data)] = data
         self._at += len(data)

@@ -14,7 +14,7 @@ from pandas_imgproc.errors import UnreadableImageError
 
 if TYPE_CHECKING:
     from pandas_imgproc.errors import FailureKind
-    from pandas_imgproc.source.redaction import Options
+    from pandas_imgproc.source.redaction import StorageOptions
 
 _KINDS: dict[int, FailureKind] = {
     401: "permission",
@@ -87,7 +87,7 @@ def answer_of(exc: BaseException) -> tuple[int | None, Mapping[str, str]]:
     return None, {}
 
 
-def can_pass(exc: BaseException) -> bool:
+def is_transient(exc: BaseException) -> bool:
     """Return whether trying again may help: timeouts, resets, short bodies, 429 and 5xx; never a 404 or a 403."""
     if isinstance(exc, UnreadableImageError):
         return exc.kind == "timeout"
@@ -116,14 +116,14 @@ def retry_after(exc: BaseException) -> float:
         return 0.0
 
 
-def explained(exc: BaseException, options: Options, attempts: int) -> UnreadableImageError:
+def to_image_error(exc: BaseException, options: StorageOptions, attempts: int) -> UnreadableImageError:
     """Return why a file that is elsewhere could not be read, without a secret.
 
     Parameters
     ----------
     exc : BaseException
         What its file system raised.
-    options : Options
+    options : StorageOptions
         What must not be shown.
     attempts : int
         How often it was tried, if it could pass.
@@ -131,12 +131,12 @@ def explained(exc: BaseException, options: Options, attempts: int) -> Unreadable
     if isinstance(exc, UnreadableImageError):
         return exc
     kind, message = _reason(exc, options)
-    if attempts > 1 and can_pass(exc):
+    if attempts > 1 and is_transient(exc):
         message += f", each of {attempts} times"
     return UnreadableImageError(kind, message)
 
 
-def _reason(exc: BaseException, options: Options) -> tuple[FailureKind, str]:
+def _reason(exc: BaseException, options: StorageOptions) -> tuple[FailureKind, str]:
     status, _ = answer_of(exc)
     if status is not None:
         known = status in HTTPStatus.__members__.values()

@@ -13,27 +13,27 @@ import zlib
 from typing import TYPE_CHECKING, Any
 
 from pandas_imgproc.errors import MissingExtraError, UnreadableImageError
-from pandas_imgproc.source.local import MAX_FILE_BYTES, NO_STAMP, Stamp
+from pandas_imgproc.source.local import MAX_FILE_BYTES, UNKNOWN_SIGNATURE, FileSignature
 from pandas_imgproc.source.redaction import family
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
-    from pandas_imgproc.source.paths import Far
-    from pandas_imgproc.source.read_config import Patience
-    from pandas_imgproc.source.redaction import Options
+    from pandas_imgproc.source.paths import RemotePath
+    from pandas_imgproc.source.read_config import ReadConfig
+    from pandas_imgproc.source.redaction import StorageOptions
 
-Span = tuple[int, int]
+ByteRange = tuple[int, int]
 """First byte, and the one after the last."""
 
-Answer = tuple[bytes, Stamp]
+ReadResult = tuple[bytes, FileSignature]
 
 _EXTRAS = {"s3": ("s3", "s3fs"), "gs": ("gcs", "gcsfs"), "http": ("http", "aiohttp")}
 _MOST_SYSTEMS = 16
 _CRC = re.compile(r"crc32c=([^,]+)")
 
 # By process, because a forked child must not use what its parent has opened.
-_made: dict[tuple[int, str, str, Patience], asyncio.Future[Any]] = {}
+_made: dict[tuple[int, str, str, ReadConfig], asyncio.Future[Any]] = {}
 
 
 def check_installed(scheme: str) -> None:
@@ -56,21 +56,21 @@ def check_installed(scheme: str) -> None:
             raise ValueError(f"fsspec knows no file system for {part}://") from None
 
 
-async def system(place: Far, options: Options, patience: Patience) -> Any:
+async def system(place: RemotePath, options: StorageOptions, config: ReadConfig) -> Any:
     """Return the file system of a place; made on first use, and kept."""
     kind = family(place.scheme)
-    key = (os.getpid(), kind, options.token(kind), patience)
+    key = (os.getpid(), kind, options.token(kind), config)
     made = _made.get(key)
     if made is None or (made.done() and (made.cancelled() or made.exception() is not None)):
         while len(_made) >= _MOST_SYSTEMS:
             del _made[next(iter(_made))]
         # In a thread: some look for credentials on disk and on the network when they are made.
         loop = asyncio.get_running_loop()
-        made = _made[key] = loop.run_in_executor(None, _make, kind, place.path, options.of(kind), patience)
+        made = _made[key] = loop.run_in_executor(None, _make, kind, place.path, options.of(kind), config)
     return await asyncio.shield(made)
 
 
-def _make(kind: str, url: str, given: dict[str, Any], patience: Patience) -> Any:
+def _make(kind: str, url: str, given: dict[str, Any], config: ReadConfig) -> Any:
     import fsspec
 
     check_installed(kind)
@@ -81,18 +81,18 @@ def _make(kind: str, url: str, given: dict[str, Any], patience: Patience) -> Any
     if kind == "http":
         options["encoded"] = True
     if kind == "s3":
-        options = _s3_options(options, patience)
+        options = _s3_options(options, config)
     fs = fsspec.filesystem(kind, **options)
     _leave_retrying_to_us(kind, fs)
     return fs
 
 
-def _s3_options(options: dict[str, Any], patience: Patience) -> dict[str, Any]:
+def _s3_options(options: dict[str, Any], config: ReadConfig) -> dict[str, Any]:
     given = dict(options.get("config_kwargs") or {})
     ours = {
         "retries": {"total_max_attempts": 1},
-        "max_pool_connections": patience.in_flight,
-        "user_agent_extra": patience.user_agent,
+        "max_pool_connections": config.in_flight,
+        "user_agent_extra": config.user_agent,
     }
     return {**options, "config_kwargs": {**ours, **given}}
 
@@ -112,11 +112,11 @@ def _leave_retrying_to_us(kind: str, fs: Any) -> None:
 # ---- reading
 
 
-async def read(place: Far, span: Span | None, options: Options, patience: Patience) -> Answer:
+async def read(place: RemotePath, span: ByteRange | None, options: StorageOptions, config: ReadConfig) -> ReadResult:
     """Return the bytes of a file that is elsewhere, or of a part of it, and its stamp where that comes for free."""
-    fs = await system(place, options, patience)
+    fs = await system(place, options, config)
     reader = _READERS.get(family(place.scheme), _read_other)
-    return await reader(fs, place.path, span, patience)
+    return await reader(fs, place.path, span, config)
 
 
 def hashed(*what: object) -> int:
@@ -133,15 +133,15 @@ def _check_size(size: object) -> None:
         raise UnreadableImageError("too_large", f"it has {int(size):,} bytes, more than {MAX_FILE_BYTES:,}")
 
 
-def _web_headers(fs: Any, patience: Patience) -> dict[str, str]:
+def _web_headers(fs: Any, config: ReadConfig) -> dict[str, str]:
     # Identity: a compressed answer would have another length than the file.
-    own = {"User-Agent": patience.user_agent, "Accept-Encoding": "identity"}
+    own = {"User-Agent": config.user_agent, "Accept-Encoding": "identity"}
     return {**own, **(fs.kwargs.get("headers") or {})}
 
 
-async def _read_web(fs: Any, url: str, span: Span | None, patience: Patience) -> Answer:
+async def _read_web(fs: Any, url: str, span: ByteRange | None, config: ReadConfig) -> ReadResult:
     """Ask a web server; fsspec's own way would hide the headers, and read an answer of any size into memory."""
-    headers = _web_headers(fs, patience)
+    headers = _web_headers(fs, config)
     if span is not None:
         headers["Range"] = f"bytes={span[0]}-{span[1] - 1}"
     session = await fs.set_session()
@@ -158,12 +158,12 @@ async def _read_web(fs: Any, url: str, span: Span | None, patience: Patience) ->
         return b"".join(pieces), _web_stamp(answer.headers, size)
 
 
-def _web_stamp(headers: Mapping[str, str], size: int | None) -> Stamp:
+def _web_stamp(headers: Mapping[str, str], size: int | None) -> FileSignature:
     version = headers.get("ETag") or headers.get("Last-Modified")
-    return (size, hashed(version)) if version and size is not None else NO_STAMP
+    return (size, hashed(version)) if version and size is not None else UNKNOWN_SIGNATURE
 
 
-async def _read_s3(fs: Any, path: str, span: Span | None, patience: Patience) -> Answer:  # noqa: ARG001  the readers'
+async def _read_s3(fs: Any, path: str, span: ByteRange | None, config: ReadConfig) -> ReadResult:  # noqa: ARG001  the readers'
     bucket, key, version = fs.split_path(path)
     asked = {"Bucket": bucket, "Key": key}
     if version:
@@ -180,22 +180,22 @@ async def _read_s3(fs: Any, path: str, span: Span | None, patience: Patience) ->
     return data, (len(data), hashed(answer.get("ETag")))
 
 
-async def _read_gs(fs: Any, path: str, span: Span | None, patience: Patience) -> Answer:  # noqa: ARG001  the readers'
+async def _read_gs(fs: Any, path: str, span: ByteRange | None, config: ReadConfig) -> ReadResult:  # noqa: ARG001  the readers'
     part = {} if span is None else {"Range": f"bytes={span[0]}-{span[1] - 1}"}
     headers, data = await fs._call("GET", fs.url(path), headers=part)
     told = _CRC.search(",".join(headers.getall("X-Goog-Hash", [])))
-    return data, ((len(data), hashed(told[1])) if told and span is None else NO_STAMP)
+    return data, ((len(data), hashed(told[1])) if told and span is None else UNKNOWN_SIGNATURE)
 
 
-async def _read_other(fs: Any, url: str, span: Span | None, patience: Patience) -> Answer:  # noqa: ARG001  the readers'
+async def _read_other(fs: Any, url: str, span: ByteRange | None, config: ReadConfig) -> ReadResult:  # noqa: ARG001  the readers'
     path = fs._strip_protocol(url)
     start, stop = span or (None, None)
     if fs.async_impl:
-        return await fs._cat_file(path, start=start, end=stop), NO_STAMP
-    return await asyncio.to_thread(fs.cat_file, path, start=start, end=stop), NO_STAMP
+        return await fs._cat_file(path, start=start, end=stop), UNKNOWN_SIGNATURE
+    return await asyncio.to_thread(fs.cat_file, path, start=start, end=stop), UNKNOWN_SIGNATURE
 
 
-_READERS: dict[str, Callable[[Any, str, Span | None, Patience], Awaitable[Answer]]] = {
+_READERS: dict[str, Callable[[Any, str, ByteRange | None, ReadConfig], Awaitable[ReadResult]]] = {
     "http": _read_web,
     "s3": _read_s3,
     "gs": _read_gs,
@@ -205,24 +205,24 @@ _READERS: dict[str, Callable[[Any, str, Span | None, Patience], Awaitable[Answer
 # ---- asking
 
 
-async def ask(place: Far, options: Options, patience: Patience) -> tuple[int | None, Stamp]:
+async def ask(place: RemotePath, options: StorageOptions, config: ReadConfig) -> tuple[int | None, FileSignature]:
     """Return the size of a file that is elsewhere, None where it is not told, and its stamp, without reading it."""
-    fs = await system(place, options, patience)
+    fs = await system(place, options, config)
     kind = family(place.scheme)
     if kind == "http":
-        return await _ask_web(fs, place.path, patience)
+        return await _ask_web(fs, place.path, config)
     path = place.path if kind in _READERS else fs._strip_protocol(place.path)
     if fs.async_impl:
         info = await fs._info(path)
     else:
         info = await asyncio.to_thread(fs.info, path)
     version = info.get({"s3": "ETag", "gs": "crc32c"}.get(kind, ""))
-    return info.get("size"), ((info["size"], hashed(version)) if version else NO_STAMP)
+    return info.get("size"), ((info["size"], hashed(version)) if version else UNKNOWN_SIGNATURE)
 
 
-async def _ask_web(fs: Any, url: str, patience: Patience) -> tuple[int | None, Stamp]:
+async def _ask_web(fs: Any, url: str, config: ReadConfig) -> tuple[int | None, FileSignature]:
     session = await fs.set_session()
-    headers = _web_headers(fs, patience)
+    headers = _web_headers(fs, config)
     async with session.head(fs.encode_url(url), **{"allow_redirects": True, **fs.kwargs, "headers": headers}) as answer:
         answer.raise_for_status()
         told = answer.headers.get("Content-Length", "")

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Unreadable:
+class FailedInput:
     """What stands in an image column where there was no picture: the reason goes on."""
 
     path: str
@@ -25,13 +25,13 @@ class Unreadable:
     message: str
 
 
-def cells(column: pd.Series[Any]) -> list[Any]:
+def column_values(column: pd.Series[Any]) -> list[Any]:
     """Return what stands in a column as plain Python values, None where missing.
 
     Examples
     --------
     >>> from pathlib import Path
-    >>> cells(pd.Series([Path("a.jpg"), None, float("nan"), 7], dtype=object))
+    >>> column_values(pd.Series([Path("a.jpg"), None, float("nan"), 7], dtype=object))
     ['a.jpg', None, None, 7]
     """
     values = column.to_numpy(dtype=object, copy=True)
@@ -42,7 +42,7 @@ def cells(column: pd.Series[Any]) -> list[Any]:
     return [None if na else _plain(value) for value, na in zip(values.tolist(), missing.tolist(), strict=True)]
 
 
-def paths_as_column(paths: Sequence[str] | np.ndarray[Any, Any], index: Any = None) -> pd.Series[Any]:
+def paths_to_series(paths: Sequence[str] | np.ndarray[Any, Any], index: Any = None) -> pd.Series[Any]:
     """Return paths as a column of str, or of objects where a name is none that Arrow can hold: it is of bytes."""
     try:
         return pd.Series(paths, index=index, dtype="str")
@@ -50,7 +50,7 @@ def paths_as_column(paths: Sequence[str] | np.ndarray[Any, Any], index: Any = No
         return pd.Series(paths, index=index, dtype=object)
 
 
-def has_bytes(cell: Any) -> bool:
+def is_encoded(cell: Any) -> bool:
     """Return whether a cell holds a picture, rather than the name of one."""
     if isinstance(cell, Mapping):
         return cell.get("bytes") is not None

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 MAX_FILE_BYTES = 2**30
 """A file of more bytes is `too_large`: a worker reads it whole, and a sparse file may claim any size."""
 
-Stamp = tuple[int, int]
-NO_STAMP: Stamp = (-1, -1)
+FileSignature = tuple[int, int]
+UNKNOWN_SIGNATURE: FileSignature = (-1, -1)
 
 # The disk or the network failed, not the path.
 _FAILED = {errno.EIO, errno.ESTALE, errno.ECONNRESET, errno.EHOSTDOWN, errno.EREMOTEIO, errno.ENOTCONN}
@@ -29,12 +29,12 @@ _REASONS: dict[type[OSError], tuple[FailureKind, str]] = {
 }
 
 
-def stamp_of(status: os.stat_result) -> Stamp:
+def signature_of(status: os.stat_result) -> FileSignature:
     """Return what tells a file from a later one of the same name."""
     return status.st_size, status.st_mtime_ns
 
 
-def read_file(path: str) -> tuple[bytes, Stamp]:
+def read_file(path: str) -> tuple[bytes, FileSignature]:
     """Return the bytes of a file of this machine, and its stamp.
 
     Raises
@@ -48,7 +48,7 @@ def read_file(path: str) -> tuple[bytes, Stamp]:
         try:
             status = os.fstat(fd)
             _check_regular(status)
-            return _read_all(fd, status.st_size), stamp_of(status)
+            return _read_all(fd, status.st_size), signature_of(status)
         finally:
             os.close(fd)
     except OSError as exc:

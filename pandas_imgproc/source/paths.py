@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from urllib.parse import quote, unquote, urlsplit
 
 from pandas_imgproc.errors import UnreadableImageError
-from pandas_imgproc.source.redaction import redacted_name
+from pandas_imgproc.source.redaction import redact_url
 
 SCHEMES = frozenset({"file", "s3", "gs", "http", "https"})
 """Schemes that are read without being asked for."""
@@ -27,7 +27,7 @@ _PATH = "/!$&'()*+,;=:@~[]"  # what may stand in a path as it is
 
 
 @dataclass(frozen=True)
-class Far:
+class RemotePath:
     """A file that is elsewhere.
 
     Attributes
@@ -43,34 +43,34 @@ class Far:
 
 
 @dataclass(frozen=True)
-class Member:
+class ArchiveMember:
     """A file in an archive.
 
     Attributes
     ----------
-    archive : str or Far
+    archive : str or RemotePath
         The path of the archive.
     name : str
         Its name there.
     """
 
-    archive: str | Far
+    archive: str | RemotePath
     name: str
 
 
-Place = str | Far | Member
+Location = str | RemotePath | ArchiveMember
 """Where a file is; the path of one of this machine is plain text."""
 
 
-def path_of(place: Place) -> str:
+def path_of(place: Location) -> str:
     """Return a place as a path, or as a URL without user, password, query and percent-encoding, to name things by.
 
     Examples
     --------
-    >>> path_of(Far("https", "https://me:secret@example.org/a%20b.jpg?token=1"))
+    >>> path_of(RemotePath("https", "https://me:secret@example.org/a%20b.jpg?token=1"))
     'https://example.org/a b.jpg'
     """
-    if isinstance(place, Member):
+    if isinstance(place, ArchiveMember):
         return f"{path_of(place.archive)}/{place.name}"
     if isinstance(place, str):
         return place
@@ -81,7 +81,7 @@ def path_of(place: Place) -> str:
     return f"{place.scheme}://{parts.netloc.rpartition('@')[2]}{plain if plain.isprintable() else parts.path}"
 
 
-def text_of(name: object, *, has_suffix: bool) -> str:
+def to_path_text(name: object, *, has_suffix: bool) -> str:
     """Return a name as text.
 
     Raises
@@ -100,7 +100,7 @@ def text_of(name: object, *, has_suffix: bool) -> str:
     if has_suffix and isinstance(name, float) and name.is_integer():
         return str(int(name))  # pandas makes floats of a column of ids with a hole
     kind = type(name).__name__
-    shown = redacted_name(f"{name!r:.100}")
+    shown = redact_url(f"{name!r:.100}")
     raise UnreadableImageError("invalid_path", f"a path, URL or bytes was expected, not {kind} {shown}")
 
 
@@ -116,7 +116,7 @@ def scheme_of(text: str) -> str | None:
     return found[0].lower() if found else None
 
 
-def far(text: str, scheme: str, schemes: Collection[str]) -> Far:
+def far(text: str, scheme: str, schemes: Collection[str]) -> RemotePath:
     """Return the place that a URL names.
 
     Raises
@@ -127,13 +127,13 @@ def far(text: str, scheme: str, schemes: Collection[str]) -> Far:
     check_scheme(text, scheme, schemes)
     rest = text[len(scheme) + 3 :]
     if scheme in _WEB:
-        return Far(scheme, encoded(scheme, rest))
+        return RemotePath(scheme, encoded(scheme, rest))
     if scheme in _BUCKETS:
         bucket, _, key = rest.partition("/")
         if not bucket or not key or key.endswith("/"):
             raise UnreadableImageError("not_a_file", f"it names no file in a bucket: {scheme}://bucket/name is needed")
-        return Far(scheme, rest)
-    return Far(scheme, text)
+        return RemotePath(scheme, rest)
+    return RemotePath(scheme, text)
 
 
 def check_scheme(text: str, scheme: str, schemes: Collection[str]) -> None:
@@ -187,7 +187,7 @@ def inside(name: str, root: str) -> str:
     while True:
         slashed = reading.replace("\\", "/")
         if slashed.startswith("/") or _climbs(slashed) or scheme_of(slashed):
-            raise UnreadableImageError("outside_root", f"it leads out of root={redacted_name(root)!r}")
+            raise UnreadableImageError("outside_root", f"it leads out of root={redact_url(root)!r}")
         decoded = unquote(reading)
         if decoded == reading:
             break
@@ -216,7 +216,7 @@ def _straight(name: str) -> str:
     return "/".join(parts)
 
 
-def below_folder(root: str, name: str) -> str:
+def join_local(root: str, name: str) -> str:
     """Return the path of a name below a folder of this machine."""
     path = os.path.join(root, name)
     try:
@@ -229,13 +229,13 @@ def below_folder(root: str, name: str) -> str:
     return path
 
 
-def below_url(root: str, name: str, schemes: Collection[str]) -> Far:
+def join_url(root: str, name: str, schemes: Collection[str]) -> RemotePath:
     """Return the place of a name below a URL; a whole URL must begin with it."""
     scheme = scheme_of(root) or ""
     if scheme_of(name):
         top = root.partition("?")[0].rstrip("/") + "/"
         if not name.startswith(top):
-            raise UnreadableImageError("outside_root", f"it leads out of root={redacted_name(root)!r}")
+            raise UnreadableImageError("outside_root", f"it leads out of root={redact_url(root)!r}")
         inside(name[len(top) :].partition("?")[0], root)
         return far(name, scheme, schemes)
     name = inside(name, root)
@@ -246,10 +246,10 @@ def below_url(root: str, name: str, schemes: Collection[str]) -> Far:
     return far(f"{path.rstrip('/')}/{quote(name, safe=_PATH)}{mark}{query}", scheme, schemes)
 
 
-Locate = Callable[[str], Place]
+Resolver = Callable[[str], Location]
 
 
-def top(root: str, folder: str, schemes: Collection[str]) -> Locate:
+def top(root: str, folder: str, schemes: Collection[str]) -> Resolver:
     """Return what finds names below a root.
 
     Parameters
@@ -279,21 +279,21 @@ def top(root: str, folder: str, schemes: Collection[str]) -> Locate:
             far(f"{root.rstrip('/')}/x", scheme, schemes)
     except (UnreadableImageError, UnicodeError) as exc:
         reason = exc.message if isinstance(exc, UnreadableImageError) else str(exc)
-        raise ValueError(f"root={redacted_name(root)!r} cannot be read: {reason}") from None
+        raise ValueError(f"root={redact_url(root)!r} cannot be read: {reason}") from None
     if not (here and os.path.isdir(path)):
         archive = _archive(root, path, scheme, schemes)
         if archive is not None:
             return archive
     if here:
-        return lambda name: below_folder(path, name)
-    return lambda name: below_url(root, name, schemes)
+        return lambda name: join_local(path, name)
+    return lambda name: join_url(root, name, schemes)
 
 
-def _archive(root: str, path: str, scheme: str | None, schemes: Collection[str]) -> Locate | None:
+def _archive(root: str, path: str, scheme: str | None, schemes: Collection[str]) -> Resolver | None:
     bare = path if scheme is None else path.partition("?")[0]
     if _COMPRESSED.fullmatch(bare.rstrip("/")) and not (scheme is None and os.path.isdir(path)):
         raise ValueError(
-            f"root={redacted_name(root)!r} is compressed as a whole, so its members cannot be read in place: unpack "
+            f"root={redact_url(root)!r} is compressed as a whole, so its members cannot be read in place: unpack "
             "it, or make it a .zip or a plain .tar"
         )
     found = _ARCHIVE.fullmatch(bare.rstrip("/"))
@@ -301,4 +301,4 @@ def _archive(root: str, path: str, scheme: str | None, schemes: Collection[str])
         return None
     archive = found[1] if scheme is None else far(found[1] + path[len(bare) :], scheme, schemes)
     prefix = f"{found[2]}/" if found[2] else ""
-    return lambda name: Member(archive, prefix + inside(name, root))
+    return lambda name: ArchiveMember(archive, prefix + inside(name, root))

@@ -11,66 +11,66 @@ from typing import TYPE_CHECKING, Any, Self
 
 from pandas_imgproc.errors import UnreadableImageError
 from pandas_imgproc.source import filesystems
-from pandas_imgproc.source.error_mapping import can_pass, explained, retry_after
-from pandas_imgproc.source.local import NO_STAMP
-from pandas_imgproc.source.paths import Far, Member
+from pandas_imgproc.source.error_mapping import is_transient, retry_after, to_image_error
+from pandas_imgproc.source.local import UNKNOWN_SIGNATURE
+from pandas_imgproc.source.paths import ArchiveMember, RemotePath
 from pandas_imgproc.source.redaction import family
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
     from concurrent.futures import Future
 
-    from pandas_imgproc.source.filesystems import Answer
-    from pandas_imgproc.source.local import Stamp
-    from pandas_imgproc.source.read_config import Patience
-    from pandas_imgproc.source.redaction import Options
+    from pandas_imgproc.source.filesystems import ReadResult
+    from pandas_imgproc.source.local import FileSignature
+    from pandas_imgproc.source.read_config import ReadConfig
+    from pandas_imgproc.source.redaction import StorageOptions
 
-UNKNOWN_BYTES = 2**22
+DEFAULT_FILE_NBYTES = 2**22
 """What a file is taken for before the first has come."""
 
-LOOK_UP = 0.25
+POLL_INTERVAL = 0.25
 """Seconds that are waited for a file before it is asked whether anybody still wants it."""
 
-STARTED = 4
+PREFETCH_FACTOR = 4
 """Files that are started, for each request that may be under way."""
 
-MOST_FOLDERS = 1000
+MAX_CACHE_ENTRIES = 1000
 
-LONGEST_WAIT = 60.0
+MAX_RETRY_AFTER = 60.0
 """Seconds that are waited, at most, if a server asks for it."""
 
 
-async def patiently(once: Any, place: Far, *args: Any, patience: Patience) -> Any:
+async def with_retries(once: Any, place: RemotePath, *args: Any, config: ReadConfig) -> Any:
     """Do something that may fail in passing, until it does not, or was tried often enough."""
     import tenacity  # costs an import that most calls do not need
 
     # All of the doubling time is chance: requests that failed together do not come back together.
-    grows = tenacity.wait_random_exponential(multiplier=patience.wait, max=patience.wait_most)
+    grows = tenacity.wait_random_exponential(multiplier=config.wait, max=config.wait_most)
 
     def pause(state: tenacity.RetryCallState) -> float:
         failed = state.outcome.exception() if state.outcome else None
         asked = retry_after(failed) if failed is not None else 0.0
-        return grows(state) + min(asked, LONGEST_WAIT)
+        return grows(state) + min(asked, MAX_RETRY_AFTER)
 
-    stop, passing = tenacity.stop_after_attempt(patience.attempts), tenacity.retry_if_exception(can_pass)
+    stop, passing = tenacity.stop_after_attempt(config.attempts), tenacity.retry_if_exception(is_transient)
     retrying = tenacity.AsyncRetrying(stop=stop, wait=pause, retry=passing, reraise=True)
-    return await retrying(_in_turn, once, (place, *args), patience)
+    return await retrying(_in_turn, once, (place, *args), config)
 
 
-async def _in_turn(once: Any, args: tuple[Far, Any], patience: Patience) -> Any:
+async def _in_turn(once: Any, args: tuple[RemotePath, Any], config: ReadConfig) -> Any:
     # What waits to be tried again is not under way: others go on meanwhile.
-    async with _turns(args[0], patience), asyncio.timeout(patience.timeout):
+    async with _turns(args[0], config), asyncio.timeout(config.timeout):
         return await once(*args)
 
 
-def _turns(place: Far, patience: Patience) -> asyncio.Semaphore:
+def _turns(place: RemotePath, config: ReadConfig) -> asyncio.Semaphore:
     """Return what bounds the requests under way at a host."""
     host = f"{family(place.scheme)}://" + (place.path.split("/")[2] if family(place.scheme) == "http" else "")
-    key = (os.getpid(), host, patience.in_flight)
+    key = (os.getpid(), host, config.in_flight)
     if key not in _by_host:
-        if len(_by_host) > MOST_FOLDERS:
+        if len(_by_host) > MAX_CACHE_ENTRIES:
             _by_host.clear()
-        _by_host[key] = asyncio.Semaphore(patience.in_flight)
+        _by_host[key] = asyncio.Semaphore(config.in_flight)
     return _by_host[key]
 
 
@@ -94,7 +94,7 @@ def start(coroutine: Coroutine[Any, Any, Any]) -> Future[Any]:
     return asyncio.run_coroutine_threadsafe(coroutine, get_loop())
 
 
-def result(future: Future[Any], options: Options, patience: Patience) -> Any:
+def result(future: Future[Any], options: StorageOptions, config: ReadConfig) -> Any:
     """Wait for what was started.
 
     Raises
@@ -104,7 +104,7 @@ def result(future: Future[Any], options: Options, patience: Patience) -> Any:
     """
     failed = future.exception()
     if failed is not None:
-        raise explained(failed, options, patience.attempts) from None
+        raise to_image_error(failed, options, config.attempts) from None
     return future.result()
 
 
@@ -113,7 +113,7 @@ def never() -> bool:
     return False
 
 
-class _Readers:
+class _ActiveReaders:
     """How many readers of this process share its budget."""
 
     def __init__(self) -> None:
@@ -127,52 +127,52 @@ class _Readers:
             self.n += n
 
 
-_readers = _Readers()
+_readers = _ActiveReaders()
 _by_host: dict[tuple[int, str, int], asyncio.Semaphore] = {}
 _typical: dict[str, float] = {}  # bytes of a file, by folder
 
 
-class _Asked:
+class _PendingRead:
     """A file that was asked for, and how much memory it takes: as far as is known, a guess until it is there."""
 
     __slots__ = ("future", "nbytes", "number")
 
-    def __init__(self, number: int, future: Future[Answer], guess: float) -> None:
+    def __init__(self, number: int, future: Future[ReadResult], guess: float) -> None:
         self.number, self.future, self.nbytes = number, future, guess
         future.add_done_callback(self._weigh)
 
-    def _weigh(self, future: Future[Answer]) -> None:
+    def _weigh(self, future: Future[ReadResult]) -> None:
         if not future.cancelled() and future.exception() is None:
             self.nbytes = len(future.result()[0])
 
 
-class Ahead:
+class Prefetcher:
     """Files that are elsewhere, asked for in the order of the rows before they are needed.
 
     Nothing is asked for before the first file is; what is under way at the end is cancelled.
 
     Parameters
     ----------
-    wanted : sequence of (int, Far or Member)
+    wanted : sequence of (int, RemotePath or ArchiveMember)
         Numbers of rows, ascending, and where their files are.
     read : callable
         A coroutine function of a place and the options and patience.
-    options : Options
+    options : StorageOptions
         For file systems only.
-    patience : Patience
+    config : ReadConfig
         How much, and how often.
     stopped : callable
         Whether the caller has given up: a file that does not come is not waited for then.
     """
 
     def __init__(
-        self, wanted: Sequence[tuple[int, Far | Member]], read: Any, options: Options, patience: Patience,
+        self, wanted: Sequence[tuple[int, RemotePath | ArchiveMember]], read: Any, options: StorageOptions, config: ReadConfig,
         stopped: Callable[[], bool] = never,
     ) -> None:  # fmt: skip
         self._left = deque(wanted)
         self._stopped = stopped
-        self._read, self._options, self._patience = read, options, patience
-        self._started: deque[_Asked] = deque()
+        self._read, self._options, self._patience = read, options, config
+        self._started: deque[_PendingRead] = deque()
         self._folder = _folder(wanted[0][1])
 
     def __enter__(self) -> Self:
@@ -185,7 +185,7 @@ class Ahead:
             asked.future.cancel()
         self._started.clear()
 
-    def data(self, number: int) -> Answer:
+    def data(self, number: int) -> ReadResult:
         """Return the bytes and the stamp of a row's file; rows before it are forgotten."""
         while self._started and self._started[0].number < number:
             self._started.popleft().future.cancel()
@@ -193,10 +193,10 @@ class Ahead:
             self._left.popleft()
         self._go_on()
         future = self._started[0].future
-        while not wait({future}, timeout=LOOK_UP).done:
+        while not wait({future}, timeout=POLL_INTERVAL).done:
             if self._stopped():
                 raise UnreadableImageError("remote", "the call was stopped while it was read")
-        answer: Answer = result(future, self._options, self._patience)
+        answer: ReadResult = result(future, self._options, self._patience)
         self._learn(len(answer[0]))
         return answer
 
@@ -204,47 +204,47 @@ class Ahead:
         """Ask for more, as far as the budget goes; the file that is needed next is always asked for."""
         share = max(1, _readers.n)
         # More than may be under way: some will be waiting to be tried again.
-        most, budget = max(1, STARTED * self._patience.in_flight // share), self._patience.ahead // share
+        most, budget = max(1, PREFETCH_FACTOR * self._patience.in_flight // share), self._patience.ahead // share
         held = sum([asked.nbytes for asked in self._started])
         while self._left and (not self._started or (len(self._started) < most and held < budget)):
             number, place = self._left.popleft()
             future = start(self._read(place, self._options, self._patience))
-            self._started.append(_Asked(number, future, _typical.get(self._folder, UNKNOWN_BYTES)))
+            self._started.append(_PendingRead(number, future, _typical.get(self._folder, DEFAULT_FILE_NBYTES)))
             held += self._started[-1].nbytes
 
     def _learn(self, nbytes: int) -> None:
-        if len(_typical) > MOST_FOLDERS:
+        if len(_typical) > MAX_CACHE_ENTRIES:
             _typical.clear()
         # The larger ones count: what is too careful costs a little speed, what is too bold the worker's memory.
         _typical[self._folder] = max(nbytes, 0.9 * _typical.get(self._folder, 0.0))
 
 
-def _folder(place: Far | Member) -> str:
+def _folder(place: RemotePath | ArchiveMember) -> str:
     """Return where files of about one size are."""
-    return str(place.archive) if isinstance(place, Member) else place.path.rpartition("/")[0]
+    return str(place.archive) if isinstance(place, ArchiveMember) else place.path.rpartition("/")[0]
 
 
-async def fetch(place: Far, options: Options, patience: Patience) -> Answer:
+async def fetch(place: RemotePath, options: StorageOptions, config: ReadConfig) -> ReadResult:
     """Return the bytes of a whole file that is elsewhere, and its stamp."""
-    await filesystems.system(place, options, patience)  # before the clock runs: making one may take a second
-    answer: Answer = await patiently(filesystems.read, place, None, options, patience, patience=patience)
+    await filesystems.system(place, options, config)  # before the clock runs: making one may take a second
+    answer: ReadResult = await with_retries(filesystems.read, place, None, options, config, config=config)
     return answer
 
 
-def stamps_of(places: Sequence[Any], options: Options, patience: Patience) -> list[Stamp]:
-    """Return the stamps that files that are elsewhere have now, `NO_STAMP` where they cannot be told."""
-    futures = [start(_stamps(places[k :: patience.in_flight], options, patience)) for k in range(patience.in_flight)]
-    found: list[Stamp] = [NO_STAMP] * len(places)
+def stamps_of(places: Sequence[Any], options: StorageOptions, config: ReadConfig) -> list[FileSignature]:
+    """Return the stamps that files that are elsewhere have now, `UNKNOWN_SIGNATURE` where they cannot be told."""
+    futures = [start(_stamps(places[k :: config.in_flight], options, config)) for k in range(config.in_flight)]
+    found: list[FileSignature] = [UNKNOWN_SIGNATURE] * len(places)
     for k, future in enumerate(futures):
-        found[k :: patience.in_flight] = future.result()
+        found[k :: config.in_flight] = future.result()
     return found
 
 
-async def _stamps(places: Sequence[Any], options: Options, patience: Patience) -> list[Stamp]:
+async def _stamps(places: Sequence[Any], options: StorageOptions, config: ReadConfig) -> list[FileSignature]:
     """Ask for one after the other; so many of these run at a time as requests may be under way."""
     found = []
     for place in places:
-        task = asyncio.ensure_future(patiently(filesystems.ask, place, options, patience, patience=patience))
+        task = asyncio.ensure_future(with_retries(filesystems.ask, place, options, config, config=config))
         await asyncio.wait({task})
-        found.append(NO_STAMP if task.exception() is not None else task.result()[1])
+        found.append(UNKNOWN_SIGNATURE if task.exception() is not None else task.result()[1])
     return found

@@ -9,7 +9,7 @@ from pandas_imgproc.config import setting
 
 
 @dataclass(frozen=True)
-class Patience:
+class ReadConfig:
     """The configuration of reading, as it is in the caller: that of a worker may be another.
 
     Attributes
@@ -37,7 +37,7 @@ class Patience:
     user_agent: str
 
     @classmethod
-    def current(cls) -> Patience:
+    def current(cls) -> ReadConfig:
         """Return the configuration of this process.
 
         Raises

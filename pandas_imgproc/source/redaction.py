@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
-HIDDEN = "…"
+MASK = "…"
 
 FAMILIES = {"https": "http", "gcs": "gs", "s3a": "s3"}
 """Schemes that are another's file system."""
@@ -34,7 +34,7 @@ def family(scheme: str) -> str:
     return FAMILIES.get(scheme, scheme)
 
 
-class Options:
+class StorageOptions:
     """`storage_options`: only file systems see what is in it.
 
     Parameters
@@ -56,10 +56,10 @@ class Options:
         return "<storage_options>"
 
     def __reduce__(self) -> Any:
-        return Options, (self._by_scheme or self._flat,)
+        return StorageOptions, (self._by_scheme or self._flat,)
 
     @property
-    def is_for_one(self) -> bool:
+    def is_unscoped(self) -> bool:
         """Whether they do not say which scheme they are for."""
         return bool(self._flat)
 
@@ -81,7 +81,7 @@ class Options:
         """Return a text without anything that stands in the options, and with its URLs redacted."""
         for secret in sorted(set(_texts((self._flat, self._by_scheme))), key=len, reverse=True):
             for form in (secret, quote(secret), quote(secret, safe="")):
-                text = text.replace(form, HIDDEN)
+                text = text.replace(form, MASK)
         return redacted(text)
 
 
@@ -115,14 +115,14 @@ def redacted(text: str) -> str:
     >>> redacted("s3://bucket/a?b#c.jpg")
     's3://bucket/a?b#c.jpg'
     """
-    return _URL.sub(_redacted, _USER.sub(rf"\1{HIDDEN}@", text)) if "://" in text else text
+    return _URL.sub(_redacted, _USER.sub(rf"\1{MASK}@", text)) if "://" in text else text
 
 
-def redacted_name(name: str) -> str:
+def redact_url(name: str) -> str:
     """Return a URL that stands in a column redacted: spaces and quotes belong to it."""
     if "://" not in name:
         return name
-    name = _USER_OF_NAME.sub(rf"\1{HIDDEN}@", name)
+    name = _USER_OF_NAME.sub(rf"\1{MASK}@", name)
     scheme = name.partition("://")[0].rpartition(":")[2].lower()
     cut = re.search(r"[?#]", name)
     if cut is None or scheme in _NAMES_ONLY:
@@ -141,4 +141,4 @@ def _shown(pair: re.Match[str]) -> str:
     if _NUMBER.fullmatch(pair[0]) and not _SECRET_NAME.search(name):
         return pair[0]
     # A key in base64 may hold an equals sign, too.
-    return f"{name}={HIDDEN}" if _NAME.fullmatch(name) and value.strip("=") else HIDDEN
+    return f"{name}={MASK}" if _NAME.fullmatch(name) and value.strip("=") else MASK

@@ -15,26 +15,26 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pandas_imgproc._timing import count_read, stage
+from pandas_imgproc._timing import add_bytes_read, timed
 from pandas_imgproc.errors import UnreadableImageError
 from pandas_imgproc.source import paths
-from pandas_imgproc.source.inputs import Unreadable
-from pandas_imgproc.source.local import NO_STAMP, Stamp, read_file, stamp_of
-from pandas_imgproc.source.paths import Far, Member, Place
-from pandas_imgproc.source.read_config import Patience
-from pandas_imgproc.source.redaction import Options, redacted_name
+from pandas_imgproc.source.inputs import FailedInput
+from pandas_imgproc.source.local import UNKNOWN_SIGNATURE, FileSignature, read_file, signature_of
+from pandas_imgproc.source.paths import ArchiveMember, Location, RemotePath
+from pandas_imgproc.source.read_config import ReadConfig
+from pandas_imgproc.source.redaction import StorageOptions, redact_url
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from pandas_imgproc.partition import Rows
-    from pandas_imgproc.source.prefetch import Ahead
+    from pandas_imgproc.partition import PartitionInput
+    from pandas_imgproc.source.prefetch import Prefetcher
 
-ASKED = 10_000
+MAX_STAT_REQUESTS = 10_000
 """Files that are elsewhere are asked for their stamps up to so many: each takes a request."""
 
 
-class File:
+class InputFile:
     """One picture before it is decoded.
 
     Parameters
@@ -47,29 +47,29 @@ class File:
         Where the answer is written, the first one if there are several.
     """
 
-    __slots__ = ("_cell", "_source", "stamp", "target")
+    __slots__ = ("_cell", "_source", "signature", "target")
 
     def __init__(self, cell: Any, source: Source, target: str | None = None) -> None:
         self._cell = cell
         self._source = source
         self.target = target
-        self.stamp = NO_STAMP
+        self.signature = UNKNOWN_SIGNATURE
 
     @property
     def path(self) -> str:
         """What the failure table calls it."""
         cell = self._cell
         if isinstance(cell, Mapping):
-            return redacted_name(str(cell.get("path") or "<bytes>"))
+            return redact_url(str(cell.get("path") or "<bytes>"))
         if isinstance(cell, (bytes, bytearray, memoryview)):
             return "<bytes>"
-        if isinstance(cell, Unreadable):
+        if isinstance(cell, FailedInput):
             return cell.path
         if isinstance(cell, float) and cell.is_integer():
-            cell = int(cell)  # as `paths.text_of` reads it
+            cell = int(cell)  # as `paths.to_path_text` reads it
         if isinstance(cell, str | numbers.Integral):
-            return redacted_name(f"{cell}{self._source.suffix or ''}")
-        return redacted_name(repr(cell)[:200])
+            return redact_url(f"{cell}{self._source.suffix or ''}")
+        return redact_url(repr(cell)[:200])
 
     def data(self) -> Any:
         """Return the encoded bytes, or the array of a picture that is in memory already.
@@ -83,27 +83,27 @@ class File:
         UnreadableImageError
             With the kind of failure and the reason.
         """
-        with stage("read"):
-            data, self.stamp = self._read()
+        with timed("read"):
+            data, self.signature = self._read()
         return data
 
-    def _read(self) -> tuple[Any, Stamp]:
+    def _read(self) -> tuple[Any, FileSignature]:
         return self._source.data(self._cell)
 
 
-class _FarFile(File):
+class _RemoteFile(InputFile):
     """A picture that is elsewhere and has been asked for."""
 
     __slots__ = ("_ahead", "_number")
 
-    def __init__(self, cell: Any, source: Source, target: str | None, ahead: Ahead, number: int) -> None:
+    def __init__(self, cell: Any, source: Source, target: str | None, ahead: Prefetcher, number: int) -> None:
         super().__init__(cell, source, target)
         self._ahead, self._number = ahead, number
 
-    def _read(self) -> tuple[Any, Stamp]:
-        data, stamp = self._ahead.data(self._number)
-        count_read(len(data))
-        return _not_empty(data), stamp
+    def _read(self) -> tuple[Any, FileSignature]:
+        data, signature = self._ahead.data(self._number)
+        add_bytes_read(len(data))
+        return _not_empty(data), signature
 
 
 @dataclass(frozen=True)
@@ -119,31 +119,31 @@ class Source:
         What is added to each name, for a column of ids.
     folder : str
         The caller's working directory: that of a worker may be another.
-    options : Options
+    options : StorageOptions
         What only file systems may see.
     schemes : frozenset of str
         The schemes of URLs that are read.
-    patience : Patience
+    config : ReadConfig
         How files that are elsewhere are asked for.
     """
 
     root: str | None = field(default=None, repr=False)  # it may hold a password
     suffix: str | None = None
     folder: str = ""
-    options: Options = field(default_factory=Options)
+    options: StorageOptions = field(default_factory=StorageOptions)
     schemes: frozenset[str] = paths.SCHEMES
-    patience: Patience = field(default_factory=Patience.current, repr=False)
+    config: ReadConfig = field(default_factory=ReadConfig.current, repr=False)
 
     def __reduce__(self) -> Any:
-        return Source, (self.root, self.suffix, self.folder, self.options, self.schemes, self.patience)
+        return Source, (self.root, self.suffix, self.folder, self.options, self.schemes, self.config)
 
     @property
-    def shown_root(self) -> str | None:
+    def redacted_root(self) -> str | None:
         """The root without what must not be shown; None where there is none."""
-        return None if self.root is None else redacted_name(self.root)
+        return None if self.root is None else redact_url(self.root)
 
     @functools.cached_property
-    def top(self) -> paths.Locate | None:
+    def top(self) -> paths.Resolver | None:
         """What finds names below the root, None where there is none.
 
         Raises
@@ -154,64 +154,67 @@ class Source:
         return None if self.root is None else paths.top(self.root, self.folder, self.schemes)
 
     @functools.cached_property
-    def is_here(self) -> bool:
+    def is_local(self) -> bool:
         """Whether a name without a scheme is a file or a member of an archive of this machine."""
         return self.root is None or paths.scheme_of(self.root) in (None, "file")
 
     @functools.cached_property
-    def is_folder(self) -> bool:
+    def is_local_dir(self) -> bool:
         """Whether the root is a folder of this machine, or there is none."""
-        return self.is_here and not isinstance(self.root and self.top and self.top("x"), Member)
+        return self.is_local and not isinstance(self.root and self.top and self.top("x"), ArchiveMember)
 
-    def read(self, rows: Rows, stopped: Callable[[], bool] | None = None) -> Iterator[tuple[int, File]]:
+    def read(self, rows: PartitionInput, stopped: Callable[[], bool] | None = None) -> Iterator[tuple[int, InputFile]]:
         """Yield ``(number, file)`` for each row that names a picture; missing rows are passed over.
 
         Parameters
         ----------
-        rows : Rows
+        rows : PartitionInput
         stopped : callable, optional
             Whether the caller has given up: files that are elsewhere are not waited for then.
         """
-        far = self._far(rows.cells)
+        far = self._far(rows.inputs)
         if far:
             yield from self._read_ahead(rows, far, stopped)
             return
-        for number, (cell, target) in enumerate(zip(rows.cells, _targets(rows), strict=True)):
+        for number, (cell, target) in enumerate(zip(rows.inputs, _targets(rows), strict=True)):
             if cell is not None:
-                yield number, File(cell, self, target)
+                yield number, InputFile(cell, self, target)
 
     def _read_ahead(
-        self, rows: Rows, far: list[tuple[int, Far | Member]], stopped: Callable[[], bool] | None
-    ) -> Iterator[tuple[int, File]]:
-        from pandas_imgproc.source.prefetch import Ahead, never  # costs an import of asyncio, and is for few
+        self,
+        rows: PartitionInput,
+        far: list[tuple[int, RemotePath | ArchiveMember]],
+        stopped: Callable[[], bool] | None,
+    ) -> Iterator[tuple[int, InputFile]]:
+        from pandas_imgproc.source.prefetch import Prefetcher, never  # costs an import of asyncio, and is for few
 
         elsewhere = {number for number, _ in far}
-        with Ahead(far, _fetch, self.options, self.patience, stopped or never) as prefetcher:
-            for number, (cell, target) in enumerate(zip(rows.cells, _targets(rows), strict=True)):
+        with Prefetcher(far, _fetch, self.options, self.config, stopped or never) as prefetcher:
+            for number, (cell, target) in enumerate(zip(rows.inputs, _targets(rows), strict=True)):
                 if number in elsewhere:
-                    yield number, _FarFile(cell, self, target, prefetcher, number)
+                    yield number, _RemoteFile(cell, self, target, prefetcher, number)
                 elif cell is not None:
-                    yield number, File(cell, self, target)
+                    yield number, InputFile(cell, self, target)
 
-    def _far(self, cells: Sequence[Any]) -> list[tuple[int, Far | Member]]:
+    def _far(self, inputs: Sequence[Any]) -> list[tuple[int, RemotePath | ArchiveMember]]:
         """Return the numbers and the places of the cells that name files that are elsewhere."""
-        found: list[tuple[int, Far | Member]] = []
-        here = self.is_here
-        for number, cell in enumerate(cells):
+        found: list[tuple[int, RemotePath | ArchiveMember]] = []
+        here = self.is_local
+        for number, cell in enumerate(inputs):
             if here and isinstance(cell, str) and "://" not in cell:
                 continue  # nearly always
             place = self._place(cell)
-            if isinstance(place, Far | Member) and _is_far(place):
+            if isinstance(place, RemotePath | ArchiveMember) and _is_far(place):
                 found.append((number, place))
         return found
 
-    def is_elsewhere(self, cells: Sequence[Any]) -> bool:
+    def is_remote(self, inputs: Sequence[Any]) -> bool:
         """Return whether the first file that cells name is elsewhere, and with it most likely the others."""
-        first = next((cell for cell in cells if cell is not None), None)
+        first = next((cell for cell in inputs if cell is not None), None)
         place = self._place(first)
         return place is not None and _is_far(place)
 
-    def _place(self, cell: Any) -> Place | None:
+    def _place(self, cell: Any) -> Location | None:
         """Return where the file of a cell is; None where the cell has none, or names none."""
         if isinstance(cell, Mapping):
             cell = cell.get("path") if cell.get("bytes") is None else None
@@ -222,64 +225,64 @@ class Source:
         except UnreadableImageError:
             return None
 
-    def data(self, cell: Any) -> tuple[Any, Stamp]:
+    def data(self, cell: Any) -> tuple[Any, FileSignature]:
         """Return the encoded bytes behind a cell, or its array (see `File.data`), and the stamp of the file."""
         if not isinstance(cell, str):  # nearly always it is
             if isinstance(cell, Mapping):
                 cell = cell.get("path") if cell.get("bytes") is None else cell["bytes"]
             if isinstance(cell, (bytes, bytearray, memoryview)):
-                return _not_empty(bytes(cell)), NO_STAMP
-            if isinstance(cell, Unreadable):
+                return _not_empty(bytes(cell)), UNKNOWN_SIGNATURE
+            if isinstance(cell, FailedInput):
                 raise UnreadableImageError(cell.kind, cell.message)
             if hasattr(cell, "__array_interface__") and not isinstance(cell, np.generic):
-                return cell, NO_STAMP
+                return cell, UNKNOWN_SIGNATURE
         place = self.locate(cell)
-        data, stamp = read_file(place) if isinstance(place, str) else self._elsewhere(place)
-        count_read(len(data))
-        return _not_empty(data), stamp
+        data, signature = read_file(place) if isinstance(place, str) else self._elsewhere(place)
+        add_bytes_read(len(data))
+        return _not_empty(data), signature
 
-    def _elsewhere(self, place: Far | Member) -> tuple[bytes, Stamp]:
-        if isinstance(place, Member) and isinstance(place.archive, str):
-            from pandas_imgproc.source.archive import read_here
+    def _elsewhere(self, place: RemotePath | ArchiveMember) -> tuple[bytes, FileSignature]:
+        if isinstance(place, ArchiveMember) and isinstance(place.archive, str):
+            from pandas_imgproc.source.archive import read_local_member
 
-            return read_here(place)
-        from pandas_imgproc.source.prefetch import Ahead
+            return read_local_member(place)
+        from pandas_imgproc.source.prefetch import Prefetcher
 
-        with Ahead([(0, place)], _fetch, self.options, self.patience) as prefetcher:
+        with Prefetcher([(0, place)], _fetch, self.options, self.config) as prefetcher:
             return prefetcher.data(0)
 
     def path(self, cell: Any) -> str | None:
         """Return the path or URL of a cell's file, without what must not be shown; None where it has none."""
         if isinstance(cell, Mapping):
             cell = cell.get("path")
-        if isinstance(cell, Unreadable):
+        if isinstance(cell, FailedInput):
             cell = cell.path
         try:
             return paths.path_of(self.locate(cell))
         except UnreadableImageError:
             return None
 
-    def stamp(self, cell: Any) -> Stamp:
-        """Return the stamp that the file of a cell has now; `NO_STAMP` where there is none, or it is elsewhere."""
+    def signature(self, cell: Any) -> FileSignature:
+        """Return the stamp that the file of a cell has now; `UNKNOWN_SIGNATURE` where there is none, or it is elsewhere."""
         return _stamp_here(self._place(cell))
 
-    def stamps(self, cells: Sequence[Any]) -> list[Stamp]:
-        """Return the stamps that the files of cells have now, without reading them; `NO_STAMP` where there is none.
+    def signatures(self, inputs: Sequence[Any]) -> list[FileSignature]:
+        """Return the stamps that the files of cells have now, without reading them; `UNKNOWN_SIGNATURE` where there is none.
 
         Files that are elsewhere are asked for at the same time, and not at all where they are very many.
         """
-        places = [self._place(cell) for cell in cells]
-        far = [number for number, place in enumerate(places) if isinstance(place, Far)]
-        stamps = [_stamp_here(place) for place in places]
-        if far and len(far) <= ASKED:
+        places = [self._place(cell) for cell in inputs]
+        far = [number for number, place in enumerate(places) if isinstance(place, RemotePath)]
+        signatures = [_stamp_here(place) for place in places]
+        if far and len(far) <= MAX_STAT_REQUESTS:
             from pandas_imgproc.source.prefetch import stamps_of
 
-            found = stamps_of([places[number] for number in far], self.options, self.patience)
-            for number, stamp in zip(far, found, strict=True):
-                stamps[number] = stamp
-        return stamps
+            found = stamps_of([places[number] for number in far], self.options, self.config)
+            for number, signature in zip(far, found, strict=True):
+                signatures[number] = signature
+        return signatures
 
-    def locate(self, name: object) -> Place:
+    def locate(self, name: object) -> Location:
         """Return where the file of a name is: with suffix, below root.
 
         Raises
@@ -293,7 +296,7 @@ class Source:
         >>> Source(root="train", suffix=".jpg").locate(17)
         'train/17.jpg'
         """
-        text = paths.text_of(name, has_suffix=self.suffix is not None) + (self.suffix or "")
+        text = paths.to_path_text(name, has_suffix=self.suffix is not None) + (self.suffix or "")
         if "://" in text:
             scheme = paths.scheme_of(text)
             if scheme == "file":
@@ -304,41 +307,43 @@ class Source:
             return self.top(text)
         return os.path.join(self.folder, text)
 
-    def _locate_url(self, url: str, scheme: str) -> Place:
+    def _locate_url(self, url: str, scheme: str) -> Location:
         try:
             if self.top is None:
                 return paths.far(url, scheme, self.schemes)
-            if self.is_here:
-                raise UnreadableImageError("outside_root", f"it leads out of root={self.shown_root!r}")
+            if self.is_local:
+                raise UnreadableImageError("outside_root", f"it leads out of root={self.redacted_root!r}")
             return self.top(url)
         except UnicodeError:  # half of a surrogate pair, or a name of a server that cannot be one
             raise UnreadableImageError("invalid_path", "it cannot be a URL") from None
 
 
-def _is_far(place: Place) -> bool:
-    return isinstance(place.archive if isinstance(place, Member) else place, Far)
+def _is_far(place: Location) -> bool:
+    return isinstance(place.archive if isinstance(place, ArchiveMember) else place, RemotePath)
 
 
-def _targets(rows: Rows) -> Sequence[str | None]:
+def _targets(rows: PartitionInput) -> Sequence[str | None]:
     return rows.targets[:: len(rows.targets) // len(rows)] if rows.targets else [None] * len(rows)
 
 
-async def _fetch(place: Far | Member, options: Options, patience: Patience) -> tuple[bytes, Stamp]:
+async def _fetch(
+    place: RemotePath | ArchiveMember, options: StorageOptions, config: ReadConfig
+) -> tuple[bytes, FileSignature]:
     from pandas_imgproc.source import archive, prefetch
 
-    if isinstance(place, Member):
-        return await archive.fetch(place, options, patience)
-    return await prefetch.fetch(place, options, patience)
+    if isinstance(place, ArchiveMember):
+        return await archive.fetch(place, options, config)
+    return await prefetch.fetch(place, options, config)
 
 
-def _stamp_here(place: Place | None) -> Stamp:
-    path = place.archive if isinstance(place, Member) else place
+def _stamp_here(place: Location | None) -> FileSignature:
+    path = place.archive if isinstance(place, ArchiveMember) else place
     if not isinstance(path, str):
-        return NO_STAMP
+        return UNKNOWN_SIGNATURE
     try:
-        return stamp_of(os.stat(path))
+        return signature_of(os.stat(path))
     except (OSError, ValueError):
-        return NO_STAMP
+        return UNKNOWN_SIGNATURE
 
 
 def _not_empty(data: bytes) -> bytes:

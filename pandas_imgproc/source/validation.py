@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from pandas_imgproc.source import paths
-from pandas_imgproc.source.redaction import Options, family
+from pandas_imgproc.source.redaction import StorageOptions, family
 from pandas_imgproc.source.source import Source
 
 
@@ -21,7 +21,7 @@ def make_source(
     ValueError, TypeError
         Names the argument, and what it may be; never a value of `storage_options`.
     """
-    options, more = Options(_check_options(storage_options)), _check_schemes(schemes)
+    options, more = StorageOptions(_check_options(storage_options)), _check_schemes(schemes)
     source = Source(_check_root(root), _check_suffix(suffix), _working_directory(), options, Source.schemes | more)
     source.top  # noqa: B018  it raises where the root is none
     return source
@@ -66,10 +66,10 @@ def _check_schemes(schemes: object) -> frozenset[str]:
     return frozenset(scheme.lower() for scheme in found)
 
 
-def schemes_in(cells: Sequence[Any]) -> set[str]:
+def schemes_in(inputs: Sequence[Any]) -> set[str]:
     """Return the schemes of the URLs in a column, those of files of this machine not."""
     found = set()
-    for cell in cells:
+    for cell in inputs:
         if not isinstance(cell, str) and isinstance(cell, Mapping):
             cell = cell.get("path") if cell.get("bytes") is None else None
         if isinstance(cell, str) and "://" in cell:
@@ -77,7 +77,7 @@ def schemes_in(cells: Sequence[Any]) -> set[str]:
     return {scheme for scheme in found if scheme not in (None, "file")}
 
 
-def check(source: Source, cells: Sequence[Any]) -> None:
+def check(source: Source, inputs: Sequence[Any]) -> None:
     """Raise before anything starts if a call cannot be what was meant.
 
     Raises
@@ -87,7 +87,7 @@ def check(source: Source, cells: Sequence[Any]) -> None:
     ValueError
         If the root is none, or `storage_options` could be for several schemes.
     """
-    used = schemes_in(cells) if source.is_here else {paths.scheme_of(source.root or "") or ""}
+    used = schemes_in(inputs) if source.is_local else {paths.scheme_of(source.root or "") or ""}
     used = {scheme for scheme in used if set(scheme.split("::")) <= source.schemes}
     if not used:
         return
@@ -96,7 +96,7 @@ def check(source: Source, cells: Sequence[Any]) -> None:
     for scheme in sorted(used):
         check_installed(scheme)
     kinds = sorted({family(scheme) for scheme in used})
-    if source.options.is_for_one and len(kinds) > 1:
+    if source.options.is_unscoped and len(kinds) > 1:
         raise ValueError(
             f"storage_options= could be for {' or '.join(kinds)}: say for which, as in {{{kinds[0]!r}: {{…}}}}"
         )

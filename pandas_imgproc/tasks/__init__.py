@@ -17,8 +17,8 @@ A new feature is a new task; the kernel knows none of them.
 `columns`       answers of a user's function become columns
 """
 
-from pandas_imgproc.tasks.augment import Augment, SaveVariants, with_variants
-from pandas_imgproc.tasks.base import Task, Values, labelled
+from pandas_imgproc.tasks.augment import Augment, SaveAugmented, variant_index
+from pandas_imgproc.tasks.base import Task, Values, with_labels
 from pandas_imgproc.tasks.download import Download
 from pandas_imgproc.tasks.load import LoadResized
 from pandas_imgproc.tasks.map import Map
@@ -33,12 +33,12 @@ __all__ = [
     "LoadResized",
     "Map",
     "Measure",
+    "SaveAugmented",
     "SaveResized",
-    "SaveVariants",
     "Task",
     "Thumbnail",
     "Values",
     "Verify",
-    "labelled",
-    "with_variants",
+    "variant_index",
+    "with_labels",
 ]

@@ -16,16 +16,16 @@ import pandas as pd
 from PIL import Image
 
 from pandas_imgproc import codec
-from pandas_imgproc._timing import stage
+from pandas_imgproc._timing import timed
 from pandas_imgproc.array import ImageArray
 from pandas_imgproc.tasks.base import Task
-from pandas_imgproc.tasks.rng import leave_to_functions, seeded
-from pandas_imgproc.tasks.save import MakesFiles
-from pandas_imgproc.tasks.user_function import FunctionError, called, explain, picture_of, pixels_of, put
+from pandas_imgproc.tasks.rng import isolate_dask_rng, seeded
+from pandas_imgproc.tasks.save import FileTask
+from pandas_imgproc.tasks.user_function import UserFunctionError, as_image_array, explain, pixels_of, put, user_code
 
 if TYPE_CHECKING:
     from pandas_imgproc.errors import Failure, FailureKind
-    from pandas_imgproc.source import File
+    from pandas_imgproc.source import InputFile
     from pandas_imgproc.tasks.base import Values
 
 # Albumentations asks the network for a newer version when it is imported, in every worker, unless it is told not to.
@@ -45,7 +45,7 @@ class Augment(Task):
         As Albumentations', torchvision's, or a function of pixels (see `convention`).
     n : int
         Variants of each picture.
-    recipe : Recipe
+    decode_options : DecodeOptions
         How pictures become pixels.
     seed : int
         What the random numbers begin with.
@@ -57,43 +57,43 @@ class Augment(Task):
 
     transform: Callable[..., Any]
     n: int
-    recipe: codec.Recipe
+    decode_options: codec.DecodeOptions
     seed: int = 0
     keep_original: bool = False
     shape: tuple[int, int, int] | None = None
     name: ClassVar[str] = "augment"
     uses_position: ClassVar[bool] = True
     needs_cluster: ClassVar[bool] = True
-    one_form: ClassVar[str] = (
+    mixed_shapes_hint: ClassVar[str] = (
         "one column holds pictures of one shape: give size=(width, height), let the transform keep or set the shape, "
         "or write files with to="
     )
 
     @property
-    def copies(self) -> int:  # noqa: D102  see Task
+    def n_outputs(self) -> int:  # noqa: D102  see Task
         return self.n
 
     def index(self, index: pd.Index[Any]) -> pd.Index[Any]:
         """Return each label n times, with the number of the variant."""
-        return with_variants(index, self.n)
+        return variant_index(index, self.n)
 
     def own(self) -> Self:
         """Return a task with a transform of its own: its random generator is not for several threads."""
-        leave_to_functions()
+        isolate_dask_rng()
         return dataclasses.replace(self, transform=copy.deepcopy(self.transform))
 
     @property
     def needs(self) -> int:
         """Bytes of the pixels of one row, on their way."""
-        return (2 + self.n) * self.recipe.nbytes
+        return (2 + self.n) * self.decode_options.nbytes
 
     def empty(self, n: int) -> Values:
         """Return n black pictures, or room for n objects where the shape is what the transform makes."""
         return np.full(n, None, dtype=object) if self.shape is None else np.zeros((n, *self.shape), dtype=np.uint8)
 
-    def fill(self, out: Values, position: int, file: File) -> None:
+    def fill(self, out: Values, position: int, file: InputFile) -> None:
         """Decode one picture, and make its variants."""
-        pixels, call = pixels_of(file.data(), self.recipe), convention(self.transform)
+        pixels, call = pixels_of(file.data(), self.decode_options), convention(self.transform)
         for variant in range(self.n):
             original = self.keep_original and variant == 0
             put(out, variant, pixels.copy() if original else self._variant(call, pixels.copy(), position, variant))
@@ -104,11 +104,13 @@ class Augment(Task):
         return super().plain() | ({"transform": json.loads(json.dumps(whole(), default=str))} if whole else {})
 
     def _variant(self, call: Convention, pixels: Pixels, position: int, variant: int) -> Pixels:
-        with stage("function"), seeded(self.transform, self.seed, position, variant) as rng, called():
+        with timed("function"), seeded(self.transform, self.seed, position, variant) as rng, user_code():
             result = call(self.transform, pixels, rng)
-        made = picture_of(result["image"] if isinstance(result, Mapping) and "image" in result else result)
+        made = as_image_array(result["image"] if isinstance(result, Mapping) and "image" in result else result)
         if made is None:
-            raise FunctionError(f"the transform returned {type(result).__name__}, not a picture of 1, 3 or 4 channels")
+            raise UserFunctionError(
+                f"the transform returned {type(result).__name__}, not a picture of 1, 3 or 4 channels"
+            )
         return made
 
     def explain(self, exc: BaseException) -> tuple[FailureKind, str]:
@@ -120,31 +122,31 @@ class Augment(Task):
     ) -> pd.Series[Any]:
         """Return the Series named ``image``, each row n times, with the level ``variant`` in its index."""
         if values.dtype == object:  # nobody has seen a picture: the shape is a guess
-            width, height = self.recipe.size or (1, 1)
-            values = np.zeros((len(values), height, width, codec.CHANNELS[self.recipe.mode]), dtype=np.uint8)
+            width, height = self.decode_options.size or (1, 1)
+            values = np.zeros((len(values), height, width, codec.CHANNELS[self.decode_options.mode]), dtype=np.uint8)
         images = ImageArray(values, np.repeat(status, self.n), failures)
         return pd.Series(images, index=self.index(index), name="image", copy=False)
 
 
 @dataclass(frozen=True)
-class SaveVariants(MakesFiles):
+class SaveAugmented(FileTask):
     """The same variants as the bytes of files.
 
     Attributes
     ----------
     variants : Augment
         How they are made.
-    encoding : Encoding
+    encode_options : EncodeOptions
         How they become files; the row's target says the format where this does not.
     """
 
     variants: Augment
-    encoding: codec.Encoding
+    encode_options: codec.EncodeOptions
     name: ClassVar[str] = "augment"
     needs_cluster: ClassVar[bool] = True
 
     @property
-    def copies(self) -> int:  # noqa: D102  see Task
+    def n_outputs(self) -> int:  # noqa: D102  see Task
         return self.variants.n
 
     def index(self, index: pd.Index[Any]) -> pd.Index[Any]:
@@ -160,26 +162,26 @@ class SaveVariants(MakesFiles):
         """Bytes of the pixels of one row, on their way."""
         return self.variants.needs
 
-    def fill(self, out: Values, position: int, file: File) -> None:
+    def fill(self, out: Values, position: int, file: InputFile) -> None:
         """Decode one picture, and make the files of its variants."""
-        made = self.variants.empty(self.copies)
+        made = self.variants.empty(self.n_outputs)
         self.variants.fill(made, position, file)
         for variant, pixels in enumerate(made):
             if pixels.dtype != np.uint8:
-                raise FunctionError(f"the transform returned pixels of {pixels.dtype}; files hold uint8")
-            out[variant] = codec.encode(_pil(pixels), self.encoding, file.target or "")
+                raise UserFunctionError(f"the transform returned pixels of {pixels.dtype}; files hold uint8")
+            out[variant] = codec.encode(_pil(pixels), self.encode_options, file.target or "")
 
     def explain(self, exc: BaseException) -> tuple[FailureKind, str]:
         """Return why a row has no variants."""
         return explain(exc)
 
 
-def with_variants(index: pd.Index[Any], n: int) -> pd.MultiIndex:
+def variant_index(index: pd.Index[Any], n: int) -> pd.MultiIndex:
     """Return an index with each label n times, and the number of the variant as its last level.
 
     Examples
     --------
-    >>> with_variants(pd.Index(["a", "b"], name="id"), 2).tolist()
+    >>> variant_index(pd.Index(["a", "b"], name="id"), 2).tolist()
     [('a', 0), ('a', 1), ('b', 0), ('b', 1)]
     """
     levels = [index.get_level_values(k).repeat(n) for k in range(index.nlevels)]

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import numpy as np
 
 from pandas_imgproc import _pickling, codec
-from pandas_imgproc.tasks.fingerprint import known_by
+from pandas_imgproc.tasks.fingerprint import function_fingerprint
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from pandas_imgproc.errors import Failure, FailureKind
-    from pandas_imgproc.source import File
+    from pandas_imgproc.source import InputFile
 
 Values = np.ndarray[Any, np.dtype[Any]]
 
@@ -29,23 +29,23 @@ class Task(ABC):
     ----------
     name : str
         The method's name: what the dashboard and the summary call it.
-    copies : int
+    n_outputs : int
         Rows of the answer for each row of the frame.
     uses_position : bool
         Whether the answer depends on where the row stands in the frame.
     needs_cluster : bool
         Whether rows run what may end their process: only on a cluster does that cost one row.
-    one_form : str
+    mixed_shapes_hint : str
         What to do when the answers are not of one form.
     """
 
     name: ClassVar[str]
     uses_position: ClassVar[bool] = False
     needs_cluster: ClassVar[bool] = False
-    one_form: ClassVar[str] = ""
+    mixed_shapes_hint: ClassVar[str] = ""
 
     @property
-    def copies(self) -> int:  # noqa: D102  see Attributes
+    def n_outputs(self) -> int:  # noqa: D102  see Attributes
         return 1
 
     @property
@@ -61,7 +61,7 @@ class Task(ABC):
         """
 
     @abstractmethod
-    def fill(self, out: Values, position: int, file: File) -> None:
+    def fill(self, out: Values, position: int, file: InputFile) -> None:
         """Write the answer of one row into ``out[:copies]``."""
 
     def index(self, index: pd.Index[Any]) -> pd.Index[Any]:
@@ -80,7 +80,7 @@ class Task(ABC):
 
     def plain(self) -> dict[str, Any]:
         """Return what makes this task equal to another, as values that JSON has: a job is known by it."""
-        return {"method": self.name, **{f.name: _plain_value(getattr(self, f.name)) for f in dataclasses.fields(self)}}
+        return {"method": self.name, **{f.name: _to_json(getattr(self, f.name)) for f in dataclasses.fields(self)}}
 
     def settled(self) -> Self:
         """Return a task whose answers have one dtype, whichever rows are missing: for frames in many parts."""
@@ -102,15 +102,15 @@ def _restored(pickled: bytes) -> Task:
     return task
 
 
-def _plain_value(value: Any) -> Any:
+def _to_json(value: Any) -> Any:
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return value.plain() if isinstance(value, Task) else dataclasses.asdict(value)
     if callable(value):
-        return known_by(value)
+        return function_fingerprint(value)
     return value if isinstance(value, int | float | str | list | tuple | None) else str(value)
 
 
-def labelled(failures: tuple[Failure, ...], index: pd.Index[Any]) -> tuple[dict[str, Any], ...]:
+def with_labels(failures: tuple[Failure, ...], index: pd.Index[Any]) -> tuple[dict[str, Any], ...]:
     """Return failures with the labels of their rows, for ``attrs``, which stay as they are when rows are selected.
 
     Plain values only: pandas writes ``attrs`` as JSON.
@@ -118,7 +118,7 @@ def labelled(failures: tuple[Failure, ...], index: pd.Index[Any]) -> tuple[dict[
     Examples
     --------
     >>> from pandas_imgproc.errors import failure
-    >>> labelled((failure(1, "b.jpg", "empty", "the file has no bytes"),), pd.Index([10, 20]))[0]["label"]
+    >>> with_labels((failure(1, "b.jpg", "empty", "the file has no bytes"),), pd.Index([10, 20]))[0]["label"]
     20
     """
     return tuple({"label": _plain(index[failed["position"]]), **failed} for failed in failures)

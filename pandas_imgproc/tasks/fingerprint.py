@@ -11,7 +11,7 @@ from typing import Any
 _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 
 
-def known_by(function: Any) -> str:
+def function_fingerprint(function: Any) -> str:
     """Return a text that another function does not have: its name and a checksum of its code and what it holds.
 
     Parameters
@@ -21,11 +21,11 @@ def known_by(function: Any) -> str:
 
     Examples
     --------
-    >>> known_by(lambda x: x + 1) == known_by(lambda x: x + 1), known_by(lambda x: x + 1) == known_by(lambda x: x + 2)
+    >>> function_fingerprint(lambda x: x + 1) == function_fingerprint(lambda x: x + 1), function_fingerprint(lambda x: x + 1) == function_fingerprint(lambda x: x + 2)
     (True, False)
     """
     if isinstance(function, functools.partial):
-        return f"partial({known_by(function.func)}, {_said(function.args)}, {_said(function.keywords)})"
+        return f"partial({function_fingerprint(function.func)}, {_said(function.args)}, {_said(function.keywords)})"
     plain = getattr(function, "py_func", function)  # numba's
     code = getattr(plain, "__code__", None)
     if code is None:
@@ -41,7 +41,7 @@ def _of_code(code: types.CodeType) -> str:
 
 
 def _held(value: Any) -> str:
-    return known_by(value) if isinstance(value, types.FunctionType) else _said(value)
+    return function_fingerprint(value) if isinstance(value, types.FunctionType) else _said(value)
 
 
 def _said(value: Any) -> str:

@@ -14,7 +14,7 @@ from pandas_imgproc.tasks.base import Task
 
 if TYPE_CHECKING:
     from pandas_imgproc.errors import Failure
-    from pandas_imgproc.source import File
+    from pandas_imgproc.source import InputFile
     from pandas_imgproc.tasks.base import Values
 
 
@@ -24,20 +24,20 @@ class LoadResized(Task):
 
     Attributes
     ----------
-    recipe : Recipe
+    decode_options : DecodeOptions
         Everything that changes the pixels.
     """
 
-    recipe: codec.Recipe
+    decode_options: codec.DecodeOptions
     name: ClassVar[str] = "load_resized"
 
     def empty(self, n: int) -> Values:
         """Return n black pictures: ndarray of uint8, shape (n, height, width, channels)."""
-        return np.zeros((n, *self.recipe.shape), dtype=np.uint8)
+        return np.zeros((n, *self.decode_options.shape), dtype=np.uint8)
 
-    def fill(self, out: Values, position: int, file: File) -> None:  # noqa: ARG002  the task's
+    def fill(self, out: Values, position: int, file: InputFile) -> None:  # noqa: ARG002  the task's
         """Decode one picture into ``out[0]``."""
-        codec.decode_into(file.data(), self.recipe, out[0])
+        codec.decode_into(file.data(), self.decode_options, out[0])
 
     def wrap(
         self, values: Values, status: Values, failures: tuple[Failure, ...], index: pd.Index[Any]

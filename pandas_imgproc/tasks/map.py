@@ -12,18 +12,18 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import numpy as np
 import pandas as pd
 
-from pandas_imgproc._timing import stage
+from pandas_imgproc._timing import timed
 from pandas_imgproc.array import ImageArray, ImageDtype
 from pandas_imgproc.tasks import result_columns
-from pandas_imgproc.tasks.base import Task, labelled
-from pandas_imgproc.tasks.user_function import FunctionError, called, explain, picture_of, pixels_of, put
+from pandas_imgproc.tasks.base import Task, with_labels
+from pandas_imgproc.tasks.user_function import UserFunctionError, as_image_array, explain, pixels_of, put, user_code
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from pandas_imgproc.codec import Recipe
+    from pandas_imgproc.codec import DecodeOptions
     from pandas_imgproc.errors import Failure, FailureKind
-    from pandas_imgproc.source import File
+    from pandas_imgproc.source import InputFile
     from pandas_imgproc.tasks.base import Values
 
 _SCALARS = (numbers.Number, str, bytes, date, time, timedelta, np.generic, type(None), type(pd.NA), type(pd.NaT))
@@ -37,7 +37,7 @@ class Map(Task):
     ----------
     func : callable
         Of pixels: ndarray of uint8, shape (height, width, channels).
-    recipe : Recipe
+    decode_options : DecodeOptions
         How pictures become pixels.
     dtype : dtype, or dict of dtype by column, optional
         Of the answer.
@@ -46,17 +46,19 @@ class Map(Task):
     """
 
     func: Callable[..., Any]
-    recipe: Recipe
+    decode_options: DecodeOptions
     dtype: Any = None
     promised: bool = False
     name: ClassVar[str] = "map"
     needs_cluster: ClassVar[bool] = True
-    one_form: ClassVar[str] = "func must return one form for all: with size= all pictures it is given are of one shape"
+    mixed_shapes_hint: ClassVar[str] = (
+        "func must return one form for all: with size= all pictures it is given are of one shape"
+    )
 
     @property
     def needs(self) -> int:
         """Bytes of the pixels of one row, on their way."""
-        return 3 * self.recipe.nbytes
+        return 3 * self.decode_options.nbytes
 
     def empty(self, n: int) -> Values:
         """Return n black pictures if `dtype` says that they are, else room for n objects."""
@@ -64,10 +66,10 @@ class Map(Task):
             return np.zeros((n, *self.dtype.shape), dtype=self.dtype.subtype)
         return np.full(n, None, dtype=object)
 
-    def fill(self, out: Values, position: int, file: File) -> None:  # noqa: ARG002  the task's
+    def fill(self, out: Values, position: int, file: InputFile) -> None:  # noqa: ARG002  the task's
         """Call the function on one picture."""
-        pixels = pixels_of(file.data(), self.recipe)
-        with stage("function"), called():
+        pixels = pixels_of(file.data(), self.decode_options)
+        with timed("function"), user_code():
             result = self.func(pixels)
         put(out, 0, self._checked(answer_of(result)))
 
@@ -75,16 +77,16 @@ class Map(Task):
         """Return an answer that makes a frame or a column, as `dtype` says."""
         names = _names(answer)
         if isinstance(self.dtype, dict) and names is None:
-            raise FunctionError(f"it returned {_said(answer)}; by dtype= it is a dict or a 1-D array")
+            raise UserFunctionError(f"it returned {_said(answer)}; by dtype= it is a dict or a 1-D array")
         if not self.promised or names is None:
             return answer
         if not isinstance(self.dtype, dict):
-            raise FunctionError(
+            raise UserFunctionError(
                 f"it returned {_said(answer)}; by dtype= it is one value; a dict of dtypes says columns"
             )
         more = [name for name in names if name not in self.dtype]
         if more:
-            raise FunctionError(
+            raise UserFunctionError(
                 f"it returned {more[0]!r:.100} too; by dtype= the columns are {list(self.dtype)!r:.100}"
             )
         return answer
@@ -108,7 +110,7 @@ class Map(Task):
         there = status == 0
         frame = result_columns.frame_of(values, there, self.dtype, index)
         answer = self._column(values, there, index) if frame is None else frame
-        answer.attrs["failures"] = labelled(failures, index)
+        answer.attrs["failures"] = with_labels(failures, index)
         return answer
 
     def _column(self, values: Values, there: Values, index: pd.Index[Any]) -> pd.Series[Any]:
@@ -130,7 +132,7 @@ def answer_of(result: Any) -> Any:
 
     Raises
     ------
-    FunctionError
+    UserFunctionError
         If it is none of these.
 
     Examples
@@ -143,13 +145,13 @@ def answer_of(result: Any) -> Any:
     if isinstance(result, pd.Series | Mapping):
         return {name: _scalar(value) for name, value in result.items()}
     array = np.asarray(result) if isinstance(result, list | tuple) else result
-    picture = picture_of(array)
+    picture = as_image_array(array)
     if picture is not None:
         return picture
     if hasattr(array, "__array__") and np.ndim(array) < 2 and np.asarray(array).dtype != object:
         vector = np.asarray(array)
         return vector if vector.ndim else vector[()]
-    raise FunctionError(
+    raise UserFunctionError(
         f"it returned {_said(result)}; return a number or text, a dict of them, a 1-D array, or a picture "
         "of shape (height, width) or (height, width, 1, 3 or 4)"
     )
@@ -167,7 +169,7 @@ def _scalar(value: Any) -> Any:
         return value
     if hasattr(value, "__array__") and np.ndim(value) == 0:
         return np.asarray(value)[()]
-    raise FunctionError(f"it returned a dict that holds {_said(value)}; it may hold numbers and texts")
+    raise UserFunctionError(f"it returned a dict that holds {_said(value)}; it may hold numbers and texts")
 
 
 def _said(value: Any) -> str:

@@ -11,17 +11,17 @@ import numpy as np
 import pandas as pd
 
 from pandas_imgproc import codec
-from pandas_imgproc._timing import stage
-from pandas_imgproc.tasks.base import Task, labelled
-from pandas_imgproc.tasks.fingerprint import known_by
-from pandas_imgproc.tasks.user_function import called, explain
+from pandas_imgproc._timing import timed
+from pandas_imgproc.tasks.base import Task, with_labels
+from pandas_imgproc.tasks.fingerprint import function_fingerprint
+from pandas_imgproc.tasks.user_function import explain, user_code
 
 if TYPE_CHECKING:
     from PIL import Image
 
     from pandas_imgproc.errors import Failure, FailureKind
-    from pandas_imgproc.features import Measured
-    from pandas_imgproc.source import File
+    from pandas_imgproc.features import FeatureSpec
+    from pandas_imgproc.source import InputFile
     from pandas_imgproc.tasks.base import Values
 
 
@@ -35,19 +35,19 @@ class Measure(Task):
         The method's name.
     names : tuple of str
         The columns of the answer, in their order.
-    recipe : Recipe
+    decode_options : DecodeOptions
         Of full size: formats and limits, and how the picture is decoded if any measure wants it.
     size : int or None
         The working size: pixels of the longest edge; None is the whole picture.
-    measured : tuple of Measured
+    measured : tuple of FeatureSpec
         The functions that give the columns; the user's own travel with the task.
     """
 
     name: str  # type: ignore[misc]  # of one task for three methods
     names: tuple[str, ...]
-    recipe: codec.Recipe
+    decode_options: codec.DecodeOptions
     size: int | None
-    measured: tuple[Measured, ...] = field(repr=False)
+    measured: tuple[FeatureSpec, ...] = field(repr=False)
 
     @property
     def needs_cluster(self) -> bool:  # type: ignore[override]  # of the user's measures alone
@@ -71,15 +71,15 @@ class Measure(Task):
         """Return n rows of missing values: a structured array, a field for each value and which of them are there."""
         return np.zeros(n, dtype=self._row)
 
-    def fill(self, out: Values, position: int, file: File) -> None:  # noqa: ARG002  the protocol's
+    def fill(self, out: Values, position: int, file: InputFile) -> None:  # noqa: ARG002  the protocol's
         """Measure one picture; it is opened and decoded once, and only if a measure wants it."""
-        views = _Views(file, self.recipe, self.size)
+        views = _FeatureInputs(file, self.decode_options, self.size)
         row = out[0]
         there = row["there"]
         place = 0
         for measured in self.measured:
             view = views.of(measured)
-            with stage("measure"), nullcontext() if measured.own else called():
+            with timed("measure"), nullcontext() if measured.own else user_code():
                 found = measured.function(view)
                 for value in _values(measured, found):
                     if not _is_missing(value):
@@ -93,9 +93,15 @@ class Measure(Task):
 
     def plain(self) -> dict[str, Any]:
         """Return what makes this task equal to another, as values that JSON has."""
-        functions = [known_by(measured.function) for measured in self.measured if not measured.own]
-        recipe = asdict(self.recipe)
-        return {"method": self.name, "names": self.names, "recipe": recipe, "size": self.size, "functions": functions}
+        functions = [function_fingerprint(measured.function) for measured in self.measured if not measured.own]
+        decode_options = asdict(self.decode_options)
+        return {
+            "method": self.name,
+            "names": self.names,
+            "recipe": decode_options,
+            "size": self.size,
+            "functions": functions,
+        }
 
     def wrap(
         self,
@@ -111,17 +117,17 @@ class Measure(Task):
             place = self._places[name]
             columns[name] = _column(values[f"value {place}"], values["there"][:, place], dtypes[name])
         frame = pd.DataFrame(columns, index=index)
-        frame.attrs["failures"] = labelled(failures, index)
+        frame.attrs["failures"] = with_labels(failures, index)
         return frame
 
 
-class _Views:
+class _FeatureInputs:
     """One picture in the forms that measures read, each made once and only if it is read."""
 
-    def __init__(self, file: File, recipe: codec.Recipe, size: int | None) -> None:
-        self._file, self._recipe, self._size = file, recipe, size
+    def __init__(self, file: InputFile, decode_options: codec.DecodeOptions, size: int | None) -> None:
+        self._file, self._recipe, self._size = file, decode_options, size
 
-    def of(self, measured: Measured) -> Any:
+    def of(self, measured: FeatureSpec) -> Any:
         """Return what a measure reads."""
         return self.planar if measured.own and measured.reads == "pixels" else getattr(self, measured.reads)
 
@@ -135,8 +141,8 @@ class _Views:
 
     @cached_property
     def _working(self) -> Image.Image:
-        with stage("resize"):
-            return codec.working_picture(self._image, self._size)
+        with timed("resize"):
+            return codec.downscale(self._image, self._size)
 
     @cached_property
     def bytes(self) -> bytes | None:
@@ -168,7 +174,7 @@ class _Views:
         return np.asarray(self._working.convert("L"))
 
 
-def _values(measured: Measured, found: Any) -> Any:
+def _values(measured: FeatureSpec, found: Any) -> Any:
     """Return the values that a measure gave, one for each of its names."""
     n = len(measured.names)
     values = (found,) if n == 1 else tuple(found)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _lock = threading.RLock()
 
 
-def leave_to_functions() -> None:
+def isolate_dask_rng() -> None:
     """Give Dask a generator of its own in this process: the one of `random` is seeded for a user's function.
 
     Dask draws from it, to guess sizes and to choose workers, in a thread that no lock of ours can stop.

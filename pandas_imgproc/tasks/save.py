@@ -8,18 +8,18 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from pandas_imgproc import codec
-from pandas_imgproc.source import paths_as_column
-from pandas_imgproc.tasks.base import Task, labelled
+from pandas_imgproc.source import paths_to_series
+from pandas_imgproc.tasks.base import Task, with_labels
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from pandas_imgproc.errors import Failure
-    from pandas_imgproc.source import File
+    from pandas_imgproc.source import InputFile
     from pandas_imgproc.tasks.base import Values
 
 
-class MakesFiles(Task):
+class FileTask(Task):
     """A task whose answers are the bytes of files, which the destination writes; it gives their paths."""
 
     def empty(self, n: int) -> Values:
@@ -34,33 +34,33 @@ class MakesFiles(Task):
         index: pd.Index[Any],
     ) -> pd.Series[Any]:
         """Return the Series of str named ``path``: the files that were written, missing where there is none."""
-        paths = paths_as_column(values, self.index(index)).rename("path")
-        paths.attrs["failures"] = labelled(failures, index)
+        paths = paths_to_series(values, self.index(index)).rename("path")
+        paths.attrs["failures"] = with_labels(failures, index)
         return paths
 
 
 @dataclass(frozen=True)
-class SaveResized(MakesFiles):
+class SaveResized(FileTask):
     """Each picture as the bytes of a file.
 
     Attributes
     ----------
-    recipe : Recipe
+    decode_options : DecodeOptions
         Everything that changes the pixels.
-    encoding : Encoding
+    encode_options : EncodeOptions
         How they become a file; the row's target says the format where this does not.
     """
 
-    recipe: codec.Recipe
-    encoding: codec.Encoding
+    decode_options: codec.DecodeOptions
+    encode_options: codec.EncodeOptions
     name: ClassVar[str] = "save_resized"
 
     @property
     def needs(self) -> int:
         """Bytes of the pixels of one row, on their way."""
-        return 3 * self.recipe.nbytes
+        return 3 * self.decode_options.nbytes
 
-    def fill(self, out: Values, position: int, file: File) -> None:  # noqa: ARG002  the task's
+    def fill(self, out: Values, position: int, file: InputFile) -> None:  # noqa: ARG002  the task's
         """Decode one picture and encode it into ``out[0]``."""
-        picture = codec.load(file.data(), self.recipe)
-        out[0] = codec.encode(picture, self.encoding, file.target or "")
+        picture = codec.load(file.data(), self.decode_options)
+        out[0] = codec.encode(picture, self.encode_options, file.target or "")

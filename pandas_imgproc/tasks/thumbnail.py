@@ -13,7 +13,7 @@ from pandas_imgproc.tasks.base import Task
 
 if TYPE_CHECKING:
     from pandas_imgproc.errors import Failure
-    from pandas_imgproc.source import File
+    from pandas_imgproc.source import InputFile
     from pandas_imgproc.tasks.base import Values
 
 
@@ -23,22 +23,22 @@ class Thumbnail(Task):
 
     Attributes
     ----------
-    recipe : Recipe
+    decode_options : DecodeOptions
         Of mode RGBA, with ``fit="thumbnail"``.
     """
 
-    recipe: codec.Recipe
+    decode_options: codec.DecodeOptions
     name: ClassVar[str] = "show"
 
     def empty(self, n: int) -> Values:
         """Return room for n pictures: their height and width, and pixels that they need not fill."""
-        assert self.recipe.size is not None
-        width, height = self.recipe.size
+        assert self.decode_options.size is not None
+        width, height = self.decode_options.size
         return np.zeros(n, dtype=[("size", "u2", (2,)), ("pixels", "u1", (height, width, 4))])
 
-    def fill(self, out: Values, position: int, file: File) -> None:  # noqa: ARG002  the task's
+    def fill(self, out: Values, position: int, file: InputFile) -> None:  # noqa: ARG002  the task's
         """Decode one picture."""
-        pixels = np.asarray(codec.load(file.data(), self.recipe))
+        pixels = np.asarray(codec.load(file.data(), self.decode_options))
         out["size"][0] = pixels.shape[:2]
         out["pixels"][0, : pixels.shape[0], : pixels.shape[1]] = pixels
 

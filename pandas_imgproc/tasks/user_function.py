@@ -19,19 +19,19 @@ if TYPE_CHECKING:
 LONGEST = 300
 """Characters of a failure's message."""
 
-_OURS = os.path.join(os.path.dirname(os.path.dirname(__file__)), "")
+_PACKAGE_DIR = os.path.join(os.path.dirname(os.path.dirname(__file__)), "")
 
 
-class FunctionError(Exception):
+class UserFunctionError(Exception):
     """A user's function raised, or returned what cannot be used."""
 
 
-class called:  # noqa: N801  reads as a statement: with called()
+class user_code:  # noqa: N801  reads as a statement: with called()
     """Tell what a user's function raises from what reading the picture raises; ``sys.exit`` is one of them.
 
     Raises
     ------
-    FunctionError
+    UserFunctionError
         With the last line of the traceback, and the line of the user's code.
     """
 
@@ -42,12 +42,12 @@ class called:  # noqa: N801  reads as a statement: with called()
 
     def __exit__(self, _: object, exc: BaseException | None, tb: TracebackType | None) -> None:
         # Ctrl-C reaches the main thread alone: what looks like it elsewhere is the function's own.
-        is_stop = isinstance(exc, codec.STOPS) and threading.current_thread() is threading.main_thread()
+        is_stop = isinstance(exc, codec.INTERRUPTS) and threading.current_thread() is threading.main_thread()
         if exc is not None and not is_stop:
             last = traceback.format_exception_only(exc)[-1].strip()
-            frames = [frame for frame in traceback.extract_tb(tb) if not frame.filename.startswith(_OURS)]
+            frames = [frame for frame in traceback.extract_tb(tb) if not frame.filename.startswith(_PACKAGE_DIR)]
             where = f" ({_said(frames[0])})" if frames else ""
-            raise FunctionError(last[: LONGEST - len(where)] + where) from exc
+            raise UserFunctionError(last[: LONGEST - len(where)] + where) from exc
 
 
 def _said(frame: traceback.FrameSummary) -> str:
@@ -61,24 +61,24 @@ def explain(exc: BaseException) -> tuple[FailureKind, str]:
 
     Examples
     --------
-    >>> explain(FunctionError("ZeroDivisionError: division by zero (ratio, line 2)"))
+    >>> explain(UserFunctionError("ZeroDivisionError: division by zero (ratio, line 2)"))
     ('function', 'ZeroDivisionError: division by zero (ratio, line 2)')
     """
-    return ("function", str(exc)) if isinstance(exc, FunctionError) else codec.explain(exc)
+    return ("function", str(exc)) if isinstance(exc, UserFunctionError) else codec.explain(exc)
 
 
-def pixels_of(data: Any, recipe: codec.Recipe) -> np.ndarray[Any, np.dtype[np.uint8]]:
+def pixels_of(data: Any, decode_options: codec.DecodeOptions) -> np.ndarray[Any, np.dtype[np.uint8]]:
     """Return a picture's pixels, which the function may change.
 
     Returns
     -------
     ndarray of uint8, shape (height, width, channels)
     """
-    pixels = np.array(codec.load(data, recipe))
+    pixels = np.array(codec.load(data, decode_options))
     return pixels if pixels.ndim == 3 else pixels[:, :, np.newaxis]
 
 
-def picture_of(result: Any) -> np.ndarray[Any, Any] | None:
+def as_image_array(result: Any) -> np.ndarray[Any, Any] | None:
     """Return the pixels of what a function returned, or None if it is no picture.
 
     Parameters
@@ -107,11 +107,11 @@ def put(out: np.ndarray[Any, Any], row: int, answer: Any) -> None:
 
     Raises
     ------
-    FunctionError
+    UserFunctionError
         If the form of all answers is known, and this one has another.
     """
     if out.dtype != object:
         found = (answer.dtype, answer.shape) if isinstance(answer, np.ndarray) else (type(answer).__name__, ())
         if found != (out.dtype, out.shape[1:]):
-            raise FunctionError(f"it gave {found[0]} of shape {found[1]}, not {out.dtype} of shape {out.shape[1:]}")
+            raise UserFunctionError(f"it gave {found[0]} of shape {found[1]}, not {out.dtype} of shape {out.shape[1:]}")
     out[row] = answer

@@ -10,10 +10,10 @@ import pandas as pd
 
 from pandas_imgproc import codec
 from pandas_imgproc.errors import FAILURE_KINDS, Failure
-from pandas_imgproc.tasks.base import Task, labelled
+from pandas_imgproc.tasks.base import Task, with_labels
 
 if TYPE_CHECKING:
-    from pandas_imgproc.source import File
+    from pandas_imgproc.source import InputFile
     from pandas_imgproc.tasks.base import Values
 
 
@@ -23,20 +23,20 @@ class Verify(Task):
 
     Attributes
     ----------
-    recipe : Recipe
+    decode_options : DecodeOptions
         Of full size: what is decoded, and by which formats and limits.
     """
 
-    recipe: codec.Recipe
+    decode_options: codec.DecodeOptions
     name: ClassVar[str] = "verify"
 
     def empty(self, n: int) -> Values:
         """Return n rows of nothing: the verdict is the row's status."""
         return np.zeros((n, 0), dtype=np.uint8)
 
-    def fill(self, out: Values, position: int, file: File) -> None:  # noqa: ARG002  the task's
+    def fill(self, out: Values, position: int, file: InputFile) -> None:  # noqa: ARG002  the task's
         """Decode one picture, or raise."""
-        codec.load(file.data(), self.recipe)
+        codec.load(file.data(), self.decode_options)
 
     def wrap(
         self,
@@ -53,5 +53,5 @@ class Verify(Task):
             "message": pd.array(messages, dtype="string"),
         }
         frame = pd.DataFrame(columns, index=index)
-        frame.attrs["failures"] = labelled(failures, index)
+        frame.attrs["failures"] = with_labels(failures, index)
         return frame

@@ -27,7 +27,7 @@ import pandas as pd
 from PIL import Image
 
 import pandas_imgproc  # noqa: F401  registers .img
-from pandas_imgproc.features import measure_names
+from pandas_imgproc.features import feature_names
 from pandas_imgproc.features.duplicates import group_ids
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
@@ -145,7 +145,7 @@ def own(paths: pd.Series, repeat: int) -> None:
     ways = {
         "decode": lambda: decode(paths),
         "all features, as by default": lambda: ours(paths, "synchronous"),
-        "and all five hashes": lambda: ours(paths, "synchronous", list(measure_names())),
+        "and all five hashes": lambda: ours(paths, "synchronous", list(feature_names())),
         "brightness, blur and entropy": lambda: ours(paths, "synchronous", ["brightness", "blur", "entropy"]),
     }
     ratios(ways, 1)

@@ -22,7 +22,7 @@ import numpy as np
 import pandas as pd
 
 import pandas_imgproc
-from pandas_imgproc.sinks.journal import Journal, LinesInFile
+from pandas_imgproc.sinks.journal import Journal, LocalJournal
 
 CALLER = """
 import sys, pandas as pd, pandas_imgproc, dask
@@ -38,7 +38,7 @@ def journal_of(out: Path) -> Path:
 
 def done_rows(out: Path) -> int:
     path = journal_of(out)
-    return int(Journal(LinesInFile(str(path))).done.sum()) if path.exists() else 0
+    return int(Journal(LocalJournal(str(path))).done.sum()) if path.exists() else 0
 
 
 def counted(call) -> int:

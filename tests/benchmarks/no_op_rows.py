@@ -27,8 +27,8 @@ from hand_started import HandStarted
 
 import pandas_imgproc
 from pandas_imgproc import execution
-from pandas_imgproc.sinks import in_memory
-from pandas_imgproc.source import Source, cells
+from pandas_imgproc.sinks import memory_sink
+from pandas_imgproc.source import Source, column_values
 from pandas_imgproc.tasks import Task
 
 
@@ -57,10 +57,10 @@ def memory() -> float:
 def measure(where: str, column: pd.Series) -> None:
     """Print what the rows of a column cost."""
     before, started, cpu = memory(), time.perf_counter(), time.process_time()
-    found = cells(column)
+    found = column_values(column)
     taken = time.perf_counter() - started
-    call = execution.Call(Nothing(), Source(), found)
-    destination = in_memory(call.task, len(found))
+    call = execution.Job(Nothing(), Source(), found)
+    destination = memory_sink(call.task, len(found))
     execution.run(call, destination)
     answer = destination.wrap(call.task, column.index)
     seconds = time.perf_counter() - started

@@ -24,7 +24,7 @@ import pandas as pd
 import psutil
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from pictures import encoded, row_bytes, row_of, scene
+from pictures import encoded, row_nbytes, row_of, scene
 from servers import Web, by_seed
 
 import pandas_imgproc
@@ -110,7 +110,7 @@ def latency(options: argparse.Namespace) -> None:
 
 
 def unreliable(options: argparse.Namespace) -> None:
-    n, server = 1000, Server({f"{k}.jpg": row_bytes(k) for k in range(1000) if k != 7})
+    n, server = 1000, Server({f"{k}.jpg": row_nbytes(k) for k in range(1000) if k != 7})
     names = pd.Series([f"{k}.jpg" for k in range(n)])
     for seed in options.seeds:
         faults = {"503": 0.1, "reset": 0.05, "truncated": 0.05}

@@ -53,7 +53,7 @@ SHORT = tuple(way for way in ALL if way not in FRAMEWORKS)
 
 
 @dataclass(frozen=True)
-class Work:
+class TaskSpec:
     """One row of the table.
 
     Attributes
@@ -77,23 +77,23 @@ class Work:
 
 
 WORK = (
-    Work(None, "JPEG", 64, 1000, ALL, ALL),
-    Work(None, "JPEG", 224, 1000, ALL, SHORT),
-    Work(None, "JPEG", 600, 1000, SHORT, SHORT),
-    Work(12, "JPEG", 224, 40, ALL, SHORT),
-    Work(0, "PNG", 28, 10_000, SHORT, SHORT),
-    Work(1, "JPEG", 224, 200),
-    Work(1, "PNG", 224, 100, SHORT, SHORT),
-    Work(None, "PNG", 224, 300),
-    Work(12, "PNG", 224, 12),
-    Work(1, "JPEG", 64, 300),
-    Work(1, "JPEG", 600, 120),
-    Work(12, "JPEG", 64, 40),
-    Work(12, "JPEG", 600, 24),
+    TaskSpec(None, "JPEG", 64, 1000, ALL, ALL),
+    TaskSpec(None, "JPEG", 224, 1000, ALL, SHORT),
+    TaskSpec(None, "JPEG", 600, 1000, SHORT, SHORT),
+    TaskSpec(12, "JPEG", 224, 40, ALL, SHORT),
+    TaskSpec(0, "PNG", 28, 10_000, SHORT, SHORT),
+    TaskSpec(1, "JPEG", 224, 200),
+    TaskSpec(1, "PNG", 224, 100, SHORT, SHORT),
+    TaskSpec(None, "PNG", 224, 300),
+    TaskSpec(12, "PNG", 224, 12),
+    TaskSpec(1, "JPEG", 64, 300),
+    TaskSpec(1, "JPEG", 600, 120),
+    TaskSpec(12, "JPEG", 64, 40),
+    TaskSpec(12, "JPEG", 600, 24),
 )
 
 
-def files(work: Work, photos: list[str], folder: Path) -> list[str]:
+def files(work: TaskSpec, photos: list[str], folder: Path) -> list[str]:
     """Return the files of a row of the table, made if need be; they are repeated to its number of rows."""
     if work.megapixels is None and work.format == "JPEG":
         return list(islice(cycle(photos), work.rows))
@@ -155,7 +155,7 @@ def _quiet() -> dict[str, str]:
     }
 
 
-def warm(work: Work, ways: list[str], names: str, repeat: int) -> dict[str, list[float]]:
+def warm(work: TaskSpec, ways: list[str], names: str, repeat: int) -> dict[str, list[float]]:
     """Return the seconds of each way in each turn; one turn before is not counted."""
     seconds: dict[str, list[float]] = defaultdict(list)
     servers: dict[str, Server] = {}
@@ -176,7 +176,7 @@ def warm(work: Work, ways: list[str], names: str, repeat: int) -> dict[str, list
     return seconds
 
 
-def cold(work: Work, ways: list[str], names: str, repeat: int) -> dict[str, list[float]]:
+def cold(work: TaskSpec, ways: list[str], names: str, repeat: int) -> dict[str, list[float]]:
     """Return the seconds of each way as a script, in each turn."""
     seconds: dict[str, list[float]] = defaultdict(list)
     for _ in range(repeat):
@@ -198,7 +198,7 @@ def ratio(seconds: dict[str, list[float]], way: str) -> str:
     return f"{'**' * (middle < 1)}{shown}{'**' * (middle < 1)} ({min(turns):.2f} to {max(turns):.2f})"
 
 
-def lines(title: str, rows: list[tuple[Work, dict[str, list[float]]]], ways: list[str]) -> Iterator[str]:
+def lines(title: str, rows: list[tuple[TaskSpec, dict[str, list[float]]]], ways: list[str]) -> Iterator[str]:
     """Yield a table in Markdown."""
     yield f"### {title}\n"
     yield "| work | ours, images/s | " + " | ".join(ways) + " |"

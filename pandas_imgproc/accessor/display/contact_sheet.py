@@ -22,20 +22,20 @@ if TYPE_CHECKING:
 
     from pandas_imgproc.errors import Failure
 
-WIDEST, HIGHEST = 2000, 4000
+MAX_WIDTH, MAX_HEIGHT = 2000, 4000
 """The bound of every sheet, in pixels."""
 TILES = range(32, 513)
 COLUMNS = 8
-MOST_PNG = 16_000  # bytes; beyond it a JPEG takes less
+MAX_PNG_BYTES = 16_000  # bytes; beyond it a JPEG takes less
 MARGIN, GAP = 20, 14
 LINE = 17
-NARROWEST = 96  # below it no caption can be read
+MIN_CAPTION_WIDTH = 96  # below it no caption can be read
 TEXT, SMALL, HEADING = 13, 12, 20
 
 PAPER, INK, GREY = "#f5f5f4", "#292524", "#78716c"
 FRAME, EMPTY, NOTHING = "#d6d3d1", "#e7e5e4", "#a8a29e"
 WARNING, WARNING_FRAME, WARNING_INK = "#f8eae2", "#dcb39c", "#9a4a2a"
-AS_THEY_ARE = ("L", "RGB", "RGBA", "I", "I;16", "F")  # modes whose numbers are brightness
+GRAYSCALE_LIKE_MODES = ("L", "RGB", "RGBA", "I", "I;16", "F")  # modes whose numbers are brightness
 CHECKER = (np.uint8(255), np.uint8(228))  # what stands for nothing behind transparent pixels
 
 # Pillow's own font has hardly more than ASCII; accents are taken off by decomposition, these have none.
@@ -46,7 +46,7 @@ Box = tuple[int, int]
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 
-class Layout(NamedTuple):
+class SheetLayout(NamedTuple):
     """Where tiles and text stand, in pixels."""
 
     columns: int
@@ -94,7 +94,7 @@ def contact_sheet(
     captions : sequence of str or of sequence of str, optional
         For each image the lines under it, the first one darker. A line that is too long ends in an ellipsis.
     reasons : sequence of dict or None, optional
-        For each image why it is missing, as `reasons_of` gives them; by default what an ImageArray knows itself.
+        For each image why it is missing, as `failure_reasons` gives them; by default what an ImageArray knows itself.
     columns : int, optional
         How many stand side by side, by default 8.
     tile : int, optional
@@ -128,7 +128,7 @@ def contact_sheet(
     """
     images = images.array if isinstance(images, pd.Series) else images
     lines = [()] * len(images) if captions is None else [(x,) if isinstance(x, str) else x for x in captions]
-    why = reasons_of(images) if reasons is None else list(reasons)
+    why = failure_reasons(images) if reasons is None else list(reasons)
     _check_lengths(len(images), captions=len(lines), reasons=len(why))
     layout = _layout(images, lines, columns, tile, title)
     sheet = Image.new("RGB", layout.size, PAPER)
@@ -145,7 +145,7 @@ def contact_sheet(
     return sheet
 
 
-def reasons_of(images: ImageArray | Sequence[Any]) -> list[Failure | None]:
+def failure_reasons(images: ImageArray | Sequence[Any]) -> list[Failure | None]:
     """Return for each image why it is missing; None for pictures, and where nobody knows.
 
     Parameters
@@ -160,7 +160,7 @@ def reasons_of(images: ImageArray | Sequence[Any]) -> list[Failure | None]:
     Examples
     --------
     >>> why = {"position": 7, "path": "a.jpg", "kind": "empty", "message": "no bytes"}
-    >>> reasons_of(ImageArray(np.zeros((2, 2, 2, 1), dtype="uint8"), [1, -1], [why]))
+    >>> failure_reasons(ImageArray(np.zeros((2, 2, 2, 1), dtype="uint8"), [1, -1], [why]))
     [{'position': 7, 'path': 'a.jpg', 'kind': 'empty', 'message': 'no bytes'}, None]
     """
     reasons: list[Failure | None] = [None] * len(images)
@@ -170,7 +170,7 @@ def reasons_of(images: ImageArray | Sequence[Any]) -> list[Failure | None]:
     return reasons
 
 
-def captions_of(index: pd.Index[Any], *titles: Iterable[Any]) -> list[list[str]]:
+def make_captions(index: pd.Index[Any], *titles: Iterable[Any]) -> list[list[str]]:
     """Return captions: the label of each row, and under it its titles.
 
     Parameters
@@ -186,7 +186,7 @@ def captions_of(index: pd.Index[Any], *titles: Iterable[Any]) -> list[list[str]]
 
     Examples
     --------
-    >>> captions_of(pd.Index([7, 8]), pd.Series(["red cup", None]))
+    >>> make_captions(pd.Index([7, 8]), pd.Series(["red cup", None]))
     [['7', 'red cup'], ['8', '']]
     """
     labels = [", ".join(map(str, label)) if isinstance(label, tuple) else str(label) for label in index]
@@ -213,20 +213,20 @@ def _layout(
     columns: int | None,
     tile: int | None,
     title: str | None,
-) -> Layout:
+) -> SheetLayout:
     side = _check("tile", tile, TILES) if tile is not None else _default_tile(images)
-    most = (WIDEST - 2 * MARGIN + GAP) // (max(side, NARROWEST) + GAP)
+    most = (MAX_WIDTH - 2 * MARGIN + GAP) // (max(side, MIN_CAPTION_WIDTH) + GAP)
     wanted = _check("columns", columns, range(1, most + 1)) if columns is not None else min(COLUMNS, most)
-    layout = Layout(
+    layout = SheetLayout(
         columns=wanted,
         rows=1,
-        box=(max(side, NARROWEST), side),
+        box=(max(side, MIN_CAPTION_WIDTH), side),
         lines=min(max(map(len, captions), default=0), 6),
         head=30 if title else 0,
         foot=0,
-        least=min(math.ceil(_font(HEADING).getlength(_plain(title or ""))), WIDEST - 2 * MARGIN),
+        least=min(math.ceil(_font(HEADING).getlength(_plain(title or ""))), MAX_WIDTH - 2 * MARGIN),
     )
-    most_rows = (HIGHEST - layout.head - LINE - 2 * MARGIN + GAP) // layout.step[1]
+    most_rows = (MAX_HEIGHT - layout.head - LINE - 2 * MARGIN + GAP) // layout.step[1]
     if columns is None and len(images) > wanted * most_rows:
         layout = layout._replace(columns=most)
     rows = math.ceil(len(images) / layout.columns)
@@ -253,9 +253,9 @@ def _default_tile(images: Sequence[Any] | ImageArray) -> int:
 
 
 def _tile(
-    sheet: Image.Image, draw: ImageDraw.ImageDraw, layout: Layout, corner: Box, image: Any, reason: Failure | None
+    sheet: Image.Image, draw: ImageDraw.ImageDraw, layout: SheetLayout, corner: Box, image: Any, reason: Failure | None
 ) -> None:
-    picture = tile_picture(image, layout.box[1])
+    picture = render_tile(image, layout.box[1])
     if picture is None:
         _missing(draw, layout.box, corner, reason)
         return
@@ -265,7 +265,7 @@ def _tile(
     sheet.paste(picture, (left, top))
 
 
-def tile_picture(image: Any, side: int) -> Image.Image | None:
+def render_tile(image: Any, side: int) -> Image.Image | None:
     """Return a picture as it stands on a tile; None for no picture.
 
     Parameters
@@ -277,7 +277,7 @@ def tile_picture(image: Any, side: int) -> Image.Image | None:
 
     Examples
     --------
-    >>> tile_picture(np.zeros((20, 50), dtype="uint8"), 128).size
+    >>> render_tile(np.zeros((20, 50), dtype="uint8"), 128).size
     (100, 40)
     """
     pixels = _pixels(image)
@@ -306,7 +306,7 @@ def thumbnail(image: Any, size: int = 96) -> str:
     >>> html.count("<img")
     1
     """
-    picture = tile_picture(image, size)
+    picture = render_tile(image, size)
     return "" if picture is None else f"<img alt='' src='{address(picture)}'>"
 
 
@@ -319,7 +319,7 @@ def address(picture: Image.Image) -> str:
     'data:image/png;base64,'
     """
     kind, data = "png", _encoded(picture, "PNG")
-    if len(data) > MOST_PNG:
+    if len(data) > MAX_PNG_BYTES:
         kind, data = "jpeg", _encoded(picture, "JPEG", quality=85)
     return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
 
@@ -334,7 +334,7 @@ def _pixels(image: Any) -> Pixels | None:
     """Return what Pillow takes: uint8 of shape (height, width) or (height, width, 3 or 4); None for no picture."""
     if not (isinstance(image, (ImageCell, np.ndarray)) or hasattr(image, "__array_interface__")):
         return None
-    if isinstance(image, Image.Image) and image.mode not in AS_THEY_ARE:
+    if isinstance(image, Image.Image) and image.mode not in GRAYSCALE_LIKE_MODES:
         image = image.convert("RGBA")
     pixels = np.asarray(image)
     if pixels.ndim == 3 and pixels.shape[2] == 1:
@@ -397,7 +397,7 @@ def _missing(draw: ImageDraw.ImageDraw, box: Box, corner: Box, reason: Failure |
         draw.text((left + 8, top + 32 + number * (LINE - 1)), line, INK, _font(SMALL))
 
 
-def _caption(draw: ImageDraw.ImageDraw, layout: Layout, corner: Box, lines: Sequence[str]) -> None:
+def _caption(draw: ImageDraw.ImageDraw, layout: SheetLayout, corner: Box, lines: Sequence[str]) -> None:
     for number, line in enumerate(lines[: layout.lines]):
         at = corner[0], corner[1] + layout.box[1] + 4 + number * LINE
         _line(draw, at, line, SMALL if number else TEXT, GREY if number else INK, layout.box[0])

@@ -6,7 +6,7 @@ import functools
 import html
 from typing import TYPE_CHECKING, Any
 
-from pandas_imgproc.accessor.display.contact_sheet import address, contact_sheet, tile_picture
+from pandas_imgproc.accessor.display.contact_sheet import address, contact_sheet, render_tile
 
 if TYPE_CHECKING:
     import os
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pandas_imgproc.errors import Failure
 
 SIDE = 160
-MOST_HTML = 2_000_000
+MAX_HTML_CHARS = 2_000_000
 """Characters of HTML, at most; what finds no room is counted at its foot."""
 LONGEST = 200
 
@@ -70,7 +70,7 @@ class ContactSheet:
 
     def _repr_html_(self) -> str:
         parts = [f"<style>{STYLE}</style><div class='pimg'>"]
-        room = MOST_HTML - len(parts[0]) - 200
+        room = MAX_HTML_CHARS - len(parts[0]) - 200
         for done, row in enumerate(zip(self._pictures, self._captions, self._reasons, strict=True)):
             figure = _figure(*row)
             room -= len(figure)
@@ -87,7 +87,7 @@ class ContactSheet:
 
 
 def _figure(picture: Any, caption: list[str], reason: Failure | None) -> str:
-    shown = tile_picture(picture, SIDE)
+    shown = render_tile(picture, SIDE)
     if shown is not None:
         tile = f"<div><img alt='' src='{address(shown)}'></div>"
     elif reason is not None:

@@ -28,7 +28,7 @@ from pandas_imgproc.errors import (
     UnreadableImageError,
     UnreadableImageWarning,
 )
-from pandas_imgproc.features import measure, unregister_feature
+from pandas_imgproc.features import register_feature, unregister_feature
 from pandas_imgproc.scaling import scaling_report
 from pandas_imgproc.sinks.out import read_result
 
@@ -52,8 +52,8 @@ __all__ = [
     "from_glob",
     "get_client",
     "load_image",
-    "measure",
     "read_result",
+    "register_feature",
     "scaling_report",
     "thumbnail",
     "unregister_feature",

@@ -6,7 +6,7 @@ import functools
 import inspect
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
-from pandas_imgproc.errors import near
+from pandas_imgproc.errors import did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -49,7 +49,7 @@ def delegates(*to: tuple[Callable[..., object], Iterable[str]]) -> Callable[[Cal
             for name in kwargs:
                 if name not in shown.parameters:
                     legal = [known for known in shown.parameters if known != "self"]
-                    raise TypeError(f"{method.__name__}() has no argument {name!r}; {near(name, legal)}")
+                    raise TypeError(f"{method.__name__}() has no argument {name!r}; {did_you_mean(name, legal)}")
             return method(*args, **kwargs)
 
         called.__signature__ = shown  # type: ignore[attr-defined]

@@ -53,7 +53,7 @@ class MemfdHandle:
             if fd is not None:
                 os.close(fd)
 
-    def settle(self, fd: int) -> None:
+    def flush(self, fd: int) -> None:
         """Return at once: memory is not a disk."""
 
 
@@ -87,7 +87,7 @@ class FileHandle:
             if fd is not None:
                 os.close(fd)
 
-    def settle(self, fd: int) -> None:
+    def flush(self, fd: int) -> None:
         """Return when what was written is safely on disk."""
         os.fsync(fd)
 

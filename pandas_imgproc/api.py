@@ -63,7 +63,7 @@ def load_image(
     check(where, [cell])
     # The same kernel, for one row: what else a decoder may raise becomes a kind and a message there.
     part = run_partition(
-        task, PartitionInput(range(1), [cell]), where, CrashLedger.blank(1), codec.PillowSettings.current()
+        task, PartitionInput(range(1), [cell]), where, CrashLedger.in_memory(1), codec.PillowSettings.current()
     )
     if part.failures:
         failed = part.failures[0]

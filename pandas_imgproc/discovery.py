@@ -71,20 +71,20 @@ def from_glob(pattern: str | os.PathLike[str], *, storage_options: dict[str, Any
         found = [path for path in found if path not in made]
     if not found:
         raise FileNotFoundError(f"pattern={text!r} matches no picture")
-    paths = sorted(found, key=natural)
+    paths = sorted(found, key=natural_sort_key)
     labels = [path.replace(os.sep, "/").rpartition("/")[0].rpartition("/")[2] for path in paths]
     labels = [label or os.path.basename(os.getcwd()) for label in labels]
-    folders = pd.CategoricalDtype(pd.Index(paths_to_series(sorted(set(labels), key=natural))))
+    folders = pd.CategoricalDtype(pd.Index(paths_to_series(sorted(set(labels), key=natural_sort_key))))
     label: pd.Series[Any] = pd.Series(labels, dtype=folders)
     return pd.DataFrame({"image_path": paths_to_series(paths), "label": label})
 
 
-def natural(text: str) -> tuple[Any, ...]:
+def natural_sort_key(text: str) -> tuple[Any, ...]:
     """Return what sorts texts as a person does: numbers by their value, folder by folder.
 
     Examples
     --------
-    >>> sorted(["img10", "img2", "Img1", "img/3"], key=natural)
+    >>> sorted(["img10", "img2", "Img1", "img/3"], key=natural_sort_key)
     ['img/3', 'Img1', 'img2', 'img10']
     """
     parts = [_DIGITS.split(part.casefold()) for part in text.split("/")]

@@ -42,7 +42,7 @@ FailureKind = Literal[
     "worker_died",  # it killed its process
     "function",  # the user's function raised
 ]
-"""Why a row has no picture; the categories of ``.img.failure``, in this order."""
+"""Why a row has no picture; the categories of ``.img.failure_kind``, in this order."""
 
 FAILURE_KINDS: tuple[FailureKind, ...] = get_args(FailureKind)
 
@@ -175,12 +175,12 @@ def mentions_host(message: str) -> bool:
     return _ELSEWHERE in message
 
 
-def near(name: object, known: Iterable[object]) -> str:
+def did_you_mean(name: object, known: Iterable[object]) -> str:
     """Return what may help somebody who has mistyped a name: the near ones, or else the first of all.
 
     Examples
     --------
-    >>> near("lable", ["image_path", "label"]), near("x", ["image_path", "label"])
+    >>> did_you_mean("lable", ["image_path", "label"]), did_you_mean("x", ["image_path", "label"])
     ("did you mean 'label'?", "there are 'image_path', 'label'")
     """
     names = [str(one) for one in known]

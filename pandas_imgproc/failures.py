@@ -21,9 +21,9 @@ from pandas_imgproc.errors import (
     NoReadableImageError,
     UnreadableImageError,
     UnreadableImageWarning,
+    did_you_mean,
     format_row,
     mentions_host,
-    near,
 )
 
 if TYPE_CHECKING:
@@ -33,10 +33,10 @@ if TYPE_CHECKING:
 
 Errors = Literal["warn", "coerce", "raise"]
 
-ADVICE = "The table of them is result.img.failures; errors='coerce' is silent, errors='raise' stops."
+_FAILURES_HINT = "The table of them is result.img.failures; errors='coerce' is silent, errors='raise' stops."
 """The last line of the warning."""
 
-INSTEAD = "errors='coerce' gives missing values instead of this error."
+_COERCE_HINT = "errors='coerce' gives missing values instead of this error."
 
 MAX_SCANNED_ENTRIES = 2000
 """Folders and files that are looked at, at most, to find where a missing path would be found."""
@@ -49,7 +49,7 @@ def check_errors(errors: object) -> Errors:
     return errors  # type: ignore[return-value]
 
 
-def report(
+def apply_errors_policy(
     errors: Errors, status: np.ndarray[Any, Any], failures: Sequence[Failure], index: pd.Index[Any], source: Source
 ) -> None:
     """Do with the failures of a call what `errors` says.
@@ -120,7 +120,7 @@ def _some_not_read(failures: Sequence[Failure], n: int, index: pd.Index[Any]) ->
     lines += [f"  {_where(failed, index)}: {failed['message']}" for failed in failures[:3]]
     if len(failures) > 3:
         lines.append(f"  and {len(failures) - 3:,} more")
-    lines.append(ADVICE)
+    lines.append(_FAILURES_HINT)
     return "\n".join(lines)
 
 
@@ -135,14 +135,14 @@ def _none_read(failures: Sequence[Failure], index: pd.Index[Any], source: Source
     text = f"none of {len(failures):,} pictures {said} ({_counts(failures)}); the first was "
     text += f"{_where(first, index)}: {first['message']}"
     if _are_the_functions(failures):
-        return f"{text}\n{INSTEAD}"
+        return f"{text}\n{_COERCE_HINT}"
     if first["kind"] == "missing":
         text += f"\n{_where_looked(source)}"
     hint = _of_hosts(first, source) if mentions_host(first["message"]) else None
     if hint is None and first["kind"] in ("missing", "invalid_path", "not_a_file"):
-        hint = suggestion(first["path"].removesuffix(source.suffix or ""), source)
+        hint = suggest_location(first["path"].removesuffix(source.suffix or ""), source)
     is_there = first["kind"] in ("permission", "remote", "timeout", "worker_died")
-    return f"{text}\n{hint or (INSTEAD if is_there else f'Is this the column of pictures? {INSTEAD}')}"
+    return f"{text}\n{hint or (_COERCE_HINT if is_there else f'Is this the column of pictures? {_COERCE_HINT}')}"
 
 
 def _where_looked(source: Source) -> str:
@@ -152,7 +152,7 @@ def _where_looked(source: Source) -> str:
     if folder.is_dir():
         return f"Looked in {str(folder)!r}."
     beside = [entry.name for entry in _entries(folder.parent, MAX_SCANNED_ENTRIES) if entry.is_dir()]
-    return f"There is no folder {str(folder)!r}; {near(folder.name, beside)}"
+    return f"There is no folder {str(folder)!r}; {did_you_mean(folder.name, beside)}"
 
 
 def _of_hosts(failed: Failure, source: Source) -> str | None:
@@ -166,7 +166,7 @@ def _of_hosts(failed: Failure, source: Source) -> str | None:
     )
 
 
-def suggestion(name: str, source: Source) -> str | None:
+def suggest_location(name: str, source: Source) -> str | None:
     """Return the sentence that names the ``root=`` or ``suffix=`` with which a path would be found.
 
     Parameters
@@ -238,7 +238,7 @@ def _users_frame() -> int:
     return level
 
 
-def table(values: pd.Series[Any] | pd.DataFrame) -> pd.DataFrame:
+def failures_frame(values: pd.Series[Any] | pd.DataFrame) -> pd.DataFrame:
     """Return why rows of an answer have no picture.
 
     Returns

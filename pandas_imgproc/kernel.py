@@ -37,8 +37,8 @@ def run_partition(
     PartitionResult
         A row for each of `rows`, in their order.
     """
-    task = task.own()
-    part = PartitionResult.blank(rows, task.empty(len(rows) * task.n_outputs))
+    task = task.clone_for_partition()
+    part = PartitionResult.empty(rows, task.allocate(len(rows) * task.n_outputs))
     wall, cpu = time.perf_counter(), time.thread_time()
     with codec.pillow_settings(settings), _timing.collect_timings() as seconds:
         _fill(part, task, rows, source, ledger)
@@ -48,25 +48,25 @@ def run_partition(
 
 
 def _fill(part: PartitionResult, task: Task, rows: PartitionInput, source: Source, ledger: CrashLedger) -> None:
-    guilty = ledger.attempt(rows.positions)
+    guilty = ledger.start_attempt(rows.positions)
     n_outputs, values = task.n_outputs, part.values
     assert values is not None
-    for number, file in source.read(rows, lambda: ledger.stopped):
+    for number, file in source.read(rows, lambda: ledger.cancelled):
         position = rows.positions[number]
         if position in guilty:
-            part.fail(number, file.path, *guilty[position])
+            part.add_failure(number, file.path, *guilty[position])
             continue
-        ledger.begin(position)
+        ledger.enter_row(position)
         out = values[number * n_outputs : (number + 1) * n_outputs]
         try:
-            task.fill(out, rows.first + position, file)
+            task.fill(out, rows.offset + position, file)
             part.status[number] = 0
         except codec.INTERRUPTS:
             raise
         except BaseException as exc:  # whatever a decoder or a function raises costs this row only
-            part.fail(number, file.path, *task.explain(exc))
-            out[:] = task.empty(n_outputs)
+            part.add_failure(number, file.path, *task.explain(exc))
+            out[:] = task.allocate(n_outputs)
         part.signatures[number] = file.signature
-        ledger.end(position)
-        if ledger.stopped:
+        ledger.exit_row(position)
+        if ledger.cancelled:
             break

@@ -25,25 +25,25 @@ class PartitionInput:
         For each a path, bytes, a ``{bytes, path}`` mapping, a picture in memory, or None where missing.
     targets : sequence of str or None, ``len(inputs) * n_outputs`` long, or empty
         Where each answer is written, for tasks that write files.
-    first : int
+    offset : int
         The position, in the user's frame, of the row that has position 0 here.
     """
 
     positions: Sequence[int]
     inputs: Sequence[Any] = field(repr=False)  # Dask logs what a task was given, and a URL may hold a password
     targets: Sequence[str | None] = ()
-    first: int = 0
+    offset: int = 0
 
     def __len__(self) -> int:
         return len(self.inputs)
 
 
-def numbers(positions: Sequence[int]) -> np.ndarray[Any, np.dtype[np.int64]]:
+def as_position_array(positions: Sequence[int]) -> np.ndarray[Any, np.dtype[np.int64]]:
     """Return positions as an array; of a range without looking at each, which NumPy does.
 
     Examples
     --------
-    >>> numbers(range(3, 6)), numbers([7, 9])
+    >>> as_position_array(range(3, 6)), as_position_array([7, 9])
     (array([3, 4, 5]), array([7, 9]))
     """
     if isinstance(positions, range):
@@ -86,12 +86,12 @@ class PartitionResult:
     bytes_read: int = 0
 
     @classmethod
-    def blank(cls, rows: PartitionInput, values: np.ndarray[Any, np.dtype[Any]]) -> PartitionResult:
+    def empty(cls, rows: PartitionInput, values: np.ndarray[Any, np.dtype[Any]]) -> PartitionResult:
         """Return room for the answers of some rows, all of them missing."""
         n = len(rows)
         return cls(rows.positions, values, np.full(n, -1, dtype=np.int32), np.full((n, 2), -1, dtype=np.int64))
 
-    def fail(self, number: int, path: str, kind: FailureKind, message: str) -> None:
+    def add_failure(self, number: int, path: str, kind: FailureKind, message: str) -> None:
         """Note why a row has no answer."""
         self.failures.append(failure(self.positions[number], path, kind, message))
         self.status[number] = len(self.failures)

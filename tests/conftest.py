@@ -51,7 +51,7 @@ def shared_memory(pid="self"):
 
 def cluster_pids():
     """Return the processes of our own cluster, those that are being restarted too."""
-    own = cluster.manager._own
+    own = cluster.manager._managed
     if own is None:
         return set()
     return {nanny.pid for nanny in own.cluster.workers.values()}

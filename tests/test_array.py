@@ -99,10 +99,10 @@ class TestConstruction:
     def test_the_block_is_shared_and_the_caller_may_go_on_writing(self):
         block = block_of([1, 2])
         array = ImageArray(block)
-        assert np.shares_memory(array.block, block)
+        assert np.shares_memory(array.pixels, block)
         assert block.flags.writeable
         with pytest.raises(ValueError, match="read-only"):
-            array.block[0] = 9
+            array.pixels[0] = 9
 
     def test_a_series_shares_the_block(self):
         block = block_of([1, 2])
@@ -117,18 +117,18 @@ class TestConstruction:
         np.save(tmp_path / "block.npy", block_of([1, 2]))
         block = np.load(tmp_path / "block.npy", mmap_mode="r")
         array = ImageArray(block)
-        assert np.shares_memory(array.block, block)
-        assert type(array.block) is np.ndarray
+        assert np.shares_memory(array.pixels, block)
+        assert type(array.pixels) is np.ndarray
 
     def test_pictures_that_are_not_contiguous_are_made_so(self):
         turned = np.arange(2 * 2 * 3 * 3, dtype="uint8").reshape(2, 3, 2, 3).transpose(0, 2, 1, 3)
         array = ImageArray(turned)
-        assert array.block.flags.c_contiguous
-        assert (array.block == turned).all()
+        assert array.pixels.flags.c_contiguous
+        assert (array.pixels == turned).all()
 
     def test_byte_order_becomes_the_machines(self):
         array = ImageArray(block_of([1, 300], dtype=">u2"))
-        assert array.block.dtype == np.dtype("uint16")
+        assert array.pixels.dtype == np.dtype("uint16")
         assert numbers(array) == [1, 300]
 
     @pytest.mark.parametrize(
@@ -298,7 +298,7 @@ class TestToBlock:
         tracemalloc.stop()
         assert block.dtype == np.float32
         assert peak < 1.05 * block.nbytes
-        assert np.shares_memory(array.to_pixels(dtype="uint8"), array.block)
+        assert np.shares_memory(array.to_pixels(dtype="uint8"), array.pixels)
 
     def test_a_copy_is_ones_own(self):
         array = images([1, 2])
@@ -314,7 +314,7 @@ class TestSharing:
         block = block_of([0, 1, 2, 3, 4, 5])
         array = ImageArray(block)
         for view in (array[2:4], array[::-2], array.copy(), array.copy()[1:], array.view()):
-            assert np.shares_memory(view.block, block)
+            assert np.shares_memory(view.pixels, block)
         assert numbers(array[::-2]) == [5, 3, 1]
         assert numbers(array[1:][::2][1:]) == [3, 5]
         assert numbers(array[4:1]) == []
@@ -328,7 +328,7 @@ class TestSharing:
         assert numbers(array) == [NA, 9, 3]
         assert numbers(other) == [1, 2, 3]
         assert (block == block_of([1, 2, 3])).all()
-        assert not np.shares_memory(array.block, block)
+        assert not np.shares_memory(array.pixels, block)
 
     def test_writing_a_copy_leaves_the_original(self):
         array = images([1, 2, 3])

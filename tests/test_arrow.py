@@ -88,11 +88,11 @@ def test_nothing_is_copied_either_way():
     stored = pa.array(array)
     assert stored.storage.buffers()[1].address == array.block.__array_interface__["data"][0]
     back = ImageArray.from_arrow(stored)
-    assert np.shares_memory(back.block, array.block)
+    assert np.shares_memory(back.pixels, array.block)
     later = ImageArray.from_arrow(pa.chunked_array([stored.slice(2)]))
-    assert np.shares_memory(later.block, array.block[2:])
-    assert later.block.flags.writeable is False
-    assert (later.block == array.block[2:]).all()
+    assert np.shares_memory(later.pixels, array.block[2:])
+    assert later.pixels.flags.writeable is False
+    assert (later.pixels == array.block[2:]).all()
 
 
 def test_the_type():
@@ -121,7 +121,7 @@ def test_plain_bytes_need_a_dtype():
     stored = pa.array([bytes(range(18)), None], pa.binary(18))
     array = ImageArray.from_arrow(stored, ImageDtype("uint8", SHAPE))
     assert array.isna().tolist() == [False, True]
-    assert array.block[0].ravel().tolist() == list(range(18))
+    assert array.pixels[0].ravel().tolist() == list(range(18))
     for wrong in (None, "image[uint8, (2, 3, 4)]", "image[uint16, (2, 3, 3)]"):
         with pytest.raises(TypeError, match="fixed_size_binary"):
             ImageArray.from_arrow(stored, wrong)
@@ -152,9 +152,9 @@ def test_fixed_shape_tensors_are_read(shape, dtype):
     for read in (stored, pa.chunked_array([stored.slice(0, 1), stored.slice(1)])):
         array = ImageArray.from_arrow(read)
         assert array.isna().tolist() == [False, False, True, False]
-        assert (array.block[[0, 1, 3]].reshape(3, *shape) == block[[0, 1, 3]]).all()
-        assert (array.block[2] == 0).all()
-    assert ImageArray.from_arrow(stored.slice(3)).block.ravel().tolist() == block[3].ravel().tolist()
+        assert (array.pixels[[0, 1, 3]].reshape(3, *shape) == block[[0, 1, 3]]).all()
+        assert (array.pixels[2] == 0).all()
+    assert ImageArray.from_arrow(stored.slice(3)).pixels.ravel().tolist() == block[3].ravel().tolist()
 
 
 def test_tensors_with_their_axes_in_another_order():
@@ -162,7 +162,7 @@ def test_tensors_with_their_axes_in_another_order():
     array = ImageArray.from_arrow(stored)
     assert array.dtype == ImageDtype("uint8", (2, 3, 3))
     expected = np.arange(36, dtype="uint8").reshape(2, 3, 2, 3).transpose(0, 2, 3, 1)
-    assert (array.block == expected).all()
+    assert (array.pixels == expected).all()
 
 
 def test_a_table_of_tensors_becomes_an_image_column_by_its_dtype(tmp_path):
@@ -182,8 +182,8 @@ def test_a_table_of_tensors_becomes_an_image_column_by_its_dtype(tmp_path):
 def test_what_lies_under_a_null_is_not_shown():
     storage = pa.Array.from_buffers(pa.binary(18), 2, [pa.py_buffer(b"\x01"), pa.py_buffer(b"\x07" * 36)], null_count=1)
     array = ImageArray.from_arrow(storage, ImageDtype("uint8", SHAPE))
-    assert (array.block[0] == 7).all()
-    assert (array.block[1] == 0).all()
+    assert (array.pixels[0] == 7).all()
+    assert (array.pixels[1] == 0).all()
 
 
 def test_registering_again_is_harmless():

@@ -20,7 +20,7 @@ import pandas_imgproc
 from pandas_imgproc import NoReadableImageError
 from pandas_imgproc.tasks import augment
 from pandas_imgproc.tasks.fingerprint import function_fingerprint
-from pandas_imgproc.tasks.user_function import pixels_of
+from pandas_imgproc.tasks.user_function import load_pixels
 
 cloudpickle.register_pickle_by_value(pictures)
 cloudpickle.register_pickle_by_value(sys.modules[__name__])
@@ -127,7 +127,7 @@ def test_the_callers_own_random_numbers_go_on_undisturbed(frame):
 
 def test_each_picture_is_read_and_decoded_once(frame, monkeypatch):
     opened = []
-    real = pixels_of
+    real = load_pixels
     monkeypatch.setattr(
         augment, "pixels_of", lambda data, decode_options: opened.append(1) or real(data, decode_options)
     )
@@ -148,7 +148,7 @@ def test_broken_pictures_are_missing_n_times(frame, folder):
     paths = pd.Series([str(folder / "broken.png"), str(folder / "1.png"), None])
     column = paths.img.augment(noisy, n=2, errors="coerce")
     assert column.isna().tolist() == [True, True, False, False, True, True]
-    assert column.img.failure.tolist()[:2] == ["unidentified", "unidentified"]
+    assert column.img.failure_kind.tolist()[:2] == ["unidentified", "unidentified"]
 
 
 def test_all_broken_and_empty(folder):

@@ -140,10 +140,10 @@ class TestStart:
         code = """
             import sys, timeit
             from pandas_imgproc import cluster
-            assert cluster.borrow() is None and cluster.inside() is None
+            assert cluster.existing_client() is None and cluster.nested_context() is None
             cluster.close()
             assert "distributed" not in sys.modules
-            assert min(timeit.repeat(cluster.borrow, number=100, repeat=5)) / 100 < 1e-4
+            assert min(timeit.repeat(cluster.existing_client, number=100, repeat=5)) / 100 < 1e-4
         """
         finish(caller("-c", textwrap.dedent(code)))
 
@@ -220,7 +220,7 @@ class TestSafety:
         assert own_cluster.submit(sum, [1, 2], pure=False).result() == 3
 
     def test_worker_that_fails_to_come_back_is_started_again(self, own_cluster, tmp_path):
-        nanny = next(iter(cluster.manager._own.cluster.workers.values()))
+        nanny = next(iter(cluster.manager._managed.cluster.workers.values()))
         preload, tried = tmp_path / "preload.py", tmp_path / "tried"
         preload.write_text(f"open({str(tried)!r}, 'w').close()\nraise RuntimeError('not yet')\n")
         before, nanny.process.worker_kwargs["preload"] = nanny.process.worker_kwargs["preload"], [str(preload)]
@@ -301,16 +301,16 @@ class TestWhose:
 
         with Client(processes=False, n_workers=1, threads_per_worker=1, dashboard_address="127.0.0.1:0") as client:
             assert cluster.get_client() is client
-            assert cluster.borrow() is client
-            assert not cluster.is_managed(client)
+            assert cluster.existing_client() is client
+            assert not cluster.fixed_n_threads(client)
             assert cluster.describe(client) == f"cluster at {client.scheduler.address}"
             assert cluster.pop_dashboard_link(client) is None
             with pytest.raises(ValueError, match=r"n_workers=2 .* a client of yours is active"):
                 cluster.get_client(n_workers=2)
             with pytest.raises(ValueError, match=r"memory_limit=1000000000 "):
                 cluster.get_client(memory_limit="1 GB")
-            assert client.submit(cluster.inside).result() == "inside a Dask worker"
-            assert cluster.inside() is None
+            assert client.submit(cluster.nested_context).result() == "inside a Dask worker"
+            assert cluster.nested_context() is None
             cluster.close()
             assert client.submit(sum, [1, 2]).result() == 3
 
@@ -325,8 +325,8 @@ class TestWhose:
 
     def test_own_is_used_again_and_described(self, own_cluster):
         assert cluster.get_client() is own_cluster
-        assert cluster.borrow() is own_cluster
-        assert cluster.is_managed(own_cluster)
+        assert cluster.existing_client() is own_cluster
+        assert cluster.fixed_n_threads(own_cluster)
         assert cluster.describe(own_cluster) == "local cluster of 2 processes"
         cluster.pop_dashboard_link(own_cluster)
         assert cluster.pop_dashboard_link(own_cluster) is None
@@ -334,7 +334,7 @@ class TestWhose:
     def test_inside_a_worker(self, own_cluster):
         def from_a_thread():
             got = []
-            thread = threading.Thread(target=lambda: got.append(cluster.inside()))
+            thread = threading.Thread(target=lambda: got.append(cluster.nested_context()))
             thread.start()
             thread.join()
             try:
@@ -343,7 +343,7 @@ class TestWhose:
                 got.append(str(error))
             return got
 
-        assert own_cluster.submit(cluster.inside).result() == "inside a Dask worker"
+        assert own_cluster.submit(cluster.nested_context).result() == "inside a Dask worker"
         phrase, message = own_cluster.submit(from_a_thread).result()
         assert phrase == "inside a Dask worker"
         assert message.startswith("a cluster cannot be started inside a Dask worker; ")
@@ -356,12 +356,12 @@ class TestWhose:
             before = client.run(os.getpid)
             pid = os.fork()
             if not pid:
-                assert cluster.borrow() is None and not cluster.is_managed(client)
+                assert cluster.existing_client() is None and not cluster.is_managed(client)
                 cluster.close()
                 sys.exit(7)  # not os._exit: all that runs at exit runs here
             assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 7
             def daemonic():
-                assert cluster.inside() == "inside a daemonic process"
+                assert cluster.nested_context() == "inside a daemonic process"
                 try:
                     cluster.get_client()
                 except cluster.ClusterError:
@@ -370,7 +370,7 @@ class TestWhose:
             child.start()
             child.join()
             assert child.exitcode == 8, child.exitcode
-            assert client.run(os.getpid) == before and cluster.borrow() is client
+            assert client.run(os.getpid) == before and cluster.existing_client() is client
         """
         finish(caller("-W", "ignore::DeprecationWarning", "-c", textwrap.dedent(code)))
 
@@ -396,7 +396,7 @@ def test_the_link_is_one_that_a_browser_can_follow(own_cluster, monkeypatch, env
     port = own_cluster.scheduler_info()["services"]["dashboard"]
     with dask.config.set(configured):
         assert cluster.dashboard_link(own_cluster) == (link and link.format(port=port))
-        monkeypatch.setattr(cluster.manager._own, "link_shown", False)
+        monkeypatch.setattr(cluster.manager._managed, "link_shown", False)
         assert cluster.pop_dashboard_link(own_cluster) == cluster.dashboard_link(own_cluster)
 
 
@@ -417,14 +417,14 @@ class TestRestart:
             assert cluster.get_client() is second
         first.close()
         second.cluster.close()
-        assert cluster.borrow() is None
+        assert cluster.existing_client() is None
         third = cluster.get_client(n_workers=1)
         assert third.submit(sum, [1, 2]).result() == 3
         third.close()
-        assert cluster.borrow() is None
+        assert cluster.existing_client() is None
         cluster.close()
         cluster.close()
-        assert cluster.borrow() is None
+        assert cluster.existing_client() is None
 
 
 @pytest.mark.parametrize(
@@ -444,10 +444,10 @@ class TestRestart:
     ],
 )
 def test_wrong_arguments_are_said_before_anything_starts(arguments, error, says):
-    before = cluster.borrow()
+    before = cluster.existing_client()
     with pytest.raises(error, match=says):
         cluster.get_client(**arguments)
-    assert cluster.borrow() is before
+    assert cluster.existing_client() is before
 
 
 @pytest.mark.parametrize("key", ["n-workers", "memory-limit"])

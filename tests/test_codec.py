@@ -66,7 +66,7 @@ def psnr(one: np.ndarray, other: np.ndarray) -> float:
 def kind_of(data: bytes, size=8, **options) -> str:
     with pytest.raises((Exception, SystemExit)) as caught:
         pixels(data, size, **options)
-    return codec.explain(caught.value)[0]
+    return codec.classify_error(caught.value)[0]
 
 
 # ---- exact
@@ -603,7 +603,7 @@ def test_the_reason_is_said(name):
     kind, words = SAID[name]
     with pytest.raises((Exception, SystemExit)) as caught:
         pixels(not_pictures()[name], 8)
-    got, message = codec.explain(caught.value)
+    got, message = codec.classify_error(caught.value)
     assert (got, words in message) == (kind, True), message
 
 
@@ -647,7 +647,7 @@ def test_half_a_file_is_truncated(name):
     ],
 )
 def test_explain(exc, kind):
-    got, message = codec.explain(exc)
+    got, message = codec.classify_error(exc)
     assert got == kind
     assert_one_line(message)
 
@@ -664,7 +664,7 @@ def assert_pixels_or_reason(data: bytes, decode_options: codec.DecodeOptions) ->
     try:
         image = loaded(data, decode_options)
     except (Exception, SystemExit) as exc:
-        kind, message = codec.explain(exc)
+        kind, message = codec.classify_error(exc)
         assert kind in FAILURE_KINDS
         assert_one_line(message)
     else:

@@ -189,7 +189,7 @@ def test_dtypes_partitions_and_divisions_are_known_before(folder, df):
     pd.testing.assert_frame_equal(
         ddf.img.features("image_path").partitions[0]._meta, ddf.img.features("image_path")._meta
     )
-    assert ddf.img.verify("image_path").img.failures.dtypes["kind"] == loaded.img.failure.dtype
+    assert ddf.img.verify("image_path").img.failures.dtypes["kind"] == loaded.img.failure_kind.dtype
     with dask.config.set(scheduler="synchronous"):
         with pytest.raises(UnreadableImageError, match=r"row 0 \(label 4\), '/nowhere/a.png': there is no such file"):
             loaded.partitions[1].compute()
@@ -203,10 +203,10 @@ def test_dtypes_partitions_and_divisions_are_known_before(folder, df):
 def test_a_column_beside_its_frame(ddf, df, tmp_path):
     with dask.config.set(scheduler="synchronous"):
         frame = ddf.assign(image=ddf.img.load_resized("image_path", 4, errors="coerce"))
-        frame["failure"] = frame["image"].img.failure
+        frame["failure"] = frame["image"].img.failure_kind
         frame["group"] = ddf.img.duplicate_groups("image_path", errors="coerce")
         wanted = df.assign(image=df.img.load_resized("image_path", 4, errors="coerce"))
-        wanted["failure"] = wanted["image"].img.failure
+        wanted["failure"] = wanted["image"].img.failure_kind
         wanted["group"] = df.img.duplicate_groups("image_path", errors="coerce")
         frame.to_parquet(tmp_path / "parts")
         stored = dd.read_parquet(tmp_path / "parts").compute()
@@ -322,7 +322,7 @@ def test_each_picture_is_read_once_and_none_before(web, tmp_path):
     names = pd.DataFrame({"url": [web.url(f"{number}.png") for number in [*range(6), 99]]})
     ddf = dd.from_pandas(names, npartitions=3)
     ddf["image"] = ddf.img.load_resized("url", 4, errors="coerce")
-    ddf["why"] = ddf["image"].img.failure
+    ddf["why"] = ddf["image"].img.failure_kind
     with ThreadPoolExecutor(2) as pool, dask.config.set(scheduler="threads", pool=pool):
         files = ddf.img.save("image", f"{tmp_path}/{{position}}.png", errors="coerce")
         assert not web.asked

@@ -51,7 +51,7 @@ def plan_of(caplog, call):
 def test_a_small_call_runs_in_line_and_starts_nothing(paths, caplog):
     pandas_imgproc.close()
     assert "in line on" in plan_of(caplog, lambda: paths.head(10).img.load_resized(8))
-    assert cluster.borrow() is None
+    assert cluster.existing_client() is None
 
 
 def test_npartitions_runs_on_the_cluster(paths, caplog, own_cluster):
@@ -108,7 +108,7 @@ def test_a_plugin_is_imported_where_pictures_are_decoded(own_cluster, tmp_path):
 def test_pixels_do_not_travel(paths, own_cluster, monkeypatch):
     """Workers hand back partitions without values: the block was written where it is mapped."""
     came_back = []
-    collect = SharedMemorySink.collect
+    collect = SharedMemorySink.commit
     monkeypatch.setattr(
         SharedMemorySink, "collect", lambda self, part: (came_back.append(part.values), collect(self, part))
     )
@@ -246,7 +246,7 @@ def test_a_hundred_thousand_rows_make_no_large_graph_and_little_to_read(own_clus
     destination = memory_sink(_Task(), 100_000)
     with caplog.at_level(logging.INFO), dask.config.set({"distributed.admin.large-graph-warning-threshold": "1MB"}):
         paths = [f"photographs/of/{k % 100:02}/{k:09}.jpg" for k in range(100_000)]
-        execution.run(Job(_Task(), Source(), paths, npartitions=12), destination)
+        execution.execute(Job(_Task(), Source(), paths, npartitions=12), destination)
     assert (destination.status()[0] == 0).all()
     assert [record.name for record in caplog.records if not record.getMessage().startswith("nothing: ")] == []
 
@@ -259,7 +259,7 @@ def test_cuts_cover_every_row_once_in_order(n, npartitions, seconds):
     left = deque([range(n)] if n else [])
     state = JobState(call, memory_sink(_Task(), 0), progress("nothing", 0), left, timed=1, wall=seconds)
     state.workers = 2
-    ranges = list(state.cut())
+    ranges = list(state.iter_partitions())
     assert [k for rows in ranges for k in rows] == list(range(n))
     assert all(0 < len(rows) <= max(execution.MAX_PARTITION_ROWS, n if npartitions else 0) for rows in ranges)
     if npartitions:
@@ -271,12 +271,12 @@ def test_cuts_leave_out_what_is_done(npartitions):
     todo = [range(3, 40), range(41, 42), range(50, 200)]
     call = Job(_Task(), Source(), [None] * 200, npartitions)
     state = JobState(call, memory_sink(_Task(), 0), progress("nothing", 0), deque(todo))
-    assert [k for rows in state.cut() for k in rows] == [k for rows in todo for k in rows]
+    assert [k for rows in state.iter_partitions() for k in rows] == [k for rows in todo for k in rows]
 
 
 @pytest.mark.parametrize(("seconds", "client", "rows"), [(math.inf, "one", 16), (1e-9, "one", 4), (1e-9, None, 16)])
 def test_few_long_rows_are_timed_where_workers_wait(seconds, client, rows, monkeypatch):
-    monkeypatch.setattr(cluster, "borrow", lambda: client)
+    monkeypatch.setattr(cluster, "existing_client", lambda: client)
     monkeypatch.setattr(
         execution.planning, "SAMPLE_SECONDS", seconds
     )  # and not the rows' own: they take as long as they take
@@ -292,7 +292,7 @@ def test_partitions_of_large_pictures_have_few_bytes():
     large = SimpleNamespace(nbytes=1000 * 2**20, schema_known=True)
     state = JobState(call, large, progress("nothing", 0), deque([range(1000)]), timed=1, wall=0.01)
     state.workers = 2
-    assert max(len(rows) for rows in state.cut()) == 24
+    assert max(len(rows) for rows in state.iter_partitions()) == 24
 
 
 SCRIPT = """

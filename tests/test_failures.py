@@ -10,7 +10,7 @@ import pytest
 from pictures import row_picture
 
 from pandas_imgproc import NoReadableImageError, UnreadableImageError, UnreadableImageWarning
-from pandas_imgproc.failures import suggestion
+from pandas_imgproc.failures import suggest_location
 from pandas_imgproc.source import Source
 
 
@@ -85,7 +85,7 @@ def test_the_root_that_was_forgotten_is_suggested(folder):
 
 @pytest.mark.parametrize("name", ["s3://a/b.png", "a\0b", "\ud800", "/gone.png", "../gone.png", "gone.png", "x" * 5000])
 def test_a_suggestion_of_nothing(folder, name):
-    assert suggestion(name, Source()) is None
+    assert suggest_location(name, Source()) is None
 
 
 @pytest.mark.parametrize(

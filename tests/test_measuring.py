@@ -89,7 +89,7 @@ def test_many_rows_go_through_shared_memory(own_cluster):
     cells = [row_nbytes(row % 4096, "PNG", (4, 4)) for row in range(6000)]
     task = Measure("features", ("width",), codec.decode_options(), None, ())
     found = pd.Series(cells, index=np.arange(6000)[::-1]).img.features(["mean_r", "md5", "camera"], npartitions=4)
-    assert not task.empty(0).dtype.hasobject
+    assert not task.allocate(0).dtype.hasobject
     expected = [8 + 16 * (row % 4096 >> 8 & 15) for row in range(6000)]
     assert found["mean_r"].tolist() == expected
     assert found.index[0] == 5999
@@ -323,7 +323,7 @@ def test_a_column_of_hashes_is_not_decoded(doubles, monkeypatch):
     expected = {
         kind: doubles.img.duplicate_groups("image", kind, d, errors="coerce").dropna() for kind, d in kinds.items()
     }
-    monkeypatch.setattr("pandas_imgproc.execution.run", None)
+    monkeypatch.setattr("pandas_imgproc.execution.execute", None)
     for kind, distance in kinds.items():
         found = hashes.img.duplicate_groups(kind, kind, distance).dropna()
         assert found.iloc[:5].tolist() == expected[kind].iloc[:5].tolist()
@@ -385,7 +385,7 @@ def test_each_issue_is_found(suspects):
 def test_issues_of_a_features_frame_are_the_same_and_read_nothing(suspects, monkeypatch):
     features = suspects.img.features(["phash", *HEADER, *feature_names("pixels", "grey")])
     expected = suspects.img.issues(blurry=0.4, max_distance=4)
-    monkeypatch.setattr("pandas_imgproc.execution.run", None)
+    monkeypatch.setattr("pandas_imgproc.execution.execute", None)
     pd.testing.assert_frame_equal(features.img.issues(blurry=0.4, max_distance=4), expected)
     assert features.img.issues(include="is_dark", dark=np.float32(0.3)).columns.tolist() == ["is_dark"]
     assert list(inspect.signature(features.img.issues).parameters)[:2] == ["column", "include"]

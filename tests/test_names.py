@@ -56,7 +56,7 @@ def test_no_nul(name):
     ],
 )
 def test_names_mean_the_file_of_that_name(root, name, url):
-    place = Source(root=root).locate(name)
+    place = Source(root=root).resolve(name)
     assert isinstance(place, RemotePath)
     assert place.path == url
 
@@ -85,7 +85,7 @@ def test_what_is_no_place(cell, kind):
 
 def test_a_chain_is_read_where_it_is_allowed():
     source = Source(schemes=Source.schemes | {"simplecache"})
-    assert isinstance(source.locate("simplecache::s3://b/a.jpg"), RemotePath)
+    assert isinstance(source.resolve("simplecache::s3://b/a.jpg"), RemotePath)
     assert kind_of(source, "simplecache::ftp://b/a.jpg") == "unsupported"
 
 
@@ -131,7 +131,7 @@ def test_whatever_a_name_is_made_of_it_stays_inside(name):
     from urllib.parse import unquote
 
     try:
-        place = Source(root="http://h/train").locate(name)
+        place = Source(root="http://h/train").resolve(name)
     except UnreadableImageError:
         return
     assert place.path.startswith("http://h/train/")

@@ -315,10 +315,10 @@ try:
     call()
 except KeyboardInterrupt:
     print("interrupted", flush=True)
-workers = {nanny.pid for nanny in pandas_imgproc.cluster.manager._own.cluster.workers.values()}
+workers = {nanny.pid for nanny in pandas_imgproc.cluster.manager._managed.cluster.workers.values()}
 column = call()
 assert column.notna().all()
-assert {nanny.pid for nanny in pandas_imgproc.cluster.manager._own.cluster.workers.values()} == workers
+assert {nanny.pid for nanny in pandas_imgproc.cluster.manager._managed.cluster.workers.values()} == workers
 print("done", flush=True)
 """
 

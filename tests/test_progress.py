@@ -70,6 +70,6 @@ def test_a_bar_is_closed_after_an_error(monkeypatch):
         pytest.raises(KeyboardInterrupt),
         progress("load_resized", 10, show=True) as bar,
     ):
-        bar.advance(3, 0)
+        bar.update(3, 0)
         raise KeyboardInterrupt
     assert stream.getvalue().endswith("\n")

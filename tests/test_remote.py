@@ -282,8 +282,8 @@ def test_the_kernel_stops_where_it_is_asked_to(web, names):
     from pandas_imgproc.tasks import LoadResized
 
     web.fault = lambda path, k: "stall" if int(path[:-4]) > 10 else None
-    ledger = CrashLedger.blank(N)
-    ledger.stop()
+    ledger = CrashLedger.in_memory(N)
+    ledger.cancel()
     task = LoadResized(codec.decode_options(size=8))
     rows = PartitionInput(range(N), list(names))
     part = run_partition(task, rows, Source(root=web.url()), ledger, codec.PillowSettings.current())

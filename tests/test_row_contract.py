@@ -102,8 +102,8 @@ def test_failures_follow_the_column(folder):
     assert failures["kind"].tolist() == ["missing", "unidentified"]
     turned = frame.sort_index(ascending=False).query("index != 'b'")
     assert turned["image"].img.failures.index.tolist() == ["e"]
-    assert turned["image"].img.failure.tolist()[0] == "unidentified"
-    assert frame["image"].img.failure.isna().tolist() == [True, False, True, True, False]
+    assert turned["image"].img.failure_kind.tolist()[0] == "unidentified"
+    assert frame["image"].img.failure_kind.isna().tolist() == [True, False, True, True, False]
     twice = pd.concat([frame, turned])
     assert twice["image"].img.failures.index.tolist() == ["b", "e", "e"]
     assert turned.reset_index(drop=True)["image"].img.failures.index.tolist() == [0]

@@ -756,8 +756,8 @@ def test_workers_out_of_reach_hand_the_files_back(photos, tmp_path, own_cluster,
 def test_a_worker_whose_call_has_ended_writes_nothing(photos, tmp_path):
     task = SaveResized(codec.decode_options(8, for_files=True), codec.encode_options(None, 75))
     files = ImageFileSink(task, 1, [str(tmp_path / "out" / "a.jpg")])
-    files.begin(Source(), [str(photos / "0.jpg")], overwrite=False, retry="passing")
-    part = PartitionResult.blank(PartitionInput(range(1), [None]), np.array([b"a file"], dtype=object))
+    files.open(Source(), [str(photos / "0.jpg")], overwrite=False, retry="passing")
+    part = PartitionResult.empty(PartitionInput(range(1), [None]), np.array([b"a file"], dtype=object))
     part.status[:] = 0
     put = files.writer(range(1))
     files.close()

@@ -233,7 +233,7 @@ def test_a_call_is_run_on_one_and_two_workers(frame, own_cluster):
     ran = []
 
     def call(d):
-        ran.append((len(d), cluster.manager._own.n_workers, dask.config.get("scheduler")))
+        ran.append((len(d), cluster.manager._managed.n_workers, dask.config.get("scheduler")))
         answer = d.img.load_resized("image_path", size=64)
         assert answer.index.equals(d.index)
         return answer.img.to_numpy(na_value=0)
@@ -252,14 +252,14 @@ def test_a_call_is_run_on_one_and_two_workers(frame, own_cluster):
     assert (report.runs["cpu"] <= report.runs["busy"]).all()
     assert (report.runs["caller"] < report.runs["seconds"]).all()
     assert report.name == "load_resized"
-    assert cluster.manager._own.n_workers == 2
+    assert cluster.manager._managed.n_workers == 2
     assert dask.config.get("scheduler", None) is None
 
 
 @pytest.mark.filterwarnings("ignore::pandas_imgproc.UnreadableImageWarning")
 def test_what_cannot_be_timed_is_an_error_and_leaves_all_as_it_was(frame, tmp_path):
     def interrupted(d):
-        assert cluster.crew(cluster.borrow()).threads() == 1
+        assert cluster.monitor(cluster.existing_client()).n_threads() == 1
         raise KeyboardInterrupt
 
     def on_threads(d):
@@ -274,7 +274,7 @@ def test_what_cannot_be_timed_is_an_error_and_leaves_all_as_it_was(frame, tmp_pa
     pandas_imgproc.close()
     with pytest.raises(KeyboardInterrupt):
         pandas_imgproc.scaling_report(interrupted, frame, n_workers=[1])
-    assert cluster.borrow() is None
+    assert cluster.existing_client() is None
     assert dask.config.get("scheduler", None) is None
 
     pandas_imgproc.get_client(n_workers=1)
@@ -290,8 +290,8 @@ def test_what_cannot_be_timed_is_an_error_and_leaves_all_as_it_was(frame, tmp_pa
     for words, call in calls.items():
         with pytest.raises(ValueError, match=words):
             pandas_imgproc.scaling_report(call, frame, n_workers=[1], repeat=1)
-    assert cluster.borrow().status == "running"
-    assert cluster.manager._own.n_workers == 1
+    assert cluster.existing_client().status == "running"
+    assert cluster.manager._managed.n_workers == 1
 
 
 @pytest.mark.filterwarnings("ignore::pandas_imgproc.UnreadableImageWarning")
@@ -345,4 +345,4 @@ def test_mistakes_are_told_before_anything_starts(frame, arguments, kind, words)
     given = {"call": lambda d: d.img.load_resized("image_path", size=8), "df": frame, **arguments}
     with pytest.raises(kind, match=words):
         pandas_imgproc.scaling_report(**given)
-    assert cluster.borrow() is None
+    assert cluster.existing_client() is None

@@ -99,10 +99,17 @@ def test_values_on_their_way_to_workers_say_nothing():
     rows = PartitionInput(range(1), [f"https://host/a.jpg?token={CANARY}"])
     again = pickle.loads(pickle.dumps(source))
     assert again.options.of("s3") == {"key": CANARY}
-    for value in (source, again, rows, source.options, [file for _, file in source.read(rows)], source.locate("a.jpg")):
+    for value in (
+        source,
+        again,
+        rows,
+        source.options,
+        [file for _, file in source.read(rows)],
+        source.resolve("a.jpg"),
+    ):
         assert is_clean(repr(value))
         assert is_clean(str(value))
-    assert is_clean(source.options.token("s3"))
+    assert is_clean(source.options.tokenize("s3"))
 
 
 @pytest.mark.parametrize(
@@ -134,5 +141,5 @@ def test_what_is_no_secret_stays():
 
 def test_what_stands_in_the_options_is_scrubbed_from_any_text():
     options = StorageOptions({"key": CANARY, "more": [{"inner": b"another-s3cret"}], "anon": False})
-    text = options.scrub(f"key {CANARY} or {QUOTED} or another-s3cret at https://host/?t={CANARY}")
+    text = options.redact(f"key {CANARY} or {QUOTED} or another-s3cret at https://host/?t={CANARY}")
     assert text == "key … or … or … at https://host/?t=…"

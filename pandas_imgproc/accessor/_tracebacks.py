@@ -23,7 +23,7 @@ R = TypeVar("R")
 Class = TypeVar("Class", bound=type)
 
 
-def short(cls: Class) -> Class:
+def trim_tracebacks(cls: Class) -> Class:
     """Make the errors of a class's public methods short, also of those that it inherits.
 
     Parameters

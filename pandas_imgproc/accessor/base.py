@@ -9,7 +9,7 @@ from pandas_imgproc import codec, execution, failures
 from pandas_imgproc.accessor.options import ReadOptions, WriteOptions, check_column
 from pandas_imgproc.array import ImageArray
 from pandas_imgproc.sinks import ImageFileSink, check_row_memory, memory_sink
-from pandas_imgproc.sinks.output_paths import plan
+from pandas_imgproc.sinks.output_paths import resolve_output_paths
 from pandas_imgproc.source import FailedInput, check, column_values
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ class _ImageAccessorBase:
         self._column, self._frame = column, frame
 
     @property
-    def _images(self) -> ImageArray:
+    def _image_array(self) -> ImageArray:
         if isinstance(self._column.array, ImageArray):
             return self._column.array
         raise TypeError(
@@ -50,9 +50,9 @@ class _ImageAccessorBase:
 
     def _run(self, task: Task, how: ReadOptions, kept: Place | None = None) -> Any:
         """Do a task on every row, and wrap the answer with the index of the column."""
-        call = self._call(task, how, column_inputs(self._column))
+        call = self._make_job(task, how, column_inputs(self._column))
         sink = memory_sink(task, len(call.inputs)) if kept is None else kept.open(call, self._column.index)
-        return self._answer(call, sink, how)
+        return self._execute(call, sink, how)
 
     def _write(
         self,
@@ -64,33 +64,33 @@ class _ImageAccessorBase:
         mode: str | None = None,
         variants: Sequence[int] = (),
     ) -> Any:
-        """Do a task whose answers are the bytes of files, write them, and wrap their paths (see `targets.plan`)."""
+        """Do a task whose answers are the bytes of files, write them, and wrap their paths (see `targets.resolve_output_paths`)."""
         rows = column_inputs(self._column)
-        call = self._call(task, how, rows)
-        targets = plan(
+        call = self._make_job(task, how, rows)
+        targets = resolve_output_paths(
             where.to, rows, how.source, index=self._column.index, frame=self._frame, encode_options=encode_options,
             variants=variants,
         )  # fmt: skip
         check_modes(targets, encode_options, mode)
         sink = ImageFileSink(task, len(rows), targets)
-        sink.begin(how.source, rows, overwrite=where.overwrite, retry=where.retry)
-        return self._answer(dataclasses.replace(call, targets=targets), sink, how)
+        sink.open(how.source, rows, overwrite=where.overwrite, retry=where.retry)
+        return self._execute(dataclasses.replace(call, targets=targets), sink, how)
 
     @staticmethod
-    def _of_all(answer: Any, function: Callable[[Any], Any], *, by_row: bool = False) -> Any:  # noqa: ARG004
+    def _apply_to_all_rows(answer: Any, function: Callable[[Any], Any], *, by_row: bool = False) -> Any:  # noqa: ARG004
         """Return what a function makes of all rows of an answer; `by_row` if each depends on itself alone."""
         return function(answer)
 
-    def _call(self, task: Task, how: ReadOptions, rows: list[Any]) -> execution.Job:
+    def _make_job(self, task: Task, how: ReadOptions, rows: list[Any]) -> execution.Job:
         check_column(self._column, how.source)
         check(how.source, rows)
         check_row_memory(task)
         return execution.Job(task, how.source, rows, how.npartitions, how.progress, fail_fast=how.errors == "raise")
 
-    def _answer(self, call: execution.Job, sink: MemorySink, how: ReadOptions) -> Any:
-        execution.run(call, sink)
+    def _execute(self, call: execution.Job, sink: MemorySink, how: ReadOptions) -> Any:
+        execution.execute(call, sink)
         status, failed = sink.status()
-        failures.report(how.errors, status, failed, self._column.index, how.source)
+        failures.apply_errors_policy(how.errors, status, failed, self._column.index, how.source)
         return sink.wrap(call.task, self._column.index)
 
 

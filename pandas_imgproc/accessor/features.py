@@ -13,9 +13,9 @@ from pandas_imgproc import codec
 from pandas_imgproc.accessor.base import _ImageAccessorBase
 from pandas_imgproc.accessor.options import ReadKwargs, ReadOptions, check_count, read_options, with_read_kwargs
 from pandas_imgproc.array import ImageDtype
-from pandas_imgproc.features import HASHES, HEADER, issues, named
+from pandas_imgproc.features import HASHES, HEADER, issues, select_features
 from pandas_imgproc.features.duplicates import BITS, group_ids
-from pandas_imgproc.sinks.out import Place, place
+from pandas_imgproc.sinks.out import Place, parse_out
 from pandas_imgproc.tasks import Measure
 
 if TYPE_CHECKING:
@@ -137,7 +137,7 @@ class _FeatureMethods(_ImageAccessorBase):
         decode_options = codec.decode_options(size=None, max_pixels=max_pixels, formats=formats)
         how = read_options(**options)
         working = None if size is None else check_count("size", size)
-        kept = place(out, overwrite=overwrite, retry=retry, options=how.source.options)
+        kept = parse_out(out, overwrite=overwrite, retry=retry, options=how.source.options)
         return self._measure("features", include, decode_options, working, how, kept)
 
     @with_read_kwargs
@@ -222,10 +222,10 @@ class _FeatureMethods(_ImageAccessorBase):
             raise ValueError(f"method={method!r} is not one of {', '.join(map(repr, _METHODS))}")
         distance = _check_distance(max_distance, method)
         are_names = options.get("root") is not None or options.get("suffix") is not None
-        hashes = None if are_names else self._hashes(method)
+        hashes = None if are_names else self._hash_column(method)
         if hashes is None:
             hashes = self.hash(_METHODS[method], max_pixels=max_pixels, formats=formats, **options)
-        groups: pd.Series[Any] = self._of_all(hashes, functools.partial(_groups, distance=distance))
+        groups: pd.Series[Any] = self._apply_to_all_rows(hashes, functools.partial(_groups, distance=distance))
         return groups
 
     @with_read_kwargs
@@ -287,11 +287,11 @@ class _FeatureMethods(_ImageAccessorBase):
         0    False                True
         1     True                True
         """
-        wanted = issues.chosen(include)
+        wanted = issues.select_issues(include)
         limits = issues.Thresholds(
             dark, light, blurry, low_information, odd_size, odd_aspect_ratio, _check_distance(max_distance)
         )
-        features = self.features(issues.features_for(wanted), max_pixels=max_pixels, formats=formats, **options)
+        features = self.features(issues.required_features(wanted), max_pixels=max_pixels, formats=formats, **options)
         return self._find_issues(features, wanted, limits)
 
     @classmethod
@@ -312,16 +312,16 @@ class _FeatureMethods(_ImageAccessorBase):
         if wrong:
             raise TypeError(f"{wrong[0]}= needs a column of pictures: issues('image_path', {wrong[0]}=...)")
         _check_distance(thresholds.get("max_distance", 0))
-        return cls._find_issues(frame, issues.chosen(include), issues.Thresholds(**thresholds))
+        return cls._find_issues(frame, issues.select_issues(include), issues.Thresholds(**thresholds))
 
     @classmethod
     def _find_issues(cls, features: pd.DataFrame, wanted: tuple[str, ...], limits: Thresholds) -> pd.DataFrame:
-        needed = [name for name in issues.features_for(wanted) if name in features.columns]
+        needed = [name for name in issues.required_features(wanted) if name in features.columns]
         find = functools.partial(issues.find_issues, issues=wanted, limits=limits)
-        found: pd.DataFrame = cls._of_all(features[needed], find, by_row=issues.is_row_wise(wanted))
+        found: pd.DataFrame = cls._apply_to_all_rows(features[needed], find, by_row=issues.is_row_wise(wanted))
         return found
 
-    def _hashes(self, method: str) -> pd.Series[Any] | None:
+    def _hash_column(self, method: str) -> pd.Series[Any] | None:
         """Return the column as one of hashes that can be grouped; None if it holds pictures."""
         return parse_hash_column(self._column, method)
 
@@ -334,7 +334,7 @@ class _FeatureMethods(_ImageAccessorBase):
         how: ReadOptions,
         kept: Place | None = None,
     ) -> Any:
-        names, measured = named(include)
+        names, measured = select_features(include)
         return self._run(Measure(name, names, decode_options, size, measured), how, kept)
 
 

@@ -34,13 +34,13 @@ __all__ = ["FrameImageAccessor", "SeriesImageAccessor", "register"]
 P = ParamSpec("P")
 R = TypeVar("R")
 
-PARAMETERS = "Parameters\n----------\n"
-COLUMN = """column : label
+_PARAMETERS_HEADER = "Parameters\n----------\n"
+_COLUMN_DOC = """column : label
     The column of pictures: paths, URLs, encoded bytes, ``{bytes, path}`` structs or images.
 """
 
 
-@_tracebacks.short
+@_tracebacks.trim_tracebacks
 class SeriesImageAccessor(_LoadMethods, _SaveMethods, _TransformMethods, _FeatureMethods, _DisplayMethods):
     """``series.img``: a column of pictures, as paths, encoded bytes, ``{bytes, path}`` structs or images.
 
@@ -53,14 +53,14 @@ class SeriesImageAccessor(_LoadMethods, _SaveMethods, _TransformMethods, _Featur
     """
 
 
-def _on_column(
+def _frame_method(
     method: Callable[Concatenate[SeriesImageAccessor, P], R],
 ) -> Callable[Concatenate[FrameImageAccessor, Any, P], R]:
     """Return a method of a column as one of a frame, which is told the column first."""
 
     @functools.wraps(method)
     def on_frame(self: FrameImageAccessor, column: Any, *args: P.args, **kwargs: P.kwargs) -> R:
-        of_column = self._of_column(column_of(self._frame, column), self._frame)
+        of_column = self._series_accessor(column_of(self._df, column), self._df)
         answer: R = getattr(of_column, method.__name__)(*args, **kwargs)
         return answer
 
@@ -68,11 +68,13 @@ def _on_column(
     own, *rest = signature.parameters.values()
     column = inspect.Parameter("column", inspect.Parameter.POSITIONAL_OR_KEYWORD)
     on_frame.__signature__ = signature.replace(parameters=[own, column, *rest])  # type: ignore[attr-defined]
-    on_frame.__doc__ = inspect.cleandoc(method.__doc__ or "").replace(PARAMETERS, PARAMETERS + COLUMN, 1)
+    on_frame.__doc__ = inspect.cleandoc(method.__doc__ or "").replace(
+        _PARAMETERS_HEADER, _PARAMETERS_HEADER + _COLUMN_DOC, 1
+    )
     return on_frame  # type: ignore[return-value]  # the column may be named, which Concatenate cannot say
 
 
-@_tracebacks.short
+@_tracebacks.trim_tracebacks
 class FrameImageAccessor:
     """``df.img``: the methods of ``series.img``, each told the column of pictures first.
 
@@ -82,30 +84,30 @@ class FrameImageAccessor:
         The frame.
     """
 
-    _of_column: ClassVar[type[SeriesImageAccessor]] = SeriesImageAccessor
+    _series_accessor: ClassVar[type[SeriesImageAccessor]] = SeriesImageAccessor
 
     def __init__(self, frame: pd.DataFrame) -> None:
-        self._frame = frame
+        self._df = frame
 
-    load_resized = _on_column(SeriesImageAccessor.load_resized)
-    show = _on_column(SeriesImageAccessor.show)
-    save = _on_column(SeriesImageAccessor.save)
-    save_resized = _on_column(SeriesImageAccessor.save_resized)
-    download = _on_column(SeriesImageAccessor.download)
-    save_thumbnails = _on_column(SeriesImageAccessor.save_thumbnails)
-    verify = _on_column(SeriesImageAccessor.verify)
-    map = _on_column(SeriesImageAccessor.map)
-    augment = _on_column(SeriesImageAccessor.augment)
-    metadata = _on_column(SeriesImageAccessor.metadata)
-    features = _on_column(SeriesImageAccessor.features)
-    hash = _on_column(SeriesImageAccessor.hash)
-    duplicate_groups = _on_column(SeriesImageAccessor.duplicate_groups)
-    _issues_of_column = _on_column(SeriesImageAccessor.issues)
+    load_resized = _frame_method(SeriesImageAccessor.load_resized)
+    show = _frame_method(SeriesImageAccessor.show)
+    save = _frame_method(SeriesImageAccessor.save)
+    save_resized = _frame_method(SeriesImageAccessor.save_resized)
+    download = _frame_method(SeriesImageAccessor.download)
+    save_thumbnails = _frame_method(SeriesImageAccessor.save_thumbnails)
+    verify = _frame_method(SeriesImageAccessor.verify)
+    map = _frame_method(SeriesImageAccessor.map)
+    augment = _frame_method(SeriesImageAccessor.augment)
+    metadata = _frame_method(SeriesImageAccessor.metadata)
+    features = _frame_method(SeriesImageAccessor.features)
+    hash = _frame_method(SeriesImageAccessor.hash)
+    duplicate_groups = _frame_method(SeriesImageAccessor.duplicate_groups)
+    _issues_of_column = _frame_method(SeriesImageAccessor.issues)
 
     @functools.wraps(SeriesImageAccessor.issues)
     def issues(self, column: Any = None, include: Any = None, **how: Any) -> pd.DataFrame:  # noqa: D102  as wrapped
         if column is None:
-            return self._of_column._issues_of_features(self._frame, include, **how)
+            return self._series_accessor._issues_of_features(self._df, include, **how)
         return self._issues_of_column(column, include, **how)
 
     issues.__signature__ = inspect.signature(_issues_of_column)  # type: ignore[attr-defined]
@@ -114,7 +116,7 @@ class FrameImageAccessor:
     @property
     def failures(self) -> pd.DataFrame:
         """Why rows of an answer that is a frame have no value (see `Series.img.failures`)."""
-        return failures.table(self._frame)
+        return failures.failures_frame(self._df)
 
 
 def register() -> None:

@@ -9,7 +9,7 @@ import pandas as pd
 from pandas_imgproc import codec, failures
 from pandas_imgproc.accessor.base import _ImageAccessorBase
 from pandas_imgproc.accessor.options import ReadKwargs, SourceKwargs, read_options, with_read_kwargs, with_source_kwargs
-from pandas_imgproc.sinks.out import place
+from pandas_imgproc.sinks.out import parse_out
 from pandas_imgproc.tasks import LoadResized, Verify
 
 if TYPE_CHECKING:
@@ -152,7 +152,9 @@ class _LoadMethods(_ImageAccessorBase):
         )  # fmt: skip
         how = read_options(**options)
         column: pd.Series[Any] = self._run(
-            LoadResized(decode_options), how, place(out, overwrite=overwrite, retry=retry, options=how.source.options)
+            LoadResized(decode_options),
+            how,
+            parse_out(out, overwrite=overwrite, retry=retry, options=how.source.options),
         )
         return column
 
@@ -220,7 +222,7 @@ class _LoadMethods(_ImageAccessorBase):
         >>> column.img.to_numpy(na_value=255)[:, 0, 0, 0]
         array([  0, 255], dtype=uint8)
         """
-        return self._images.to_pixels(dtype=dtype, copy=copy, na_value=na_value)
+        return self._image_array.to_pixels(dtype=dtype, copy=copy, na_value=na_value)
 
     @property
     def failures(self) -> pd.DataFrame:
@@ -239,10 +241,10 @@ class _LoadMethods(_ImageAccessorBase):
            position      path     kind                message
         1         1  gone.png  missing  there is no such file
         """
-        return failures.table(self._column)
+        return failures.failures_frame(self._column)
 
     @property
-    def failure(self) -> pd.Series[Any]:
+    def failure_kind(self) -> pd.Series[Any]:
         """The kind of failure of each row of an image column, missing where there is none.
 
         Returns
@@ -250,4 +252,4 @@ class _LoadMethods(_ImageAccessorBase):
         Series of category
             Named ``failure``, with the index of the column.
         """
-        return pd.Series(self._images.failure_kinds(), index=self._column.index, name="failure")
+        return pd.Series(self._image_array.failure_kinds(), index=self._column.index, name="failure")

@@ -130,7 +130,7 @@ class _SaveMethods(_ImageAccessorBase):
         )  # fmt: skip
         how = read_options(**options)
         task = SaveResized(decode_options, codec.encode_options(format, quality))
-        return self._pictures(task, how, write_options(to, overwrite=overwrite, retry=retry))
+        return self._save_images(task, how, write_options(to, overwrite=overwrite, retry=retry))
 
     @with_read_kwargs
     def save_thumbnails(
@@ -266,7 +266,7 @@ class _SaveMethods(_ImageAccessorBase):
         >>> column.img.save(out).str.removeprefix(str(out)).tolist()
         ['/r.png', '/b.png']
         """
-        dtype = self._images.dtype
+        dtype = self._image_array.dtype
         mode = _MODE_OF.get(dtype.shape[2]) if dtype.subtype == np.uint8 else None
         if mode is None:
             raise TypeError(f"the column {self._column.name!r} holds {dtype}; files hold uint8 of 1, 3 or 4 channels")
@@ -276,9 +276,9 @@ class _SaveMethods(_ImageAccessorBase):
         task = SaveResized(
             codec.decode_options(size=None, mode=mode, for_files=True), codec.encode_options(format, quality)
         )
-        return self._pictures(task, how, write_options(to, overwrite=overwrite, retry=retry))
+        return self._save_images(task, how, write_options(to, overwrite=overwrite, retry=retry))
 
-    def _pictures(self, task: SaveResized, how: ReadOptions, where: WriteOptions) -> pd.Series[Any]:
+    def _save_images(self, task: SaveResized, how: ReadOptions, where: WriteOptions) -> pd.Series[Any]:
         """Write pictures in formats that can hold them."""
         paths: pd.Series[Any] = self._write(
             task, how, where, encode_options=task.encode_options, mode=task.decode_options.mode

@@ -68,9 +68,9 @@ class _DisplayMethods(_ImageAccessorBase):
         if check_count("n", n) > MAX_TILES:
             raise ValueError(f"n={n!r} is more than {MAX_TILES}; choose rows with df.sample(24), nlargest or a mask")
         how = read_options(errors="coerce", progress=False, **options)
-        return self._sheet(n, self._titles(title), how)
+        return self._contact_sheet(n, self._titles(title), how)
 
-    def _sheet(self, n: int, titles: list[pd.Series[Any]], how: ReadOptions) -> ContactSheet:
+    def _contact_sheet(self, n: int, titles: list[pd.Series[Any]], how: ReadOptions) -> ContactSheet:
         return make_contact_sheet(self._column.iloc[:n], [title.iloc[:n] for title in titles], how, len(self._column))
 
     def _titles(self, title: Any) -> list[pd.Series[Any]]:

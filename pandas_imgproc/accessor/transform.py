@@ -18,7 +18,7 @@ from pandas_imgproc.accessor.options import (
     with_image_kwargs,
     write_options,
 )
-from pandas_imgproc.sinks.out import place
+from pandas_imgproc.sinks.out import parse_out
 from pandas_imgproc.tasks import Augment, Map, SaveAugmented
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ class _TransformMethods(_ImageAccessorBase):
         [255, <NA>, 0]
         """
         decode_options, how = decode_and_read_options(size, options)
-        kept = place(out, overwrite=overwrite, retry=retry, options=how.source.options)
+        kept = parse_out(out, overwrite=overwrite, retry=retry, options=how.source.options)
         asking = self._requires_schema if kept is None else "out="
         if asking and dtype is None:
             raise ValueError(
@@ -106,7 +106,7 @@ class _TransformMethods(_ImageAccessorBase):
                 "'int64'}, or ImageDtype('uint8', (64, 64, 3))"
             )
         func, dtype = check_callable("func", func), check_dtype(dtype)
-        task = Map(func, decode_options, dtype, promised=bool(asking))
+        task = Map(func, decode_options, dtype, strict=bool(asking))
         answer: pd.Series[Any] | pd.DataFrame = self._run(task, how, kept)
         return answer
 
@@ -196,7 +196,7 @@ class _TransformMethods(_ImageAccessorBase):
             self._shape(decode_options, out, to),
         )
         if to is None:
-            kept = place(out, overwrite=overwrite, retry=retry, options=how.source.options)
+            kept = parse_out(out, overwrite=overwrite, retry=retry, options=how.source.options)
             return self._long(self._run(task, how, kept), n)
         files = SaveAugmented(task, codec.encode_options(format, quality))
         where = write_options(to, overwrite=overwrite, retry=retry)

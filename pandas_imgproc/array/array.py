@@ -11,15 +11,23 @@ import pandas as pd
 from pandas.api.extensions import no_default
 
 from pandas_imgproc.array import arrow
-from pandas_imgproc.array.dtype import ImageDtype, dtype_of
+from pandas_imgproc.array.dtype import ImageDtype, cached_dtype
 from pandas_imgproc.array.hashing import digests, first_occurrences, hashes, rows_equal, scalars_equal
 from pandas_imgproc.array.indexing import validate_indexer
-from pandas_imgproc.array.scalar import ImageCell, Pixels, is_image_like, is_missing, pixels_of, readonly, wrapped
+from pandas_imgproc.array.scalar import (
+    ImageCell,
+    Pixels,
+    _from_readonly,
+    is_image_like,
+    is_missing,
+    readonly,
+    validate_pixels_of,
+)
 from pandas_imgproc.array.storage import (
     MISSING,
     PixelStorage,
-    blank,
     concat_failures,
+    empty_storage,
     prune_failures,
     take_rows,
     validate_pixels,
@@ -37,7 +45,7 @@ class ImageArray(UnsupportedOpsMixin):
 
     Parameters
     ----------
-    block : ndarray of numbers, shape (n, height, width, channels)
+    pixels : ndarray of numbers, shape (n, height, width, channels)
         Not copied, and never written: the first write makes a private copy.
     status : ndarray of int32, shape (n,), optional
         0: a picture, -1: missing, k > 0: missing because of ``failures[k - 1]``. All pictures by default.
@@ -75,7 +83,7 @@ class ImageArray(UnsupportedOpsMixin):
         self._rows = range(len(pixels))
 
     @classmethod
-    def _over(cls, storage: PixelStorage, rows: range | None = None) -> Self:
+    def _simple_new(cls, storage: PixelStorage, rows: range | None = None) -> Self:
         array = cls.__new__(cls)
         array._storage = storage
         array._rows = range(len(storage.block)) if rows is None else rows
@@ -92,20 +100,20 @@ class ImageArray(UnsupportedOpsMixin):
         return self._storage.block[self._slice()]
 
     @property
-    def _codes(self) -> Pixels:
+    def _status(self) -> Pixels:
         return self._storage.status[self._slice()]
 
     @property
-    def block(self) -> Pixels:
+    def pixels(self) -> Pixels:
         """All pixels, black where missing: read-only ndarray, shape (n, height, width, channels)."""
-        self._storage.share()
+        self._storage.mark_shared()
         return readonly(self._pixels)
 
     @property
     def status(self) -> Pixels:
         """0: a picture, -1: missing, k > 0: ``failures[k - 1]``; read-only ndarray of int32, shape (n,)."""
-        self._storage.share()
-        return readonly(self._codes)
+        self._storage.mark_shared()
+        return readonly(self._status)
 
     @property
     def failures(self) -> tuple[Failure, ...]:
@@ -129,8 +137,8 @@ class ImageArray(UnsupportedOpsMixin):
         >>> array.failure_rows()
         (array([1]), [{'position': 7, 'path': 'a.jpg', 'kind': 'empty', 'message': 'no bytes'}])
         """
-        rows = np.flatnonzero(self._codes > 0)
-        return rows, [self.failures[code - 1] for code in self._codes[rows]]
+        rows = np.flatnonzero(self._status > 0)
+        return rows, [self.failures[code - 1] for code in self._status[rows]]
 
     def failure_kinds(self) -> pd.Categorical[Any]:
         """Return the kind of each row's failure, NA where there is none.
@@ -141,7 +149,7 @@ class ImageArray(UnsupportedOpsMixin):
             Of length n; its categories are all failure kinds.
         """
         failure_kinds = [FAILURE_KINDS.index(failure["kind"]) for failure in self.failures]
-        codes = np.array([-1, *failure_kinds])[np.maximum(self._codes, 0)]
+        codes = np.array([-1, *failure_kinds])[np.maximum(self._status, 0)]
         return pd.Categorical.from_codes(codes, categories=pd.Index(FAILURE_KINDS))
 
     def to_pixels(self, dtype: Any = None, copy: bool = False, na_value: Any = no_default) -> Pixels:
@@ -182,7 +190,7 @@ class ImageArray(UnsupportedOpsMixin):
             raise MissingImagesError(message)
         subtype = self.dtype.subtype if dtype is None else np.dtype(dtype)
         if not (copy or missing.any() or subtype != self.dtype.subtype):
-            return self.block
+            return self.pixels
         block = self._pixels.astype(subtype, order="C")
         if missing.any():
             block[missing] = na_value
@@ -193,12 +201,12 @@ class ImageArray(UnsupportedOpsMixin):
     @property
     def dtype(self) -> ImageDtype:
         """The `ImageDtype`."""
-        return dtype_of(self._storage.block.dtype, self._storage.block.shape[1:])
+        return cached_dtype(self._storage.block.dtype, self._storage.block.shape[1:])
 
     @property
     def nbytes(self) -> int:
         """Bytes of the pixels and the status that this array shows, shared or not."""
-        return int(self._pixels.nbytes + self._codes.nbytes)
+        return int(self._pixels.nbytes + self._status.nbytes)
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -208,7 +216,7 @@ class ImageArray(UnsupportedOpsMixin):
 
     def isna(self) -> Pixels:
         """Return where pictures are missing: ndarray of bool, shape (n,)."""
-        missing: Pixels = self._codes != 0
+        missing: Pixels = self._status != 0
         return missing
 
     def to_numpy(self, dtype: Any = None, copy: bool = False, na_value: Any = no_default) -> Pixels:  # noqa: ARG002
@@ -240,7 +248,7 @@ class ImageArray(UnsupportedOpsMixin):
         if isinstance(key, int):
             return self._cell(self._row(key))
         if isinstance(key, slice):
-            view = self._over(self._storage, self._rows[key])
+            view = self._simple_new(self._storage, self._rows[key])
             view._readonly = self._readonly
             return view
         positions = np.flatnonzero(key) if key.dtype == bool else key
@@ -260,7 +268,7 @@ class ImageArray(UnsupportedOpsMixin):
             return pd.NA
         pixels = self._storage.block[row]
         # A later write in place must not change a cell that somebody keeps.
-        return wrapped(readonly(pixels.copy() if self._storage.private else pixels))
+        return _from_readonly(readonly(pixels.copy() if self._storage.is_private else pixels))
 
     def __setitem__(self, key: Any, value: Any) -> None:
         rows: Any
@@ -274,7 +282,7 @@ class ImageArray(UnsupportedOpsMixin):
         else:
             rows = np.asarray(self._rows, dtype=np.intp)[key]
             n = len(rows)
-        pixels, codes, failures = self._given(value, n)
+        pixels, codes, failures = self._validate_setitem_value(value, n)
         self._storage.write(rows, pixels, codes, failures)
 
     def _putmask(self, mask: Pixels, value: Any) -> None:
@@ -290,12 +298,12 @@ class ImageArray(UnsupportedOpsMixin):
         result._putmask(~mask, value)
         return result
 
-    def _given(self, value: Any, n: int | None) -> tuple[Any, Any, tuple[Failure, ...]]:
+    def _validate_setitem_value(self, value: Any, n: int | None) -> tuple[Any, Any, tuple[Failure, ...]]:
         """Return pixels, status and failures of a value for n rows, or for one cell (None)."""
         if is_missing(value):
             return 0, MISSING, ()
         if is_image_like(value) or not pd.api.types.is_list_like(value):
-            return pixels_of(value, self.dtype.subtype, self.dtype.shape), 0, ()
+            return validate_pixels_of(value, self.dtype.subtype, self.dtype.shape), 0, ()
         if n is None:
             message = "setting a cell with a sequence: give it one array of pixels, an ImageCell or None"
             raise ValueError(message)
@@ -303,7 +311,7 @@ class ImageArray(UnsupportedOpsMixin):
         if len(values) not in (1, n):
             message = f"cannot set {n} rows from {len(values)} images: the lengths must match"
             raise ValueError(message)
-        return values._pixels, values._codes, values.failures
+        return values._pixels, values._status, values.failures
 
     def take(self, indices: Any, *, allow_fill: bool = False, fill_value: Any = None) -> Self:
         """Return the rows at positions, in that order.
@@ -329,16 +337,16 @@ class ImageArray(UnsupportedOpsMixin):
             When a position is below -1 with allow_fill.
         """
         positions = np.asarray(indices, dtype=np.intp)
-        view = PixelStorage(self._pixels, self._codes, self.failures)
-        result = self._over(take_rows(view, positions, fill=allow_fill))
+        view = PixelStorage(self._pixels, self._status, self.failures)
+        result = self._simple_new(take_rows(view, positions, fill=allow_fill))
         if allow_fill and not is_missing(fill_value):
             result[positions == MISSING] = fill_value
         return result
 
     def copy(self) -> Self:
         """Return an array of its own, which shares the block until one of both is written."""
-        self._storage.share()
-        return self._over(PixelStorage(self._pixels, self._codes, self.failures))
+        self._storage.mark_shared()
+        return self._simple_new(PixelStorage(self._pixels, self._status, self.failures))
 
     @classmethod
     def _concat_same_type(cls, to_concat: Iterable[Any]) -> Self:
@@ -347,9 +355,9 @@ class ImageArray(UnsupportedOpsMixin):
         if len(shapes) > 1:
             message = f"image columns of different dtypes cannot become one: {', '.join(sorted(shapes))}"
             raise ValueError(message)
-        statuses, failures = concat_failures((array._codes, array.failures) for array in arrays)
+        statuses, failures = concat_failures((array._status, array.failures) for array in arrays)
         block = np.concatenate([array._pixels for array in arrays])
-        return cls._over(PixelStorage(block, np.concatenate(statuses), failures))
+        return cls._simple_new(PixelStorage(block, np.concatenate(statuses), failures))
 
     @classmethod
     def _from_sequence(cls, scalars: Any, *, dtype: Any = None, copy: bool = False) -> Self:
@@ -360,7 +368,7 @@ class ImageArray(UnsupportedOpsMixin):
             values, copy = cls(values.copy() if copy else values), False
         if isinstance(values, cls):
             values = values.copy() if copy else values
-            return values if wanted is None else values._as_images(wanted)
+            return values if wanted is None else values._astype_image(wanted)
         return cls._from_pictures(list(values), wanted)
 
     @classmethod
@@ -372,29 +380,29 @@ class ImageArray(UnsupportedOpsMixin):
                 raise ValueError(message)
             cell = first if isinstance(first, ImageCell) else ImageCell(first)
             dtype = ImageDtype(cell.dtype, cell.shape)
-        storage = blank(len(values), dtype.subtype, dtype.shape)
+        storage = empty_storage(len(values), dtype.subtype, dtype.shape)
         for row, value in enumerate(values):
             if is_missing(value):
                 storage.status[row] = MISSING
             else:
-                storage.block[row] = pixels_of(value, dtype.subtype, dtype.shape)
-        return cls._over(storage)
+                storage.block[row] = validate_pixels_of(value, dtype.subtype, dtype.shape)
+        return cls._simple_new(storage)
 
     @classmethod
     def _from_factorized(cls, values: Any, original: Self) -> Self:
         return cls._from_sequence(values, dtype=original.dtype)
 
-    def _as_images(self, dtype: ImageDtype) -> Self:
+    def _astype_image(self, dtype: ImageDtype) -> Self:
         if dtype == self.dtype:
             return self
         if dtype.shape != self.dtype.shape:
             message = f"images of shape {self.dtype.shape} cannot be converted to shape {dtype.shape}: resize them"
             raise ValueError(message)
-        return self._over(PixelStorage(self._pixels.astype(dtype.subtype), self.status, self.failures))
+        return self._simple_new(PixelStorage(self._pixels.astype(dtype.subtype), self.status, self.failures))
 
     def __reduce__(self) -> tuple[Callable[..., ImageArray], tuple[Pixels, Pixels, tuple[Failure, ...]]]:
         status, failures = prune_failures(self.status, self.failures)
-        return ImageArray, (np.ascontiguousarray(self.block), status, failures)
+        return ImageArray, (np.ascontiguousarray(self.pixels), status, failures)
 
     def _formatter(self, boxed: bool = False) -> Callable[[Any], str]:  # noqa: ARG002  pandas' own
         return str
@@ -432,20 +440,20 @@ class ImageArray(UnsupportedOpsMixin):
     def __eq__(self, other: object) -> Any:
         if isinstance(other, (pd.Series, pd.Index, pd.DataFrame)):
             return NotImplemented
-        equal, missing = self._same(other)
+        equal, missing = self._equal_mask(other)
         return pd.arrays.BooleanArray(equal, missing | self.isna())
 
     def __ne__(self, other: object) -> Any:
         equal = self.__eq__(other)
         return equal if equal is NotImplemented else ~equal
 
-    def _same(self, other: Any) -> tuple[Pixels, Pixels]:
+    def _equal_mask(self, other: Any) -> tuple[Pixels, Pixels]:
         """Return where rows are the same as another's, and where the other is missing."""
         never, none = np.zeros(len(self), dtype=bool), np.zeros(len(self), dtype=bool)
         if is_missing(other):
             return never, ~none
         if isinstance(other, ImageCell):
-            other = self._over(PixelStorage(np.asarray(other)[None], np.zeros(1, dtype=np.int32)))
+            other = self._simple_new(PixelStorage(np.asarray(other)[None], np.zeros(1, dtype=np.int32)))
         elif not pd.api.types.is_list_like(other):
             return never, none
         elif len(other) != len(self):
@@ -482,7 +490,7 @@ class ImageArray(UnsupportedOpsMixin):
     # ---- Arrow and Dask
 
     def __arrow_array__(self, type: Any = None) -> Any:  # noqa: A002  pyarrow's own
-        array = arrow.to_arrow(self.block, self.isna())
+        array = arrow.to_arrow(self.pixels, self.isna())
         if type is None or type == array.type:
             return array
         return array.storage.cast(type)
@@ -524,7 +532,7 @@ class ImageArray(UnsupportedOpsMixin):
         return cls(block, np.where(missing, np.int32(MISSING), np.int32(0)))
 
     def __dask_tokenize__(self) -> object:
-        status, failures = prune_failures(self._codes, self.failures)
+        status, failures = prune_failures(self._status, self.failures)
         digest = hashlib.blake2b(np.ascontiguousarray(self._pixels).data, digest_size=16)
         table = tuple(tuple(failure.items()) for failure in failures)
         return "pandas_imgproc.ImageArray", self.dtype.name, digest.hexdigest(), status.tobytes(), table

@@ -118,6 +118,6 @@ class ImageDtype(ExtensionDtype):
 
 
 @functools.lru_cache(maxsize=64)
-def dtype_of(subtype: np.dtype[Any], shape: tuple[int, ...]) -> ImageDtype:
+def cached_dtype(subtype: np.dtype[Any], shape: tuple[int, ...]) -> ImageDtype:
     """Return the dtype of pixels, made once: pandas asks for it many times in every operation."""
     return ImageDtype(subtype, shape)

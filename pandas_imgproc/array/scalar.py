@@ -190,7 +190,7 @@ class ImageCell:
         return {"dtype": str(self.dtype), "shape": list(self.shape)}
 
 
-def wrapped(pixels: Pixels) -> ImageCell:
+def _from_readonly(pixels: Pixels) -> ImageCell:
     """Return a cell over pixels that are known to be read-only, contiguous and a picture's."""
     cell = ImageCell.__new__(ImageCell)
     cell._pixels = pixels
@@ -209,7 +209,7 @@ def is_image_like(value: Any) -> bool:
     return hasattr(value, "__array_interface__")
 
 
-def pixels_of(value: Any, subtype: np.dtype[Any], shape: tuple[int, int, int]) -> Pixels:
+def validate_pixels_of(value: Any, subtype: np.dtype[Any], shape: tuple[int, int, int]) -> Pixels:
     """Return the pixels of a cell, an array or a Pillow image that fit into a column.
 
     Raises

@@ -33,37 +33,37 @@ class PixelStorage:
     block : ndarray, shape (n, height, width, channels)
     status : ndarray of int32, shape (n,)
     failures : tuple of dict
-    private : bool
+    is_private : bool
         Whether it was copied for a write, and nobody else has seen the block since.
     """
 
-    __slots__ = ("block", "failures", "private", "status")
+    __slots__ = ("block", "failures", "is_private", "status")
 
     def __init__(self, block: Pixels, status: Pixels, failures: tuple[Failure, ...] = ()) -> None:
         self.block = block
         self.status = status
         self.failures = failures
-        self.private = False
+        self.is_private = False
 
-    def own(self) -> None:
+    def make_writable(self) -> None:
         """Make the pixels private, so that they may be written."""
-        if not self.private:
+        if not self.is_private:
             self.block = self.block.copy()
             self.status = self.status.copy()
-            self.private = True
+            self.is_private = True
 
     def write(self, rows: Any, pixels: Any, codes: Any, failures: tuple[Failure, ...]) -> None:
         """Put pixels into rows, with codes that number failures of their own."""
-        self.own()
+        self.make_writable()
         if failures and failures != self.failures:
             parts = [(self.status, self.failures), (codes, failures)]
             (self.status, codes), self.failures = concat_failures(parts)
         self.block[rows] = pixels
         self.status[rows] = codes
 
-    def share(self) -> None:
+    def mark_shared(self) -> None:
         """Promise that what is seen from now on never changes: the next write copies first."""
-        self.private = False
+        self.is_private = False
 
 
 def validate_pixels(block: Any) -> Pixels:
@@ -114,7 +114,7 @@ def validate_status(status: Any, n: int, failures: Sequence[Failure]) -> Pixels:
     return codes.astype(np.int32, copy=False)
 
 
-def blank(n: int, subtype: np.dtype[Any], shape: tuple[int, ...]) -> PixelStorage:
+def empty_storage(n: int, subtype: np.dtype[Any], shape: tuple[int, ...]) -> PixelStorage:
     """Return n black pictures."""
     return PixelStorage(np.zeros((n, *shape), dtype=subtype), np.zeros(n, dtype=np.int32))
 
@@ -136,7 +136,7 @@ def take_rows(storage: PixelStorage, positions: Pixels, *, fill: bool) -> PixelS
         message = f"with allow_fill=True the smallest position is -1, got {positions.min()}"
         raise ValueError(message)
     if absent.all():
-        result = blank(len(positions), storage.block.dtype, storage.block.shape[1:])
+        result = empty_storage(len(positions), storage.block.dtype, storage.block.shape[1:])
         result.failures = storage.failures
     else:
         result = take_rows(storage, positions, fill=False)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from pandas_imgproc import __version__
 from pandas_imgproc.cli import table_io
 from pandas_imgproc.errors import ImgprocError, UnreadableImageWarning
-from pandas_imgproc.failures import ADVICE
+from pandas_imgproc.failures import _FAILURES_HINT
 
 try:
     from pandas_imgproc.cli import parser
@@ -172,7 +172,7 @@ def _show_warning(
     *where: Any,
 ) -> None:
     if issubclass(category, UnreadableImageWarning):
-        _print_err(to_terms(str(message).replace(ADVICE, "--failures failed.csv writes the table of them.")))
+        _print_err(to_terms(str(message).replace(_FAILURES_HINT, "--failures failed.csv writes the table of them.")))
     else:
         default(message, category, *where)
 

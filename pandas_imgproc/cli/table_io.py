@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from pandas_imgproc._atomic import atomic_write
-from pandas_imgproc.discovery import from_glob, is_picture
+from pandas_imgproc.discovery import from_glob, is_image_path
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -132,7 +132,7 @@ def read_input(
     if not positionals:
         raise ValueError("name the images: a table and its column, a folder, or a quoted pattern")
     path, *rest = positionals
-    if path.startswith(("http://", "https://")) and is_picture(path):
+    if path.startswith(("http://", "https://")) and is_image_path(path):
         raise ValueError(f"{path!r} is one image, not a folder; name a table and its column of URLs: train.csv url")
     has_column = is_table(path) or rest[: len(rest) - n_more] == [PATH_COLUMN]
     column = rest.pop(0) if has_column and rest else None if has_column else PATH_COLUMN

@@ -2,32 +2,32 @@
 
 from pandas_imgproc.cluster.dashboard import dashboard_link
 from pandas_imgproc.cluster.manager import (
-    borrow,
     close,
-    crew,
-    current,
+    default_client,
     describe,
+    existing_client,
     get_client,
-    inside,
     is_managed,
+    nested_context,
     notify_managed_worker_kills,
     notify_worker_kills,
     pop_dashboard_link,
-    restored,
+    preserved,
+    worker_monitor,
 )
 
 __all__ = [
-    "borrow",
     "close",
-    "crew",
-    "current",
     "dashboard_link",
+    "default_client",
     "describe",
+    "existing_client",
     "get_client",
-    "inside",
     "is_managed",
+    "nested_context",
     "notify_managed_worker_kills",
     "notify_worker_kills",
     "pop_dashboard_link",
-    "restored",
+    "preserved",
+    "worker_monitor",
 ]

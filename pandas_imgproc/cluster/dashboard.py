@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from distributed import Client
 
-ELSEWHERE = {
+REMOTE_NOTEBOOK_VARS = {
     "COLAB_RELEASE_TAG",
     "COLAB_JUPYTER_IP",
     "KAGGLE_KERNEL_RUN_TYPE",
@@ -42,7 +42,7 @@ def dashboard_link(client: Client) -> str | None:
         and where nobody could follow the link: in a notebook of Colab, Kaggle, JupyterHub, Binder, SageMaker or
         Databricks, or one started through SSH, without such a template.
     """
-    if dask.config.get("distributed.dashboard.link", _DIRECT) == _DIRECT and _is_elsewhere(os.environ):
+    if dask.config.get("distributed.dashboard.link", _DIRECT) == _DIRECT and _browser_is_remote(os.environ):
         return None
     try:
         return client.dashboard_link or None
@@ -50,8 +50,8 @@ def dashboard_link(client: Client) -> str | None:
         return None
 
 
-def _is_elsewhere(environment: Mapping[str, str]) -> bool:
-    if not ELSEWHERE.isdisjoint(environment):
+def _browser_is_remote(environment: Mapping[str, str]) -> bool:
+    if not REMOTE_NOTEBOOK_VARS.isdisjoint(environment):
         return True
     # A notebook that was started through SSH, unless VS Code forwards ports. In a terminal a person knows which machine
     # is meant, and needs the port to forward it.

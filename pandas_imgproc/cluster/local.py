@@ -175,7 +175,7 @@ def is_up(cluster: LocalCluster) -> bool:
     )
 
 
-def disown(cluster: LocalCluster) -> None:
+def detach_in_child(cluster: LocalCluster) -> None:
     """Make a forked child leave its parent's worker processes alone.
 
     At its exit, `multiprocessing` would end all daemonic children it knows of, and these are not its own.
@@ -228,7 +228,7 @@ def _environment(variables: Mapping[str, str]) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _main_left_out() -> Iterator[None]:
+def _without_main_module() -> Iterator[None]:
     """Let processes that this thread launches not run the caller's script."""
     original, thread = spawn.get_preparation_data, threading.get_ident()
 
@@ -247,7 +247,7 @@ def _main_left_out() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _ctrl_c_blocked() -> Iterator[None]:
+def _sigint_blocked() -> Iterator[None]:
     """Let processes that this thread launches inherit a blocked SIGINT: they cannot ignore it before they run."""
     if not hasattr(signal, "pthread_sigmask"):
         yield
@@ -269,7 +269,7 @@ class _Process(SpawnProcess):
     def _Popen(process_obj: Any) -> Any:  # noqa: N802
         # A plain process again, which the worker can unpickle without this package and its pandas.
         process_obj.__class__ = SpawnProcess
-        with _launching, _environment(process_obj.environment), _main_left_out(), _ctrl_c_blocked():
+        with _launching, _environment(process_obj.environment), _without_main_module(), _sigint_blocked():
             return SpawnProcess._Popen(process_obj)
 
 
@@ -311,7 +311,7 @@ class _WorkerProcess(WorkerProcess):  # type: ignore[misc]
     async def _start_once(self) -> Any:
         self.worker_kwargs["local_directory"] = scratch = _scratch()
         try:
-            with dask.config.set(_SPAWNING) if _differs(_SPAWNING) else contextlib.nullcontext():
+            with dask.config.set(_SPAWNING) if _needs_setting(_SPAWNING) else contextlib.nullcontext():
                 status = await super().start()
         finally:
             shutil.rmtree(scratch, ignore_errors=True)  # a worker that died on its way did not come to it
@@ -429,7 +429,7 @@ class _LocalCluster(LocalCluster):  # type: ignore[misc]
             super()._update_worker_status(op, msg)
 
 
-def _differs(settings: Mapping[str, Any]) -> bool:
+def _needs_setting(settings: Mapping[str, Any]) -> bool:
     # Two starts overlap: setting what is set already would put the first one's value back last.
     return any(dask.config.get(key) != value for key, value in settings.items())
 

@@ -49,11 +49,11 @@ class _ManagedCluster:
     cluster: LocalCluster
     n_workers: int
     memory_limit: str | float
-    configured: tuple[Any, Any]
+    config_at_start: tuple[Any, Any]
     link_shown: bool = field(default=False)
 
 
-_own: _ManagedCluster | None = None
+_managed: _ManagedCluster | None = None
 _lock = threading.RLock()
 # A forked child keeps its parent's handle here: were it collected, it would be closed, and it is not the child's.
 _abandoned: list[_ManagedCluster] = []
@@ -85,7 +85,7 @@ def get_client(n_workers: int | None = None, memory_limit: str | float | None = 
         If an argument is no number of processes or amount of memory; if there is an argument and the active
         client is the user's, whose cluster we do not change.
     ClusterError
-        If no cluster can be started here (`inside`), or the active client is asynchronous.
+        If no cluster can be started here (`nested_context`), or the active client is asynchronous.
 
     Notes
     -----
@@ -101,11 +101,11 @@ def get_client(n_workers: int | None = None, memory_limit: str | float | None = 
     """
     n_workers = None if n_workers is None else _checked_workers(n_workers, "n_workers")
     memory_limit = None if memory_limit is None else _checked_memory(memory_limit, "memory_limit")
-    active = _active()
+    active = _user_client_or_none()
     if active is not None:
-        return _foreign(active, n_workers, memory_limit)
+        return _user_client(active, n_workers, memory_limit)
     with _lock:
-        return _own_client(n_workers, memory_limit)
+        return _managed_client(n_workers, memory_limit)
 
 
 def close() -> None:
@@ -115,9 +115,9 @@ def close() -> None:
     --------
     >>> close()
     """
-    global _own
+    global _managed
     with _lock:
-        own, _own = _own, None
+        own, _own = _managed, None
         if own is not None:
             from pandas_imgproc.cluster import local
 
@@ -127,7 +127,7 @@ def close() -> None:
             local.stop(own.cluster)
 
 
-def borrow() -> Client | None:
+def existing_client() -> Client | None:
     """Return the client that is up: the user's active one, or our own; None when there is neither.
 
     It starts nothing and imports nothing.
@@ -136,14 +136,14 @@ def borrow() -> Client | None:
     -------
     distributed.Client or None
     """
-    active = _active()
+    active = _user_client_or_none()
     if active is not None:
         return None if active.asynchronous else active
-    own = _own
+    own = _managed
     return own.client if own is not None and _is_up(own) else None
 
 
-def inside() -> str | None:
+def nested_context() -> str | None:
     """Return where this code runs, if no cluster can be started there.
 
     A call that waits for a cluster inside a task blocks the thread it waits for; a daemonic process may not have
@@ -156,7 +156,7 @@ def inside() -> str | None:
 
     Examples
     --------
-    >>> inside() is None
+    >>> nested_context() is None
     True
     """
     if worker_rpc.current_worker() is not None:
@@ -180,11 +180,11 @@ def is_managed(client: Client) -> bool:
     -------
     bool
     """
-    own = _own
+    own = _managed
     return own is not None and own.client is client
 
 
-def crew(client: Client) -> WorkerMonitor:
+def worker_monitor(client: Client) -> WorkerMonitor:
     """Return who tells how many threads a client's workers have, and whether its scheduler is there.
 
     Parameters
@@ -195,7 +195,7 @@ def crew(client: Client) -> WorkerMonitor:
     -------
     WorkerMonitor
     """
-    own = _own
+    own = _managed
     return WorkerMonitor(client, describe(client), own.n_workers if own is not None and own.client is client else None)
 
 
@@ -211,25 +211,25 @@ def describe(client: Client) -> str:
     str
         ``"local cluster of 2 processes"``, or ``"cluster at tcp://10.0.0.7:8786"`` for a client that is not ours.
     """
-    own = _own
+    own = _managed
     if own is None or own.client is not client:
         return f"cluster at {client.scheduler.address}"
     return f"local cluster of {own.n_workers} process{'es' if own.n_workers > 1 else ''}"
 
 
 @contextlib.contextmanager
-def restored() -> Iterator[None]:
+def preserved() -> Iterator[None]:
     """Put our own cluster back as it was before a block that asks for others: of the same numbers, or none.
 
     It is another one then: the client of before is closed.
     """
-    before = _own if _own is not None and _is_up(_own) else None
+    before = _managed if _managed is not None and _is_up(_managed) else None
     try:
         yield
     finally:
         if before is None:
             close()
-        elif before is not _own:
+        elif before is not _managed:
             get_client(before.n_workers, before.memory_limit)
 
 
@@ -277,13 +277,13 @@ def pop_dashboard_link(client: Client) -> str | None:
         None when it was said already, for a client that is not ours, and where a browser cannot reach it.
     """
     with _lock:
-        if _own is None or _own.client is not client or _own.link_shown:
+        if _managed is None or _managed.client is not client or _managed.link_shown:
             return None
-        _own.link_shown = True
+        _managed.link_shown = True
     return dashboard_link(client)
 
 
-def current() -> Client | None:
+def default_client() -> Client | None:
     """Return the client that Dask would use here, ours too where it was made current; it imports nothing.
 
     Returns
@@ -302,13 +302,13 @@ def current() -> Client | None:
     return client if client.status in ("running", "connecting") else None
 
 
-def _active() -> Client | None:
+def _user_client_or_none() -> Client | None:
     """Return the user's active client."""
-    client = current()
+    client = default_client()
     return None if client is None or is_managed(client) else client
 
 
-def _foreign(client: Client, n_workers: int | None, memory_limit: str | float | None) -> Client:
+def _user_client(client: Client, n_workers: int | None, memory_limit: str | float | None) -> Client:
     for name, value in (("n_workers", n_workers), ("memory_limit", memory_limit)):
         if value is not None:
             raise ValueError(
@@ -323,23 +323,23 @@ def _foreign(client: Client, n_workers: int | None, memory_limit: str | float | 
     return client
 
 
-def _own_client(n_workers: int | None, memory_limit: str | float | None) -> Client:
+def _managed_client(n_workers: int | None, memory_limit: str | float | None) -> Client:
     configured = _configured()
-    own = _own if _own is not None and _is_up(_own) else None
+    own = _managed if _managed is not None and _is_up(_managed) else None
     # What was asked for by hand stays until something else is asked for, by hand or by a changed configuration.
-    unchanged = [own is not None and own.configured[i] == configured[i] for i in (0, 1)]
+    unchanged = [own is not None and own.config_at_start[i] == configured[i] for i in (0, 1)]
     n_workers = n_workers or (own.n_workers if own and unchanged[0] else configured[0]) or CPU_COUNT
     memory_limit = memory_limit or (own.memory_limit if own and unchanged[1] else configured[1]) or "auto"
     if own is not None and (own.n_workers, own.memory_limit) == (n_workers, memory_limit):
-        own.configured = configured
+        own.config_at_start = configured
         return own.client
     close()
     return _start(n_workers, memory_limit, configured)
 
 
 def _start(n_workers: int, memory_limit: str | float, configured: tuple[Any, Any]) -> Client:
-    global _own
-    place = inside()
+    global _managed
+    place = nested_context()
     if place is not None:
         raise ClusterError(f"a cluster cannot be started {place}; call it outside, or let it run in line")
     from pandas_imgproc.cluster import local
@@ -350,7 +350,7 @@ def _start(n_workers: int, memory_limit: str | float, configured: tuple[Any, Any
     except BaseException:
         local.stop(cluster)
         raise
-    _own = _ManagedCluster(client, cluster, n_workers, memory_limit, configured)
+    _managed = _ManagedCluster(client, cluster, n_workers, memory_limit, configured)
     atexit.unregister(close)
     atexit.register(close)
     logger.info("Started a %s", describe(client))
@@ -401,22 +401,22 @@ def _checked_memory(value: Any, name: str) -> str | float:
     return float(value) if isinstance(value, float) and value <= 1 else int(value)
 
 
-def _forget_parents() -> None:
+def _reset_after_fork() -> None:
     """Drop the handle in a forked child: the cluster, its sockets and its threads are the parent's."""
-    global _own, _lock
+    global _managed, _lock
     _lock = threading.RLock()  # another thread of the parent may have held it
     utils = sys.modules.get("distributed.utils")
     if utils is not None:
         # Its one thread is the parent's: whatever a client of the child hands to it would wait for ever.
         vars(utils)["_offload_executor"] = ThreadPoolExecutor(max_workers=1, thread_name_prefix="Dask-Offload")
-    if _own is not None:
+    if _managed is not None:
         from pandas_imgproc.cluster import local
 
-        local.disown(_own.cluster)
-        _abandoned.append(_own)
-        _own = None
+        local.detach_in_child(_managed.cluster)
+        _abandoned.append(_managed)
+        _managed = None
         atexit.unregister(close)
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget_parents)
+    os.register_at_fork(after_in_child=_reset_after_fork)

@@ -29,9 +29,9 @@ class WorkerMonitor:
 
     def __init__(self, client: Client, where: str, fixed: int | None = None) -> None:
         self._client, self._where, self._looked = client, where, -POLL_INTERVAL
-        self._threads, self.is_managed = fixed or 0, fixed is not None
+        self._threads, self.fixed_n_threads = fixed or 0, fixed is not None
 
-    def threads(self) -> int:
+    def n_threads(self) -> int:
         """Return how many partitions the workers do at a time, as of a second ago at most.
 
         Raises
@@ -41,12 +41,12 @@ class WorkerMonitor:
         """
         if self._client.status not in ("running", "connecting"):
             raise ClusterError(f"the {self._where} is gone: its scheduler cannot be reached any more")
-        if not self.is_managed and time.monotonic() - self._looked >= POLL_INTERVAL:
-            self._threads = self._asked()
+        if not self.fixed_n_threads and time.monotonic() - self._looked >= POLL_INTERVAL:
+            self._threads = self._query_scheduler()
             self._looked = time.monotonic()
         return self._threads
 
-    def _asked(self) -> int:
+    def _query_scheduler(self) -> int:
         seconds = setting("scheduler-timeout")
         try:
             found: dict[str, int] = self._client.sync(self._client.scheduler.ncores, callback_timeout=seconds)

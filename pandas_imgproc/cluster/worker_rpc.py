@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 handlers: dict[str, Callable[..., Any]] = {}
-"""What workers of our own cluster may ask the process that has started it (see `ask`)."""
+"""What workers of our own cluster may ask the process that has started it (see `call_parent`)."""
 
 on_task_done: list[Callable[[str], None]] = []
 """What is told the key of each task of our own cluster that is done; in its thread. Its answer may still be lost."""
@@ -36,7 +36,7 @@ def current_task_key() -> str | None:
     return None if worker is None else str(worker.get_current_task())
 
 
-def ask(question: str, **how: Any) -> Any:
+def call_parent(question: str, **how: Any) -> Any:
     """Ask the process that has started the cluster that this thread works for, if that is our own.
 
     Parameters

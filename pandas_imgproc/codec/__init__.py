@@ -12,7 +12,7 @@
 """
 
 from pandas_imgproc.codec.decode import decode_into, load
-from pandas_imgproc.codec.diagnose import INTERRUPTS, explain
+from pandas_imgproc.codec.diagnose import INTERRUPTS, classify_error
 from pandas_imgproc.codec.downscale import downscale
 from pandas_imgproc.codec.encode import (
     FORMAT_OF,
@@ -53,12 +53,12 @@ __all__ = [
     "Header",
     "PillowSettings",
     "check_modes",
+    "classify_error",
     "decode_into",
     "decode_options",
     "downscale",
     "encode",
     "encode_options",
-    "explain",
     "format_of",
     "load",
     "open_image",

@@ -11,7 +11,7 @@ from pandas_imgproc._timing import timed
 from pandas_imgproc.codec.convert import convert_mode, raw_mode
 from pandas_imgproc.codec.identify import open_image, report_truncation, verify_png_crc
 from pandas_imgproc.codec.orientation import ORIENTED_BEFORE_LOAD, exif_transpose_op
-from pandas_imgproc.codec.resize import draft, finish
+from pandas_imgproc.codec.resize import draft, resize_and_orient
 from pandas_imgproc.errors import UnreadableImageError
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def load(data: Any, decode_options: DecodeOptions) -> Image.Image:
             # PNG and WebP may carry EXIF after the pixels, and a TIFF file is turned by Pillow at load
             turn, full = exif_transpose_op(image, decode_options), image.size
         profile = image.info.get("icc_profile")
-        finished = finish(convert_mode(image, decode_options, depth), decode_options, turn, full, box)
+        finished = resize_and_orient(convert_mode(image, decode_options, depth), decode_options, turn, full, box)
         finished.info = {"icc_profile": profile} if profile else {}
         return finished
 
@@ -84,7 +84,7 @@ def _from_memory(pixels: NDArray[Any], decode_options: DecodeOptions) -> Image.I
         raise UnreadableImageError("unsupported", f"images of {pixels.dtype} are not pictures; only those of uint8 are")
     image = Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
     with timed("resize"):
-        return finish(convert_mode(image, decode_options, ""), decode_options, None, image.size, None)
+        return resize_and_orient(convert_mode(image, decode_options, ""), decode_options, None, image.size, None)
 
 
 def decode_into(data: Any, decode_options: DecodeOptions, out: NDArray[np.uint8]) -> None:

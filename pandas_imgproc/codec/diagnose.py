@@ -48,7 +48,7 @@ _BY_TEXT: tuple[tuple[re.Pattern[str], FailureKind, str], ...] = (
 )
 
 
-def explain(exc: BaseException) -> tuple[FailureKind, str]:
+def classify_error(exc: BaseException) -> tuple[FailureKind, str]:
     """Return the kind and a one-line reason of anything that reading or decoding a picture raised.
 
     Parameters
@@ -64,7 +64,7 @@ def explain(exc: BaseException) -> tuple[FailureKind, str]:
 
     Examples
     --------
-    >>> explain(OSError("image file is truncated (3 bytes not processed)"))
+    >>> classify_error(OSError("image file is truncated (3 bytes not processed)"))
     ('truncated', 'the file ends too early: image file is truncated (3 bytes not processed)')
     """
     if isinstance(exc, UnreadableImageError):
@@ -90,7 +90,7 @@ def _one_line(text: str) -> str:
     return text if len(text) <= 300 else text[:299] + "…"
 
 
-def claims(name: str, data: bytes) -> bool:
+def matches_signature(name: str, data: bytes) -> bool:
     """Return whether the file begins as files of this format do."""
     _, accept = Image.OPEN.get(name, (None, None))
     try:
@@ -99,14 +99,14 @@ def claims(name: str, data: bytes) -> bool:
         return False  # Image.open forgives the same
 
 
-def unidentified(data: bytes, formats: tuple[str, ...], claimed: list[str]) -> UnreadableImageError:
+def unidentified_error(data: bytes, formats: tuple[str, ...], claimed: list[str]) -> UnreadableImageError:
     """Say why Image.open knew nothing of a file: it hides the reason of each plugin."""
     heif = bytes(data[4:12]) in _HEIF
     if claimed and not heif:
         return _broken_header(data, claimed[0])
     seen = _looks_like(data)
     if seen is None:
-        other = [name for name in sorted(Image.OPEN) if name not in formats and claims(name, data)]
+        other = [name for name in sorted(Image.OPEN) if name not in formats and matches_signature(name, data)]
         seen = f"a file of format {other[0]}, which formats= does not allow" if other else None
     first = " ".join(f"{byte:02x}" for byte in data[:8])
     return UnreadableImageError("unidentified", _one_line(seen or f"no picture; its first bytes are {first}"))
@@ -119,7 +119,7 @@ def _broken_header(data: bytes, name: str) -> UnreadableImageError:
     except (SyntaxError, LookupError, TypeError, ValueError, OSError, struct.error) as error:
         inner = error.args[0] if error.args else None
         reason = inner if isinstance(inner, BaseException) else error
-    kind, _ = explain(reason)
+    kind, _ = classify_error(reason)
     if is_truncated(data) or kind == "truncated":
         return UnreadableImageError("truncated", f"a file of format {name} that ends within its header")
     text = str(reason).replace("not identified by this driver", "its header says nothing that Pillow knows")

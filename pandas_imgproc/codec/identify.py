@@ -9,7 +9,7 @@ import zlib
 
 from PIL import Image, ImageFile, UnidentifiedImageError
 
-from pandas_imgproc.codec.diagnose import claims, ico_entries, is_truncated, unidentified
+from pandas_imgproc.codec.diagnose import ico_entries, is_truncated, matches_signature, unidentified_error
 from pandas_imgproc.codec.options import FORMATS, import_plugins
 from pandas_imgproc.errors import UnreadableImageError
 
@@ -88,11 +88,11 @@ def _identify(data: bytes, formats: tuple[str, ...], plugins: tuple[str, ...]) -
     except UnidentifiedImageError:
         pass
     # Files without a signature look like TGA now and then: it is asked only when nobody else claims the file.
-    claimed = [name for name in signed if claims(name, data)]
+    claimed = [name for name in signed if matches_signature(name, data)]
     try:
         return Image.open(buffer, formats=signed if claimed or "TGA" not in formats else ("TGA",))
     except UnidentifiedImageError:
-        raise unidentified(data, formats, claimed) from None
+        raise unidentified_error(data, formats, claimed) from None
 
 
 @functools.lru_cache(maxsize=64)

@@ -36,7 +36,7 @@ def draft(image: ImageFile.ImageFile, decode_options: DecodeOptions, turn: Image
     return None if drafted is None else drafted[1]
 
 
-def finish(
+def resize_and_orient(
     image: Image.Image, decode_options: DecodeOptions, turn: Image.Transpose | None, full: Size, box: Box | None
 ) -> Image.Image:
     """Resize, turn, pad.
@@ -45,9 +45,9 @@ def finish(
     fractional box need not be turned.
     """
     if turn is not None and (decode_options.size is None or decode_options.reducing_gap is None):
-        image, full, turn = image.transpose(turn), seen(full, turn), None
+        image, full, turn = image.transpose(turn), oriented_size(full, turn), None
     if decode_options.size is not None:
-        size = seen(decode_options.size, turn)
+        size = oriented_size(decode_options.size, turn)
         if decode_options.fit == "crop":
             box = _crop_box((box[2], box[3]) if box else image.size, size)
         image = _resized(image, _target(full, decode_options, turn), decode_options, box)
@@ -68,7 +68,7 @@ def _resized(image: Image.Image, size: Size, decode_options: DecodeOptions, box:
     return image.resize(size, resample, box, gap)
 
 
-def seen(size: Size, turn: Image.Transpose | None) -> Size:
+def oriented_size(size: Size, turn: Image.Transpose | None) -> Size:
     """Return a size as it is before a turn."""
     return (size[1], size[0]) if turn in SIDEWAYS else size
 
@@ -77,7 +77,9 @@ def _target(full: Size, decode_options: DecodeOptions, turn: Image.Transpose | N
     """Return the size that the picture itself is given before it is turned."""
     assert decode_options.size is not None
     # Of the upright picture, as a person would reckon: rounding is not the same for both sides.
-    return seen(_KEEPING_ASPECT.get(decode_options.fit, _as_asked)(seen(full, turn), decode_options.size), turn)
+    return oriented_size(
+        _KEEPING_ASPECT.get(decode_options.fit, _as_asked)(oriented_size(full, turn), decode_options.size), turn
+    )
 
 
 def _as_asked(full: Size, size: Size) -> Size:  # noqa: ARG001  the others need it

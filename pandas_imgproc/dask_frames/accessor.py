@@ -20,9 +20,9 @@ from pandas_imgproc.accessor.options import ReadOptions, WriteOptions, check_col
 from pandas_imgproc.accessor.show import make_contact_sheet
 from pandas_imgproc.accessor.transform import explode_variants
 from pandas_imgproc.array import ImageArray, ImageDtype
-from pandas_imgproc.dask_frames.lookup import ResultLookup, give, marked
-from pandas_imgproc.dask_frames.map_partitions import MapAndWritePartition, MapPartition, first_rows, paths_only
-from pandas_imgproc.dask_frames.offsets import firsts, lazy_index, source_rows
+from pandas_imgproc.dask_frames.lookup import ResultLookup, lookup, with_row_keys
+from pandas_imgproc.dask_frames.map_partitions import MapAndWritePartition, MapPartition, head, paths_only
+from pandas_imgproc.dask_frames.offsets import lazy_index, partition_offsets, source_rows
 from pandas_imgproc.sinks import check_row_memory, output_paths
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ class DaskSeriesImageAccessor(SeriesImageAccessor):
     >>> ddf["image"] = ddf.img.load_resized("image_path", size=(6, 4), root=getfixture("photos"), errors="coerce")
     >>> ddf["image"].dtype, ddf.npartitions
     (image[uint8, (4, 6, 3)], 2)
-    >>> ddf["image"].img.failure.compute().tolist()
+    >>> ddf["image"].img.failure_kind.compute().tolist()
     [nan, nan, 'missing']
     """
 
@@ -69,7 +69,7 @@ class DaskSeriesImageAccessor(SeriesImageAccessor):
                 "ddf.img.load_resized(…); ddf.to_parquet(folder)"
             )
         rows = MapPartition(self._checked(task, how), how, codec.PillowSettings.current())
-        return self._lazy(rows, [firsts(self._column)] if task.uses_position else [])
+        return self._lazy(rows, [partition_offsets(self._column)] if task.uses_position else [])
 
     def _write(
         self,
@@ -84,7 +84,7 @@ class DaskSeriesImageAccessor(SeriesImageAccessor):
         task = self._checked(task, how)
         known: Any = None if self._frame is None else self._frame._meta
         cells, frame = self._small(output_paths.template_columns(where.to, known))
-        names = output_paths.plan(
+        names = output_paths.resolve_output_paths(
             where.to,
             list(cells),
             how.source,
@@ -98,12 +98,12 @@ class DaskSeriesImageAccessor(SeriesImageAccessor):
         settings = codec.PillowSettings.current()
         written = MapAndWritePartition(task, how, settings, where, encode_options, tuple(variants), parent)
         named = [] if frame is None or self._frame is None else [self._frame[list(frame.columns)]]
-        return self._lazy(written, [firsts(self._column), *named])
+        return self._lazy(written, [partition_offsets(self._column), *named])
 
     def _lazy(self, rows: MapPartition, others: list[Any]) -> Any:
         meta = rows.meta(self._column._meta)
         return self._column.map_partitions(
-            rows.named(), *others, meta=_unknown_categories(meta), token=rows.task.name, enforce_metadata=False,
+            rows.with_token(), *others, meta=_unknown_categories(meta), token=rows.task.name, enforce_metadata=False,
             clear_divisions=rows.task.n_outputs > 1,
         )  # fmt: skip
 
@@ -118,7 +118,7 @@ class DaskSeriesImageAccessor(SeriesImageAccessor):
             raise ValueError("progress=True: nothing is done yet; Dask shows it: dask.diagnostics.ProgressBar")
         check_column(self._column._meta_nonempty, how.source)
         check_row_memory(task)
-        return task.settled()
+        return task.with_nullable_dtype()
 
     def _small(self, columns: list[Any]) -> tuple[pd.Series[Any], pd.DataFrame | None]:
         """Compute what files are named by: paths, labels and columns of the frame, and no pixel."""
@@ -131,7 +131,7 @@ class DaskSeriesImageAccessor(SeriesImageAccessor):
         return cells, frame
 
     @staticmethod
-    def _of_all(answer: Any, function: Callable[[Any], Any], *, by_row: bool = False) -> Any:
+    def _apply_to_all_rows(answer: Any, function: Callable[[Any], Any], *, by_row: bool = False) -> Any:
         meta = function(answer._meta)
         meta.attrs.clear()
         if by_row:
@@ -139,19 +139,19 @@ class DaskSeriesImageAccessor(SeriesImageAccessor):
         rows = source_rows(answer)
         told = rows is answer  # then failures are not those of these rows alone: some may have been left out
         own = [] if told else [answer]
-        parts = rows.map_partitions(marked, *own, meta=pd.Series(dtype=object), enforce_metadata=False)
+        parts = rows.map_partitions(with_row_keys, *own, meta=pd.Series(dtype=object), enforce_metadata=False)
         whole = ResultLookup.of(list(dask.compute(*parts.to_delayed())), function, told=told)
-        return rows.map_partitions(give, dask.delayed(whole, traverse=False), meta=meta, enforce_metadata=False)
+        return rows.map_partitions(lookup, dask.delayed(whole, traverse=False), meta=meta, enforce_metadata=False)
 
     # ---- what differs
 
     @property
-    def _images(self) -> ImageArray:
-        SeriesImageAccessor(self._column._meta)._images  # noqa: B018  it raises where there are none
+    def _image_array(self) -> ImageArray:
+        SeriesImageAccessor(self._column._meta)._image_array  # noqa: B018  it raises where there are none
         array: ImageArray = self._column._meta.array
         return array
 
-    def _hashes(self, method: str) -> Any:
+    def _hash_column(self, method: str) -> Any:
         if isinstance(self._column.dtype, ImageDtype):
             return None
         if pd.api.types.is_numeric_dtype(self._column.dtype):
@@ -169,12 +169,12 @@ class DaskSeriesImageAccessor(SeriesImageAccessor):
             explode_variants, variants, n, meta=meta, enforce_metadata=False, clear_divisions=True
         )
 
-    def _sheet(self, n: int, titles: list[Any], how: ReadOptions) -> ContactSheet:
+    def _contact_sheet(self, n: int, titles: list[Any], how: ReadOptions) -> ContactSheet:
         column, *shown = (_head(one, n) for one in (self._column, *titles))
         return make_contact_sheet(column, shown, how, None)
 
     def to_numpy(self, *args: Any, **kwargs: Any) -> np.ndarray[Any, Any]:  # noqa: D102  as pandas'
-        self._images  # noqa: B018  it raises where there are none
+        self._image_array  # noqa: B018  it raises where there are none
         return SeriesImageAccessor(self._column.compute()).to_numpy(*args, **kwargs)
 
     @property
@@ -183,9 +183,9 @@ class DaskSeriesImageAccessor(SeriesImageAccessor):
         return _failures(self._column)
 
     @property
-    def failure(self) -> Any:
+    def failure_kind(self) -> Any:
         """The kind of failure of each row of an image column, as a Dask column beside it."""
-        self._images  # noqa: B018  it raises where there are none
+        self._image_array  # noqa: B018  it raises where there are none
         return self._column.map_partitions(_kinds, meta=_kinds(self._column._meta), enforce_metadata=False)
 
 
@@ -199,20 +199,22 @@ class DaskFrameImageAccessor(FrameImageAccessor):
         The frame.
     """
 
-    _of_column: ClassVar[type[SeriesImageAccessor]] = DaskSeriesImageAccessor
+    _series_accessor: ClassVar[type[SeriesImageAccessor]] = DaskSeriesImageAccessor
 
     @property
     def failures(self) -> Any:
         """Why rows of an answer that is a frame have no value, as a Dask frame."""
-        return _failures(self._frame)
+        return _failures(self._df)
 
 
 def _failures(values: Any) -> Any:
-    return values.map_partitions(failures.table, meta=failures.table(values._meta), enforce_metadata=False)
+    return values.map_partitions(
+        failures.failures_frame, meta=failures.failures_frame(values._meta), enforce_metadata=False
+    )
 
 
 def _kinds(column: pd.Series[Any]) -> pd.Series[Any]:
-    return SeriesImageAccessor(column).failure
+    return SeriesImageAccessor(column).failure_kind
 
 
 def _wide(column: pd.Series[Any], method: str) -> pd.Series[Any]:
@@ -229,7 +231,7 @@ def _head(column: Any, n: int) -> Any:
     """Compute the first rows, and no more partitions than they stand in."""
     parts: list[Any] = []
     for number in range(column.npartitions):
-        parts.append(column.partitions[number].map_partitions(first_rows, n, meta=column._meta).compute())
+        parts.append(column.partitions[number].map_partitions(head, n, meta=column._meta).compute())
         n -= len(parts[-1])
         if n <= 0:
             break

@@ -23,24 +23,24 @@ if TYPE_CHECKING:
 _THEMSELVES = (str, int, float, type(None))
 
 
-def marks(rows: Any) -> list[Any]:
+def row_keys(rows: Any) -> list[Any]:
     """Return what each row of a column or frame is known by: equal pictures, names or numbers have equal marks.
 
     Examples
     --------
-    >>> marks(pd.Series(["a.jpg", None]))
+    >>> row_keys(pd.Series(["a.jpg", None]))
     ['a.jpg', None]
-    >>> marks(pd.DataFrame({"width": [30.0, None], "height": [20.0, 8.0]}))
+    >>> row_keys(pd.DataFrame({"width": [30.0, None], "height": [20.0, 8.0]}))
     [(30.0, 20.0), (None, 8.0)]
     """
     if isinstance(rows, pd.DataFrame):
-        return list(zip(*(marks(rows[name]) for name in rows.columns), strict=True))
+        return list(zip(*(row_keys(rows[name]) for name in rows.columns), strict=True))
     return [cell if isinstance(cell, _THEMSELVES) else tokenize(cell) for cell in column_inputs(rows)]
 
 
-def marked(rows: Any, answer: Any = None) -> tuple[list[Any], Any]:
+def with_row_keys(rows: Any, answer: Any = None) -> tuple[list[Any], Any]:
     """Return the marks of the rows of a partition, and their answer: that of the same run; without it, they are it."""
-    return marks(rows), rows if answer is None else answer
+    return row_keys(rows), rows if answer is None else answer
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ class ResultLookup:
         places = {mark: place for place, mark in enumerate(first)}
         return cls(values.reset_index(drop=True), places, None if told else failures)
 
-    def give(self, rows: Any) -> Any:
+    def lookup(self, rows: Any) -> Any:
         """Return the answer for the rows of one partition.
 
         Raises
@@ -86,7 +86,7 @@ class ResultLookup:
         ValueError
             If a row was not there when the answer was computed.
         """
-        its_marks = marks(rows)
+        its_marks = row_keys(rows)
         try:
             places = [self.places[mark] for mark in its_marks]
         except KeyError as exc:
@@ -106,6 +106,6 @@ class ResultLookup:
         return with_labels(mine, rows.index)
 
 
-def give(rows: Any, whole: ResultLookup) -> Any:
-    """Return the answer for the rows of one partition (see `HandedOut.give`)."""
-    return whole.give(rows)
+def lookup(rows: Any, whole: ResultLookup) -> Any:
+    """Return the answer for the rows of one partition (see `HandedOut.lookup`)."""
+    return whole.lookup(rows)

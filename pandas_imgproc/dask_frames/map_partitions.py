@@ -46,7 +46,7 @@ class MapPartition:
     settings: PillowSettings
     step: str = field(default="", kw_only=True)
 
-    def named(self) -> Self:
+    def with_token(self) -> Self:
         """Return this with a `step` of its own."""
         return dataclasses.replace(self, step=tokenize(self))
 
@@ -58,7 +58,7 @@ class MapPartition:
             self.how.errors, self.task.name, len(column), part.failures, column.index
         )
         assert part.values is not None
-        return self.task.wrap(part.values, part.status, tuple(part.failures), column.index)
+        return self.task.to_pandas(part.values, part.status, tuple(part.failures), column.index)
 
     def call(self, column: pd.Series[Any]) -> Job:
         """Return the partition as a call of its own."""
@@ -69,7 +69,7 @@ class MapPartition:
     def meta(self, column: pd.Series[Any]) -> Any:
         """Return an answer without rows; no file is opened for it."""
         nothing = np.empty(0, dtype=np.int32)
-        answer = self.task.wrap(self.task.empty(0), nothing, (), column.index[:0])
+        answer = self.task.to_pandas(self.task.allocate(0), nothing, (), column.index[:0])
         answer.attrs.clear()
         return answer
 
@@ -101,20 +101,20 @@ class MapAndWritePartition(MapPartition):
         """Write the files of a column; `frame` holds the columns that the template names."""
         start = 0 if first is None else int(first.iloc[0])
         call = self.call(column)
-        names = output_paths.plan(
+        names = output_paths.resolve_output_paths(
             self.where.to, call.inputs, self.how.source, index=column.index, frame=frame, encode_options=self.encode_options,
             variants=self.variants, first=start, parent=self.parent,
         )  # fmt: skip
         call = Job(call.task, call.source, call.inputs, targets=names)
         sink = ImageFileSink(self.task, len(column), names)
-        sink.begin(self.how.source, call.inputs, overwrite=self.where.overwrite, retry=self.where.retry)
+        sink.open(self.how.source, call.inputs, overwrite=self.where.overwrite, retry=self.where.retry)
         write_in_graph(call, sink, self.settings, self.step, start)
         _, failed = sink.status()
         failures.apply_errors_policy_for_partition(self.how.errors, self.task.name, len(column), failed, column.index)
         return sink.wrap(self.task, column.index)
 
 
-def size(index: pd.Index[Any]) -> pd.Series[Any]:
+def partition_length(index: pd.Index[Any]) -> pd.Series[Any]:
     """Return how many rows a partition has, as a Series of one row."""
     return pd.Series([len(index)], dtype="int64")
 
@@ -139,6 +139,6 @@ def _digest(cell: Any) -> Any:
     return tokenize(cell).encode()
 
 
-def first_rows(part: Any, n: int) -> Any:
+def head(part: Any, n: int) -> Any:
     """Return the first rows of a partition."""
     return part.iloc[:n]

@@ -8,7 +8,7 @@ import pandas as pd
 from dask.dataframe.dask_expr import new_collection
 from dask.dataframe.dask_expr._expr import Assign, Elemwise, MapPartitions, Projection, RenameFrame
 
-from pandas_imgproc.dask_frames.map_partitions import MapPartition, size
+from pandas_imgproc.dask_frames.map_partitions import MapPartition, partition_length
 
 
 def lazy_index(frame: Any) -> Any:
@@ -48,10 +48,12 @@ def _is_of_the_cell(expr: Any) -> bool:
     return _is_ours(expr) and type(expr.func) is MapPartition and not expr.func.task.uses_position
 
 
-def firsts(frame: Any) -> Any:
+def partition_offsets(frame: Any) -> Any:
     """Return the position of the first row of each partition: a Dask Series of one row in each."""
     expr = frame.expr
     while isinstance(expr, Elemwise) or _is_ours(expr):  # as many rows
         expr = max(expr.dependencies(), key=lambda dependency: dependency.npartitions)
-    sizes = new_collection(expr).index.map_partitions(size, meta=pd.Series(dtype="int64"), clear_divisions=True)
+    sizes = new_collection(expr).index.map_partitions(
+        partition_length, meta=pd.Series(dtype="int64"), clear_divisions=True
+    )
     return sizes.cumsum() - sizes

@@ -40,18 +40,18 @@ def _register_tokens(tokenize: Any) -> None:
 
 
 def _register_dtype(dataframe: Any) -> None:
-    dataframe.extensions.make_array_nonempty.register(ImageDtype, _example)
-    dataframe.extensions.make_scalar.register(ImageCell, _same)
+    dataframe.extensions.make_array_nonempty.register(ImageDtype, _meta_nonempty)
+    dataframe.extensions.make_scalar.register(ImageCell, _identity)
 
 
 def _register_accessor(_: Any) -> None:
     importlib.import_module("pandas_imgproc.dask_frames.accessor")
 
 
-def _example(dtype: ImageDtype) -> ImageArray:
+def _meta_nonempty(dtype: ImageDtype) -> ImageArray:
     """Return the two pictures on which Dask tries an operation to learn its answer's columns."""
     return ImageArray(np.zeros((2, *dtype.shape), dtype=dtype.subtype))
 
 
-def _same(cell: ImageCell) -> ImageCell:
+def _identity(cell: ImageCell) -> ImageCell:
     return cell

@@ -2,8 +2,8 @@
 
 from pandas_imgproc.execution.graph_task import run_in_graph, write_in_graph
 from pandas_imgproc.execution.job import MAX_PARTITION_ROWS, SAMPLE_ROWS, Job, JobState
-from pandas_imgproc.execution.planning import ExecutionPlan, run
-from pandas_imgproc.execution.stats import JobStats, observed
+from pandas_imgproc.execution.planning import ExecutionPlan, execute
+from pandas_imgproc.execution.stats import JobStats, collect_stats
 
 __all__ = [
     "MAX_PARTITION_ROWS",
@@ -12,8 +12,8 @@ __all__ = [
     "Job",
     "JobState",
     "JobStats",
-    "observed",
-    "run",
+    "collect_stats",
+    "execute",
     "run_in_graph",
     "write_in_graph",
 ]

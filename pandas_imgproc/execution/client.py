@@ -41,21 +41,21 @@ def run_on_client(state: JobState, client: Client) -> None:
 
     link = cluster.pop_dashboard_link(client)
     if link:
-        state.progress.link("Dask dashboard", link)
+        state.progress.write_link("Dask dashboard", link)
     with (
-        shared_ledger(len(state.call.inputs)) as (ledger, address),
+        shared_ledger(len(state.job.inputs)) as (ledger, address),
         kill_slow_rows(ledger, setting("row-timeout")),
-        cluster.notify_worker_kills(client, ledger.forgive),
-        span("pandas_imgproc", state.call.task.name),
+        cluster.notify_worker_kills(client, ledger.discount_kill),
+        span("pandas_imgproc", state.job.task.name),
     ):
         submission = _ClientRun(state, client, address)
         try:
-            while submission.fill() and not state.stopped:
-                for part in submission.parts(submission.next_done()):
+            while submission.fill() and not state.failed_fast:
+                for part in submission._gather(submission.next_finished()):
                     state.finish(part)
-                state.announce()
+                state.log_estimate()
         finally:
-            ledger.stop()
+            ledger.cancel()
             submission.cancel()
 
 
@@ -64,20 +64,22 @@ class _ClientRun:
 
     def __init__(self, state: JobState, client: Client, ledger: LedgerHandle) -> None:
         self._state, self._client = state, client
-        self._parcels = PayloadFactory(state, ledger)
-        self._ranges = state.cut()
-        self._crew = cluster.crew(client)
+        self._payloads = PayloadFactory(state, ledger)
+        self._ranges = state.iter_partitions()
+        self._monitor = cluster.worker_monitor(client)
         self._call = uuid.uuid4().hex[:8]
-        self._attempt, self._said = 0, False
+        self._key_suffix, self._warned_no_workers = 0, False
         # Not `as_completed`: between looking and waiting it may miss a future that is done, for a tenth of a second.
         self._done: SimpleQueue[Future] = SimpleQueue()
         self._waiting: dict[Future, range] = {}
 
     def fill(self) -> int:
         """Send partitions until as many are in flight as should be, and return how many are."""
-        self._state.workers = max(1, self._crew.threads())
+        self._state.workers = max(1, self._monitor.n_threads())
         each = (
-            TASKS_PER_THREAD if self._crew.is_managed or not self._state.sink.schema_known else TASKS_PER_THREAD_FOREIGN
+            TASKS_PER_THREAD
+            if self._monitor.fixed_n_threads or not self._state.sink.schema_known
+            else TASKS_PER_THREAD_FOREIGN
         )
         for positions in islice(self._ranges, max(0, each * self._state.workers - len(self._waiting))):
             future = self._submit(positions)
@@ -85,22 +87,22 @@ class _ClientRun:
             future.add_done_callback(self._done.put)
         return len(self._waiting)
 
-    def next_done(self) -> Future:
+    def next_finished(self) -> Future:
         """Wait for a partition and return it; it may have failed."""
         started = time.perf_counter()
-        future = self._next_of(self._done)
+        future = self._wait(self._done)
         self._state.waited += time.perf_counter() - started
         return future
 
-    def _next_of(self, done: SimpleQueue[Future]) -> Future:
+    def _wait(self, done: SimpleQueue[Future]) -> Future:
         while True:
             with contextlib.suppress(Empty):
                 return done.get(timeout=POLL_INTERVAL)
             self.fill()  # workers may have come; and who does not answer is found out
-            if not self._crew.threads() and not self._said:
-                self._said = True
+            if not self._monitor.n_threads() and not self._warned_no_workers:
+                self._warned_no_workers = True
                 where = cluster.describe(self._client)
-                self._state.progress.say(f"waiting for workers: the {where} has none", of_short_jobs_too=True)
+                self._state.progress.write(f"waiting for workers: the {where} has none", of_short_jobs_too=True)
 
     def cancel(self) -> None:
         """Take back what nobody waits for any more."""
@@ -108,17 +110,17 @@ class _ClientRun:
             self._client.cancel(list(self._waiting))
 
     def _submit(self, positions: range) -> Future:
-        self._attempt += 1
+        self._key_suffix += 1
         # The dashboard groups tasks by what stands before the first dash, and shows the rest when asked.
-        name = self._state.call.task.name
-        key = f"{name}-{self._call}-{positions.start}-{positions.stop - 1}-{self._attempt}"
-        parcel = self._parcels.of(self._state.rows(positions), self._state.sink.writer(positions))
+        name = self._state.job.task.name
+        key = f"{name}-{self._call}-{positions.start}-{positions.stop - 1}-{self._key_suffix}"
+        parcel = self._payloads.build(self._state.rows(positions), self._state.sink.writer(positions))
         return self._client.submit(parcel, key=key, pure=False)
 
-    def parts(self, future: Future) -> Iterator[PartitionResult]:
+    def _gather(self, future: Future) -> Iterator[PartitionResult]:
         """Yield the partition of a finished task, or its rows one by one if it cost too many workers."""
         positions = self._waiting.pop(future)
-        part = self._part(future)
+        part = self._result(future)
         if part is not None:
             yield part
             return
@@ -127,16 +129,16 @@ class _ClientRun:
             # One at a time: the scheduler blames all that wait on a worker that dies.
             done: SimpleQueue[Future] = SimpleQueue()
             self._submit(alone).add_done_callback(done.put)
-            yield self._part(self._next_of(done)) or self._died(alone)
+            yield self._result(self._wait(done)) or self._worker_died_result(alone)
 
-    def _part(self, future: Future) -> PartitionResult | None:
+    def _result(self, future: Future) -> PartitionResult | None:
         """Return the partition of a task, or None if the scheduler gave it up because its workers died."""
         from distributed import KilledWorker
         from distributed.scheduler import NoWorkerError
 
         where = cluster.describe(self._client)
         try:
-            answer = self._answer(future)
+            answer = self._fetch(future)
         except KilledWorker:
             return None
         except NoWorkerError as exc:
@@ -157,7 +159,7 @@ class _ClientRun:
             raise ClusterError(answer)
         return answer
 
-    def _answer(self, future: Future) -> PartitionResult | str:
+    def _fetch(self, future: Future) -> PartitionResult | str:
         """Return what a task gave, as long as somebody is there who can send it: Dask would wait for ever."""
         patience = setting("scheduler-timeout")
         while True:
@@ -166,14 +168,14 @@ class _ClientRun:
             except TimeoutError:
                 if future.status == "error":  # the task's own
                     raise
-                self._crew.threads()
+                self._monitor.n_threads()
                 patience *= 2  # what is large begins anew
             else:
                 return answer
 
-    def _died(self, positions: range) -> PartitionResult:
+    def _worker_died_result(self, positions: range) -> PartitionResult:
         rows = self._state.rows(positions)
-        part = PartitionResult.blank(rows, self._state.call.task.empty(self._state.call.task.n_outputs))
-        for number, file in self._state.call.source.read(rows):
-            part.fail(number, file.path, *WORKER_DIED)
+        part = PartitionResult.empty(rows, self._state.job.task.allocate(self._state.job.task.n_outputs))
+        for number, file in self._state.job.source.read(rows):
+            part.add_failure(number, file.path, *WORKER_DIED)
         return part

@@ -64,23 +64,23 @@ class _IsolationGate:
     """
 
     def __init__(self) -> None:
-        self.notes: weakref.WeakSet[CrashLedger] = weakref.WeakSet()
-        self.suspect: weakref.ref[CrashLedger] | None = None
+        self.ledgers: weakref.WeakSet[CrashLedger] = weakref.WeakSet()
+        self.holder: weakref.ref[CrashLedger] | None = None
         self._lock = threading.Lock()
 
-    def is_shut(self) -> bool:
-        return self.suspect is not None and self.suspect() is not None
+    def is_exclusive(self) -> bool:
+        return self.holder is not None and self.holder() is not None
 
-    def leave_to(self, suspect: CrashLedger) -> None:
-        while not self._taken_by(suspect):
+    def acquire_exclusive(self, suspect: CrashLedger) -> None:
+        while not self._try_acquire(suspect):
             time.sleep(GRACE_SECONDS / 10)
-        while any(ledger.is_in for ledger in list(self.notes) if ledger is not suspect):
+        while any(ledger.in_row for ledger in list(self.ledgers) if ledger is not suspect):
             time.sleep(GRACE_SECONDS / 10)
 
-    def _taken_by(self, suspect: CrashLedger) -> bool:
+    def _try_acquire(self, suspect: CrashLedger) -> bool:
         with self._lock:
-            if not self.is_shut():
-                self.suspect = weakref.ref(suspect)
+            if not self.is_exclusive():
+                self.holder = weakref.ref(suspect)
                 return True
         return False
 
@@ -100,24 +100,24 @@ class CrashLedger:
     """
 
     __slots__ = (
-        "__weakref__", "_deaths", "_forgiven", "_is_alone", "_marks", "_patient", "_processes", "_suspects", "is_in"
+        "__weakref__", "_deaths", "_forgiven", "_is_alone", "_marks", "_patient", "_processes", "_suspects", "in_row"
     )  # fmt: skip
 
     def __init__(self, data: np.ndarray[Any, np.dtype[np.uint8]], n: int) -> None:
         self._patient = self._suspects = frozenset[int]()
-        self._is_alone = self.is_in = False
+        self._is_alone = self.in_row = False
         numbers = data[: 8 * n].view(np.int32)
         self._processes, self._deaths = numbers[:n], numbers[n:]
         self._forgiven, self._marks = data[8 * n : 9 * n], data[9 * n :]
 
     @classmethod
-    def blank(cls, n: int) -> CrashLedger:
+    def in_memory(cls, n: int) -> CrashLedger:
         """Return a note of n rows in plain memory: where a death ends the caller too, nobody reads it again."""
-        return cls(np.zeros(nbytes(n), dtype=np.uint8), n)
+        return cls(np.zeros(ledger_nbytes(n), dtype=np.uint8), n)
 
-    def attempt(self, positions: Sequence[int]) -> dict[int, Verdict]:
+    def start_attempt(self, positions: Sequence[int]) -> dict[int, Verdict]:
         """Begin a partition: give a strike to the row that was in flight, return the rows that have had their last."""
-        self.leave()
+        self.release()
         where = np.asarray(positions, dtype=np.int64)
         if not len(where):
             return {}
@@ -125,7 +125,7 @@ class CrashLedger:
         self._processes[where[0]] = os.getpid()
         known = np.flatnonzero(self._marks[where] >= _STRIKE)
         self._suspects = frozenset(where[known].tolist())
-        _gate.notes.add(self)
+        _gate.ledgers.add(self)
         self._patient = frozenset(where[np.unique(np.maximum(known[:, None] - [0, 1, 2], 0))].tolist())
         guilty = [row for row in where[known].tolist() if self._strikes(row) >= MAX_CRASHES]
         return {row: TIMED_OUT if self._marks[row] & _SLOW else WORKER_DIED for row in guilty}
@@ -143,7 +143,7 @@ class CrashLedger:
         mark = int(self._marks[row])
         return mark if mark & _SLOW else mark // _STRIKE - int(self._forgiven[row])
 
-    def forgive(self, process: int) -> None:
+    def discount_kill(self, process: int) -> None:
         """Take back the strike for the death of a process that was killed from outside, a few times for each row.
 
         The row that it was at may be in flight still, or have been given its strike already.
@@ -157,32 +157,32 @@ class CrashLedger:
         """Whether a process has died at one of the rows."""
         return bool((self._marks[:-1] >= _STRIKE).any())
 
-    def begin(self, position: int) -> None:
+    def enter_row(self, position: int) -> None:
         """Mark a row as in flight; one that has a strike when no other row of this process is."""
         if position in self._suspects:
             self._is_alone = True
-            _gate.leave_to(self)
+            _gate.acquire_exclusive(self)
         else:
-            self.is_in = True
-            while _gate.suspect is not None and _gate.is_shut():
-                self.is_in = False
+            self.in_row = True
+            while _gate.holder is not None and _gate.is_exclusive():
+                self.in_row = False
                 time.sleep(GRACE_SECONDS / 10)
-                self.is_in = True
+                self.in_row = True
         self._marks[position] |= _IN_FLIGHT
 
-    def end(self, position: int) -> None:
+    def exit_row(self, position: int) -> None:
         """Mark a row as survived; one beside a row that was struck only after a while."""
         if position in self._patient:
             # A signal may reach a process when its row is over: the next one must not be blamed for it.
             time.sleep(GRACE_SECONDS)
         self._marks[position] &= ~_IN_FLIGHT & 0xFF
-        self.leave()
+        self.release()
 
-    def leave(self) -> None:
+    def release(self) -> None:
         """Let the other threads of this process go on; also when a row ended in a way that ends the call."""
-        self.is_in = False
+        self.in_row = False
         if self._is_alone:
-            self._is_alone, _gate.suspect = False, None
+            self._is_alone, _gate.holder = False, None
 
     def in_flight(self) -> list[tuple[int, int]]:
         """Return the rows that are in flight, each with the process that is at it."""
@@ -197,12 +197,12 @@ class CrashLedger:
         """Mark a row as one that is not tried again."""
         self._marks[position] |= _SLOW
 
-    def stop(self) -> None:
+    def cancel(self) -> None:
         """Ask every partition of the call to stop after the row it is at."""
         self._marks[-1] = 1
 
     @property
-    def stopped(self) -> bool:
+    def cancelled(self) -> bool:
         """Whether the caller has given up."""
         return bool(self._marks[-1])
 
@@ -213,7 +213,7 @@ def _struck(marks: np.ndarray[Any, np.dtype[np.uint8]]) -> np.ndarray[Any, np.dt
     return np.where(marks & _IN_FLIGHT, strikes | (marks & _SLOW), marks).astype(np.uint8)
 
 
-def nbytes(n: int) -> int:
+def ledger_nbytes(n: int) -> int:
     """Return the bytes of a note: of a row its process, who died at it, what was forgiven, its mark; the caller's."""
     return 10 * n + 1
 
@@ -229,27 +229,27 @@ class LedgerHandle:
     def open(self) -> Iterator[CrashLedger]:
         """Give the shared note, or a blank one where it cannot be reached."""
         if self.file is None:
-            yield CrashLedger.blank(self.n)
+            yield CrashLedger.in_memory(self.n)
             return
         with self.file.open() as fd:
             ledger = (
-                CrashLedger.blank(self.n)
+                CrashLedger.in_memory(self.n)
                 if fd is None
-                else CrashLedger(mmap_array(fd, nbytes(self.n), writeable=True), self.n)
+                else CrashLedger(mmap_array(fd, ledger_nbytes(self.n), writeable=True), self.n)
             )
             try:
                 yield ledger
             finally:
-                ledger.leave()
+                ledger.release()
 
 
 @contextlib.contextmanager
 def shared_ledger(n: int) -> Iterator[tuple[CrashLedger, LedgerHandle]]:
     """Give the note of a call of n rows, and the address that workers are told."""
     try:
-        file = SharedBuffer(nbytes(n))
+        file = SharedBuffer(ledger_nbytes(n))
     except OSError:  # no nameless files on this system: each side keeps its own
-        yield CrashLedger.blank(n), LedgerHandle(None, n)
+        yield CrashLedger.in_memory(n), LedgerHandle(None, n)
         return
     with file:
         yield CrashLedger(file.map(writeable=True), n), LedgerHandle(file.address, n)

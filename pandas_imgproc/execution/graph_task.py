@@ -44,7 +44,7 @@ def run_in_graph(call: Job, settings: PillowSettings, step: str, first: int = 0)
     first : int
         The position of the first row in the user's frame, for tasks that depend on it.
     """
-    rows = PartitionInput(range(len(call.inputs)), call.inputs, first=first)
+    rows = PartitionInput(range(len(call.inputs)), call.inputs, offset=first)
     with _note(len(rows), step) as ledger:
         return run_partition(call.task, rows, call.source, ledger, settings)
 
@@ -61,20 +61,20 @@ def write_in_graph(call: Job, sink: ImageFileSink, settings: PillowSettings, ste
     """
     n_outputs = call.task.n_outputs
     with _note(len(call.inputs), step) as ledger:
-        for left in sink.todo():
+        for left in sink.pending():
             for some in (left[k : k + ROWS] for k in range(0, len(left), ROWS)):
                 inputs = call.inputs[some.start : some.stop]
                 targets = call.targets[some.start * n_outputs : some.stop * n_outputs]
                 rows = PartitionInput(some, inputs, targets, first)
-                sink.collect(run_partition(call.task, rows, call.source, ledger, settings))
+                sink.commit(run_partition(call.task, rows, call.source, ledger, settings))
 
 
 @contextlib.contextmanager
 def _note(n: int, step: str) -> Iterator[CrashLedger]:
     """Give the note of a partition: one that outlives this process where there is somebody to keep it."""
-    kept = worker_rpc.ask("keep_note", key=worker_rpc.current_task_key(), step=step, n=n) if n else None
+    kept = worker_rpc.call_parent("keep_note", key=worker_rpc.current_task_key(), step=step, n=n) if n else None
     if kept is None:  # a death ends the graph too, or is counted by a cluster that is not ours
-        yield CrashLedger.blank(n)
+        yield CrashLedger.in_memory(n)
         return
     address: LedgerHandle = pickle.loads(kept)
     with address.open() as ledger:
@@ -95,7 +95,7 @@ class _Kept:
         """Watch it, and return where it is."""
         self.rest()
         self._watch.enter_context(kill_slow_rows(self.ledger, setting("row-timeout")))
-        self._watch.enter_context(cluster.notify_managed_worker_kills(self.ledger.forgive))
+        self._watch.enter_context(cluster.notify_managed_worker_kills(self.ledger.discount_kill))
         return pickle.dumps(self.address)
 
     def rest(self) -> None:

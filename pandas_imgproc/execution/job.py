@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from pandas_imgproc import _timing
 from pandas_imgproc.codec import PillowSettings
 from pandas_imgproc.config import setting
-from pandas_imgproc.execution.progress import ESTIMATE_THRESHOLD, Progress, duration, size
+from pandas_imgproc.execution.progress import ESTIMATE_THRESHOLD, Progress, format_bytes, format_duration
 from pandas_imgproc.execution.stats import JobStats
 from pandas_imgproc.kernel import run_partition
 from pandas_imgproc.partition import PartitionInput, PartitionResult
@@ -76,16 +76,16 @@ class JobState:
 
     Attributes
     ----------
-    left : deque of range
+    pending : deque of range
         The rows that nobody has been given yet.
     workers : int
         How many partitions are done at a time.
     """
 
-    call: Job
+    job: Job
     sink: MemorySink
     progress: Progress
-    left: deque[range]
+    pending: deque[range]
     settings: PillowSettings = field(default_factory=PillowSettings.current)
     started: float = field(default_factory=time.perf_counter)
     done: int = 0
@@ -95,95 +95,99 @@ class JobState:
     cpu: float = 0.0
     waited: float = 0.0
     seconds: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
-    announced: bool = False
+    estimate_logged: bool = False
     workers: int = 1
 
     @property
-    def stopped(self) -> bool:
+    def failed_fast(self) -> bool:
         """Whether a failure has ended the call."""
-        return self.call.fail_fast and self.failures > 0
+        return self.job.fail_fast and self.failures > 0
 
     @property
-    def rest(self) -> int:
+    def n_remaining(self) -> int:
         """Rows that are not done."""
         return self.total - self.done
 
     @functools.cached_property
     def is_remote(self) -> bool:
         """Whether pictures come through a network."""
-        return self.call.source.is_remote(self.call.inputs)
+        return self.job.source.is_remote(self.job.inputs)
 
     def __post_init__(self) -> None:
-        self.total = sum(map(len, self.left))
+        self.total = sum(map(len, self.pending))
 
     def take(self, rows: int) -> range:
         """Return the next rows that nobody has been given, at most so many."""
-        first = self.left.popleft()
+        first = self.pending.popleft()
         if len(first) > rows:
-            self.left.appendleft(first[rows:])
+            self.pending.appendleft(first[rows:])
         return first[:rows]
 
-    def cut(self) -> Iterator[range]:
+    def iter_partitions(self) -> Iterator[range]:
         """Yield ranges of rows: as many as asked for, or of about a second's work, and smaller at the end.
 
         It is lazy, so that each range follows the rate measured so far, and the workers that there are.
         """
-        yield from self._cut_by_number() if self.call.npartitions else self._cut_by_time()
+        yield from self._split_evenly() if self.job.npartitions else self._split_by_time()
 
-    def _cut_by_number(self) -> Iterator[range]:
-        rest = sum(map(len, self.left))
-        for count in range(min(self.call.npartitions or 1, rest), 0, -1):
-            if self.left:
+    def _split_evenly(self) -> Iterator[range]:
+        rest = sum(map(len, self.pending))
+        for count in range(min(self.job.npartitions or 1, rest), 0, -1):
+            if self.pending:
                 rows = self.take(rest // count)
                 rest -= len(rows)
                 yield rows
-        while self.left:  # ranges with gaps between them need more pieces than were asked for
-            yield self.left.popleft()
+        while self.pending:  # ranges with gaps between them need more pieces than were asked for
+            yield self.pending.popleft()
 
-    def _cut_by_time(self) -> Iterator[range]:
-        while self.left:
-            second = int(setting("partition-seconds") / self.row_work) if self.row_work else SAMPLE_ROWS
+    def _split_by_time(self) -> Iterator[range]:
+        while self.pending:
+            second = (
+                int(setting("partition-seconds") / self.cpu_seconds_per_row)
+                if self.cpu_seconds_per_row
+                else SAMPLE_ROWS
+            )
             # Half of an equal share: whoever gets the slow pictures has less left to hold the others up with. Not
             # less than a twentieth of a second: handing it out takes a tenth of that.
-            share = max(sum(map(len, self.left)) // (2 * self.workers), second // 20)
+            share = max(sum(map(len, self.pending)) // (2 * self.workers), second // 20)
             # A few slow rows are worth a task: the fewer there are in the last ones, the less waits for them.
             # But where files are elsewhere, each task begins with a request that nobody has sent ahead.
             least = second // 2 if self.is_remote else min(SAMPLE_ROWS, max(1, second // 4))
-            rows = min(max(least, min(second, share, MAX_PARTITION_ROWS)), self._rows_that_fit)
+            rows = min(max(least, min(second, share, MAX_PARTITION_ROWS)), self._max_rows_in_bytes)
             yield self.take(rows if self.sink.schema_known else PROBE_ROWS)
 
     @property
-    def _rows_that_fit(self) -> int:
+    def _max_rows_in_bytes(self) -> int:
         """Rows whose values are not more than `MAX_PARTITION_NBYTES`."""
-        return max(1, MAX_PARTITION_NBYTES * len(self.call.inputs) // max(1, self.sink.nbytes))
+        return max(1, MAX_PARTITION_NBYTES * len(self.job.inputs) // max(1, self.sink.nbytes))
 
     @property
-    def row_seconds(self) -> float:
+    def seconds_per_row(self) -> float:
         """Seconds that one worker takes for one row, as measured so far; 0 before anything was."""
         return self.wall / self.timed if self.timed else 0.0
 
     @property
-    def row_work(self) -> float:
+    def cpu_seconds_per_row(self) -> float:
         """Seconds of work in one row, as measured so far; 0 before anything was.
 
         Waiting is not work, up to a limit: a server that is slow, or fails now and then, would make tasks small.
         """
-        return max(self.cpu / self.timed, self.row_seconds / 4) if self.timed else 0.0
+        return max(self.cpu / self.timed, self.seconds_per_row / 4) if self.timed else 0.0
 
     def rows(self, positions: range) -> PartitionInput:
         """Return the rows at some positions with what stands in them."""
-        n_outputs = self.call.task.n_outputs
-        targets = self.call.targets[positions.start * n_outputs : positions.stop * n_outputs]
-        return PartitionInput(positions, self.call.inputs[positions.start : positions.stop], targets)
+        n_outputs = self.job.task.n_outputs
+        targets = self.job.targets[positions.start * n_outputs : positions.stop * n_outputs]
+        return PartitionInput(positions, self.job.inputs[positions.start : positions.stop], targets)
 
-    def here(self, positions: range, ledger: CrashLedger) -> Callable[[], PartitionResult]:
+    def local_task(self, positions: range, ledger: CrashLedger) -> Callable[[], PartitionResult]:
         """Return what does some rows and puts their values where they belong, in any thread of this process."""
         rows, put = self.rows(positions), self.sink.writer(positions)
-        return lambda: do(self.call.task, rows, self.call.source, ledger, self.settings, put)
+        return lambda: run_and_write(self.job.task, rows, self.job.source, ledger, self.settings, put)
 
     def finish(self, part: PartitionResult) -> None:
         """Take a finished partition."""
-        self.sink.collect(part)
+        self.sink.commit(part)
         self.done += len(part.status)
         self.failures += len(part.failures)
         self.timed += len(part.status)
@@ -191,30 +195,32 @@ class JobState:
         self.cpu += part.cpu
         for name, seconds in part.seconds.items():
             self.seconds[name] += seconds
-        self.progress.advance(len(part.status), self.failures)
+        self.progress.update(len(part.status), self.failures)
 
-    def seconds_left(self) -> float:
+    def eta(self) -> float:
         """Return how long the rest takes at the rate measured so far."""
-        return self.rest * self.row_seconds / self.workers
+        return self.n_remaining * self.seconds_per_row / self.workers
 
-    def announce(self) -> None:
+    def log_estimate(self) -> None:
         """Say once, of a long call, what it will take."""
-        left = self.seconds_left()
-        if not self.announced and left > ESTIMATE_THRESHOLD:
-            self.announced = True
-            need = f" and {size(self.sink.nbytes)}" if self.sink.nbytes else ""
-            self.progress.say(f"{self.call.task.name}: about {duration(left)}{need} for {self.rest:,} images")
+        left = self.eta()
+        if not self.estimate_logged and left > ESTIMATE_THRESHOLD:
+            self.estimate_logged = True
+            need = f" and {format_bytes(self.sink.nbytes)}" if self.sink.nbytes else ""
+            self.progress.write(
+                f"{self.job.task.name}: about {format_duration(left)}{need} for {self.n_remaining:,} images"
+            )
 
-    def profile(self, plan: str) -> JobStats:
+    def stats(self, plan: str) -> JobStats:
         """Return what was done, and where the time went, now that the call is over."""
         return JobStats(
-            name=self.call.task.name, plan=plan, rows=self.done, found=len(self.call.inputs) - self.total,
-            failures=self.failures, seconds=time.perf_counter() - self.started, waited=self.waited, busy=self.wall,
+            name=self.job.task.name, plan=plan, rows=self.done, n_skipped=len(self.job.inputs) - self.total,
+            failures=self.failures, seconds=time.perf_counter() - self.started, idle_seconds=self.waited, worker_seconds=self.wall,
             cpu=self.cpu, stages=dict(self.seconds),
         )  # fmt: skip
 
 
-def do(
+def run_and_write(
     task: Task,
     rows: PartitionInput,
     source: Source,
@@ -228,7 +234,7 @@ def do(
     written there.
     """
     part = run_partition(task, rows, source, ledger, settings)
-    if ledger.stopped:
+    if ledger.cancelled:
         part.values = None
         return part
     started = time.perf_counter()

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import cloudpickle
 
 from pandas_imgproc.errors import with_host
-from pandas_imgproc.execution.job import do
+from pandas_imgproc.execution.job import run_and_write
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -52,19 +52,19 @@ class PayloadFactory:
     """
 
     def __init__(self, state: JobState, ledger: LedgerHandle) -> None:
-        call = state.call
+        call = state.job
         shared = (call.source, ledger, state.settings, socket.gethostname())
-        self._shared = sendable(call.task), pickle.dumps(shared)
+        self._shared = serialize_task(call.task), pickle.dumps(shared)
 
-    def of(self, rows: PartitionInput, put: PartitionWriter) -> Callable[[], PartitionResult | str]:
+    def build(self, rows: PartitionInput, put: PartitionWriter) -> Callable[[], PartitionResult | str]:
         """Return the function that does some rows."""
-        return _by_value((*self._shared, cloudpickle.dumps((rows, put))))  # the parts of a folder hold the task
+        return _self_contained((*self._shared, cloudpickle.dumps((rows, put))))  # the parts of a folder hold the task
 
 
-def _by_value(parcel: tuple[bytes, bytes, bytes]) -> Callable[[], PartitionResult | str]:
+def _self_contained(parcel: tuple[bytes, bytes, bytes]) -> Callable[[], PartitionResult | str]:
     from pandas_imgproc._version import __version__ as version
 
-    def errand() -> PartitionResult | str:
+    def run_on_worker() -> PartitionResult | str:
         # It comes to workers that may have nothing of ours: no name from outside of it may be used here.
         import socket
         import sys
@@ -73,19 +73,19 @@ def _by_value(parcel: tuple[bytes, bytes, bytes]) -> Callable[[], PartitionResul
 
         where = f"worker {get_worker().address} on host {socket.gethostname()!r}"
         try:
-            from pandas_imgproc.execution.payload import opened
+            from pandas_imgproc.execution.payload import run_payload
         except ImportError as exc:
             return (
                 f"the {where} cannot import pandas_imgproc: {exc}; install it for the Python that runs the worker, as "
                 f"on every worker: {sys.executable} -m pip install pandas-imgproc=={version}"
             )
-        return opened(parcel, where, version)
+        return run_payload(parcel, where, version)
 
-    errand.__module__ = "__main__"  # such functions travel by value
-    return errand
+    run_on_worker.__module__ = "__main__"  # such functions travel by value
+    return run_on_worker
 
 
-def opened(parcel: tuple[bytes, bytes, bytes], where: str, version: str) -> PartitionResult | str:
+def run_payload(parcel: tuple[bytes, bytes, bytes], where: str, version: str) -> PartitionResult | str:
     """Do, on a worker, what a parcel asks, and put the values where they belong.
 
     Parameters
@@ -113,20 +113,20 @@ def opened(parcel: tuple[bytes, bytes, bytes], where: str, version: str) -> Part
             f"{sys.executable}, needs the modules that the function uses, in the same versions as here"
         )
     with ledger.open() as marks:
-        part = do(task, rows, source, marks, settings, put)
+        part = run_and_write(task, rows, source, marks, settings, put)
     if socket.gethostname() != caller:
-        _name_host(part)
-    _meter(part)
+        _add_host(part)
+    _report_metrics(part)
     return part
 
 
-def _name_host(part: PartitionResult) -> None:
+def _add_host(part: PartitionResult) -> None:
     for failed in part.failures:
         if failed["kind"] in _FILE_KINDS and "://" not in failed["path"]:
             failed["message"] = with_host(failed["message"], socket.gethostname())
 
 
-def _meter(part: PartitionResult) -> None:
+def _report_metrics(part: PartitionResult) -> None:
     """Tell the dashboard's page "Fine Performance Metrics" what the rows took."""
     from distributed.metrics import context_meter
 
@@ -137,7 +137,7 @@ def _meter(part: PartitionResult) -> None:
     context_meter.digest_metric("rows", len(part.status), "count")
 
 
-def sendable(task: Task) -> bytes:
+def serialize_task(task: Task) -> bytes:
     """Return a task as bytes, made once for all partitions.
 
     Raises

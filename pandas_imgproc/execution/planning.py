@@ -28,7 +28,7 @@ from pandas_imgproc.execution.client import run_on_client
 from pandas_imgproc.execution.crash_ledger import CrashLedger
 from pandas_imgproc.execution.job import SAMPLE_ROWS, Job, JobState
 from pandas_imgproc.execution.progress import progress
-from pandas_imgproc.execution.stats import tell
+from pandas_imgproc.execution.stats import _emit
 from pandas_imgproc.execution.threads import run_in_threads
 from pandas_imgproc.source import UNKNOWN_SIGNATURE
 
@@ -51,16 +51,16 @@ class ExecutionPlan:
 
     threads: int
     client: Client | None = None
-    why: str = ""
+    reason: str = ""
     seconds: float = math.inf
 
     def __str__(self) -> str:
         if self.client is not None:
             return cluster.describe(self.client)
-        return f"in line on {self.threads} thread{'s' * (self.threads > 1)}{self.why}"
+        return f"in line on {self.threads} thread{'s' * (self.threads > 1)}{self.reason}"
 
 
-def run(call: Job, sink: MemorySink) -> None:
+def execute(call: Job, sink: MemorySink) -> None:
     """Do what is left of a call.
 
     Parameters
@@ -77,65 +77,65 @@ def run(call: Job, sink: MemorySink) -> None:
         If the cluster went away.
     """
     try:
-        left = deque(sink.todo())
+        left = deque(sink.pending())
         with progress(call.task.name, sum(map(len, left)), show=call.progress) as bar:
             state = JobState(call, sink, bar, left)
-            plan = _drive(state)
-            profile = state.profile(str(plan))
+            plan = _execute(state)
+            profile = state.stats(str(plan))
             if state.done:
-                bar.finish(str(profile))
-            tell(profile)
+                bar.close(str(profile))
+            _emit(profile)
     finally:
         sink.close()
 
 
-def _drive(state: JobState) -> ExecutionPlan:
+def _execute(state: JobState) -> ExecutionPlan:
     """Time the first rows, choose a plan, and do the rest by it."""
-    plan = _chosen_by_hand(state.call) if state.left else ExecutionPlan(1)
+    plan = _explicit_plan(state.job) if state.pending else ExecutionPlan(1)
     if plan is None:
-        plan = _for_others(state)
+        plan = _plan_for_remote_files(state)
     if plan is None:
-        _time_first_rows(state)
-        plan = _chosen_by_time(state)
+        _sample_rows(state)
+        plan = _plan_from_sample(state)
     if plan.client is None:
         run_in_threads(state, plan.threads, plan.seconds)
-        if state.rest and not state.stopped:
+        if state.n_remaining and not state.failed_fast:
             # The first rows were quicker than those that followed: think again.
             plan = ExecutionPlan(CPU_COUNT, cluster.get_client())
-    if plan.client is not None and state.rest and not state.stopped:
+    if plan.client is not None and state.n_remaining and not state.failed_fast:
         run_on_client(state, plan.client)
     return plan
 
 
-def _time_first_rows(state: JobState) -> None:
+def _sample_rows(state: JobState) -> None:
     """Do the first rows in this thread, to know how long a row takes: few if they are long and workers wait."""
     preinit()  # or the very first row would pay for importing Pillow's plugins
-    ledger = CrashLedger.blank(len(state.call.inputs))
+    ledger = CrashLedger.in_memory(len(state.job.inputs))
     # In a process that has just begun the very first rows take longer: by few of them a cluster would be started.
-    seconds = SAMPLE_SECONDS if cluster.borrow() else math.inf
-    while state.left and not state.stopped and state.timed < SAMPLE_ROWS and state.wall < seconds:
+    seconds = SAMPLE_SECONDS if cluster.existing_client() else math.inf
+    while state.pending and not state.failed_fast and state.timed < SAMPLE_ROWS and state.wall < seconds:
         # Files that are elsewhere are asked for together: by ones they would seem slow.
         rows = SAMPLE_ROWS if state.is_remote else SAMPLE_ROWS // 4
-        state.finish(state.here(state.take(rows), ledger)())
+        state.finish(state.local_task(state.take(rows), ledger)())
 
 
-def _for_others(state: JobState) -> ExecutionPlan | None:
+def _plan_for_remote_files(state: JobState) -> ExecutionPlan | None:
     """Return the plan for files that none of the first rows finds here, where a client of the user's may."""
-    client = cluster.borrow()
+    client = cluster.existing_client()
     if client is None or cluster.is_managed(client) or state.is_remote:
         return None
-    first = [state.call.inputs[row] for row in state.left[0][:SAMPLE_ROWS]]
+    first = [state.job.inputs[row] for row in state.pending[0][:SAMPLE_ROWS]]
     named = [cell for cell in first if cell is not None]
     missing = bool(named) and all(isinstance(cell, str | int) for cell in named)
-    missing = missing and all(state.call.source.signature(cell) == UNKNOWN_SIGNATURE for cell in named)
+    missing = missing and all(state.job.source.signature(cell) == UNKNOWN_SIGNATURE for cell in named)
     return ExecutionPlan(CPU_COUNT, client) if missing else None
 
 
-def _chosen_by_hand(call: Job) -> ExecutionPlan | None:
+def _explicit_plan(call: Job) -> ExecutionPlan | None:
     """Return the plan that place, configuration or arguments leave no choice about."""
-    inside = cluster.inside()
+    inside = cluster.nested_context()
     if inside:
-        return ExecutionPlan(CPU_COUNT, why=f" ({inside})")
+        return ExecutionPlan(CPU_COUNT, reason=f" ({inside})")
     scheduler = dask.config.get("scheduler", None)
     if scheduler in ("synchronous", "sync", "single-threaded"):
         return ExecutionPlan(1)
@@ -146,13 +146,13 @@ def _chosen_by_hand(call: Job) -> ExecutionPlan | None:
     return None
 
 
-def _chosen_by_time(state: JobState) -> ExecutionPlan:
+def _plan_from_sample(state: JobState) -> ExecutionPlan:
     """Return the plan for the rest, by how long the first rows took."""
-    client = cluster.borrow()
+    client = cluster.existing_client()
     limit = setting("inline-seconds" if client is None else "inline-seconds-warm")
-    threads = CPU_COUNT if state.row_work > GIL_BOUND_ROW_SECONDS else 1
+    threads = CPU_COUNT if state.cpu_seconds_per_row > GIL_BOUND_ROW_SECONDS else 1
     state.workers = threads
-    if state.seconds_left() <= limit:
+    if state.eta() <= limit:
         # Twice the limit: what is nearly done is not moved.
         return ExecutionPlan(threads, seconds=2 * limit)
     return ExecutionPlan(CPU_COUNT, cluster.get_client())

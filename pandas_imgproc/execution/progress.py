@@ -27,16 +27,16 @@ SECONDS_BETWEEN = 0.2
 class Progress(Protocol):
     """How a call tells how far it is; use it as a context manager."""
 
-    def advance(self, rows: int, failures: int) -> None:
+    def update(self, rows: int, failures: int) -> None:
         """Tell that some rows are done, and how many failures there are in all."""
 
-    def say(self, line: str, *, of_short_jobs_too: bool = False) -> None:
+    def write(self, line: str, *, of_short_jobs_too: bool = False) -> None:
         """Show a line that stays; by default only if the call has taken long enough to be of interest."""
 
-    def link(self, name: str, link: str) -> None:
+    def write_link(self, name: str, link: str) -> None:
         """Show a link that stays, also of a short call."""
 
-    def finish(self, line: str) -> None:
+    def close(self, line: str) -> None:
         """Show the last line of a call that is done, below the bar; nothing if it was short."""
 
     def __enter__(self) -> Progress: ...
@@ -75,13 +75,13 @@ def _in_notebook() -> bool:
 
 
 class _NullProgress:
-    def advance(self, rows: int, failures: int) -> None: ...
+    def update(self, rows: int, failures: int) -> None: ...
 
-    def say(self, line: str, *, of_short_jobs_too: bool = False) -> None: ...
+    def write(self, line: str, *, of_short_jobs_too: bool = False) -> None: ...
 
-    def link(self, name: str, link: str) -> None: ...
+    def write_link(self, name: str, link: str) -> None: ...
 
-    def finish(self, line: str) -> None: ...
+    def close(self, line: str) -> None: ...
 
     def __enter__(self) -> _NullProgress:
         return self
@@ -99,23 +99,23 @@ class _TqdmProgress:
         self._delay = float(setting("progress-delay"))
         self._bar = tqdm(total=total, desc=name, unit=" images", delay=self._delay, dynamic_ncols=True)
 
-    def advance(self, rows: int, failures: int) -> None:
+    def update(self, rows: int, failures: int) -> None:
         if failures:
             self._bar.set_postfix_str(f"{failures:,} failed", refresh=False)
         self._bar.update(rows)
 
-    def say(self, line: str, *, of_short_jobs_too: bool = False) -> None:
+    def write(self, line: str, *, of_short_jobs_too: bool = False) -> None:
         if of_short_jobs_too or time.perf_counter() - self._started >= self._delay:
             self._bar.write(line, file=sys.stderr)
         else:
             logger.debug(line)
 
-    def link(self, name: str, link: str) -> None:
-        self.say(f"{name}: {link}", of_short_jobs_too=True)
+    def write_link(self, name: str, link: str) -> None:
+        self.write(f"{name}: {link}", of_short_jobs_too=True)
 
-    def finish(self, line: str) -> None:
+    def close(self, line: str) -> None:
         self._bar.close()
-        self.say(line)
+        self.write(line)
 
     def __enter__(self) -> _TqdmProgress:
         return self
@@ -141,7 +141,7 @@ class _CountingProgress:
         rate = self._done / self._seconds
         return (
             f"{self._name}: {self._done * 100 // self._total} %, {self._done} of {self._total} images, "
-            f"{rate:.0f} images/s, {duration((self._total - self._done) / rate)} left, {self._failures} failed"
+            f"{rate:.0f} images/s, {format_duration((self._total - self._done) / rate)} left, {self._failures} failed"
         )
 
 
@@ -154,23 +154,23 @@ class _NotebookProgress(_CountingProgress):
         self._shown = -math.inf
         self._is_finished = False
 
-    def advance(self, rows: int, failures: int) -> None:
+    def update(self, rows: int, failures: int) -> None:
         self._done += rows
         self._failures = failures
         if self._seconds >= max(self._delay, self._shown + SECONDS_BETWEEN):
             self._show(self._line())
 
-    def say(self, line: str, *, of_short_jobs_too: bool = False) -> None:
+    def write(self, line: str, *, of_short_jobs_too: bool = False) -> None:
         if of_short_jobs_too or self._seconds >= self._delay:
             _displayed(line, html.escape(line))
         else:
             logger.debug(line)
 
-    def link(self, name: str, link: str) -> None:
+    def write_link(self, name: str, link: str) -> None:
         url = html.escape(link)
         _displayed(f"{name}: {link}", f"{html.escape(name)}: <a href='{url}' target='_blank'>{url}</a>")
 
-    def finish(self, line: str) -> None:
+    def close(self, line: str) -> None:
         self._is_finished = True
         if self._seconds >= self._delay:
             self._show(line)
@@ -211,7 +211,7 @@ class _LogProgress(_CountingProgress):
         super().__init__(name, total)
         self._tenths = 0
 
-    def advance(self, rows: int, failures: int) -> None:
+    def update(self, rows: int, failures: int) -> None:
         self._done += rows
         self._failures = failures
         tenths = self._done * 10 // self._total
@@ -219,14 +219,14 @@ class _LogProgress(_CountingProgress):
             logger.info(self._line())
         self._tenths = tenths
 
-    def say(self, line: str, *, of_short_jobs_too: bool = False) -> None:
+    def write(self, line: str, *, of_short_jobs_too: bool = False) -> None:
         logger.log(logging.INFO if of_short_jobs_too or self._seconds >= self._delay else logging.DEBUG, line)
 
-    def link(self, name: str, link: str) -> None:
-        self.say(f"{name}: {link}", of_short_jobs_too=True)
+    def write_link(self, name: str, link: str) -> None:
+        self.write(f"{name}: {link}", of_short_jobs_too=True)
 
-    def finish(self, line: str) -> None:
-        self.say(line)
+    def close(self, line: str) -> None:
+        self.write(line)
 
     def __enter__(self) -> _LogProgress:
         return self
@@ -234,12 +234,12 @@ class _LogProgress(_CountingProgress):
     def __exit__(self, *_: object) -> None: ...
 
 
-def duration(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
     """Return seconds as a person says them.
 
     Examples
     --------
-    >>> duration(4.26), duration(200), duration(7300)
+    >>> format_duration(4.26), format_duration(200), format_duration(7300)
     ('4.3 s', '3 min 20 s', '2 h 1 min')
     """
     if seconds < 60:
@@ -248,12 +248,12 @@ def duration(seconds: float) -> str:
     return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 
 
-def size(nbytes: int) -> str:
+def format_bytes(nbytes: int) -> str:
     """Return bytes as a person says them.
 
     Examples
     --------
-    >>> size(900), size(12_288_000), size(1_228_800_000)
+    >>> format_bytes(900), format_bytes(12_288_000), format_bytes(1_228_800_000)
     ('900 bytes', '12.3 MB', '1.23 GB')
     """
     if nbytes < 1e5:

@@ -7,7 +7,7 @@ import contextvars
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pandas_imgproc.execution.progress import duration
+from pandas_imgproc.execution.progress import format_duration
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -23,13 +23,13 @@ class JobStats:
         The method.
     plan : str
         Where it ran.
-    rows, found, failures : int
+    rows, n_skipped, failures : int
         Rows that were done, rows that an earlier call had done, and rows of the first that failed.
     seconds : float
         On the clock, from the first row's start to the last row's end.
-    waited : float
+    idle_seconds : float
         Seconds of those in which the caller had nothing to do but wait for a worker.
-    busy : float
+    worker_seconds : float
         Seconds of all workers (or threads) together, on the clock, in which they were at a partition.
     cpu : float
         Seconds of the processor in `busy`.
@@ -40,18 +40,18 @@ class JobStats:
     name: str
     plan: str
     rows: int
-    found: int
+    n_skipped: int
     failures: int
     seconds: float
-    waited: float
-    busy: float
+    idle_seconds: float
+    worker_seconds: float
     cpu: float
     stages: Mapping[str, float]
 
     def __str__(self) -> str:
         parts = [
-            f"{self.name}: {self.rows:,} images in {duration(self.seconds)} ({self.rows / self.seconds:,.0f} images/s)",
-            f"{duration(self.cpu)} of CPU time",
+            f"{self.name}: {self.rows:,} images in {format_duration(self.seconds)} ({self.rows / self.seconds:,.0f} images/s)",
+            f"{format_duration(self.cpu)} of CPU time",
             f"{self.failures:,} failed",
             self.plan,
         ]
@@ -67,7 +67,7 @@ _observers: contextvars.ContextVar[tuple[list[JobStats], ...]] = contextvars.Con
 
 
 @contextlib.contextmanager
-def observed() -> Iterator[list[JobStats]]:
+def collect_stats() -> Iterator[list[JobStats]]:
     """Collect the profile of every call that ends inside the block, in this thread.
 
     Yields
@@ -77,7 +77,7 @@ def observed() -> Iterator[list[JobStats]]:
 
     Examples
     --------
-    >>> with observed() as profiles:
+    >>> with collect_stats() as profiles:
     ...     _ = pd.Series(["red.png", "blue.jpg"]).img.load_resized(8, root=getfixture("photos"))
     >>> [(profile.name, profile.rows, profile.failures) for profile in profiles]
     [('load_resized', 2, 0)]
@@ -90,7 +90,7 @@ def observed() -> Iterator[list[JobStats]]:
         _observers.reset(token)
 
 
-def tell(profile: JobStats) -> None:
+def _emit(profile: JobStats) -> None:
     """Hand the profile of a call to whoever observes this thread."""
     for profiles in _observers.get():
         profiles.append(profile)

@@ -14,19 +14,19 @@ if TYPE_CHECKING:
 
 def run_in_threads(state: JobState, threads: int, seconds: float) -> None:
     """Do rows on threads of this process: all, or until the rest would take longer than `seconds`."""
-    ledger = CrashLedger.blank(len(state.call.inputs))
+    ledger = CrashLedger.in_memory(len(state.job.inputs))
     state.workers = threads
-    ranges = state.cut()
+    ranges = state.iter_partitions()
     with ThreadPoolExecutor(threads, "pandas_imgproc") as pool:
         try:
-            waiting = {pool.submit(state.here(rows, ledger)) for rows in islice(ranges, 2 * threads)}
-            while waiting and not state.stopped:
+            waiting = {pool.submit(state.local_task(rows, ledger)) for rows in islice(ranges, 2 * threads)}
+            while waiting and not state.failed_fast:
                 finished, waiting = wait(waiting, return_when=FIRST_COMPLETED)
                 for future in finished:
                     state.finish(future.result())
-                state.announce()
-                more = len(finished) if state.seconds_left() <= seconds else 0
-                waiting |= {pool.submit(state.here(rows, ledger)) for rows in islice(ranges, more)}
+                state.log_estimate()
+                more = len(finished) if state.eta() <= seconds else 0
+                waiting |= {pool.submit(state.local_task(rows, ledger)) for rows in islice(ranges, more)}
         finally:
-            ledger.stop()
+            ledger.cancel()
             pool.shutdown(cancel_futures=True)

@@ -48,7 +48,7 @@ def _watch(ledger: CrashLedger, seconds: float, over: threading.Event) -> None:
     since: dict[tuple[int, int], float] = {}
     while not over.wait(min(1.0, seconds / 4)):
         now = time.monotonic()
-        since = {who: since.get(who, now) for who in ledger.in_flight() if _can_be_ended(who[1])}
+        since = {who: since.get(who, now) for who in ledger.in_flight() if _is_killable(who[1])}
         for (row, process), begun in since.items():
             if now - begun > seconds:
                 ledger.mark_timed_out(row)
@@ -56,7 +56,7 @@ def _watch(ledger: CrashLedger, seconds: float, over: threading.Event) -> None:
                     os.kill(process, signal.SIGKILL)
 
 
-def _can_be_ended(process: int) -> bool:
+def _is_killable(process: int) -> bool:
     # A thread of this very process cannot be: its row is waited for. The row of a process that is dead stays in
     # flight until it is tried again.
     if process in (0, os.getpid()):

@@ -14,8 +14,8 @@ from pandas_imgproc.features.registry import (
     FeatureSpec,
     InputKind,
     feature_names,
-    measure,
-    named,
+    register_feature,
+    select_features,
     unregister_feature,
 )
 
@@ -37,7 +37,7 @@ __all__ = [
     "feature_names",
     "hashes",
     "header",
-    "measure",
-    "named",
+    "register_feature",
+    "select_features",
     "unregister_feature",
 ]

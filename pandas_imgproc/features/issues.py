@@ -108,7 +108,7 @@ ISSUES = tuple(_ISSUES)
 """The issues that are looked for."""
 
 
-def chosen(include: Any) -> tuple[str, ...]:
+def select_issues(include: Any) -> tuple[str, ...]:
     """Return the issues that are asked for; None asks for all.
 
     Raises
@@ -128,12 +128,12 @@ def chosen(include: Any) -> tuple[str, ...]:
     return tuple(dict.fromkeys(names))
 
 
-def features_for(issues: Iterable[str]) -> tuple[str, ...]:
+def required_features(issues: Iterable[str]) -> tuple[str, ...]:
     """Return the features that some issues are told from.
 
     Examples
     --------
-    >>> features_for(["is_odd_size", "is_dark"])
+    >>> required_features(["is_odd_size", "is_dark"])
     ('width', 'height', 'brightness_p99')
     """
     return tuple(dict.fromkeys(name for issue in issues for name in _ISSUES[issue][0]))
@@ -165,7 +165,7 @@ def find_issues(features: pd.DataFrame, issues: Iterable[str], limits: Threshold
     [True, False, <NA>]
     """
     issues = tuple(issues)
-    needed = features_for(issues)
+    needed = required_features(issues)
     missing = [name for name in needed if name not in features.columns]
     if missing:
         raise KeyError(

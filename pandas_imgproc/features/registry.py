@@ -12,7 +12,7 @@ import cloudpickle
 import numpy as np
 
 from pandas_imgproc import _pickling
-from pandas_imgproc.errors import near
+from pandas_imgproc.errors import did_you_mean
 
 InputKind = Literal["header", "pixels", "grey", "full_grey", "full", "bytes"]
 """What a measure is a function of.
@@ -63,37 +63,37 @@ class FeatureSpec:
         One column for a function that returns a value, several for one that returns a tuple.
     function : callable
         Of one array, or of a header.
-    reads : str
+    input : str
         See `InputKind`.
     dtype : str
         See `DTYPES`.
-    width : int
+    max_bytes : int
         Bytes that are kept of a text, in UTF-8.
-    own : bool
+    builtin : bool
         Whether it is the library's own, and not the user's.
     """
 
     names: tuple[str, ...]
     function: Callable[[Any], Any]
-    reads: InputKind
+    input: InputKind
     dtype: str
-    width: int
-    own: bool
+    max_bytes: int
+    builtin: bool
 
     @property
-    def stored(self) -> np.dtype[Any]:
+    def storage_dtype(self) -> np.dtype[Any]:
         """How a value is stored until it is a column."""
         kind = DTYPES[self.dtype]
-        return np.dtype(f"S{self.width}" if kind == "S" else kind)
+        return np.dtype(f"S{self.max_bytes}" if kind == "S" else kind)
 
     @property
-    def decodes(self) -> bool:
+    def needs_decode(self) -> bool:
         """Whether the picture must be decoded for it."""
-        return self.reads not in ("header", "bytes")
+        return self.input not in ("header", "bytes")
 
     def __reduce__(self) -> Any:
-        fields = (self.names, self.reads, self.dtype, self.width, self.own)
-        if self.own:
+        fields = (self.names, self.input, self.dtype, self.max_bytes, self.builtin)
+        if self.builtin:
             return _restored, (self.function, *fields)
         with _by_value(self.function):
             return _unpickled, (_pickling.dumps(self.function), *fields)
@@ -124,7 +124,7 @@ def _unpickled(function: bytes, *fields: Any) -> FeatureSpec:
 _known: dict[str, FeatureSpec] = {}
 
 
-def measure(
+def register_feature(
     *names: str, dtype: str = "float64", reads: InputKind = "pixels", width: int = 64
 ) -> Callable[[Function], Function]:
     """Add a measure: a function of one picture becomes a column of `features`.
@@ -175,7 +175,7 @@ def measure(
     def add(function: Function) -> Function:
         if not callable(function):
             raise TypeError(f"measure({names[0]!r}) decorates a function, got {function!r}")
-        _add(FeatureSpec(tuple(names), function, reads, dtype, width, own=False))
+        _add(FeatureSpec(tuple(names), function, reads, dtype, width, builtin=False))
         return function
 
     return add
@@ -186,7 +186,7 @@ def _check(names: tuple[Any, ...], dtype: Any, reads: Any, width: Any) -> None:
         raise TypeError(f"measure(*names) wants names of columns, such as measure('redness'), got {names!r}")
     if len(set(names)) < len(names):
         raise ValueError(f"measure(*names) names a column twice: {names!r}")
-    taken = [name for name in names if name in _known and _known[name].own]
+    taken = [name for name in names if name in _known and _known[name].builtin]
     if taken:
         raise ValueError(f"measure({taken[0]!r}) is the name of a measure of the library; choose another")
     if dtype not in DTYPES:
@@ -212,7 +212,7 @@ def unregister_feature(name: str) -> None:
         If it is a measure of the library.
     """
     known = _known.get(name)
-    if known is not None and known.own:
+    if known is not None and known.builtin:
         raise ValueError(f"{name!r} is a measure of the library")
     for other in known.names if known else ():
         del _known[other]
@@ -221,10 +221,10 @@ def unregister_feature(name: str) -> None:
 def _builtin_feature(
     *names: str, dtype: str = "float64", reads: InputKind = "pixels", width: int = 64
 ) -> Callable[[Function], Function]:
-    """Add a measure of the library (see `measure`)."""
+    """Add a measure of the library (see `register_feature`)."""
 
     def add(function: Function) -> Function:
-        known = FeatureSpec(names, function, reads, dtype, width, own=True)
+        known = FeatureSpec(names, function, reads, dtype, width, builtin=True)
         _known.update(dict.fromkeys(names, known))
         return function
 
@@ -240,11 +240,11 @@ def feature_names(*reads: InputKind) -> tuple[str, ...]:
     (True, False)
     """
     order = get_args(InputKind)
-    found = [name for name, known in _known.items() if not reads or known.reads in reads]
-    return tuple(sorted(found, key=lambda name: (not _known[name].own, order.index(_known[name].reads))))
+    found = [name for name, known in _known.items() if not reads or known.input in reads]
+    return tuple(sorted(found, key=lambda name: (not _known[name].builtin, order.index(_known[name].input))))
 
 
-def named(include: Any) -> tuple[tuple[str, ...], tuple[FeatureSpec, ...]]:
+def select_features(include: Any) -> tuple[tuple[str, ...], tuple[FeatureSpec, ...]]:
     """Return the names that are asked for, in their order, and the measures that give them, each once.
 
     Parameters
@@ -260,13 +260,15 @@ def named(include: Any) -> tuple[tuple[str, ...], tuple[FeatureSpec, ...]]:
     names = _names(include)
     wrong = [name for name in names if name not in _known]
     if wrong:
-        raise ValueError(f"include names {wrong[0]!r}, which is no measure; {near(wrong[0], _known)}")
+        raise ValueError(f"include names {wrong[0]!r}, which is no measure; {did_you_mean(wrong[0], _known)}")
     return names, tuple(dict.fromkeys(_known[name] for name in names))
 
 
 def _names(include: Any) -> tuple[str, ...]:
     if include is None:
-        return tuple(name for name in feature_names() if not _known[name].own or _known[name].reads in DEFAULT_INPUTS)
+        return tuple(
+            name for name in feature_names() if not _known[name].builtin or _known[name].input in DEFAULT_INPUTS
+        )
     if isinstance(include, str):
         return (include,)
     names = tuple(include) if isinstance(include, Iterable) else None

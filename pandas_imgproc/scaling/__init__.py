@@ -117,7 +117,7 @@ def scaling_report(
 
 
 def _check_no_client() -> None:
-    client = cluster.current()
+    client = cluster.default_client()
     if client is not None:
         raise ValueError(
             f"scaling_report starts clusters of its own, and a client is active ({client.scheduler.address}): close "

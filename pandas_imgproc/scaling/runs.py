@@ -14,7 +14,7 @@ import numpy as np
 
 from pandas_imgproc import cluster, execution
 from pandas_imgproc.errors import NoReadableImageError, UnreadableImageWarning
-from pandas_imgproc.execution.progress import duration, progress
+from pandas_imgproc.execution.progress import format_duration, progress
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -101,19 +101,19 @@ def timings(
     most = max(frames)
     done = []
     total = sum(len(frame) for frame in frames.values()) * repeat + len(frames[most])
-    with cluster.restored(), progress("scaling_report", total, show=show) as bar:
+    with cluster.preserved(), progress("scaling_report", total, show=show) as bar:
         client = cluster.get_client(n_workers=most)
         with dask.config.set({"pandas-imgproc.progress": False}):
             first = _timed(call, frames[most], most, 0, client)
-            bar.advance(len(frames[most]), 0)
+            bar.update(len(frames[most]), 0)
             with _said_already():
                 for run, workers in turns(sorted(frames), repeat):
                     client = _warm(call, frames[workers], workers, client)
                     timing = _timed(call, frames[workers], workers, run, client)
                     _check_same_work(timing, first, len(frames[workers]) / len(frames[most]))
                     done.append(timing)
-                    bar.advance(len(frames[workers]), timing.failures)
-                    bar.say(_line(timing, repeat))
+                    bar.update(len(frames[workers]), timing.failures)
+                    bar.write(_line(timing, repeat))
     return done
 
 
@@ -168,7 +168,7 @@ def _called(call: Callable[[Any], Any], frame: Any, client: Client) -> Any:
 
 def _timed(call: Callable[[Any], Any], frame: Any, workers: int, run: int, client: Client) -> Timing:
     plan, started = cluster.describe(client), time.perf_counter()
-    with execution.observed() as profiles:
+    with execution.collect_stats() as profiles:
         answer = _called(call, frame, client)
     seconds = time.perf_counter() - started
     del answer  # only now: giving its memory back is not the call's
@@ -183,18 +183,18 @@ def _timed(call: Callable[[Any], Any], frame: Any, workers: int, run: int, clien
         images=sum(profile.rows for profile in profiles),
         failures=sum(profile.failures for profile in profiles),
         seconds=seconds,
-        caller=seconds - sum(profile.waited for profile in profiles),
-        busy=sum(profile.busy for profile in profiles),
+        caller=seconds - sum(profile.idle_seconds for profile in profiles),
+        busy=sum(profile.worker_seconds for profile in profiles),
         cpu=sum(profile.cpu for profile in profiles),
         stages=stages,
-        found=sum(profile.found for profile in profiles),
+        found=sum(profile.n_skipped for profile in profiles),
     )
 
 
 def _check(profiles: Sequence[JobStats], plan: str) -> None:
     """Raise a ValueError if what was timed is not what was meant."""
     if not sum(profile.rows for profile in profiles):
-        found = sum(profile.found for profile in profiles)
+        found = sum(profile.n_skipped for profile in profiles)
         if found:
             raise ValueError(f"the call did no rows: it found {_count(found)} done, or without a path; {_OVERWRITE}")
         raise ValueError(
@@ -225,4 +225,4 @@ def _count(rows: int) -> str:
 def _line(timing: Timing, repeat: int) -> str:
     workers = f"{timing.workers} worker{'s' * (timing.workers > 1)}"
     rate = timing.images / timing.seconds
-    return f"{workers}, run {timing.run} of {repeat}: {duration(timing.seconds)}, {rate:,.0f} images/s"
+    return f"{workers}, run {timing.run} of {repeat}: {format_duration(timing.seconds)}, {rate:,.0f} images/s"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from pandas_imgproc.execution.progress import size
+from pandas_imgproc.execution.progress import format_bytes
 from pandas_imgproc.scaling.laws import WORTH
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ def worth(report: ScalingReport) -> str:
     from distributed.system import MEMORY_LIMIT
 
     best = report.worth_having
-    text = f"Worth having: {_count(best, 'worker')}, with {size(MEMORY_LIMIT // best)} of memory{' each' * (best > 1)}"
+    text = f"Worth having: {_count(best, 'worker')}, with {format_bytes(MEMORY_LIMIT // best)} of memory{' each' * (best > 1)}"
     text += f" (a further one counts if it adds at least {WORTH:.0%} of what a single one does)"
     if report.law is not None and report.law.says_nothing:
         return f"{text}; but that may be chance, as the law says nothing."

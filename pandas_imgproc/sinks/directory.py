@@ -40,14 +40,16 @@ class Directory:
             import fsspec  # costs 0.1 s
 
             scheme = "file" if self.is_local else self.url.partition("://")[0]
-            self._opened["fs"], self._opened["path"] = fsspec.core.url_to_fs(self.url, **self.options.of(scheme))
+            self._opened["fs"], self._opened["path"] = fsspec.core.url_to_fs(
+                self.url, **self.options.for_protocol(scheme)
+            )
         return self._opened["fs"]
 
     def _path(self, name: str = "") -> str:
         path = self._opened["path"] if self.fs else ""
         return f"{path}/{name}" if name else path
 
-    def make(self) -> None:
+    def create(self) -> None:
         """Make the folder, if it is not there."""
         self.fs.makedirs(self._path(), exist_ok=True)
 

@@ -15,7 +15,7 @@ from pandas_imgproc.errors import Failure, JournalError, failure
 from pandas_imgproc.sinks.journal import checksum
 from pandas_imgproc.sinks.journaled import TRANSIENT_KINDS, true_runs, versions, warn_version_change
 from pandas_imgproc.sinks.manifest import FileRecord, FolderManifest, TaskSpec, record_written
-from pandas_imgproc.sinks.memory import MemorySink, leave
+from pandas_imgproc.sinks.memory import MemorySink, return_to_caller
 from pandas_imgproc.source import UNKNOWN_SIGNATURE, FileSignature, InputFile, is_encoded, signature_of
 
 if TYPE_CHECKING:
@@ -45,13 +45,13 @@ class ImageFileSink(MemorySink):
     def __init__(self, task: Task, n: int, targets: Sequence[str | None]) -> None:
         super().__init__(task, n)
         self._targets = targets
-        self._work = TaskSpec.of(task, versions())
+        self._work = TaskSpec.from_task(task, versions())
         self._folders: dict[str, FolderManifest] = {}
         self._left = np.zeros(n, dtype=bool)
         self._twins: dict[int, int] = {}
         self._call: SharedBuffer | None = None
 
-    def begin(self, source: Source, inputs: Sequence[Any], *, overwrite: bool, retry: Retry) -> None:
+    def open(self, source: Source, inputs: Sequence[Any], *, overwrite: bool, retry: Retry) -> None:
         """Look what is there, and make ready for the rest: from now on `todo` is what is left.
 
         Parameters
@@ -84,7 +84,7 @@ class ImageFileSink(MemorySink):
                 self._twins[row] = owner[first]
                 continue
             self._left[row] = self._is_left(row, names, overwrite=overwrite, retry=retry)
-        for work in {work.sign: work for made in self._folders.values() for work in made.works.values()}.values():
+        for work in {work.digest: work for made in self._folders.values() for work in made.works.values()}.values():
             warn_version_change(work.versions)
         self._announce(names)
 
@@ -110,20 +110,20 @@ class ImageFileSink(MemorySink):
             made, name = self._made(target)
             source = self._sum(row, made.folder)
             file, there = made.files.get(name), made.signature(name)
-            other = "it was not made here" if file is None else made.difference(name, self._work, source)
+            other = "it was not made here" if file is None else made.mismatch(name, self._work, source)
             if other and there and not overwrite:
                 advice = "choose another to=, or overwrite=True replaces it"
                 raise JournalError(f"{target!r} is there, and {other}; {advice}")
             if file is None or other:
                 names.setdefault(made.folder, {})[name] = source
-                file = FileRecord(self._work.sign, source)
+                file = FileRecord(self._work.digest, source)
             known.append((file, there))
         if overwrite or not known:
             return True
         failed = next((file for file, _ in known if file.failed), None)
         if failed is not None:
             return self._again(row, failed, retry)
-        if all(file.written is not None and file.written == there for file, there in known):
+        if all(file.file_signature is not None and file.file_signature == there for file, there in known):
             return self._changed(row, known[0][0]) or not self._keep(row)
         return True
 
@@ -135,7 +135,7 @@ class ImageFileSink(MemorySink):
 
     def _changed(self, row: int, file: FileRecord) -> bool:
         """Return whether the source is not what it was when it was read; one that is gone is not."""
-        return self._now.get(row, UNKNOWN_SIGNATURE) not in (UNKNOWN_SIGNATURE, file.read)
+        return self._now.get(row, UNKNOWN_SIGNATURE) not in (UNKNOWN_SIGNATURE, file.source_signature)
 
     def _stamps_now(self) -> dict[int, FileSignature]:
         """Return the stamps that the sources of files that are known have now, asked for together."""
@@ -165,13 +165,13 @@ class ImageFileSink(MemorySink):
         for folder, sources in names.items():
             try:
                 os.makedirs(folder, exist_ok=True)
-                self._folders[folder].announce(self._work, sources)
+                self._folders[folder].declare(self._work, sources)
             except OSError as exc:
                 raise cannot_be_written(folder, exc) from exc
 
     # ---- what is made
 
-    def todo(self) -> list[range]:
+    def pending(self) -> list[range]:
         """Return the ranges of rows whose files are to be made."""
         return true_runs(self._left)
 
@@ -181,14 +181,14 @@ class ImageFileSink(MemorySink):
             try:
                 self._call = SharedBuffer(1)
             except OSError:  # no nameless files here: the bytes come back through the socket
-                return leave
+                return return_to_caller
         return self._writer(positions, self._call.address)
 
     def _writer(self, positions: range, call: MemfdHandle | None) -> ImageFileWriter:
         targets = self._targets[positions.start * self._copies : positions.stop * self._copies]
-        return ImageFileWriter(self._source.folder, targets, self._work.sign, call)
+        return ImageFileWriter(self._source.folder, targets, self._work.digest, call)
 
-    def collect(self, part: PartitionResult) -> None:
+    def commit(self, part: PartitionResult) -> None:
         """Write what came back, and write down of which rows there are no files."""
         rows = range(part.positions[0], part.positions[-1] + 1)
         if part.values is not None:
@@ -196,7 +196,7 @@ class ImageFileSink(MemorySink):
         for number in np.flatnonzero(part.status == 0).tolist():
             self._keep(rows[number])
         self._record(part.failures, part)
-        self._note(part)
+        self._record_status(part)
 
     def _record(self, failures: list[Failure], part: PartitionResult) -> None:
         lines: dict[str, dict[str, Any]] = {}
@@ -206,7 +206,7 @@ class ImageFileSink(MemorySink):
                 made, name = self._made(target)
                 lines.setdefault(made.folder, {})[name] = (failed["kind"], failed["message"], *signature)
         for folder, failed_names in lines.items():
-            self._folders[folder].record_failures(self._work.sign, failed_names)
+            self._folders[folder].record_failures(self._work.digest, failed_names)
 
     def status(self) -> tuple[Status, tuple[Failure, ...]]:
         """Return the status of each row and the failures; rows of one picture and one file have the same."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pandas_imgproc.sinks.memory import MemorySink, leave, reserved
+from pandas_imgproc.sinks.memory import MemorySink, allocate_sink, return_to_caller
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -37,21 +37,21 @@ class ImageSpec:
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
 
-    def empty(self, n: int) -> np.ndarray[Any, np.dtype[Any]]:
+    def allocate(self, n: int) -> np.ndarray[Any, np.dtype[Any]]:
         """Return n black pictures."""
         return np.zeros((n, *self.shape), dtype=self.dtype)
 
     def __str__(self) -> str:
         return f"pictures of {self.dtype} and shape {self.shape}"
 
-    def fits(self, value: Any) -> bool:
+    def matches(self, value: Any) -> bool:
         """Return whether a value is such a picture."""
         return isinstance(value, np.ndarray) and value.shape == self.shape and value.dtype == self.dtype
 
-    def stacked(self, part: PartitionResult) -> np.ndarray[Any, np.dtype[Any]]:
+    def stack(self, part: PartitionResult) -> np.ndarray[Any, np.dtype[Any]]:
         """Return the pictures of a partition in one array, black where missing."""
         assert part.values is not None
-        block = self.empty(len(part.values))
+        block = self.allocate(len(part.values))
         for row in np.flatnonzero(np.repeat(part.status == 0, self.n_outputs)):
             block[row] = part.values[row]
         return block
@@ -65,7 +65,7 @@ def memory_sink(task: Task, n: int) -> MemorySink:
     ResultTooLargeError
         If they cannot fit.
     """
-    return InferredSink(task, n) if task.empty(0).dtype.hasobject else reserved(task, n)
+    return InferredSink(task, n) if task.allocate(0).dtype.hasobject else allocate_sink(task, n)
 
 
 class InferredSink(MemorySink):
@@ -87,9 +87,11 @@ class InferredSink(MemorySink):
 
     def writer(self, positions: range) -> PartitionWriter:
         """Return what a worker does with a finished partition."""
-        return leave if self._pictures is None else StackingWriter(self._pictures, self._room.writer(positions))
+        return (
+            return_to_caller if self._pictures is None else StackingWriter(self._pictures, self._room.writer(positions))
+        )
 
-    def collect(self, part: PartitionResult) -> None:
+    def commit(self, part: PartitionResult) -> None:
         """Place in the caller what came back, and note it as done.
 
         Raises
@@ -101,13 +103,13 @@ class InferredSink(MemorySink):
         """
         if part.values is not None and part.values.dtype == object:
             self._discover(part)
-        super().collect(part)
+        super().commit(part)
 
-    def _place(self, positions: Sequence[int], values: np.ndarray[Any, np.dtype[Any]]) -> None:
+    def _write(self, positions: Sequence[int], values: np.ndarray[Any, np.dtype[Any]]) -> None:
         if self._room is self:
-            super()._place(positions, values)
+            super()._write(positions, values)
         else:
-            self._room._place(positions, values)
+            self._room._write(positions, values)
 
     def _discover(self, part: PartitionResult) -> None:
         """Make room for pictures at the first, and hold all others against it."""
@@ -117,12 +119,12 @@ class InferredSink(MemorySink):
             self._pictures = ImageSpec(self._task.name, self._copies, answers[0].shape, answers[0].dtype)
             if (self._status == 0).any():
                 raise ValueError(self._mixed("something else than a picture"))
-            self._room = reserved(self._pictures, self.n)
+            self._room = allocate_sink(self._pictures, self.n)
         if self._pictures is not None:
-            other = next((answer for answer in answers if not self._pictures.fits(answer)), None)
+            other = next((answer for answer in answers if not self._pictures.matches(answer)), None)
             if other is not None:
                 raise ValueError(self._mixed(_said(other)))
-            part.values = self._pictures.stacked(part)
+            part.values = self._pictures.stack(part)
 
     def _mixed(self, other: str) -> str:
         return f"{self._task.name}: there are {self._pictures} and {other}; {self._task.mixed_shapes_hint}"
@@ -158,9 +160,9 @@ class StackingWriter:
         """Stack the pictures of a partition."""
         assert part.values is not None
         answers = part.values[np.repeat(part.status == 0, self.pictures.n_outputs)]
-        if not all(map(self.pictures.fits, answers)):
+        if not all(map(self.pictures.matches, answers)):
             return part
-        part.values = self.pictures.stacked(part)
+        part.values = self.pictures.stack(part)
         return self.put(part)
 
 

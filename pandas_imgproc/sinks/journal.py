@@ -247,7 +247,7 @@ class Journal:
 
     Attributes
     ----------
-    asked : JobSpec or None
+    spec : JobSpec or None
         What was asked; None where nothing was.
     versions : dict of str to str
         What made the pixels, when the job was last begun or grew.
@@ -263,7 +263,7 @@ class Journal:
 
     def __init__(self, lines: JournalStorage) -> None:
         self._lines = lines
-        self.asked: JobSpec | None = None
+        self.spec: JobSpec | None = None
         self.versions: dict[str, str] = {}
         self.failures: dict[int, Failure] = {}
         self.done: Numbers = np.zeros(0, dtype=bool)
@@ -297,14 +297,14 @@ class Journal:
         asked = JobSpec(dict(line["asked"]), _numbers(line["paths"], np.uint32), _numbers(line["labels"], np.uint32))
         if len(asked.paths) != len(asked.labels):
             raise ValueError("paths and labels are not of one length")
-        if self.asked is not None and len(asked) < len(self.asked):
+        if self.spec is not None and len(asked) < len(self.spec):
             raise ValueError("the frame has become shorter")
         self._resize(len(asked))
-        self.asked, self.versions = asked, dict(line["versions"])
+        self.spec, self.versions = asked, dict(line["versions"])
 
     def _take_done(self, line: dict[str, Any]) -> None:
         start, stop = line["rows"]
-        if self.asked is None or not 0 <= start < stop <= len(self.done):
+        if self.spec is None or not 0 <= start < stop <= len(self.done):
             raise ValueError(f"rows {start} to {stop} are not in the frame")
         signatures = _numbers(line["stamps"], np.int64).reshape(stop - start, 2)
         failures = [_failure(failed, start, stop) for failed in line["failures"]]
@@ -323,15 +323,15 @@ class Journal:
 
     # ---- lines, as they are written
 
-    def ask(self, asked: JobSpec, versions: dict[str, str]) -> None:
+    def write_header(self, asked: JobSpec, versions: dict[str, str]) -> None:
         """Write what is asked, unless it stands there already."""
-        if self.asked is None or len(self.asked) != len(asked):
+        if self.spec is None or len(self.spec) != len(asked):
             paths, labels = _text(asked.paths), _text(asked.labels)
             self._write(
                 {"journal": FORMAT, "asked": asked.task, "versions": versions, "paths": paths, "labels": labels}
             )
             self._resize(len(asked))
-            self.asked, self.versions = asked, versions
+            self.spec, self.versions = asked, versions
 
     def record(self, part: PartitionResult) -> None:
         """Write that a partition is done; its data must be safely kept."""
@@ -347,7 +347,7 @@ class Journal:
         """Let others continue the job."""
         self._lines.close()
 
-    def answer(self) -> tuple[Numbers, tuple[Failure, ...]]:
+    def results(self) -> tuple[Numbers, tuple[Failure, ...]]:
         """Return the status of each row, as an image column keeps it, and the failures."""
         positions = sorted(self.failures)
         status = self.status.copy()
@@ -364,15 +364,15 @@ class Journal:
         """Whether any row has got an answer."""
         return bool((self.status == 0).any())
 
-    def difference(self, asked: JobSpec) -> str | None:
+    def mismatch(self, asked: JobSpec) -> str | None:
         """Return the first thing in which another job differs; None where it is the same."""
-        if self.asked is None:
+        if self.spec is None:
             return None
-        return first_mismatch(self.asked.task, asked.task) or self._first_row(asked)
+        return first_mismatch(self.spec.task, asked.task) or self._first_row(asked)
 
     def check(self, asked: JobSpec) -> None:
         """Raise a JournalError if what is asked is another job."""
-        difference = self.difference(asked)
+        difference = self.mismatch(asked)
         if difference:
             raise JournalError(
                 f"what stands at {self._lines.name!r} is of another job: {difference}; "
@@ -380,7 +380,7 @@ class Journal:
             )
 
     def _first_row(self, asked: JobSpec) -> str | None:
-        old = self.asked
+        old = self.spec
         assert old is not None
         if len(asked) < len(old):
             return f"it has {len(old):,} rows, the frame has {len(asked):,}"

@@ -55,9 +55,9 @@ class JournaledSink(MemorySink):
         super().__init__(task, n)
 
     def _reserve(self, task: Room) -> np.ndarray[Any, np.dtype[Any]]:
-        return task.empty(0)
+        return task.allocate(0)
 
-    def begin(self, asked: JobSpec, source: Source, inputs: Sequence[Any], retry: Retry) -> None:
+    def open(self, asked: JobSpec, source: Source, inputs: Sequence[Any], retry: Retry) -> None:
         """Continue what stands there, or start: from now on `todo` is what is left.
 
         Parameters
@@ -73,7 +73,7 @@ class JournaledSink(MemorySink):
         """
         self.journal.check(asked)
         warn_version_change(self.journal.versions)
-        self.journal.ask(asked, versions())
+        self.journal.write_header(asked, versions())
         again = self._failed(retry) + self._changed(source, inputs)
         self._left = ~self.journal.done
         self._left[again] = True
@@ -94,19 +94,19 @@ class JournaledSink(MemorySink):
             if signature not in (UNKNOWN_SIGNATURE, tuple(self.journal.signatures[position].tolist()))
         ]
 
-    def todo(self) -> list[range]:
+    def pending(self) -> list[range]:
         """Return the ranges of rows that are not done, or to be tried again."""
         return true_runs(self._left)
 
-    def collect(self, part: PartitionResult) -> None:
+    def commit(self, part: PartitionResult) -> None:
         """Place in the caller what came back, and write down that it is done."""
         if part.values is not None:
-            self._place(part.positions, part.values)
+            self._write(part.positions, part.values)
         self.journal.record(part)
 
     def status(self) -> tuple[np.ndarray[Any, np.dtype[np.int32]], tuple[Failure, ...]]:
         """Return the status of each row and the failures, those of earlier runs too."""
-        return self.journal.answer()
+        return self.journal.results()
 
     def close(self) -> None:
         """Let others continue the job."""

@@ -45,12 +45,12 @@ class TaskSpec:
     versions: dict[str, str] = field(compare=False)
 
     @classmethod
-    def of(cls, task: Any, versions: dict[str, str]) -> TaskSpec:
+    def from_task(cls, task: Any, versions: dict[str, str]) -> TaskSpec:
         """Return the work of a task."""
         return cls(json.loads(json.dumps(task.plain())), versions)
 
     @property
-    def sign(self) -> str:
+    def digest(self) -> str:
         """What lines call it."""
         return f"{zlib.crc32(json.dumps(self.task, sort_keys=True).encode()):08x}"
 
@@ -63,20 +63,20 @@ class FileRecord:
     ----------
     work : str
         The sign of the work that was last announced for it.
-    source : int
+    source_checksum : int
         A checksum of the name of its source.
-    read : FileSignature
+    source_signature : FileSignature
         Of the source, when it was read.
-    written : FileSignature or None
+    file_signature : FileSignature or None
         Of the file, when it was written; None if it was not.
     failed : tuple or None
         Kind and message, if there was no picture.
     """
 
     work: str
-    source: int
-    read: FileSignature = UNKNOWN_SIGNATURE
-    written: FileSignature | None = None
+    source_checksum: int
+    source_signature: FileSignature = UNKNOWN_SIGNATURE
+    file_signature: FileSignature | None = None
     failed: tuple[FailureKind, str] | None = None
 
 
@@ -140,10 +140,10 @@ class FolderManifest:
 
     # ---- lines, as they are written
 
-    def announce(self, work: TaskSpec, names: dict[str, int]) -> None:
+    def declare(self, work: TaskSpec, names: dict[str, int]) -> None:
         """Write that files will be made, of which sources; return when it is safely on disk."""
         said = {"journal": FORMAT, "asked": work.task, "versions": work.versions, "names": names}
-        self._write({"work": work.sign, **said}, sync=True)
+        self._write({"work": work.digest, **said}, sync=True)
 
     def record_failures(self, sign: str, failed: dict[str, tuple[FailureKind, str, int, int]]) -> None:
         """Write that there were no pictures to make files of."""
@@ -154,12 +154,12 @@ class FolderManifest:
 
     # ---- questions
 
-    def difference(self, name: str, work: TaskSpec, source: int) -> str | None:
+    def mismatch(self, name: str, work: TaskSpec, source: int) -> str | None:
         """Return in what a file that is known differs from the one that is asked for."""
         file = self.files[name]
-        if file.work != work.sign:
+        if file.work != work.digest:
             return first_mismatch(self.works[file.work].task, work.task)
-        return "it was made of another picture" if file.source != source else None
+        return "it was made of another picture" if file.source_checksum != source else None
 
     def signature(self, name: str) -> FileSignature | None:
         """Return the stamp that a file has now, None where there is none."""
@@ -193,7 +193,7 @@ def derived_files(paths: Sequence[str]) -> set[str]:
     found = set()
     for path, folder in folder_of.items():
         file = made.get(folder, {}).get(os.path.basename(path))
-        if file is not None and any(file.source in below(*way) for way in _ways_up(folder, top)):
+        if file is not None and any(file.source_checksum in below(*way) for way in _ways_up(folder, top)):
             found.add(path)
     return found
 

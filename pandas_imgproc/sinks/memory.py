@@ -13,7 +13,7 @@ import psutil
 from pandas_imgproc._shared_memory import FileHandle, MemfdHandle, SharedBuffer
 from pandas_imgproc._timing import timed
 from pandas_imgproc.errors import ResultTooLargeError
-from pandas_imgproc.partition import numbers
+from pandas_imgproc.partition import as_position_array
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -52,11 +52,11 @@ class Room(Protocol):
     def n_outputs(self) -> int:  # noqa: D102  see `Task`
         ...
 
-    def empty(self, n: int) -> np.ndarray[Any, np.dtype[Any]]:  # noqa: D102  see `Task`
+    def allocate(self, n: int) -> np.ndarray[Any, np.dtype[Any]]:  # noqa: D102  see `Task`
         ...
 
 
-def reserved(task: Room, n: int) -> MemorySink:
+def allocate_sink(task: Room, n: int) -> MemorySink:
     """Return where the values of n rows go: a shared block if they are many, plain memory if not.
 
     Raises
@@ -76,7 +76,7 @@ def reserved(task: Room, n: int) -> MemorySink:
 
 def row_nbytes(task: Room) -> int:
     """Return the bytes of one row of a task's answer."""
-    one = task.empty(0)
+    one = task.allocate(0)
     return int(np.prod(one.shape[1:])) * one.dtype.itemsize
 
 
@@ -93,12 +93,12 @@ def _check_fits(task: Room, n: int, nbytes: int) -> None:
 
 def check_row_memory(task: Task) -> None:
     """Raise a ResultTooLargeError if one row of a task needs more memory than there is."""
-    if task.needs < MEMORY_CHECK_THRESHOLD:
+    if task.nbytes_per_row < MEMORY_CHECK_THRESHOLD:
         return
     free = available_memory()
-    if task.needs > free:
+    if task.nbytes_per_row > free:
         raise ResultTooLargeError(
-            f"{task.name}: one picture of this size needs {task.needs / 1e9:.2f} GB of memory, and {free / 1e9:.2f} GB "
+            f"{task.name}: one picture of this size needs {task.nbytes_per_row / 1e9:.2f} GB of memory, and {free / 1e9:.2f} GB "
             "are free; ask for a smaller size="
         )
 
@@ -130,30 +130,30 @@ class MemorySink:
         self._values = self._reserve(task)
 
     def _reserve(self, task: Room) -> np.ndarray[Any, np.dtype[Any]]:
-        return task.empty(self.n * task.n_outputs)
+        return task.allocate(self.n * task.n_outputs)
 
     def writer(self, positions: range) -> PartitionWriter:  # noqa: ARG002  others need them
         """Return what a worker does with a finished partition."""
-        return leave
+        return return_to_caller
 
-    def todo(self) -> list[range]:
+    def pending(self) -> list[range]:
         """Return the ranges of rows that are not done."""
         return [range(self.n)] if self.n else []
 
-    def collect(self, part: PartitionResult) -> None:
+    def commit(self, part: PartitionResult) -> None:
         """Place in the caller what came back, and note it as done."""
         if part.values is not None:
-            self._place(part.positions, part.values)
-        self._note(part)
+            self._write(part.positions, part.values)
+        self._record_status(part)
 
-    def _note(self, part: PartitionResult) -> None:
+    def _record_status(self, part: PartitionResult) -> None:
         status = part.status.copy()
         status[status > 0] += len(self._failures)
-        self._status[numbers(part.positions)] = status
+        self._status[as_position_array(part.positions)] = status
         self._failures.extend(part.failures)
 
-    def _place(self, positions: Sequence[int], values: np.ndarray[Any, np.dtype[Any]]) -> None:
-        for first, own in runs(positions, values, self._copies):
+    def _write(self, positions: Sequence[int], values: np.ndarray[Any, np.dtype[Any]]) -> None:
+        for first, own in contiguous_runs(positions, values, self._copies):
             self._values[first : first + len(own)] = own
 
     @property
@@ -181,13 +181,13 @@ class MemorySink:
 
     def wrap(self, task: Task, index: pd.Index[Any]) -> Any:
         """Return the answer as pandas."""
-        return task.wrap(self.values(), *self.status(), index)
+        return task.to_pandas(self.values(), *self.status(), index)
 
     def close(self) -> None:
         """Let go of what only a running call needs."""
 
 
-def leave(part: PartitionResult) -> PartitionResult:
+def return_to_caller(part: PartitionResult) -> PartitionResult:
     """Leave the values in the partition: they travel to the caller."""
     return part
 
@@ -204,7 +204,7 @@ class SharedMemorySink(MemorySink):
     """
 
     def _reserve(self, task: Room) -> np.ndarray[Any, np.dtype[Any]]:
-        one, rows = task.empty(0), self.n * task.n_outputs
+        one, rows = task.allocate(0), self.n * task.n_outputs
         self._row_bytes = row_nbytes(task)
         self._file = SharedBuffer(rows * self._row_bytes)
         # The caller's own rows, and those of workers out of reach, go through the same map.
@@ -234,9 +234,9 @@ class BufferWriter:
         with timed("transfer"), self.address.open() as fd:
             if fd is None:
                 return part
-            for first, own in runs(part.positions, part.values, self.n_outputs):
+            for first, own in contiguous_runs(part.positions, part.values, self.n_outputs):
                 pwrite_all(fd, own, self.offset + first * self.row_nbytes)
-            self.address.settle(fd)
+            self.address.flush(fd)
         part.values = None
         return part
 
@@ -250,11 +250,11 @@ def pwrite_all(fd: int, values: np.ndarray[Any, np.dtype[Any]], offset: int) -> 
         offset, rest = offset + written, rest[written:]
 
 
-def runs(
+def contiguous_runs(
     positions: Sequence[int], values: np.ndarray[Any, np.dtype[Any]], n_outputs: int
 ) -> Iterator[tuple[int, np.ndarray[Any, np.dtype[Any]]]]:
     """Yield ``(first row of the answer, values)`` for each run of neighbouring rows."""
-    where = numbers(positions)
+    where = as_position_array(positions)
     cuts = [0, *(np.flatnonzero(np.diff(where) != 1) + 1).tolist(), len(where)]
     for a, b in pairwise(cuts):
         if b > a:

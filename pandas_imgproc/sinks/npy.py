@@ -14,7 +14,7 @@ import numpy as np
 
 from pandas_imgproc._shared_memory import FileHandle
 from pandas_imgproc.sinks.journaled import JournaledSink
-from pandas_imgproc.sinks.memory import BufferWriter, pwrite_all, row_nbytes, runs
+from pandas_imgproc.sinks.memory import BufferWriter, contiguous_runs, pwrite_all, row_nbytes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -48,15 +48,15 @@ class NpySink(JournaledSink):
         self._path, self._partial = path, f"{path}.partial"
         super().__init__(task, n, journal)
         self._row_bytes = row_nbytes(task)
-        one = task.empty(0)
+        one = task.allocate(0)
         self._header = _header((n * task.n_outputs, *one.shape[1:]), one.dtype)
         self._fd = -1
 
-    def todo(self) -> list[range]:
+    def pending(self) -> list[range]:
         """Return the ranges of rows that are not done; if there are any, the file is made ready for them."""
         if not os.path.exists(self._path) and not os.path.exists(self._partial):
             self._left[:] = True  # somebody has removed it
-        left = super().todo()
+        left = super().pending()
         if left or not os.path.exists(self._path):
             self._open()
         return left
@@ -82,8 +82,8 @@ class NpySink(JournaledSink):
         address = FileHandle(self._partial, status.st_dev, status.st_ino)
         return BufferWriter(address, self._copies, self._row_bytes, len(self._header))
 
-    def _place(self, positions: Sequence[int], values: np.ndarray[Any, np.dtype[Any]]) -> None:
-        for first, own in runs(positions, values, self._copies):
+    def _write(self, positions: Sequence[int], values: np.ndarray[Any, np.dtype[Any]]) -> None:
+        for first, own in contiguous_runs(positions, values, self._copies):
             pwrite_all(self._fd, own, len(self._header) + first * self._row_bytes)
         os.fsync(self._fd)
 

@@ -85,11 +85,11 @@ class Place:
                 if self.overwrite:
                     self._clear(lines)
                 journal = Journal(lines)
-                if journal.difference(asked) and not journal.has_results:
+                if journal.mismatch(asked) and not journal.has_results:
                     # A call that could read nothing: the next one, with the right root=, has nothing to lose.
                     journal = self._clear(lines)
                 kept = self.sink(call, journal, index)
-                kept.begin(asked, call.source, call.inputs, self.retry)
+                kept.open(asked, call.source, call.inputs, self.retry)
                 self.keep_labels(index)
         except OSError as exc:
             raise OSError(exc.errno, f"out={self.path!r} cannot be written: {exc.strerror or exc}") from exc
@@ -132,7 +132,7 @@ class NpyPlace(Place):
 
     def check(self, task: Task) -> None:
         """Refuse what is no picture."""
-        one = task.empty(0)
+        one = task.allocate(0)
         if one.dtype.hasobject or one.ndim < 4:
             raise ValueError(f"out={self.path!r} holds pictures; this {task.name} gives others: use '….parquet'")
 
@@ -194,7 +194,7 @@ class ParquetPlace(Place):
     def make(self) -> JournalStorage:
         """Make the folder; refuse one that is not ours."""
         folder = Directory(self.path, self.options)
-        folder.make()
+        folder.create()
         lines = self.lines()
         if not self.overwrite and not lines.read() and folder.names() not in ([], ["_journal"], ["_journal.jsonl"]):
             raise JournalError(f"out={self.path!r} is a folder without a journal; overwrite=True replaces its parts")
@@ -224,7 +224,7 @@ def _closed_on_error(lines: JournalStorage) -> Iterator[None]:
         raise
 
 
-def place(
+def parse_out(
     out: str | os.PathLike[str] | None, *, overwrite: bool, retry: Retry, options: StorageOptions | None = None
 ) -> Place | None:
     """Return what ``out=`` means; None where it is None.
@@ -236,7 +236,7 @@ def place(
 
     Examples
     --------
-    >>> type(place("train_64.npy", overwrite=False, retry="passing")).__name__
+    >>> type(parse_out("train_64.npy", overwrite=False, retry="passing")).__name__
     'NpyPlace'
     """
     check_retry(retry)
@@ -369,18 +369,18 @@ def _read_one(path: str, options: StorageOptions) -> tuple[pd.Series[Any] | pd.D
     """Return a result, how many rows it has for each row of the frame, and the task that made it."""
     there = _kind_of(path)(_absolute(path), options=options)
     journal = Journal(there.lines())
-    if journal.asked is None:
+    if journal.spec is None:
         raise FileNotFoundError(f"there is no result at {path!r}: its journal is missing")
     answer = _with_reasons(there.read(journal), journal)
-    return answer, len(answer) // len(journal.done) if len(journal.done) else 1, journal.asked.task
+    return answer, len(answer) // len(journal.done) if len(journal.done) else 1, journal.spec.task
 
 
 def _with_reasons(answer: pd.Series[Any] | pd.DataFrame, journal: Journal) -> pd.Series[Any] | pd.DataFrame:
     """Return an answer that knows why some of it is missing: images know it themselves, others in their ``attrs``."""
-    status, failures = journal.answer()
+    status, failures = journal.results()
     n_outputs = len(answer) // len(status) if len(status) else 1
     if isinstance(answer, pd.Series) and isinstance(answer.array, ImageArray):
-        images = ImageArray(answer.array.block, np.repeat(status, n_outputs), failures)
+        images = ImageArray(answer.array.pixels, np.repeat(status, n_outputs), failures)
         return pd.Series(images, index=answer.index, name=answer.name, copy=False)
     answer.attrs = {"failures": with_labels(failures, answer.index[::n_outputs])}
     return answer

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from pandas_imgproc import codec
-from pandas_imgproc.errors import format_row, near
+from pandas_imgproc.errors import did_you_mean, format_row
 from pandas_imgproc.sinks.journal import checksum
 from pandas_imgproc.source import is_encoded
 
@@ -28,14 +28,14 @@ if TYPE_CHECKING:
     Piece = str | Field
     Component = list[Piece]
 
-LONGEST = 255
+MAX_FILENAME_BYTES = 255
 """Bytes of a name of a file or folder, on nearly every file system."""
 
 PATH_FIELDS = ("dir", "stem", "name", "suffix")
 ROW_FIELDS = ("position", "index", "variant")
 
 
-def plan(
+def resolve_output_paths(
     to: object,
     inputs: Sequence[Any],
     source: Source,
@@ -90,9 +90,9 @@ def plan(
     --------
     >>> from pandas_imgproc.source import Source
     >>> frame = pd.DataFrame({"label": ["cat", "dog"]})
-    >>> plan("train/{label}/{stem}.png", ["a/1.jpg", "b/2.jpg"], Source(), index=frame.index, frame=frame)
+    >>> resolve_output_paths("train/{label}/{stem}.png", ["a/1.jpg", "b/2.jpg"], Source(), index=frame.index, frame=frame)
     ['train/cat/1.png', 'train/dog/2.png']
-    >>> plan("thumbs", ["a/1.jpg", "b/2.jpg"], Source(), index=frame.index)
+    >>> resolve_output_paths("thumbs", ["a/1.jpg", "b/2.jpg"], Source(), index=frame.index)
     ['thumbs/a/1.jpg', 'thumbs/b/2.jpg']
     """
     naming = PathTemplate(_text(to), inputs, source, index, frame, encode_options, first, parent)
@@ -304,10 +304,10 @@ class PathTemplate:
 
     def _with_suffix(self, path: str, row: int, *, replace: bool) -> str:
         path = self._of_the_format(path, row, replace=replace)
-        long = next((part for part in path.split("/") if len(os.fsencode(part)) > LONGEST), None)
+        long = next((part for part in path.split("/") if len(os.fsencode(part)) > MAX_FILENAME_BYTES), None)
         if long is not None:
             raise ValueError(
-                f"to={self.to!r}: {self.where(row)} needs the name {long!r:.60}, longer than {LONGEST} bytes"
+                f"to={self.to!r}: {self.where(row)} needs the name {long!r:.60}, longer than {MAX_FILENAME_BYTES} bytes"
             )
         return path
 
@@ -364,7 +364,7 @@ def _values(name: str, frame: pd.DataFrame | None, to: str) -> list[Any]:
         if columns:
             raise KeyError(f"to={to!r}: the frame has {len(columns)} columns named {name!r}; rename them")
         legal = [*frame.columns, *PATH_FIELDS, *ROW_FIELDS]
-        raise KeyError(f"to={to!r}: the frame has no column {name!r}; {near(name, legal)}")
+        raise KeyError(f"to={to!r}: the frame has no column {name!r}; {did_you_mean(name, legal)}")
     return list(frame[columns[0]])
 
 

@@ -12,10 +12,10 @@ import pandas as pd
 from pandas_imgproc._timing import timed
 from pandas_imgproc.partition import PartitionInput, PartitionResult
 from pandas_imgproc.sinks.journaled import JournaledSink
-from pandas_imgproc.sinks.memory import leave, row_nbytes
+from pandas_imgproc.sinks.memory import return_to_caller, row_nbytes
 from pandas_imgproc.sinks.parquet_part import (
-    NOTHING,
-    joined,
+    EMPTY_PART,
+    concat_parts,
     parse_part_names,
     part_filename,
     read_part,
@@ -58,9 +58,9 @@ class ParquetSink(JournaledSink):
         self._owner = np.full(n, -1, dtype=np.int64)
         self._parts: dict[int, range] = {}
 
-    def begin(self, asked: JobSpec, source: Source, inputs: Sequence[Any], retry: Any) -> None:
+    def open(self, asked: JobSpec, source: Source, inputs: Sequence[Any], retry: Any) -> None:
         """Continue what stands there, or start (see `Kept.begin`)."""
-        super().begin(asked, source, inputs, retry)
+        super().open(asked, source, inputs, retry)
         for rows in parse_part_names(self._folder.names()):
             # A part that a crash has left before it was written down: its rows may be cut otherwise now.
             if rows.stop <= self.n and self.journal.done[rows.start : rows.stop].all():
@@ -69,16 +69,16 @@ class ParquetSink(JournaledSink):
                 self._folder.remove(part_filename(rows))
         self._left |= self._owner < 0
         if not self.n:
-            nothing = PartitionResult.blank(PartitionInput([], []), self._task.empty(0))
-            self._folder.write(NOTHING, to_parquet_bytes(self._frame(range(0), nothing)))
+            nothing = PartitionResult.empty(PartitionInput([], []), self._task.allocate(0))
+            self._folder.write(EMPTY_PART, to_parquet_bytes(self._frame(range(0), nothing)))
 
     def _add(self, rows: range) -> None:
         self._owner[rows.start : rows.stop] = rows.start
         self._parts[rows.start] = rows
 
-    def todo(self) -> list[range]:
+    def pending(self) -> list[range]:
         """Return the ranges of rows that are not done, cut where parts begin."""
-        return [piece for rows in super().todo() for piece in self._pieces(rows)]
+        return [piece for rows in super().pending() for piece in self._pieces(rows)]
 
     def _pieces(self, rows: range) -> list[range]:
         cuts = np.flatnonzero(np.diff(self._owner[rows.start : rows.stop])) + 1
@@ -88,10 +88,10 @@ class ParquetSink(JournaledSink):
     def writer(self, positions: range) -> PartitionWriter:
         """Return what a worker does with a finished partition: it writes a new part, but never changes one."""
         if self._owner[positions.start] >= 0:
-            return leave
+            return return_to_caller
         return ParquetWriter(self._task, self._folder, self._index[positions.start : positions.stop])
 
-    def collect(self, part: PartitionResult) -> None:
+    def commit(self, part: PartitionResult) -> None:
         """Write what came back, and write down that it is done."""
         rows = range(part.positions[0], part.positions[-1] + 1)
         owner = self._parts.get(int(self._owner[rows.start]))
@@ -107,7 +107,7 @@ class ParquetSink(JournaledSink):
         """Put rows that were done again into the part that holds them."""
         old, new = read_part(self._folder.read(part_filename(owner))), self._frame(rows, part)
         first, last = ((edge - owner.start) * self._copies for edge in (rows.start, rows.stop))
-        whole = joined([old.iloc[:first], new, old.iloc[last:]])
+        whole = concat_parts([old.iloc[:first], new, old.iloc[last:]])
         whole.attrs = new.attrs
         self._folder.write(part_filename(owner), to_parquet_bytes(whole))
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 FAILURE = "failure"
 """The column of a part that holds the kind of failure of each row."""
 
-NOTHING = "part-of-no-rows.parquet"
+EMPTY_PART = "part-of-no-rows.parquet"
 """The name of the part of a frame without rows: readers find the columns in it."""
 
 _PART = re.compile(r"part-(\d+)-(\d+)\.parquet")
@@ -56,7 +56,7 @@ def to_part_frame(part: PartitionResult, task: Task, labels: pd.Index[Any]) -> p
     """Return a finished partition as the frame that a part holds: the answer, and the kinds of failure."""
     assert part.values is not None
     status = np.where(part.status > 0, -1, part.status).astype(np.int32)  # the kinds stand beside it
-    answer = task.wrap(part.values, status, (), labels)
+    answer = task.to_pandas(part.values, status, (), labels)
     frame = answer.to_frame() if isinstance(answer, pd.Series) else answer
     # Of all parts alike: in another one rows may be missing.
     frame = frame.astype({name: known for name, dtype in frame.dtypes.items() if (known := nullable(dtype))})
@@ -112,13 +112,13 @@ def read_parts(folder: Directory, done: np.ndarray[Any, np.dtype[np.bool_]]) -> 
     """
     rows = [rows for rows in parse_part_names(folder.names()) if done[rows.start : rows.stop].all()]
     if not len(done):
-        nothing = read_part(folder.read(NOTHING))
+        nothing = read_part(folder.read(EMPTY_PART))
         return nothing.iloc[:, 0] if nothing.attrs["is_series"] else nothing.drop(columns=FAILURE)
     if not rows:
         raise FileNotFoundError(f"there are no finished parts in {folder.url!r}")
     _check_none_is_gone(folder, rows, done)
     frames = [read_part(folder.read(part_filename(part))) for part in rows]
-    whole = joined([frame.drop(columns=FAILURE) for frame in frames])
+    whole = concat_parts([frame.drop(columns=FAILURE) for frame in frames])
     n_outputs = len(whole) // sum(map(len, rows))
     take = np.full((len(done), n_outputs), -1)
     take[np.concatenate([np.asarray(part) for part in rows])] = np.arange(len(whole)).reshape(-1, n_outputs)
@@ -137,7 +137,7 @@ def _check_none_is_gone(folder: Directory, rows: list[range], done: np.ndarray[A
         )
 
 
-def joined(frames: list[pd.DataFrame]) -> pd.DataFrame:
+def concat_parts(frames: list[pd.DataFrame]) -> pd.DataFrame:
     """Return frames below each other; categories that differ are united, which `pandas.concat` makes objects of."""
     whole = pd.concat(frames)
     for name, dtype in frames[0].dtypes.items():

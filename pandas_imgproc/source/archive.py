@@ -16,9 +16,9 @@ from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 from pandas_imgproc.errors import UnreadableImageError
 from pandas_imgproc.source import filesystems
-from pandas_imgproc.source.error_mapping import chain
-from pandas_imgproc.source.local import MAX_FILE_BYTES, UNKNOWN_SIGNATURE, FileSignature, signature_of, unreadable
-from pandas_imgproc.source.prefetch import result, start, with_retries
+from pandas_imgproc.source.error_mapping import exception_chain
+from pandas_imgproc.source.local import MAX_FILE_BYTES, UNKNOWN_SIGNATURE, FileSignature, os_error_reason, signature_of
+from pandas_imgproc.source.prefetch import submit, wait_for, with_retries
 
 if TYPE_CHECKING:
     from pandas_imgproc.source.filesystems import ReadResult
@@ -45,7 +45,7 @@ class MemberInfo(NamedTuple):
     ----------
     offset : int
         Where it begins: in a zip its header, in a tar its bytes.
-    packed, size : int
+    compressed_size, size : int
         Bytes in the archive, and unpacked.
     method : int or None
         How a zip has packed it; None in a tar.
@@ -58,7 +58,7 @@ class MemberInfo(NamedTuple):
     """
 
     offset: int
-    packed: int
+    compressed_size: int
     size: int
     method: int | None = None
     crc: int = 0
@@ -72,7 +72,7 @@ MemberIndex = dict[str, MemberInfo]
 # ---- tables
 
 
-def table_of(file: IO[bytes], name: str) -> MemberIndex:
+def read_index(file: IO[bytes], name: str) -> MemberIndex:
     """Return what is where in an archive.
 
     Raises
@@ -85,7 +85,7 @@ def table_of(file: IO[bytes], name: str) -> MemberIndex:
             return _zip_table(file)
         return _tar_table(file)
     except (zipfile.BadZipFile, tarfile.TarError, zlib.error, struct.error, EOFError) as exc:
-        for cause in chain(exc):  # zipfile takes any OSError for a file that is no zip
+        for cause in exception_chain(exc):  # zipfile takes any OSError for a file that is no zip
             if isinstance(cause, UnreadableImageError):
                 raise cause from None
         raise UnreadableImageError("corrupt", f"the archive cannot be read: {exc}") from exc
@@ -127,7 +127,7 @@ def _key(name: str) -> str:
     return posixpath.normpath(name).lstrip("/")
 
 
-def find(table: MemberIndex, name: str) -> MemberInfo:
+def find_member(table: MemberIndex, name: str) -> MemberInfo:
     """Return the entry of a member, following links within the archive.
 
     Raises
@@ -151,7 +151,7 @@ def find(table: MemberIndex, name: str) -> MemberInfo:
 
 
 def _checked(entry: MemberInfo) -> MemberInfo:
-    if max(entry.size, entry.packed) > MAX_FILE_BYTES:
+    if max(entry.size, entry.compressed_size) > MAX_FILE_BYTES:
         raise UnreadableImageError("too_large", f"it has {entry.size:,} bytes, more than {MAX_FILE_BYTES:,}")
     if entry.method not in (None, zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         raise UnreadableImageError("unsupported", "it is encrypted, a link, or packed by another method than deflate")
@@ -164,10 +164,10 @@ def _checked(entry: MemberInfo) -> MemberInfo:
 def byte_range(entry: MemberInfo, slack: int) -> filesystems.ByteRange:
     """Return which bytes of the archive hold a member."""
     header = 0 if entry.method is None else entry.header + slack
-    return entry.offset, entry.offset + header + entry.packed
+    return entry.offset, entry.offset + header + entry.compressed_size
 
 
-def unpacked(entry: MemberInfo, data: bytes) -> bytes | None:
+def extract(entry: MemberInfo, data: bytes) -> bytes | None:
     """Return a member from the bytes of its span; None where that was too short.
 
     Raises
@@ -179,8 +179,8 @@ def unpacked(entry: MemberInfo, data: bytes) -> bytes | None:
         if len(data) < 30 or not data.startswith(b"PK\3\4"):
             raise UnreadableImageError("corrupt", "the archive has something else where the member should begin")
         name, extra = struct.unpack_from("<HH", data, 26)
-        data = data[30 + name + extra : 30 + name + extra + entry.packed]
-    if len(data) < entry.packed:
+        data = data[30 + name + extra : 30 + name + extra + entry.compressed_size]
+    if len(data) < entry.compressed_size:
         return None
     if entry.method == zipfile.ZIP_DEFLATED:
         data = _inflated(data, entry.size)
@@ -217,16 +217,16 @@ def read_local_member(place: ArchiveMember) -> ReadResult:
     try:
         with open(path, "rb", buffering=0) as file:
             signature = signature_of(os.fstat(file.fileno()))
-            entry = find(_table_here(path, signature), place.name)
+            entry = find_member(_table_here(path, signature), place.name)
             for slack in _HEADER_SLACK:
                 begin, end = byte_range(entry, slack)
-                data = unpacked(entry, os.pread(file.fileno(), end - begin, begin))
+                data = extract(entry, os.pread(file.fileno(), end - begin, begin))
                 if data is not None:
                     return data, signature
     except OSError as exc:
         if isinstance(exc, UnreadableImageError):
             raise
-        reason = unreadable(exc)
+        reason = os_error_reason(exc)
         raise UnreadableImageError(reason.kind, f"the archive: {reason.message}") from exc
     raise _TOO_SHORT
 
@@ -236,7 +236,7 @@ def _table_here(path: str, signature: FileSignature) -> MemberIndex:
         table = _here.get((path, signature))
         if table is None:
             with open(path, "rb") as file:
-                table = table_of(file, path)
+                table = read_index(file, path)
             while len(_here) >= _MAX_CACHED_INDEXES:
                 del _here[next(iter(_here))]
             _here[path, signature] = table
@@ -252,18 +252,18 @@ async def fetch(place: ArchiveMember, options: StorageOptions, config: ReadConfi
     """Return the bytes of a member of an archive that is elsewhere."""
     archive: Any = place.archive
     table = await _table_there(archive, options, config)
-    entry = find(table, place.name)
+    entry = find_member(table, place.name)
     for slack in _HEADER_SLACK:
         span = byte_range(entry, slack)
-        data, _ = await with_retries(filesystems.read, archive, span, options, config, config=config)
-        member = unpacked(entry, data)
+        data, _ = await with_retries(filesystems.read_bytes, archive, span, options, config, config=config)
+        member = extract(entry, data)
         if member is not None:
             return member, UNKNOWN_SIGNATURE
     raise _TOO_SHORT
 
 
 async def _table_there(archive: RemotePath, options: StorageOptions, config: ReadConfig) -> MemberIndex:
-    key = (os.getpid(), archive, options.token(archive.scheme))
+    key = (os.getpid(), archive, options.tokenize(archive.scheme))
     made = _there.get(key)
     if made is None or (made.done() and (made.cancelled() or made.exception() is not None)):
         while len(_there) >= _MAX_CACHED_INDEXES:
@@ -273,12 +273,12 @@ async def _table_there(archive: RemotePath, options: StorageOptions, config: Rea
 
 
 async def _make_table(archive: RemotePath, options: StorageOptions, config: ReadConfig) -> MemberIndex:
-    size, _ = await with_retries(filesystems.ask, archive, options, config, config=config)
+    size, _ = await with_retries(filesystems.info, archive, options, config, config=config)
     if size is None:
         raise UnreadableImageError("unsupported", "the server does not tell how large the archive is")
     file = io.BufferedReader(_RangeReader(archive, size, options, config), READ_BLOCK_NBYTES)
     # In a thread: zipfile and tarfile read when they like, and each of those reads is waited for.
-    return await asyncio.get_running_loop().run_in_executor(None, table_of, file, archive.path)
+    return await asyncio.get_running_loop().run_in_executor(None, read_index, file, archive.path)
 
 
 class _RangeReader(io.RawIOBase):
@@ -306,8 +306,10 @@ class _RangeReader(io.RawIOBase):
         if end <= self._at:
             return 0
         span = (self._at, end)
-        once = with_retries(filesystems.read, self._place, span, self._options, self._patience, config=self._patience)
-        data, _ = result(start(once), self._options, self._patience)
+        once = with_retries(
+            filesystems.read_bytes, self._place, span, self._options, self._patience, config=self._patience
+        )
+        data, _ = wait_for(submit(once), self._options, self._patience)
         buffer[: len(data)] = data
         self._at += len(data)
         return len(data)

@@ -48,7 +48,7 @@ _NO_CREDENTIALS = frozenset(
 _NO_NAME = frozenset({"ParamValidationError", "InvalidURL", "InvalidUrlClientError"})
 
 
-def chain(exc: BaseException | None) -> Iterator[BaseException]:
+def exception_chain(exc: BaseException | None) -> Iterator[BaseException]:
     """Yield an exception and what it came from."""
     seen: set[int] = set()
     while exc is not None and id(exc) not in seen:
@@ -76,13 +76,13 @@ def _answer(exc: BaseException) -> tuple[int | None, Mapping[str, str]]:
     return (status if isinstance(status, int) and 100 <= status < 600 else None), headers
 
 
-def answer_of(exc: BaseException) -> tuple[int | None, Mapping[str, str]]:
+def http_status(exc: BaseException) -> tuple[int | None, Mapping[str, str]]:
     """Return the status and the headers behind an exception, also one that a file system disguises."""
-    for inner in chain(exc):
+    for inner in exception_chain(exc):
         status, headers = _answer(inner)
         if status is not None:
             return status, headers
-    if any(isinstance(inner, OSError) and str(inner).startswith("Forbidden: ") for inner in chain(exc)):
+    if any(isinstance(inner, OSError) and str(inner).startswith("Forbidden: ") for inner in exception_chain(exc)):
         return 403, {}  # so gcsfs says it
     return None, {}
 
@@ -93,10 +93,10 @@ def is_transient(exc: BaseException) -> bool:
         return exc.kind == "timeout"
     if not isinstance(exc, Exception):
         return False
-    status, _ = answer_of(exc)
+    status, _ = http_status(exc)
     if status is not None:
         return status >= 500 or status in _PASSING_STATUS
-    causes = list(chain(exc))
+    causes = list(exception_chain(exc))
     if any(isinstance(cause, ssl.SSLCertVerificationError) for cause in causes):
         return False
     if any(isinstance(cause, socket.gaierror) and cause.errno == socket.EAI_NONAME for cause in causes):
@@ -106,7 +106,7 @@ def is_transient(exc: BaseException) -> bool:
 
 def retry_after(exc: BaseException) -> float:
     """Return the seconds that the server asked to wait, 0 where it did not."""
-    _, headers = answer_of(exc)
+    _, headers = http_status(exc)
     asked = headers.get("Retry-After") or headers.get("retry-after") or ""
     if asked.isdecimal():
         return float(asked)
@@ -137,17 +137,17 @@ def to_image_error(exc: BaseException, options: StorageOptions, attempts: int) -
 
 
 def _reason(exc: BaseException, options: StorageOptions) -> tuple[FailureKind, str]:
-    status, _ = answer_of(exc)
+    status, _ = http_status(exc)
     if status is not None:
         known = status in HTTPStatus.__members__.values()
         phrase = f" ({HTTPStatus(status).phrase})" if known else ""
         return _KINDS.get(status, "remote"), f"the server answered {status}{phrase}"
-    for cause in chain(exc):
+    for cause in exception_chain(exc):
         reason = _known(cause)
         if reason is not None:
             return reason
-    root = list(chain(exc))[-1]
-    text = options.scrub(" ".join(str(root).split()))[:200]
+    root = list(exception_chain(exc))[-1]
+    text = options.redact(" ".join(str(root).split()))[:200]
     return "remote", f"it could not be read: {type(root).__name__}: {text}".rstrip(": ")
 
 

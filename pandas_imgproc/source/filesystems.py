@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from pandas_imgproc.errors import MissingExtraError, UnreadableImageError
 from pandas_imgproc.source.local import MAX_FILE_BYTES, UNKNOWN_SIGNATURE, FileSignature
-from pandas_imgproc.source.redaction import family
+from pandas_imgproc.source.redaction import protocol_family
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -33,7 +33,7 @@ _MOST_SYSTEMS = 16
 _CRC = re.compile(r"crc32c=([^,]+)")
 
 # By process, because a forked child must not use what its parent has opened.
-_made: dict[tuple[int, str, str, ReadConfig], asyncio.Future[Any]] = {}
+_filesystems: dict[tuple[int, str, str, ReadConfig], asyncio.Future[Any]] = {}
 
 
 def check_installed(scheme: str) -> None:
@@ -49,28 +49,30 @@ def check_installed(scheme: str) -> None:
         try:
             fsspec.get_filesystem_class(part)
         except ImportError as exc:
-            extra, package = _EXTRAS.get(family(part), (None, None))
+            extra, package = _EXTRAS.get(protocol_family(part), (None, None))
             how = f"{package}: pip install 'pandas-imgproc[{extra}]'" if extra else " ".join(str(exc).split())
             raise MissingExtraError(f"{part}:// needs {how}") from None
         except ValueError:
             raise ValueError(f"fsspec knows no file system for {part}://") from None
 
 
-async def system(place: RemotePath, options: StorageOptions, config: ReadConfig) -> Any:
+async def get_filesystem(place: RemotePath, options: StorageOptions, config: ReadConfig) -> Any:
     """Return the file system of a place; made on first use, and kept."""
-    kind = family(place.scheme)
-    key = (os.getpid(), kind, options.token(kind), config)
-    made = _made.get(key)
+    kind = protocol_family(place.scheme)
+    key = (os.getpid(), kind, options.tokenize(kind), config)
+    made = _filesystems.get(key)
     if made is None or (made.done() and (made.cancelled() or made.exception() is not None)):
-        while len(_made) >= _MOST_SYSTEMS:
-            del _made[next(iter(_made))]
+        while len(_filesystems) >= _MOST_SYSTEMS:
+            del _filesystems[next(iter(_filesystems))]
         # In a thread: some look for credentials on disk and on the network when they are made.
         loop = asyncio.get_running_loop()
-        made = _made[key] = loop.run_in_executor(None, _make, kind, place.path, options.of(kind), config)
+        made = _filesystems[key] = loop.run_in_executor(
+            None, _create, kind, place.path, options.for_protocol(kind), config
+        )
     return await asyncio.shield(made)
 
 
-def _make(kind: str, url: str, given: dict[str, Any], config: ReadConfig) -> Any:
+def _create(kind: str, url: str, given: dict[str, Any], config: ReadConfig) -> Any:
     import fsspec
 
     check_installed(kind)
@@ -83,7 +85,7 @@ def _make(kind: str, url: str, given: dict[str, Any], config: ReadConfig) -> Any
     if kind == "s3":
         options = _s3_options(options, config)
     fs = fsspec.filesystem(kind, **options)
-    _leave_retrying_to_us(kind, fs)
+    _disable_builtin_retries(kind, fs)
     return fs
 
 
@@ -91,13 +93,13 @@ def _s3_options(options: dict[str, Any], config: ReadConfig) -> dict[str, Any]:
     given = dict(options.get("config_kwargs") or {})
     ours = {
         "retries": {"total_max_attempts": 1},
-        "max_pool_connections": config.in_flight,
+        "max_pool_connections": config.max_concurrency,
         "user_agent_extra": config.user_agent,
     }
     return {**options, "config_kwargs": {**ours, **given}}
 
 
-def _leave_retrying_to_us(kind: str, fs: Any) -> None:
+def _disable_builtin_retries(kind: str, fs: Any) -> None:
     """Switch off what some file systems do again by themselves: attempts would multiply, and nobody could wait less."""
     if kind == "s3":
         fs.retries = 1
@@ -112,14 +114,16 @@ def _leave_retrying_to_us(kind: str, fs: Any) -> None:
 # ---- reading
 
 
-async def read(place: RemotePath, span: ByteRange | None, options: StorageOptions, config: ReadConfig) -> ReadResult:
+async def read_bytes(
+    place: RemotePath, span: ByteRange | None, options: StorageOptions, config: ReadConfig
+) -> ReadResult:
     """Return the bytes of a file that is elsewhere, or of a part of it, and its stamp where that comes for free."""
-    fs = await system(place, options, config)
-    reader = _READERS.get(family(place.scheme), _read_other)
+    fs = await get_filesystem(place, options, config)
+    reader = _READERS.get(protocol_family(place.scheme), _read_other)
     return await reader(fs, place.path, span, config)
 
 
-def hashed(*what: object) -> int:
+def version_hash(*what: object) -> int:
     """Return a number for what a server says of a version of a file.
 
     It is a checksum: the journal has room for a number where a file of this machine has its time.
@@ -160,7 +164,7 @@ async def _read_web(fs: Any, url: str, span: ByteRange | None, config: ReadConfi
 
 def _web_stamp(headers: Mapping[str, str], size: int | None) -> FileSignature:
     version = headers.get("ETag") or headers.get("Last-Modified")
-    return (size, hashed(version)) if version and size is not None else UNKNOWN_SIGNATURE
+    return (size, version_hash(version)) if version and size is not None else UNKNOWN_SIGNATURE
 
 
 async def _read_s3(fs: Any, path: str, span: ByteRange | None, config: ReadConfig) -> ReadResult:  # noqa: ARG001  the readers'
@@ -177,14 +181,14 @@ async def _read_s3(fs: Any, path: str, span: ByteRange | None, config: ReadConfi
         data = await body.read()
     finally:
         body.close()
-    return data, (len(data), hashed(answer.get("ETag")))
+    return data, (len(data), version_hash(answer.get("ETag")))
 
 
 async def _read_gs(fs: Any, path: str, span: ByteRange | None, config: ReadConfig) -> ReadResult:  # noqa: ARG001  the readers'
     part = {} if span is None else {"Range": f"bytes={span[0]}-{span[1] - 1}"}
     headers, data = await fs._call("GET", fs.url(path), headers=part)
     told = _CRC.search(",".join(headers.getall("X-Goog-Hash", [])))
-    return data, ((len(data), hashed(told[1])) if told and span is None else UNKNOWN_SIGNATURE)
+    return data, ((len(data), version_hash(told[1])) if told and span is None else UNKNOWN_SIGNATURE)
 
 
 async def _read_other(fs: Any, url: str, span: ByteRange | None, config: ReadConfig) -> ReadResult:  # noqa: ARG001  the readers'
@@ -205,10 +209,10 @@ _READERS: dict[str, Callable[[Any, str, ByteRange | None, ReadConfig], Awaitable
 # ---- asking
 
 
-async def ask(place: RemotePath, options: StorageOptions, config: ReadConfig) -> tuple[int | None, FileSignature]:
+async def info(place: RemotePath, options: StorageOptions, config: ReadConfig) -> tuple[int | None, FileSignature]:
     """Return the size of a file that is elsewhere, None where it is not told, and its stamp, without reading it."""
-    fs = await system(place, options, config)
-    kind = family(place.scheme)
+    fs = await get_filesystem(place, options, config)
+    kind = protocol_family(place.scheme)
     if kind == "http":
         return await _ask_web(fs, place.path, config)
     path = place.path if kind in _READERS else fs._strip_protocol(place.path)
@@ -217,7 +221,7 @@ async def ask(place: RemotePath, options: StorageOptions, config: ReadConfig) ->
     else:
         info = await asyncio.to_thread(fs.info, path)
     version = info.get({"s3": "ETag", "gs": "crc32c"}.get(kind, ""))
-    return info.get("size"), ((info["size"], hashed(version)) if version else UNKNOWN_SIGNATURE)
+    return info.get("size"), ((info["size"], version_hash(version)) if version else UNKNOWN_SIGNATURE)
 
 
 async def _ask_web(fs: Any, url: str, config: ReadConfig) -> tuple[int | None, FileSignature]:

@@ -54,7 +54,7 @@ def read_file(path: str) -> tuple[bytes, FileSignature]:
     except OSError as exc:
         if isinstance(exc, UnreadableImageError):
             raise
-        raise unreadable(exc) from exc
+        raise os_error_reason(exc) from exc
     except ValueError as exc:  # among them UnicodeEncodeError, for half of a surrogate pair
         raise UnreadableImageError("invalid_path", f"it cannot be a path: {exc}") from exc
 
@@ -77,7 +77,7 @@ def _check_regular(status: os.stat_result) -> None:
         raise UnreadableImageError("too_large", f"it has {status.st_size:,} bytes, more than {MAX_FILE_BYTES:,}")
 
 
-def unreadable(exc: OSError) -> UnreadableImageError:
+def os_error_reason(exc: OSError) -> UnreadableImageError:
     """Return why a file of this machine could not be opened."""
     for known, reason in _REASONS.items():
         if isinstance(exc, known):

@@ -62,16 +62,16 @@ Location = str | RemotePath | ArchiveMember
 """Where a file is; the path of one of this machine is plain text."""
 
 
-def path_of(place: Location) -> str:
+def display_path(place: Location) -> str:
     """Return a place as a path, or as a URL without user, password, query and percent-encoding, to name things by.
 
     Examples
     --------
-    >>> path_of(RemotePath("https", "https://me:secret@example.org/a%20b.jpg?token=1"))
+    >>> display_path(RemotePath("https", "https://me:secret@example.org/a%20b.jpg?token=1"))
     'https://example.org/a b.jpg'
     """
     if isinstance(place, ArchiveMember):
-        return f"{path_of(place.archive)}/{place.name}"
+        return f"{display_path(place.archive)}/{place.name}"
     if isinstance(place, str):
         return place
     if place.scheme not in _WEB:
@@ -116,7 +116,7 @@ def scheme_of(text: str) -> str | None:
     return found[0].lower() if found else None
 
 
-def far(text: str, scheme: str, schemes: Collection[str]) -> RemotePath:
+def parse_url(text: str, scheme: str, schemes: Collection[str]) -> RemotePath:
     """Return the place that a URL names.
 
     Raises
@@ -127,7 +127,7 @@ def far(text: str, scheme: str, schemes: Collection[str]) -> RemotePath:
     check_scheme(text, scheme, schemes)
     rest = text[len(scheme) + 3 :]
     if scheme in _WEB:
-        return RemotePath(scheme, encoded(scheme, rest))
+        return RemotePath(scheme, quote_url(scheme, rest))
     if scheme in _BUCKETS:
         bucket, _, key = rest.partition("/")
         if not bucket or not key or key.endswith("/"):
@@ -147,12 +147,12 @@ def check_scheme(text: str, scheme: str, schemes: Collection[str]) -> None:
         raise UnreadableImageError("unsupported", "chained URLs are not read; schemes= names what may stand before ::")
 
 
-def encoded(scheme: str, rest: str) -> str:
+def quote_url(scheme: str, rest: str) -> str:
     """Return a URL as it is sent: what may not stand in one is encoded, what is encoded stays.
 
     Examples
     --------
-    >>> encoded("https", "host/100% ü #1.jpg?w=20")
+    >>> quote_url("https", "host/100% ü #1.jpg?w=20")
     'https://host/100%25%20%C3%BC%20%231.jpg?w=20'
     """
     path, mark, query = rest.partition("?")
@@ -175,7 +175,7 @@ def encoded(scheme: str, rest: str) -> str:
 # ---- root
 
 
-def inside(name: str, root: str) -> str:
+def safe_join(name: str, root: str) -> str:
     """Return a relative name without ``.`` and ``..``.
 
     Raises
@@ -186,7 +186,7 @@ def inside(name: str, root: str) -> str:
     reading = name
     while True:
         slashed = reading.replace("\\", "/")
-        if slashed.startswith("/") or _climbs(slashed) or scheme_of(slashed):
+        if slashed.startswith("/") or _escapes(slashed) or scheme_of(slashed):
             raise UnreadableImageError("outside_root", f"it leads out of root={redact_url(root)!r}")
         decoded = unquote(reading)
         if decoded == reading:
@@ -194,10 +194,10 @@ def inside(name: str, root: str) -> str:
         reading = decoded
     if "\0" in reading:
         raise UnreadableImageError("invalid_path", "the path holds a NUL character")
-    return _straight(name)
+    return _normalize(name)
 
 
-def _climbs(name: str) -> bool:
+def _escapes(name: str) -> bool:
     depth = 0
     for part in name.split("/"):
         depth += -1 if part == ".." else part not in ("", ".")
@@ -206,7 +206,7 @@ def _climbs(name: str) -> bool:
     return depth == 0
 
 
-def _straight(name: str) -> str:
+def _normalize(name: str) -> str:
     parts: list[str] = []
     for part in name.split("/"):
         if part == "..":
@@ -223,8 +223,8 @@ def join_local(root: str, name: str) -> str:
         found = os.path.realpath(path)
     except (OSError, ValueError) as exc:
         raise UnreadableImageError("invalid_path", f"the path cannot be followed: {exc}") from exc
-    top = os.path.realpath(root)
-    if not found.startswith(top.rstrip(os.sep) + os.sep):
+    make_resolver = os.path.realpath(root)
+    if not found.startswith(make_resolver.rstrip(os.sep) + os.sep):
         raise UnreadableImageError("outside_root", f"it leads out of root={root!r}")
     return path
 
@@ -233,23 +233,23 @@ def join_url(root: str, name: str, schemes: Collection[str]) -> RemotePath:
     """Return the place of a name below a URL; a whole URL must begin with it."""
     scheme = scheme_of(root) or ""
     if scheme_of(name):
-        top = root.partition("?")[0].rstrip("/") + "/"
-        if not name.startswith(top):
+        make_resolver = root.partition("?")[0].rstrip("/") + "/"
+        if not name.startswith(make_resolver):
             raise UnreadableImageError("outside_root", f"it leads out of root={redact_url(root)!r}")
-        inside(name[len(top) :].partition("?")[0], root)
-        return far(name, scheme, schemes)
-    name = inside(name, root)
+        safe_join(name[len(make_resolver) :].partition("?")[0], root)
+        return parse_url(name, scheme, schemes)
+    name = safe_join(name, root)
     if scheme not in _WEB:
-        return far(f"{root.rstrip('/')}/{name}", scheme, schemes)
+        return parse_url(f"{root.rstrip('/')}/{name}", scheme, schemes)
     path, mark, query = root.partition("?")
     # Below root= a name is the name of a file: nothing in it means anything to a server.
-    return far(f"{path.rstrip('/')}/{quote(name, safe=_PATH)}{mark}{query}", scheme, schemes)
+    return parse_url(f"{path.rstrip('/')}/{quote(name, safe=_PATH)}{mark}{query}", scheme, schemes)
 
 
 Resolver = Callable[[str], Location]
 
 
-def top(root: str, folder: str, schemes: Collection[str]) -> Resolver:
+def make_resolver(root: str, folder: str, schemes: Collection[str]) -> Resolver:
     """Return what finds names below a root.
 
     Parameters
@@ -276,7 +276,7 @@ def top(root: str, folder: str, schemes: Collection[str]) -> Resolver:
             raise UnreadableImageError("invalid_path", "it holds a NUL character")
         if scheme is not None:
             check_scheme(root, scheme, schemes)
-            far(f"{root.rstrip('/')}/x", scheme, schemes)
+            parse_url(f"{root.rstrip('/')}/x", scheme, schemes)
     except (UnreadableImageError, UnicodeError) as exc:
         reason = exc.message if isinstance(exc, UnreadableImageError) else str(exc)
         raise ValueError(f"root={redact_url(root)!r} cannot be read: {reason}") from None
@@ -299,6 +299,6 @@ def _archive(root: str, path: str, scheme: str | None, schemes: Collection[str])
     found = _ARCHIVE.fullmatch(bare.rstrip("/"))
     if found is None or (scheme is None and os.path.isdir(found[1])):
         return None
-    archive = found[1] if scheme is None else far(found[1] + path[len(bare) :], scheme, schemes)
+    archive = found[1] if scheme is None else parse_url(found[1] + path[len(bare) :], scheme, schemes)
     prefix = f"{found[2]}/" if found[2] else ""
-    return lambda name: ArchiveMember(archive, prefix + inside(name, root))
+    return lambda name: ArchiveMember(archive, prefix + safe_join(name, root))

@@ -14,7 +14,7 @@ from pandas_imgproc.source import filesystems
 from pandas_imgproc.source.error_mapping import is_transient, retry_after, to_image_error
 from pandas_imgproc.source.local import UNKNOWN_SIGNATURE
 from pandas_imgproc.source.paths import ArchiveMember, RemotePath
-from pandas_imgproc.source.redaction import family
+from pandas_imgproc.source.redaction import protocol_family
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
@@ -45,7 +45,7 @@ async def with_retries(once: Any, place: RemotePath, *args: Any, config: ReadCon
     import tenacity  # costs an import that most calls do not need
 
     # All of the doubling time is chance: requests that failed together do not come back together.
-    grows = tenacity.wait_random_exponential(multiplier=config.wait, max=config.wait_most)
+    grows = tenacity.wait_random_exponential(multiplier=config.wait_initial, max=config.wait_max)
 
     def pause(state: tenacity.RetryCallState) -> float:
         failed = state.outcome.exception() if state.outcome else None
@@ -54,23 +54,25 @@ async def with_retries(once: Any, place: RemotePath, *args: Any, config: ReadCon
 
     stop, passing = tenacity.stop_after_attempt(config.attempts), tenacity.retry_if_exception(is_transient)
     retrying = tenacity.AsyncRetrying(stop=stop, wait=pause, retry=passing, reraise=True)
-    return await retrying(_in_turn, once, (place, *args), config)
+    return await retrying(_with_limit, once, (place, *args), config)
 
 
-async def _in_turn(once: Any, args: tuple[RemotePath, Any], config: ReadConfig) -> Any:
+async def _with_limit(once: Any, args: tuple[RemotePath, Any], config: ReadConfig) -> Any:
     # What waits to be tried again is not under way: others go on meanwhile.
-    async with _turns(args[0], config), asyncio.timeout(config.timeout):
+    async with _host_semaphore(args[0], config), asyncio.timeout(config.timeout):
         return await once(*args)
 
 
-def _turns(place: RemotePath, config: ReadConfig) -> asyncio.Semaphore:
+def _host_semaphore(place: RemotePath, config: ReadConfig) -> asyncio.Semaphore:
     """Return what bounds the requests under way at a host."""
-    host = f"{family(place.scheme)}://" + (place.path.split("/")[2] if family(place.scheme) == "http" else "")
-    key = (os.getpid(), host, config.in_flight)
+    host = f"{protocol_family(place.scheme)}://" + (
+        place.path.split("/")[2] if protocol_family(place.scheme) == "http" else ""
+    )
+    key = (os.getpid(), host, config.max_concurrency)
     if key not in _by_host:
         if len(_by_host) > MAX_CACHE_ENTRIES:
             _by_host.clear()
-        _by_host[key] = asyncio.Semaphore(config.in_flight)
+        _by_host[key] = asyncio.Semaphore(config.max_concurrency)
     return _by_host[key]
 
 
@@ -87,14 +89,14 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forget)
 
 
-def start(coroutine: Coroutine[Any, Any, Any]) -> Future[Any]:
+def submit(coroutine: Coroutine[Any, Any, Any]) -> Future[Any]:
     """Start something on fsspec's event loop."""
     from fsspec.asyn import get_loop
 
     return asyncio.run_coroutine_threadsafe(coroutine, get_loop())
 
 
-def result(future: Future[Any], options: StorageOptions, config: ReadConfig) -> Any:
+def wait_for(future: Future[Any], options: StorageOptions, config: ReadConfig) -> Any:
     """Wait for what was started.
 
     Raises
@@ -139,9 +141,9 @@ class _PendingRead:
 
     def __init__(self, number: int, future: Future[ReadResult], guess: float) -> None:
         self.number, self.future, self.nbytes = number, future, guess
-        future.add_done_callback(self._weigh)
+        future.add_done_callback(self._set_size)
 
-    def _weigh(self, future: Future[ReadResult]) -> None:
+    def _set_size(self, future: Future[ReadResult]) -> None:
         if not future.cancelled() and future.exception() is None:
             self.nbytes = len(future.result()[0])
 
@@ -191,28 +193,31 @@ class Prefetcher:
             self._started.popleft().future.cancel()
         while self._left and self._left[0][0] < number:
             self._left.popleft()
-        self._go_on()
+        self._fill()
         future = self._started[0].future
         while not wait({future}, timeout=POLL_INTERVAL).done:
             if self._stopped():
                 raise UnreadableImageError("remote", "the call was stopped while it was read")
-        answer: ReadResult = result(future, self._options, self._patience)
-        self._learn(len(answer[0]))
+        answer: ReadResult = wait_for(future, self._options, self._patience)
+        self._update_estimate(len(answer[0]))
         return answer
 
-    def _go_on(self) -> None:
+    def _fill(self) -> None:
         """Ask for more, as far as the budget goes; the file that is needed next is always asked for."""
         share = max(1, _readers.n)
         # More than may be under way: some will be waiting to be tried again.
-        most, budget = max(1, PREFETCH_FACTOR * self._patience.in_flight // share), self._patience.ahead // share
+        most, budget = (
+            max(1, PREFETCH_FACTOR * self._patience.max_concurrency // share),
+            self._patience.prefetch_bytes // share,
+        )
         held = sum([asked.nbytes for asked in self._started])
         while self._left and (not self._started or (len(self._started) < most and held < budget)):
             number, place = self._left.popleft()
-            future = start(self._read(place, self._options, self._patience))
+            future = submit(self._read(place, self._options, self._patience))
             self._started.append(_PendingRead(number, future, _typical.get(self._folder, DEFAULT_FILE_NBYTES)))
             held += self._started[-1].nbytes
 
-    def _learn(self, nbytes: int) -> None:
+    def _update_estimate(self, nbytes: int) -> None:
         if len(_typical) > MAX_CACHE_ENTRIES:
             _typical.clear()
         # The larger ones count: what is too careful costs a little speed, what is too bold the worker's memory.
@@ -226,17 +231,19 @@ def _folder(place: RemotePath | ArchiveMember) -> str:
 
 async def fetch(place: RemotePath, options: StorageOptions, config: ReadConfig) -> ReadResult:
     """Return the bytes of a whole file that is elsewhere, and its stamp."""
-    await filesystems.system(place, options, config)  # before the clock runs: making one may take a second
-    answer: ReadResult = await with_retries(filesystems.read, place, None, options, config, config=config)
+    await filesystems.get_filesystem(place, options, config)  # before the clock runs: making one may take a second
+    answer: ReadResult = await with_retries(filesystems.read_bytes, place, None, options, config, config=config)
     return answer
 
 
-def stamps_of(places: Sequence[Any], options: StorageOptions, config: ReadConfig) -> list[FileSignature]:
+def remote_signatures(places: Sequence[Any], options: StorageOptions, config: ReadConfig) -> list[FileSignature]:
     """Return the stamps that files that are elsewhere have now, `UNKNOWN_SIGNATURE` where they cannot be told."""
-    futures = [start(_stamps(places[k :: config.in_flight], options, config)) for k in range(config.in_flight)]
+    futures = [
+        submit(_stamps(places[k :: config.max_concurrency], options, config)) for k in range(config.max_concurrency)
+    ]
     found: list[FileSignature] = [UNKNOWN_SIGNATURE] * len(places)
     for k, future in enumerate(futures):
-        found[k :: config.in_flight] = future.result()
+        found[k :: config.max_concurrency] = future.result()
     return found
 
 
@@ -244,7 +251,7 @@ async def _stamps(places: Sequence[Any], options: StorageOptions, config: ReadCo
     """Ask for one after the other; so many of these run at a time as requests may be under way."""
     found = []
     for place in places:
-        task = asyncio.ensure_future(with_retries(filesystems.ask, place, options, config, config=config))
+        task = asyncio.ensure_future(with_retries(filesystems.info, place, options, config, config=config))
         await asyncio.wait({task})
         found.append(UNKNOWN_SIGNATURE if task.exception() is not None else task.result()[1])
     return found

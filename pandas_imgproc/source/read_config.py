@@ -18,11 +18,11 @@ class ReadConfig:
         How often a file is asked for before it is a failure.
     timeout : float
         Seconds that one attempt may take.
-    wait, wait_most : float
+    wait_initial, wait_max : float
         Seconds before the second attempt, twice as many before each further one, and the most.
-    in_flight : int
+    max_concurrency : int
         Requests under way at a time, in one process.
-    ahead : int
+    prefetch_bytes : int
         Bytes that are read ahead, in one process.
     user_agent : str
         What web servers are told.
@@ -30,10 +30,10 @@ class ReadConfig:
 
     attempts: int
     timeout: float
-    wait: float
-    wait_most: float
-    in_flight: int
-    ahead: int
+    wait_initial: float
+    wait_max: float
+    max_concurrency: int
+    prefetch_bytes: int
     user_agent: str
 
     @classmethod
@@ -50,10 +50,10 @@ class ReadConfig:
         return cls(
             attempts=int(_positive("read-attempts")),
             timeout=_positive("read-timeout"),
-            wait=_number("retry-wait"),
-            wait_most=_number("retry-wait-most"),
-            in_flight=int(_positive("requests-in-flight")),
-            ahead=int(parse_bytes(setting("read-ahead"))),
+            wait_initial=_number("retry-wait"),
+            wait_max=_number("retry-wait-most"),
+            max_concurrency=int(_positive("requests-in-flight")),
+            prefetch_bytes=int(parse_bytes(setting("read-ahead"))),
             user_agent=str(setting("user-agent")),
         )
 

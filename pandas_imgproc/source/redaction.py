@@ -23,12 +23,12 @@ _SECRET_NAME = re.compile(r"sig|token|key|secret|pass|pwd|cred|auth|code|pin", r
 _NAMES_ONLY = frozenset({"s3", "s3a", "gs", "gcs", "file", "memory"})
 
 
-def family(scheme: str) -> str:
+def protocol_family(scheme: str) -> str:
     """Return the scheme whose file system opens URLs of a scheme.
 
     Examples
     --------
-    >>> family("https")
+    >>> protocol_family("https")
     'http'
     """
     return FAMILIES.get(scheme, scheme)
@@ -49,7 +49,7 @@ class StorageOptions:
         given = dict(given or {})
         by_scheme = bool(given) and all(isinstance(value, Mapping) for value in given.values()) and _are_schemes(given)
         self._flat = {} if by_scheme else given
-        self._by_scheme = {family(name): dict(value) for name, value in given.items()} if by_scheme else {}
+        self._by_scheme = {protocol_family(name): dict(value) for name, value in given.items()} if by_scheme else {}
         self._tokens: dict[str, str] = {}
 
     def __repr__(self) -> str:
@@ -63,21 +63,21 @@ class StorageOptions:
         """Whether they do not say which scheme they are for."""
         return bool(self._flat)
 
-    def of(self, scheme: str) -> dict[str, Any]:
+    def for_protocol(self, scheme: str) -> dict[str, Any]:
         """Return the options of a scheme."""
         if scheme == "file":
             return {}
-        return self._by_scheme.get(family(scheme), self._flat)
+        return self._by_scheme.get(protocol_family(scheme), self._flat)
 
-    def token(self, scheme: str) -> str:
+    def tokenize(self, scheme: str) -> str:
         """Return what tells these options of a scheme from others, and nothing else."""
         if scheme not in self._tokens:
             import cloudpickle
 
-            self._tokens[scheme] = hashlib.sha256(cloudpickle.dumps(self.of(scheme))).hexdigest()
+            self._tokens[scheme] = hashlib.sha256(cloudpickle.dumps(self.for_protocol(scheme))).hexdigest()
         return self._tokens[scheme]
 
-    def scrub(self, text: str) -> str:
+    def redact(self, text: str) -> str:
         """Return a text without anything that stands in the options, and with its URLs redacted."""
         for secret in sorted(set(_texts((self._flat, self._by_scheme))), key=len, reverse=True):
             for form in (secret, quote(secret), quote(secret, safe="")):

@@ -143,7 +143,7 @@ class Source:
         return None if self.root is None else redact_url(self.root)
 
     @functools.cached_property
-    def top(self) -> paths.Resolver | None:
+    def resolver(self) -> paths.Resolver | None:
         """What finds names below the root, None where there is none.
 
         Raises
@@ -151,7 +151,7 @@ class Source:
         ValueError
             If the root cannot be one.
         """
-        return None if self.root is None else paths.top(self.root, self.folder, self.schemes)
+        return None if self.root is None else paths.make_resolver(self.root, self.folder, self.schemes)
 
     @functools.cached_property
     def is_local(self) -> bool:
@@ -161,7 +161,7 @@ class Source:
     @functools.cached_property
     def is_local_dir(self) -> bool:
         """Whether the root is a folder of this machine, or there is none."""
-        return self.is_local and not isinstance(self.root and self.top and self.top("x"), ArchiveMember)
+        return self.is_local and not isinstance(self.root and self.resolver and self.resolver("x"), ArchiveMember)
 
     def read(self, rows: PartitionInput, stopped: Callable[[], bool] | None = None) -> Iterator[tuple[int, InputFile]]:
         """Yield ``(number, file)`` for each row that names a picture; missing rows are passed over.
@@ -172,7 +172,7 @@ class Source:
         stopped : callable, optional
             Whether the caller has given up: files that are elsewhere are not waited for then.
         """
-        far = self._far(rows.inputs)
+        far = self._remote_inputs(rows.inputs)
         if far:
             yield from self._read_ahead(rows, far, stopped)
             return
@@ -196,14 +196,14 @@ class Source:
                 elif cell is not None:
                     yield number, InputFile(cell, self, target)
 
-    def _far(self, inputs: Sequence[Any]) -> list[tuple[int, RemotePath | ArchiveMember]]:
+    def _remote_inputs(self, inputs: Sequence[Any]) -> list[tuple[int, RemotePath | ArchiveMember]]:
         """Return the numbers and the places of the cells that name files that are elsewhere."""
         found: list[tuple[int, RemotePath | ArchiveMember]] = []
         here = self.is_local
         for number, cell in enumerate(inputs):
             if here and isinstance(cell, str) and "://" not in cell:
                 continue  # nearly always
-            place = self._place(cell)
+            place = self._try_resolve(cell)
             if isinstance(place, RemotePath | ArchiveMember) and _is_far(place):
                 found.append((number, place))
         return found
@@ -211,17 +211,17 @@ class Source:
     def is_remote(self, inputs: Sequence[Any]) -> bool:
         """Return whether the first file that cells name is elsewhere, and with it most likely the others."""
         first = next((cell for cell in inputs if cell is not None), None)
-        place = self._place(first)
+        place = self._try_resolve(first)
         return place is not None and _is_far(place)
 
-    def _place(self, cell: Any) -> Location | None:
+    def _try_resolve(self, cell: Any) -> Location | None:
         """Return where the file of a cell is; None where the cell has none, or names none."""
         if isinstance(cell, Mapping):
             cell = cell.get("path") if cell.get("bytes") is None else None
         if not isinstance(cell, str | numbers.Number):
             return None
         try:
-            return self.locate(cell)
+            return self.resolve(cell)
         except UnreadableImageError:
             return None
 
@@ -236,12 +236,12 @@ class Source:
                 raise UnreadableImageError(cell.kind, cell.message)
             if hasattr(cell, "__array_interface__") and not isinstance(cell, np.generic):
                 return cell, UNKNOWN_SIGNATURE
-        place = self.locate(cell)
-        data, signature = read_file(place) if isinstance(place, str) else self._elsewhere(place)
+        place = self.resolve(cell)
+        data, signature = read_file(place) if isinstance(place, str) else self._read_remote(place)
         add_bytes_read(len(data))
         return _not_empty(data), signature
 
-    def _elsewhere(self, place: RemotePath | ArchiveMember) -> tuple[bytes, FileSignature]:
+    def _read_remote(self, place: RemotePath | ArchiveMember) -> tuple[bytes, FileSignature]:
         if isinstance(place, ArchiveMember) and isinstance(place.archive, str):
             from pandas_imgproc.source.archive import read_local_member
 
@@ -258,31 +258,31 @@ class Source:
         if isinstance(cell, FailedInput):
             cell = cell.path
         try:
-            return paths.path_of(self.locate(cell))
+            return paths.display_path(self.resolve(cell))
         except UnreadableImageError:
             return None
 
     def signature(self, cell: Any) -> FileSignature:
         """Return the stamp that the file of a cell has now; `UNKNOWN_SIGNATURE` where there is none, or it is elsewhere."""
-        return _stamp_here(self._place(cell))
+        return _stamp_here(self._try_resolve(cell))
 
     def signatures(self, inputs: Sequence[Any]) -> list[FileSignature]:
         """Return the stamps that the files of cells have now, without reading them; `UNKNOWN_SIGNATURE` where there is none.
 
         Files that are elsewhere are asked for at the same time, and not at all where they are very many.
         """
-        places = [self._place(cell) for cell in inputs]
+        places = [self._try_resolve(cell) for cell in inputs]
         far = [number for number, place in enumerate(places) if isinstance(place, RemotePath)]
         signatures = [_stamp_here(place) for place in places]
         if far and len(far) <= MAX_STAT_REQUESTS:
-            from pandas_imgproc.source.prefetch import stamps_of
+            from pandas_imgproc.source.prefetch import remote_signatures
 
-            found = stamps_of([places[number] for number in far], self.options, self.config)
+            found = remote_signatures([places[number] for number in far], self.options, self.config)
             for number, signature in zip(far, found, strict=True):
                 signatures[number] = signature
         return signatures
 
-    def locate(self, name: object) -> Location:
+    def resolve(self, name: object) -> Location:
         """Return where the file of a name is: with suffix, below root.
 
         Raises
@@ -303,17 +303,17 @@ class Source:
                 text = text[7:]
             elif scheme is not None:
                 return self._locate_url(text, scheme)
-        if self.top is not None:
-            return self.top(text)
+        if self.resolver is not None:
+            return self.resolver(text)
         return os.path.join(self.folder, text)
 
     def _locate_url(self, url: str, scheme: str) -> Location:
         try:
-            if self.top is None:
-                return paths.far(url, scheme, self.schemes)
+            if self.resolver is None:
+                return paths.parse_url(url, scheme, self.schemes)
             if self.is_local:
                 raise UnreadableImageError("outside_root", f"it leads out of root={self.redacted_root!r}")
-            return self.top(url)
+            return self.resolver(url)
         except UnicodeError:  # half of a surrogate pair, or a name of a server that cannot be one
             raise UnreadableImageError("invalid_path", "it cannot be a URL") from None
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from pandas_imgproc.source import paths
-from pandas_imgproc.source.redaction import StorageOptions, family
+from pandas_imgproc.source.redaction import StorageOptions, protocol_family
 from pandas_imgproc.source.source import Source
 
 
@@ -23,7 +23,7 @@ def make_source(
     """
     options, more = StorageOptions(_check_options(storage_options)), _check_schemes(schemes)
     source = Source(_check_root(root), _check_suffix(suffix), _working_directory(), options, Source.schemes | more)
-    source.top  # noqa: B018  it raises where the root is none
+    source.resolver  # noqa: B018  it raises where the root is none
     return source
 
 
@@ -66,7 +66,7 @@ def _check_schemes(schemes: object) -> frozenset[str]:
     return frozenset(scheme.lower() for scheme in found)
 
 
-def schemes_in(inputs: Sequence[Any]) -> set[str]:
+def used_protocols(inputs: Sequence[Any]) -> set[str]:
     """Return the schemes of the URLs in a column, those of files of this machine not."""
     found = set()
     for cell in inputs:
@@ -87,7 +87,7 @@ def check(source: Source, inputs: Sequence[Any]) -> None:
     ValueError
         If the root is none, or `storage_options` could be for several schemes.
     """
-    used = schemes_in(inputs) if source.is_local else {paths.scheme_of(source.root or "") or ""}
+    used = used_protocols(inputs) if source.is_local else {paths.scheme_of(source.root or "") or ""}
     used = {scheme for scheme in used if set(scheme.split("::")) <= source.schemes}
     if not used:
         return
@@ -95,7 +95,7 @@ def check(source: Source, inputs: Sequence[Any]) -> None:
 
     for scheme in sorted(used):
         check_installed(scheme)
-    kinds = sorted({family(scheme) for scheme in used})
+    kinds = sorted({protocol_family(scheme) for scheme in used})
     if source.options.is_unscoped and len(kinds) > 1:
         raise ValueError(
             f"storage_options= could be for {' or '.join(kinds)}: say for which, as in {{{kinds[0]!r}: {{…}}}}"

@@ -21,7 +21,14 @@ from pandas_imgproc.array import ImageArray
 from pandas_imgproc.tasks.base import Task
 from pandas_imgproc.tasks.rng import isolate_dask_rng, seeded
 from pandas_imgproc.tasks.save import FileTask
-from pandas_imgproc.tasks.user_function import UserFunctionError, as_image_array, explain, pixels_of, put, user_code
+from pandas_imgproc.tasks.user_function import (
+    UserFunctionError,
+    as_image_array,
+    explain,
+    load_pixels,
+    store_result,
+    user_code,
+)
 
 if TYPE_CHECKING:
     from pandas_imgproc.errors import Failure, FailureKind
@@ -77,31 +84,33 @@ class Augment(Task):
         """Return each label n times, with the number of the variant."""
         return variant_index(index, self.n)
 
-    def own(self) -> Self:
+    def clone_for_partition(self) -> Self:
         """Return a task with a transform of its own: its random generator is not for several threads."""
         isolate_dask_rng()
         return dataclasses.replace(self, transform=copy.deepcopy(self.transform))
 
     @property
-    def needs(self) -> int:
+    def nbytes_per_row(self) -> int:
         """Bytes of the pixels of one row, on their way."""
         return (2 + self.n) * self.decode_options.nbytes
 
-    def empty(self, n: int) -> Values:
+    def allocate(self, n: int) -> Values:
         """Return n black pictures, or room for n objects where the shape is what the transform makes."""
         return np.full(n, None, dtype=object) if self.shape is None else np.zeros((n, *self.shape), dtype=np.uint8)
 
     def fill(self, out: Values, position: int, file: InputFile) -> None:
         """Decode one picture, and make its variants."""
-        pixels, call = pixels_of(file.data(), self.decode_options), convention(self.transform)
+        pixels, call = load_pixels(file.data(), self.decode_options), convention(self.transform)
         for variant in range(self.n):
             original = self.keep_original and variant == 0
-            put(out, variant, pixels.copy() if original else self._variant(call, pixels.copy(), position, variant))
+            store_result(
+                out, variant, pixels.copy() if original else self._variant(call, pixels.copy(), position, variant)
+            )
 
-    def plain(self) -> dict[str, Any]:
+    def fingerprint(self) -> dict[str, Any]:
         """Return what makes this task equal to another; all that Albumentations' transforms are made of."""
         whole = getattr(self.transform, "to_dict", None)
-        return super().plain() | ({"transform": json.loads(json.dumps(whole(), default=str))} if whole else {})
+        return super().fingerprint() | ({"transform": json.loads(json.dumps(whole(), default=str))} if whole else {})
 
     def _variant(self, call: Convention, pixels: Pixels, position: int, variant: int) -> Pixels:
         with timed("function"), seeded(self.transform, self.seed, position, variant) as rng, user_code():
@@ -117,7 +126,7 @@ class Augment(Task):
         """Return why a row has no variants."""
         return explain(exc)
 
-    def wrap(
+    def to_pandas(
         self, values: Values, status: Values, failures: tuple[Failure, ...], index: pd.Index[Any]
     ) -> pd.Series[Any]:
         """Return the Series named ``image``, each row n times, with the level ``variant`` in its index."""
@@ -153,18 +162,18 @@ class SaveAugmented(FileTask):
         """Return each label n times, with the number of the variant."""
         return self.variants.index(index)
 
-    def own(self) -> Self:
+    def clone_for_partition(self) -> Self:
         """Return a task with a transform of its own."""
-        return dataclasses.replace(self, variants=self.variants.own())
+        return dataclasses.replace(self, variants=self.variants.clone_for_partition())
 
     @property
-    def needs(self) -> int:
+    def nbytes_per_row(self) -> int:
         """Bytes of the pixels of one row, on their way."""
-        return self.variants.needs
+        return self.variants.nbytes_per_row
 
     def fill(self, out: Values, position: int, file: InputFile) -> None:
         """Decode one picture, and make the files of its variants."""
-        made = self.variants.empty(self.n_outputs)
+        made = self.variants.allocate(self.n_outputs)
         self.variants.fill(made, position, file)
         for variant, pixels in enumerate(made):
             if pixels.dtype != np.uint8:

@@ -49,12 +49,12 @@ class Task(ABC):
         return 1
 
     @property
-    def needs(self) -> int:
+    def nbytes_per_row(self) -> int:
         """Bytes that one row needs while it is done, as far as that is known before."""
         return 0
 
     @abstractmethod
-    def empty(self, n: int) -> Values:
+    def allocate(self, n: int) -> Values:
         """Return room for n rows, holding what a row without an answer holds.
 
         Room for objects means that the form of the answers is not known before the first.
@@ -70,23 +70,23 @@ class Task(ABC):
 
     def explain(self, exc: BaseException) -> tuple[FailureKind, str]:
         """Return the kind and the message of what `fill` raised."""
-        return codec.explain(exc)
+        return codec.classify_error(exc)
 
     @abstractmethod
-    def wrap(
+    def to_pandas(
         self, values: Values, status: Values, failures: tuple[Failure, ...], index: pd.Index[Any]
     ) -> pd.Series[Any] | pd.DataFrame:
         """Return the answer as pandas; the only place where the index comes back."""
 
-    def plain(self) -> dict[str, Any]:
+    def fingerprint(self) -> dict[str, Any]:
         """Return what makes this task equal to another, as values that JSON has: a job is known by it."""
         return {"method": self.name, **{f.name: _to_json(getattr(self, f.name)) for f in dataclasses.fields(self)}}
 
-    def settled(self) -> Self:
+    def with_nullable_dtype(self) -> Self:
         """Return a task whose answers have one dtype, whichever rows are missing: for frames in many parts."""
         return self
 
-    def own(self) -> Self:
+    def clone_for_partition(self) -> Self:
         """Return a task for one partition alone: threads do not share what has a state."""
         return self
 
@@ -104,7 +104,7 @@ def _restored(pickled: bytes) -> Task:
 
 def _to_json(value: Any) -> Any:
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return value.plain() if isinstance(value, Task) else dataclasses.asdict(value)
+        return value.fingerprint() if isinstance(value, Task) else dataclasses.asdict(value)
     if callable(value):
         return function_fingerprint(value)
     return value if isinstance(value, int | float | str | list | tuple | None) else str(value)
@@ -121,11 +121,11 @@ def with_labels(failures: tuple[Failure, ...], index: pd.Index[Any]) -> tuple[di
     >>> with_labels((failure(1, "b.jpg", "empty", "the file has no bytes"),), pd.Index([10, 20]))[0]["label"]
     20
     """
-    return tuple({"label": _plain(index[failed["position"]]), **failed} for failed in failures)
+    return tuple({"label": _to_json_label(index[failed["position"]]), **failed} for failed in failures)
 
 
-def _plain(label: Any) -> Any:
+def _to_json_label(label: Any) -> Any:
     if isinstance(label, tuple):
-        return tuple(map(_plain, label))
+        return tuple(map(_to_json_label, label))
     value = label.item() if isinstance(label, np.generic) else label
     return value if isinstance(value, str | int | float | bool | None) else str(value)

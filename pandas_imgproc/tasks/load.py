@@ -31,7 +31,7 @@ class LoadResized(Task):
     decode_options: codec.DecodeOptions
     name: ClassVar[str] = "load_resized"
 
-    def empty(self, n: int) -> Values:
+    def allocate(self, n: int) -> Values:
         """Return n black pictures: ndarray of uint8, shape (n, height, width, channels)."""
         return np.zeros((n, *self.decode_options.shape), dtype=np.uint8)
 
@@ -39,7 +39,7 @@ class LoadResized(Task):
         """Decode one picture into ``out[0]``."""
         codec.decode_into(file.data(), self.decode_options, out[0])
 
-    def wrap(
+    def to_pandas(
         self, values: Values, status: Values, failures: tuple[Failure, ...], index: pd.Index[Any]
     ) -> pd.Series[Any]:
         """Return the Series named ``image``, backed by the very block that was filled."""

@@ -16,7 +16,14 @@ from pandas_imgproc._timing import timed
 from pandas_imgproc.array import ImageArray, ImageDtype
 from pandas_imgproc.tasks import result_columns
 from pandas_imgproc.tasks.base import Task, with_labels
-from pandas_imgproc.tasks.user_function import UserFunctionError, as_image_array, explain, pixels_of, put, user_code
+from pandas_imgproc.tasks.user_function import (
+    UserFunctionError,
+    as_image_array,
+    explain,
+    load_pixels,
+    store_result,
+    user_code,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -41,14 +48,14 @@ class Map(Task):
         How pictures become pixels.
     dtype : dtype, or dict of dtype by column, optional
         Of the answer.
-    promised : bool
+    strict : bool
         Whether `dtype` tells of all columns of the answer, because all parts must be alike.
     """
 
     func: Callable[..., Any]
     decode_options: DecodeOptions
     dtype: Any = None
-    promised: bool = False
+    strict: bool = False
     name: ClassVar[str] = "map"
     needs_cluster: ClassVar[bool] = True
     mixed_shapes_hint: ClassVar[str] = (
@@ -56,11 +63,11 @@ class Map(Task):
     )
 
     @property
-    def needs(self) -> int:
+    def nbytes_per_row(self) -> int:
         """Bytes of the pixels of one row, on their way."""
         return 3 * self.decode_options.nbytes
 
-    def empty(self, n: int) -> Values:
+    def allocate(self, n: int) -> Values:
         """Return n black pictures if `dtype` says that they are, else room for n objects."""
         if isinstance(self.dtype, ImageDtype):
             return np.zeros((n, *self.dtype.shape), dtype=self.dtype.subtype)
@@ -68,17 +75,17 @@ class Map(Task):
 
     def fill(self, out: Values, position: int, file: InputFile) -> None:  # noqa: ARG002  the task's
         """Call the function on one picture."""
-        pixels = pixels_of(file.data(), self.decode_options)
+        pixels = load_pixels(file.data(), self.decode_options)
         with timed("function"), user_code():
             result = self.func(pixels)
-        put(out, 0, self._checked(answer_of(result)))
+        store_result(out, 0, self._checked(normalize_result(result)))
 
     def _checked(self, answer: Any) -> Any:
         """Return an answer that makes a frame or a column, as `dtype` says."""
         names = _names(answer)
         if isinstance(self.dtype, dict) and names is None:
             raise UserFunctionError(f"it returned {_said(answer)}; by dtype= it is a dict or a 1-D array")
-        if not self.promised or names is None:
+        if not self.strict or names is None:
             return answer
         if not isinstance(self.dtype, dict):
             raise UserFunctionError(
@@ -91,7 +98,7 @@ class Map(Task):
             )
         return answer
 
-    def settled(self) -> Self:
+    def with_nullable_dtype(self) -> Self:
         """Return the task with a dtype that holds missing values."""
         if isinstance(self.dtype, dict):
             return dataclasses.replace(self, dtype={name: _nullable(dtype) for name, dtype in self.dtype.items()})
@@ -101,7 +108,7 @@ class Map(Task):
         """Return why a row has no answer."""
         return explain(exc)
 
-    def wrap(
+    def to_pandas(
         self, values: Values, status: Values, failures: tuple[Failure, ...], index: pd.Index[Any]
     ) -> pd.Series[Any] | pd.DataFrame:
         """Return a column of scalars, a frame of dicts or vectors, or a column of images."""
@@ -123,7 +130,7 @@ def _nullable(dtype: Any) -> Any:
     return pd.api.types.pandas_dtype(result_columns.nullable(dtype) or dtype)
 
 
-def answer_of(result: Any) -> Any:
+def normalize_result(result: Any) -> Any:
     """Return what a function returned in one of the forms that make a column or a frame.
 
     Returns
@@ -137,7 +144,7 @@ def answer_of(result: Any) -> Any:
 
     Examples
     --------
-    >>> answer_of((1, 2)), answer_of(np.zeros((4, 6))).shape
+    >>> normalize_result((1, 2)), normalize_result(np.zeros((4, 6))).shape
     (array([1, 2]), (4, 6, 1))
     """
     if isinstance(result, _SCALARS):

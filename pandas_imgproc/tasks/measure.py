@@ -39,7 +39,7 @@ class Measure(Task):
         Of full size: formats and limits, and how the picture is decoded if any measure wants it.
     size : int or None
         The working size: pixels of the longest edge; None is the whole picture.
-    measured : tuple of FeatureSpec
+    features : tuple of FeatureSpec
         The functions that give the columns; the user's own travel with the task.
     """
 
@@ -47,27 +47,27 @@ class Measure(Task):
     names: tuple[str, ...]
     decode_options: codec.DecodeOptions
     size: int | None
-    measured: tuple[FeatureSpec, ...] = field(repr=False)
+    features: tuple[FeatureSpec, ...] = field(repr=False)
 
     @property
     def needs_cluster(self) -> bool:  # type: ignore[override]  # of the user's measures alone
         """Whether the user's own functions run, which may end their process."""
-        return not all(measured.own for measured in self.measured)
+        return not all(measured.builtin for measured in self.features)
 
     @cached_property
     def _places(self) -> dict[str, int]:
         """Where each column's value is kept in a row."""
-        filled = [name for measured in self.measured for name in measured.names]
+        filled = [name for measured in self.features for name in measured.names]
         return {name: place for place, name in enumerate(filled)}
 
     @cached_property
     def _row(self) -> np.dtype[Any]:
         # One dtype without objects, so that rows can lie in shared memory. Zeros are missing values.
-        stored = [(measured, name) for measured in self.measured for name in measured.names]
-        fields: list[Any] = [(f"value {place}", measured.stored) for place, (measured, _) in enumerate(stored)]
+        stored = [(measured, name) for measured in self.features for name in measured.names]
+        fields: list[Any] = [(f"value {place}", measured.storage_dtype) for place, (measured, _) in enumerate(stored)]
         return np.dtype([*fields, ("there", "?", (len(stored),))])
 
-    def empty(self, n: int) -> Values:
+    def allocate(self, n: int) -> Values:
         """Return n rows of missing values: a structured array, a field for each value and which of them are there."""
         return np.zeros(n, dtype=self._row)
 
@@ -77,9 +77,9 @@ class Measure(Task):
         row = out[0]
         there = row["there"]
         place = 0
-        for measured in self.measured:
+        for measured in self.features:
             view = views.of(measured)
-            with timed("measure"), nullcontext() if measured.own else user_code():
+            with timed("measure"), nullcontext() if measured.builtin else user_code():
                 found = measured.function(view)
                 for value in _values(measured, found):
                     if not _is_missing(value):
@@ -91,9 +91,9 @@ class Measure(Task):
         """Return why a picture could not be measured."""
         return explain(exc)
 
-    def plain(self) -> dict[str, Any]:
+    def fingerprint(self) -> dict[str, Any]:
         """Return what makes this task equal to another, as values that JSON has."""
-        functions = [function_fingerprint(measured.function) for measured in self.measured if not measured.own]
+        functions = [function_fingerprint(measured.function) for measured in self.features if not measured.builtin]
         decode_options = asdict(self.decode_options)
         return {
             "method": self.name,
@@ -103,7 +103,7 @@ class Measure(Task):
             "functions": functions,
         }
 
-    def wrap(
+    def to_pandas(
         self,
         values: Values,
         status: Values,  # noqa: ARG002  rows without an answer hold nothing
@@ -111,7 +111,7 @@ class Measure(Task):
         index: pd.Index[Any],
     ) -> pd.DataFrame:
         """Return the DataFrame of the columns, in the order of their names."""
-        dtypes = {name: measured.dtype for measured in self.measured for name in measured.names}
+        dtypes = {name: measured.dtype for measured in self.features for name in measured.names}
         columns = {}
         for name in self.names:
             place = self._places[name]
@@ -129,7 +129,7 @@ class _FeatureInputs:
 
     def of(self, measured: FeatureSpec) -> Any:
         """Return what a measure reads."""
-        return self.planar if measured.own and measured.reads == "pixels" else getattr(self, measured.reads)
+        return self.planar if measured.builtin and measured.input == "pixels" else getattr(self, measured.input)
 
     @cached_property
     def _data(self) -> Any:
@@ -178,7 +178,7 @@ def _values(measured: FeatureSpec, found: Any) -> Any:
     """Return the values that a measure gave, one for each of its names."""
     n = len(measured.names)
     values = (found,) if n == 1 else tuple(found)
-    if measured.own:
+    if measured.builtin:
         return values
     if len(values) != n:
         raise ValueError(f"it returned {len(values)} values for {n} columns")

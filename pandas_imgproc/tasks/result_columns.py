@@ -10,11 +10,11 @@ import pandas as pd
 if TYPE_CHECKING:
     from collections.abc import Hashable
 
-Objects = np.ndarray[Any, np.dtype[Any]]
-There = np.ndarray[Any, np.dtype[np.bool_]]
+ObjectArray = np.ndarray[Any, np.dtype[Any]]
+Mask = np.ndarray[Any, np.dtype[np.bool_]]
 
 
-def column_of(values: Objects, there: There, dtype: Any = None) -> Any:
+def column_of(values: ObjectArray, there: Mask, dtype: Any = None) -> Any:
     """Return scalars as one column, missing where there is no answer.
 
     Parameters
@@ -77,7 +77,7 @@ def nullable(dtype: Any) -> Any:
     return None
 
 
-def frame_of(values: Objects, there: There, dtype: Any, index: pd.Index[Any]) -> pd.DataFrame | None:
+def frame_of(values: ObjectArray, there: Mask, dtype: Any, index: pd.Index[Any]) -> pd.DataFrame | None:
     """Return dicts or vectors as a frame, None if the values are scalars.
 
     Parameters
@@ -110,7 +110,7 @@ def frame_of(values: Objects, there: There, dtype: Any, index: pd.Index[Any]) ->
     return pd.DataFrame(made, index=index, columns=list(found))
 
 
-def _picked(values: Objects, there: There, name: Any) -> tuple[Objects, There]:
+def _picked(values: ObjectArray, there: Mask, name: Any) -> tuple[ObjectArray, Mask]:
     """Return what one column of a frame is, and which rows have it: a dict may lack a name."""
     column, has = np.full(len(values), None, dtype=object), there.copy()
     for row in np.flatnonzero(there):
@@ -122,7 +122,7 @@ def _picked(values: Objects, there: There, name: Any) -> tuple[Objects, There]:
     return column, has
 
 
-def _same_form(values: Objects, there: There) -> Any:
+def _same_form(values: ObjectArray, there: Mask) -> Any:
     """Return the first answer, if all are of its form."""
     rows = np.flatnonzero(there)
     if not len(rows):

@@ -22,11 +22,11 @@ if TYPE_CHECKING:
 class FileTask(Task):
     """A task whose answers are the bytes of files, which the destination writes; it gives their paths."""
 
-    def empty(self, n: int) -> Values:
+    def allocate(self, n: int) -> Values:
         """Return n times nothing: ndarray of object, shape (n,)."""
         return np.full(n, None, dtype=object)
 
-    def wrap(
+    def to_pandas(
         self,
         values: Values,
         status: Values,  # noqa: ARG002  the values are missing where there is no answer
@@ -56,7 +56,7 @@ class SaveResized(FileTask):
     name: ClassVar[str] = "save_resized"
 
     @property
-    def needs(self) -> int:
+    def nbytes_per_row(self) -> int:
         """Bytes of the pixels of one row, on their way."""
         return 3 * self.decode_options.nbytes
 

@@ -30,7 +30,7 @@ class Thumbnail(Task):
     decode_options: codec.DecodeOptions
     name: ClassVar[str] = "show"
 
-    def empty(self, n: int) -> Values:
+    def allocate(self, n: int) -> Values:
         """Return room for n pictures: their height and width, and pixels that they need not fill."""
         assert self.decode_options.size is not None
         width, height = self.decode_options.size
@@ -42,7 +42,7 @@ class Thumbnail(Task):
         out["size"][0] = pixels.shape[:2]
         out["pixels"][0, : pixels.shape[0], : pixels.shape[1]] = pixels
 
-    def wrap(
+    def to_pandas(
         self, values: Values, status: Values, failures: tuple[Failure, ...], index: pd.Index[Any]
     ) -> pd.Series[Any]:
         """Return for each row its pixels, or its failure, or None."""

@@ -61,13 +61,13 @@ def explain(exc: BaseException) -> tuple[FailureKind, str]:
 
     Examples
     --------
-    >>> explain(UserFunctionError("ZeroDivisionError: division by zero (ratio, line 2)"))
+    >>> classify_error(UserFunctionError("ZeroDivisionError: division by zero (ratio, line 2)"))
     ('function', 'ZeroDivisionError: division by zero (ratio, line 2)')
     """
-    return ("function", str(exc)) if isinstance(exc, UserFunctionError) else codec.explain(exc)
+    return ("function", str(exc)) if isinstance(exc, UserFunctionError) else codec.classify_error(exc)
 
 
-def pixels_of(data: Any, decode_options: codec.DecodeOptions) -> np.ndarray[Any, np.dtype[np.uint8]]:
+def load_pixels(data: Any, decode_options: codec.DecodeOptions) -> np.ndarray[Any, np.dtype[np.uint8]]:
     """Return a picture's pixels, which the function may change.
 
     Returns
@@ -102,7 +102,7 @@ def as_image_array(result: Any) -> np.ndarray[Any, Any] | None:
     return np.ascontiguousarray(pixels) if pixels.shape[2] in (1, 3, 4) else None
 
 
-def put(out: np.ndarray[Any, Any], row: int, answer: Any) -> None:
+def store_result(out: np.ndarray[Any, Any], row: int, answer: Any) -> None:
     """Put an answer where it belongs.
 
     Raises

@@ -30,7 +30,7 @@ class Verify(Task):
     decode_options: codec.DecodeOptions
     name: ClassVar[str] = "verify"
 
-    def empty(self, n: int) -> Values:
+    def allocate(self, n: int) -> Values:
         """Return n rows of nothing: the verdict is the row's status."""
         return np.zeros((n, 0), dtype=np.uint8)
 
@@ -38,7 +38,7 @@ class Verify(Task):
         """Decode one picture, or raise."""
         codec.load(file.data(), self.decode_options)
 
-    def wrap(
+    def to_pandas(
         self,
         values: Values,  # noqa: ARG002  there are none
         status: Values,

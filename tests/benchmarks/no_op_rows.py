@@ -61,7 +61,7 @@ def measure(where: str, column: pd.Series) -> None:
     taken = time.perf_counter() - started
     call = execution.Job(Nothing(), Source(), found)
     destination = memory_sink(call.task, len(found))
-    execution.run(call, destination)
+    execution.execute(call, destination)
     answer = destination.wrap(call.task, column.index)
     seconds = time.perf_counter() - started
     assert (answer == 1).all()

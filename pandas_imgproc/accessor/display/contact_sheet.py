@@ -307,15 +307,15 @@ def thumbnail(image: Any, size: int = 96) -> str:
     1
     """
     picture = render_tile(image, size)
-    return "" if picture is None else f"<img alt='' src='{address(picture)}'>"
+    return "" if picture is None else f"<img alt='' src='{to_data_uri(picture)}'>"
 
 
-def address(picture: Image.Image) -> str:
+def to_data_uri(picture: Image.Image) -> str:
     """Return a picture as a URL that holds it.
 
     Examples
     --------
-    >>> address(Image.new("RGB", (1, 1)))[:22]
+    >>> to_data_uri(Image.new("RGB", (1, 1)))[:22]
     'data:image/png;base64,'
     """
     kind, data = "png", _encoded(picture, "PNG")

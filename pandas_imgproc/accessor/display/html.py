@@ -6,7 +6,7 @@ import functools
 import html
 from typing import TYPE_CHECKING, Any
 
-from pandas_imgproc.accessor.display.contact_sheet import address, contact_sheet, render_tile
+from pandas_imgproc.accessor.display.contact_sheet import contact_sheet, render_tile, to_data_uri
 
 if TYPE_CHECKING:
     import os
@@ -89,7 +89,7 @@ class ContactSheet:
 def _figure(picture: Any, caption: list[str], reason: Failure | None) -> str:
     shown = render_tile(picture, SIDE)
     if shown is not None:
-        tile = f"<div><img alt='' src='{address(shown)}'></div>"
+        tile = f"<div><img alt='' src='{to_data_uri(shown)}'></div>"
     elif reason is not None:
         tile = f"<div class='no'><b>{_text(reason['kind'])}</b><span>{_text(reason['message'])}</span></div>"
     else:

@@ -1,4 +1,4 @@
-"""What the examples in docstrings stand on: a folder of small pictures, and the names every notebook has."""
+"""What the examples in docstrings stand on: a folder of small images, and the names every notebook has."""
 
 from __future__ import annotations
 

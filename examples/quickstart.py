@@ -92,7 +92,7 @@ def report(df: pd.DataFrame, seconds: float) -> None:
 
 
 def draw_sheet(images: pd.Series, titles: pd.Series, n: int = 40) -> Image.Image:
-    """Return `n` rows from all over the column as one picture, those that failed among them."""
+    """Return `n` rows from all over the column as one image, those that failed among them."""
     failed = np.flatnonzero(images.isna())[: n // 2]
     good = np.flatnonzero(images.notna())
     spread = np.linspace(0, len(good) - 1, min(n - len(failed), len(good))).astype(int)
@@ -100,7 +100,7 @@ def draw_sheet(images: pd.Series, titles: pd.Series, n: int = 40) -> Image.Image
     return contact_sheet(
         images.iloc[rows],
         make_captions(images.index[rows], titles.iloc[rows]),
-        title=f"{len(images):,} rows, {images.notna().sum():,} pictures",
+        title=f"{len(images):,} rows, {images.notna().sum():,} images",
     )
 
 

@@ -153,5 +153,5 @@ def mmap_array(fd: int, nbytes: int, *, writeable: bool = False) -> np.ndarray[t
     ndarray of uint8, shape (nbytes,)
     """
     access = mmap.PROT_READ | (mmap.PROT_WRITE if writeable else 0)
-    # Not MAP_POPULATE: naming all pages at once takes 0.4 s a gigabyte before the first picture, reading them 0.07 s.
+    # Not MAP_POPULATE: naming all pages at once takes 0.4 s a gigabyte before the first image, reading them 0.07 s.
     return np.frombuffer(mmap.mmap(fd, nbytes, mmap.MAP_SHARED, access), np.uint8)

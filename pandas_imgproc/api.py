@@ -1,4 +1,4 @@
-"""One picture, without a frame."""
+"""One image, without a frame."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def load_image(
     schemes: Sequence[str] = (),
     **options: Unpack[codec.DecodeKwargs],
 ) -> np.ndarray[Any, np.dtype[np.uint8]]:
-    """Load one picture: the very pixels that it has in the column, for serving a model trained on it.
+    """Load one image: the very pixels that it has in the column, for serving a model trained on it.
 
     Parameters
     ----------
@@ -69,7 +69,7 @@ def load_image(
         failed = part.failures[0]
         raise UnreadableImageError(failed["kind"], f"{failed['path']!r}: {failed['message']}")
     if part.status[0] < 0:
-        raise TypeError("source=None is not a picture; give a path or the encoded bytes")
+        raise TypeError("source=None is not an image; give a path or the encoded bytes")
     assert part.values is not None
     pixels: np.ndarray[Any, np.dtype[np.uint8]] = part.values[0]
     return pixels

@@ -13,21 +13,21 @@ import dask.config
 DEFAULTS: dict[str, Any] = {
     "n-workers": None,  # processes of the own cluster; None: one per core of the machine or container
     "memory-limit": None,  # bytes (or "4GB") per process of the own cluster; None: no limit
-    "inline-seconds": 2.0,  # a call shorter than this runs in line: starting a cluster takes as long
-    "inline-seconds-warm": 0.3,  # the same with a cluster up
+    "inline-threshold": 2.0,  # a call shorter than this runs in line: starting a cluster takes as long
+    "inline-threshold-warm": 0.3,  # the same with a cluster up
     "row-timeout": None,  # seconds after which the process of a row is ended; None: never
     "scheduler-timeout": 30.0,  # seconds that a scheduler may be silent before it is taken for gone
     "partition-seconds": 1.0,  # work in one partition, by the measured rate
     "progress": None,  # True or False for all calls; None: where there is a terminal or a notebook
     "progress-delay": 1.0,  # seconds before a bar appears
-    "requests-in-flight": 32,  # requests under way at a time, of one process
-    "read-ahead": "64 MB",  # bytes of encoded pictures that one process reads ahead
-    "read-attempts": 5,  # how often a file that is elsewhere is asked for
+    "max-connections": 32,  # requests under way at a time, of one process
+    "prefetch-bytes": "64 MB",  # bytes of encoded images that one process reads ahead
+    "retry-attempts": 5,  # how often a file that is elsewhere is asked for
     "read-timeout": 60.0,  # seconds for one attempt
-    "retry-wait": 1.0,  # seconds before the second attempt, doubling
-    "retry-wait-most": 10.0,  # where the doubling ends
+    "retry-wait-initial": 1.0,  # seconds before the second attempt, doubling
+    "retry-wait-max": 10.0,  # where the doubling ends
     "user-agent": "pandas-imgproc",  # what servers are told
-    "plugins": [],  # modules that teach Pillow formats, imported wherever pictures are decoded
+    "plugins": [],  # modules that teach Pillow formats, imported wherever images are decoded
 }
 
 dask.config.update_defaults({"pandas-imgproc": DEFAULTS})

@@ -1,4 +1,4 @@
-"""Pictures that lie in folders become a frame."""
+"""Images that lie in folders become a frame."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ _DIGITS = re.compile(r"(\d+)")
 
 
 def from_glob(pattern: str | os.PathLike[str], *, storage_options: dict[str, Any] | None = None) -> pd.DataFrame:
-    """Return a frame of the pictures that a pattern matches, or that a folder holds.
+    """Return a frame of the images that a pattern matches, or that a folder holds.
 
     Parameters
     ----------
     pattern : path
         A pattern such as ``"photos/**/*.jpg"``: every file that it matches, ``**`` means any folders. Or a folder:
-        every file in it and below it whose suffix is that of a picture. Or a URL of either that fsspec can list,
+        every file in it and below it whose suffix is that of an image. Or a URL of either that fsspec can list,
         ``"s3://bucket/photos"``. Hidden files and folders are left out, and so are files that `save_resized` and its
-        like made of others that are found: thumbnails beside their pictures. Found alone, they are pictures.
+        like made of others that are found: thumbnails beside their images. Found alone, they are images.
     storage_options : dict, optional
         For fsspec, as in `pandas.read_csv`.
 
@@ -70,7 +70,7 @@ def from_glob(pattern: str | os.PathLike[str], *, storage_options: dict[str, Any
         made = derived_files(found)
         found = [path for path in found if path not in made]
     if not found:
-        raise FileNotFoundError(f"pattern={text!r} matches no picture")
+        raise FileNotFoundError(f"pattern={text!r} matches no image")
     paths = sorted(found, key=natural_sort_key)
     labels = [path.replace(os.sep, "/").rpartition("/")[0].rpartition("/")[2] for path in paths]
     labels = [label or os.path.basename(os.getcwd()) for label in labels]
@@ -92,7 +92,7 @@ def natural_sort_key(text: str) -> tuple[Any, ...]:
 
 
 def is_image_path(path: str) -> bool:
-    """Return whether the suffix of a file is that of a picture."""
+    """Return whether the suffix of a file is that of an image."""
     return os.path.splitext(path)[1].lower() in codec.READ_SUFFIXES
 
 

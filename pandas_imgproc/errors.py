@@ -3,8 +3,8 @@
 The exceptions form one tree::
 
     ImgprocError
-    ├── UnreadableImageError (OSError)       one picture could not be read
-    ├── NoReadableImageError (OSError)       none of a call's pictures could be read
+    ├── UnreadableImageError (OSError)       one image could not be read
+    ├── NoReadableImageError (OSError)       none of a call's images could be read
     ├── MissingImagesError (ValueError)      a block was asked for, and some of its images are missing
     ├── ResultTooLargeError (MemoryError)    the answer cannot fit into memory
     ├── JournalError (ValueError)            what stands at out= is of another job, or damaged
@@ -32,17 +32,17 @@ FailureKind = Literal[
     "invalid_path",  # what stands in the column cannot be a path
     "outside_root",  # it leads out of root=
     "empty",  # a file of zero bytes
-    "unidentified",  # no picture, or of a format that is not allowed
+    "unidentified",  # no image, or of a format that is not allowed
     "truncated",  # a part of it is missing
-    "corrupt",  # it starts like a picture and is none
+    "corrupt",  # it starts like an image and is none
     "too_large",  # more pixels than allowed
-    "unsupported",  # a good picture that cannot be given in the mode asked for
+    "unsupported",  # a good image that cannot be given in the mode asked for
     "timeout",  # it took too long
     "remote",  # the server failed
     "worker_died",  # it killed its process
     "function",  # the user's function raised
 ]
-"""Why a row has no picture; the categories of ``.img.failure_kind``, in this order."""
+"""Why a row has no image; the categories of ``.img.failure_kind``, in this order."""
 
 FAILURE_KINDS: tuple[FailureKind, ...] = get_args(FailureKind)
 
@@ -52,7 +52,7 @@ MAX_LISTED_NAMES = 40
 
 
 class Failure(TypedDict):
-    """Why one row has no picture: plain data, so that it survives pickle, JSON and ``attrs``."""
+    """Why one row has no image: plain data, so that it survives pickle, JSON and ``attrs``."""
 
     position: int
     path: str
@@ -65,7 +65,7 @@ class ImgprocError(Exception):
 
 
 class UnreadableImageError(ImgprocError, OSError):
-    """One picture could not be read.
+    """One image could not be read.
 
     Parameters
     ----------
@@ -91,7 +91,7 @@ class UnreadableImageError(ImgprocError, OSError):
 
 
 class NoReadableImageError(ImgprocError, OSError):
-    """None of a call's pictures could be read: a wrong folder or column, rather than bad pictures."""
+    """None of a call's images could be read: a wrong folder or column, rather than bad images."""
 
 
 class MissingImagesError(ImgprocError, ValueError):
@@ -115,10 +115,10 @@ class ClusterError(ImgprocError, RuntimeError):
 
 
 class UnreadableImageWarning(UserWarning):
-    """Some pictures of a call could not be read; their rows are missing values."""
+    """Some images of a call could not be read; their rows are missing values."""
 
 
-# Python shows a warning once per line of code: the second call in a loop would lose its pictures silently.
+# Python shows a warning once per line of code: the second call in a loop would lose its images silently.
 # Appended, so that the user's own filters still come first.
 warnings.filterwarnings("always", category=UnreadableImageWarning, append=True)
 

@@ -1,4 +1,4 @@
-"""What is said about pictures that could not be read: the table, the warning, the error, and what would help."""
+"""What is said about images that could not be read: the table, the warning, the error, and what would help."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def apply_errors_policy(
     UnreadableImageError
         For the first failure, with ``errors="raise"``.
     NoReadableImageError
-        If none of at least two pictures could be read, with ``errors="warn"``.
+        If none of at least two images could be read, with ``errors="warn"``.
 
     Warns
     -----
@@ -99,7 +99,7 @@ def apply_errors_policy_for_partition(
     said = "gave no answer" if _are_the_functions(failures) else "could not be read"
     worker_rpc.warn_on_client(
         UnreadableImageWarning(
-            f"{name}: {len(failures):,} of {n:,} pictures of a partition {said} ({_counts(failures)}); "
+            f"{name}: {len(failures):,} of {n:,} images of a partition {said} ({_counts(failures)}); "
             f"in its partition the first is {first}. "
             "The table of all is result.img.failures; errors='coerce' is silent."
         )
@@ -116,7 +116,7 @@ def _counts(failures: Sequence[Failure]) -> str:
 
 def _some_not_read(failures: Sequence[Failure], n: int, index: pd.Index[Any]) -> str:
     said = "gave no answer" if _are_the_functions(failures) else "could not be read"
-    lines = [f"{len(failures):,} of {n:,} pictures {said} and are missing values ({_counts(failures)}):"]
+    lines = [f"{len(failures):,} of {n:,} images {said} and are missing values ({_counts(failures)}):"]
     lines += [f"  {_where(failed, index)}: {failed['message']}" for failed in failures[:3]]
     if len(failures) > 3:
         lines.append(f"  and {len(failures) - 3:,} more")
@@ -125,14 +125,14 @@ def _some_not_read(failures: Sequence[Failure], n: int, index: pd.Index[Any]) ->
 
 
 def _are_the_functions(failures: Sequence[Failure]) -> bool:
-    """Return whether it is the user's function that fails, and not the pictures."""
+    """Return whether it is the user's function that fails, and not the images."""
     return any(failed["kind"] == "function" for failed in failures)
 
 
 def _none_read(failures: Sequence[Failure], index: pd.Index[Any], source: Source) -> str:
     first = failures[0]
     said = "gave an answer" if _are_the_functions(failures) else "could be read"
-    text = f"none of {len(failures):,} pictures {said} ({_counts(failures)}); the first was "
+    text = f"none of {len(failures):,} images {said} ({_counts(failures)}); the first was "
     text += f"{_where(first, index)}: {first['message']}"
     if _are_the_functions(failures):
         return f"{text}\n{_COERCE_HINT}"
@@ -142,7 +142,7 @@ def _none_read(failures: Sequence[Failure], index: pd.Index[Any], source: Source
     if hint is None and first["kind"] in ("missing", "invalid_path", "not_a_file"):
         hint = suggest_location(first["path"].removesuffix(source.suffix or ""), source)
     is_there = first["kind"] in ("permission", "remote", "timeout", "worker_died")
-    return f"{text}\n{hint or (_COERCE_HINT if is_there else f'Is this the column of pictures? {_COERCE_HINT}')}"
+    return f"{text}\n{hint or (_COERCE_HINT if is_there else f'Is this the column of images? {_COERCE_HINT}')}"
 
 
 def _where_looked(source: Source) -> str:
@@ -239,7 +239,7 @@ def _users_frame() -> int:
 
 
 def failures_frame(values: pd.Series[Any] | pd.DataFrame) -> pd.DataFrame:
-    """Return why rows of an answer have no picture.
+    """Return why rows of an answer have no image.
 
     Returns
     -------

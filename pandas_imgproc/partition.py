@@ -22,7 +22,7 @@ class PartitionInput:
     positions : sequence of int
         Positions in the frame, ascending.
     inputs : sequence
-        For each a path, bytes, a ``{bytes, path}`` mapping, a picture in memory, or None where missing.
+        For each a path, bytes, a ``{bytes, path}`` mapping, an image in memory, or None where missing.
     targets : sequence of str or None, ``len(inputs) * n_outputs`` long, or empty
         Where each answer is written, for tasks that write files.
     offset : int

@@ -141,7 +141,7 @@ def small_disk(tmp_path):
 
 @pytest.fixture(scope="session")
 def _web_server():
-    from servers import Web
+    from http_server import Web
 
     with Web() as server:
         yield server
@@ -152,7 +152,7 @@ def web(_web_server):
     """A web server on loopback that knows no file yet, and does nothing wrong yet; retries do not wait."""
     _web_server.files.clear()
     _web_server.reset()
-    with dask.config.set({"pandas-imgproc.retry-wait": 0.0}):
+    with dask.config.set({"pandas-imgproc.retry-wait-initial": 0.0}):
         yield _web_server
     assert wait_until(lambda: not _web_server.under_way), "requests are still under way"
 

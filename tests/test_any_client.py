@@ -18,10 +18,10 @@ import dask
 import numpy as np
 import pandas as pd
 import pytest
+from cluster_subprocess import HandStarted
 from dask.sizeof import sizeof
 from distributed import Client, LocalCluster, Security
-from hand_started import HandStarted
-from pictures import row_of, row_picture
+from image_factory import row_image, row_of
 
 import pandas_imgproc
 from conftest import wait_until
@@ -35,11 +35,11 @@ def home(tmp_path_factory):
     """The caller's folder, which no worker was started in."""
     folder = tmp_path_factory.mktemp("caller")
     for number in range(20):
-        row_picture(number, (24, 16)).save(folder / f"{number}.png")
-    row_picture(1, (60, 40)).save(folder / "red.png")
-    row_picture(2, (60, 40)).save(folder / "half.jpg")
+        row_image(number, (24, 16)).save(folder / f"{number}.png")
+    row_image(1, (60, 40)).save(folder / "red.png")
+    row_image(2, (60, 40)).save(folder / "half.jpg")
     (folder / "half.jpg").write_bytes((folder / "half.jpg").read_bytes()[:400])
-    cloudpickle.register_pickle_by_value(sys.modules["pictures"])
+    cloudpickle.register_pickle_by_value(sys.modules["image_factory"])
     cloudpickle.register_pickle_by_value(sys.modules[__name__])
     return folder
 
@@ -248,7 +248,7 @@ def test_the_host_that_looked_is_named(bare, home, tmp_path):
     only_here, only_there = tmp_path / "only-here", tmp_path / "only-there"
     for folder in (only_here, only_there):
         folder.mkdir()
-    row_picture(7).save(only_here / "7.png")
+    row_image(7).save(only_here / "7.png")
     able = subprocess.run(["unshare", "--uts", "--mount", "true"], capture_output=True, check=False).returncode == 0
     if not able:
         pytest.skip("this container may not unshare")

@@ -9,7 +9,7 @@ import zipfile
 import dask
 import pandas as pd
 import pytest
-from pictures import row_nbytes, row_of
+from image_factory import image_bytes, row_of
 
 from pandas_imgproc.errors import UnreadableImageError
 from pandas_imgproc.source import Source
@@ -40,7 +40,7 @@ def tarred(files, mode="w", links=()):
     return buffer.getvalue()
 
 
-FILES = {f"train/{k} é#.jpg": row_nbytes(k) for k in range(N)}
+FILES = {f"train/{k} é#.jpg": image_bytes(k) for k in range(N)}
 ARCHIVES = {
     "stored.zip": lambda: zipped(FILES),
     "deflated.ZIP": lambda: zipped(FILES, compression=zipfile.ZIP_DEFLATED),
@@ -130,8 +130,8 @@ def test_links_in_a_tar_stay_in_it(tmp_path):
     root = tmp_path / "x.tar"
     root.write_bytes(tarred(FILES, links=links))
     source = Source(root=str(root))
-    assert source.data("link.jpg")[0] == source.data("train/up.jpg")[0] == row_nbytes(0)
-    assert source.data("hard.jpg")[0] == row_nbytes(1)
+    assert source.data("link.jpg")[0] == source.data("train/up.jpg")[0] == image_bytes(0)
+    assert source.data("hard.jpg")[0] == image_bytes(1)
     kinds = [kind_of(root, f"{name}.jpg") for name in ("out", "abs", "loop", "pipe")]
     assert kinds == ["outside_root", "outside_root", "invalid_path", "missing"]
 
@@ -140,7 +140,7 @@ def test_links_in_a_tar_stay_in_it(tmp_path):
 @pytest.mark.parametrize("suffix", [".zip", ".tar"])
 def test_damaged_archives_are_explained(tmp_path, suffix, damage):
     whole = zipped(FILES) if suffix == ".zip" else tarred(FILES)
-    middle = whole.index(row_nbytes(3)) + 50
+    middle = whole.index(image_bytes(3)) + 50
     data = {"cut": whole[: len(whole) // 2], "zeros": bytes(4000), "empty": b"", "text": b"no archive" * 400,
             "flipped": whole[:middle] + bytes([whole[middle] ^ 255]) + whole[middle + 1 :],
             "packed otherwise": zipped(FILES, compression=zipfile.ZIP_LZMA)}[damage]  # fmt: skip

@@ -1,4 +1,4 @@
-"""The image column in pandas: every picture's colour is its number, so that each row proves its place."""
+"""The image column in pandas: every image's colour is its number, so that each row proves its place."""
 
 import copy
 import io
@@ -32,7 +32,7 @@ def block_of(numbers, shape=SHAPE, dtype="uint8"):
 
 
 def images(numbers):
-    """Return pictures in these colours; NA is missing."""
+    """Return images in these colours; NA is missing."""
     return ImageArray(block_of(numbers), [-1 if n is NA else 0 for n in numbers])
 
 
@@ -44,12 +44,12 @@ def numbers(column):
     return [NA if cell is NA else int(np.asarray(cell).flat[0]) for cell in cells]
 
 
-def picture(number):
+def image_of(number):
     return block_of([number])[0]
 
 
 def cell(number):
-    return ImageCell(picture(number))
+    return ImageCell(image_of(number))
 
 
 @pytest.fixture
@@ -120,7 +120,7 @@ class TestConstruction:
         assert np.shares_memory(array.pixels, block)
         assert type(array.pixels) is np.ndarray
 
-    def test_pictures_that_are_not_contiguous_are_made_so(self):
+    def test_images_that_are_not_contiguous_are_made_so(self):
         turned = np.arange(2 * 2 * 3 * 3, dtype="uint8").reshape(2, 3, 2, 3).transpose(0, 2, 1, 3)
         array = ImageArray(turned)
         assert array.pixels.flags.c_contiguous
@@ -149,7 +149,7 @@ class TestConstruction:
 
     @pytest.mark.parametrize("dtype", [NAME, ImageDtype("uint8", SHAPE)])
     def test_from_lists(self, dtype):
-        values = [picture(1), cell(2), None, NA, np.nan, Image.fromarray(picture(6))]
+        values = [image_of(1), cell(2), None, NA, np.nan, Image.fromarray(image_of(6))]
         for made in (pd.array(values, dtype=dtype), pd.Series(values, dtype=dtype)):
             assert made.dtype == NAME
             assert numbers(made) == [1, 2, NA, NA, NA, 6]
@@ -158,12 +158,12 @@ class TestConstruction:
         assert numbers(pd.array(block_of([1, 2]), dtype=NAME)) == [1, 2]
         assert numbers(ImageArray._from_sequence(block_of([1, 2]))) == [1, 2]
 
-    def test_the_dtype_of_a_list_is_its_first_pictures(self):
-        assert ImageArray._from_sequence([None, picture(1)]).dtype == NAME
+    def test_the_dtype_of_a_list_is_its_first_images(self):
+        assert ImageArray._from_sequence([None, image_of(1)]).dtype == NAME
         with pytest.raises(ValueError, match="needs dtype"):
             ImageArray._from_sequence([None])
 
-    def test_a_grey_picture_may_have_two_dimensions(self):
+    def test_a_grey_image_may_have_two_dimensions(self):
         made = pd.array([np.full((2, 3), 7, "uint8")], dtype="image[uint8, (2, 3, 1)]")
         assert made.block.shape == (1, 2, 3, 1)
 
@@ -179,7 +179,7 @@ class TestConstruction:
     )
     def test_other_values_are_refused(self, value, error):
         with pytest.raises(error, match=r"\(2, 3, 3\)"):
-            pd.array([picture(1), value], dtype=NAME)
+            pd.array([image_of(1), value], dtype=NAME)
 
     def test_astype_converts_numbers_and_keeps_missing(self, frame):
         made = frame["image"].astype("image[float32, (2, 3, 3)]")
@@ -216,8 +216,8 @@ class TestCell:
         assert hash(cell(1)) == hash(cell(1))
         assert len({cell(1), cell(1), cell(2)}) == 2
         assert cell(1) != cell(2)
-        assert cell(0) != ImageCell(picture(0).astype("int8"))
-        assert cell(0) != ImageCell(picture(0).reshape(3, 2, 3))
+        assert cell(0) != ImageCell(image_of(0).astype("int8"))
+        assert cell(0) != ImageCell(image_of(0).reshape(3, 2, 3))
         assert (cell(1) == "a.jpg") is False
         nan = np.full(SHAPE, np.nan)
         assert ImageCell(nan) == ImageCell(nan)
@@ -243,11 +243,11 @@ class TestCell:
 
     def test_a_notebook_shows_it(self):
         with Image.open(io.BytesIO(cell(7)._repr_png_())) as shown:
-            assert (np.asarray(shown) == picture(7)).all()
+            assert (np.asarray(shown) == image_of(7)).all()
         assert ImageCell(np.zeros(SHAPE))._repr_png_() is None
 
     @pytest.mark.parametrize("pixels", [np.zeros(3), np.zeros((2, 2, 2)), np.zeros((1, 2, 3, 3)), "a.jpg"])
-    def test_no_picture_is_refused(self, pixels):
+    def test_no_image_is_refused(self, pixels):
         with pytest.raises((TypeError, ValueError)):
             ImageCell(pixels)
 
@@ -286,7 +286,7 @@ class TestToBlock:
         assert array.to_pixels(na_value=9)[:, 0, 0, 0].tolist() == [1, 9, 3]
         assert array.to_pixels(dtype="float32", na_value=np.nan)[1].sum() != 0
         assert array.block[1].sum() == 0
-        assert array.to_pixels(na_value=picture(5))[:, 0, 0, 0].tolist() == [1, 5, 3]
+        assert array.to_pixels(na_value=image_of(5))[:, 0, 0, 0].tolist() == [1, 5, 3]
 
     def test_a_dtype_costs_exactly_one_copy(self):
         import tracemalloc
@@ -425,13 +425,13 @@ class TestSharing:
 class TestSetting:
     def test_cells(self, frame):
         frame = frame.reset_index(drop=True)
-        frame.at[0, "image"] = picture(1)
+        frame.at[0, "image"] = image_of(1)
         frame.loc[1, "image"] = cell(2)
         frame.iloc[2, 1] = cell(3)
         frame.loc[3, "image"] = None
         assert numbers(frame["image"]) == [1, 2, 3, NA]
         series = frame["image"].copy()
-        series.iloc[3] = picture(4)
+        series.iloc[3] = image_of(4)
         series.iloc[0] = NA
         series[1] = np.nan
         assert numbers(series) == [NA, NA, 3, 4]
@@ -440,10 +440,10 @@ class TestSetting:
     def test_many(self, key):
         for value, expected in [
             (images([5, NA]), [5, NA]),
-            ([picture(5), None], [5, NA]),
+            ([image_of(5), None], [5, NA]),
             (block_of([5, 6]), [5, 6]),
             (pd.Series(images([5, 6])), [5, 6]),
-            (picture(7), [7, 7]),
+            (image_of(7), [7, 7]),
             (cell(7), [7, 7]),
             ([cell(7)], [7, 7]),
             (NA, [NA, NA]),
@@ -455,7 +455,7 @@ class TestSetting:
     def test_through_pandas(self):
         series = pd.Series(images([1, 2, 3, 4]), index=list("abcd"))
         series[series.index.isin(["a", "c"])] = cell(9)
-        series.loc[["b", "d"]] = [picture(5), None]
+        series.loc[["b", "d"]] = [image_of(5), None]
         assert numbers(series) == [9, 5, 9, NA]
         series.iloc[1:3] = images([6, NA])
         assert numbers(series) == [9, 6, NA, NA]
@@ -486,7 +486,7 @@ class TestSetting:
 
     def test_a_cell_takes_no_sequence(self):
         with pytest.raises(ValueError, match="one array"):
-            images([1, 2])[0] = [picture(1)]
+            images([1, 2])[0] = [image_of(1)]
 
     def test_failures_come_along(self):
         array = with_failures([0, 1])
@@ -578,7 +578,7 @@ class TestNotebooks:
         assert json.loads(frame["image"].iloc[:1].to_json()) == {"w": expected}
         assert json.loads(frame.to_json(orient="records"))[2] == {"label": "b", "image": None}
 
-    def test_same_pictures(self):
+    def test_same_images(self):
         frame = pd.DataFrame({"k": [1, 1, 1, 2, 1], "image": images([7, 8, 7, 7, NA])})
         series = frame["image"]
         assert series.nunique() == 2
@@ -812,7 +812,7 @@ def follow(kind, random, model, array):
     if kind == "set" and n:
         row, value = random.randrange(n), random.choice([NA, random.randrange(256)])
         array = array.copy()
-        array[row] = value if value is NA else picture(value)
+        array[row] = value if value is NA else image_of(value)
         return [*model[:row], value, *model[row + 1 :]], array
     if kind == "pickle":
         return model, pickle.loads(pickle.dumps(array))

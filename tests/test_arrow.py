@@ -16,7 +16,7 @@ SHAPE = (2, 3, 3)
 
 
 def images(n, missing=(), dtype="uint8", shape=SHAPE):
-    """Return n pictures whose colour is their number, some of them missing."""
+    """Return n images whose colour is their number, some of them missing."""
     block = np.zeros((n, *shape), dtype=dtype)
     block[:] = np.arange(n).reshape(-1, 1, 1, 1)
     status = np.zeros(n, dtype=np.int32)
@@ -106,7 +106,7 @@ def test_the_type():
     assert made.storage_type == pa.binary(18)
 
 
-def test_pictures_of_other_shapes_do_not_mix():
+def test_images_of_other_shapes_do_not_mix():
     tables = [pa.table({"image": pa.array(images(1, shape=shape))}) for shape in (SHAPE, (3, 2, 3))]
     with pytest.raises(pa.ArrowInvalid):
         pa.concat_tables(tables)

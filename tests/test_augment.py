@@ -9,11 +9,11 @@ import threading
 import albumentations
 import cloudpickle
 import dask
+import image_factory
 import numpy as np
 import pandas as pd
-import pictures
 import pytest
-from pictures import row_of, row_picture, scene
+from image_factory import row_image, row_of, scene
 from PIL import Image, ImageFilter
 
 import pandas_imgproc
@@ -22,7 +22,7 @@ from pandas_imgproc.tasks import augment
 from pandas_imgproc.tasks.fingerprint import function_fingerprint
 from pandas_imgproc.tasks.user_function import load_pixels
 
-cloudpickle.register_pickle_by_value(pictures)
+cloudpickle.register_pickle_by_value(image_factory)
 cloudpickle.register_pickle_by_value(sys.modules[__name__])
 
 N = 30
@@ -32,12 +32,12 @@ N = 30
 def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("augment")
     for number in range(N):
-        row_picture(number, (24, 16)).save(folder / f"{number}.png")
+        row_image(number, (24, 16)).save(folder / f"{number}.png")
     for number in range(8):
         scene(40, 30, number).save(folder / f"photo{number}.png")
     for number in range(4):
         scene(60 + 10 * number, 50, number).save(folder / f"scene{number}.jpg")
-    (folder / "broken.png").write_bytes(b"no picture")
+    (folder / "broken.png").write_bytes(b"no image")
     return folder
 
 
@@ -84,7 +84,7 @@ def test_the_long_frame(frame):
     assert aug.index.names == [None, "variant"]
     assert aug.index.get_level_values(0).tolist() == frame.index.repeat(3).tolist()
     assert aug.index.get_level_values("variant").tolist() == [0, 1, 2] * N
-    assert [row_of(picture) for picture in aug["image"].img.to_numpy()] == aug["label"].tolist()
+    assert [row_of(image) for image in aug["image"].img.to_numpy()] == aug["label"].tolist()
 
 
 def test_a_column_gives_a_column(frame):
@@ -103,7 +103,7 @@ def test_the_same_pixels_whatever_runs_it(folder, own_cluster, name):
         return aug["image"].img.to_numpy()
 
     expected = pixels()
-    assert len({picture.tobytes() for picture in expected}) > n
+    assert len({image.tobytes() for image in expected}) > n
     assert np.array_equal(pixels(npartitions=1), expected)
     assert np.array_equal(pixels(npartitions=7), expected)
     with dask.config.set(scheduler="threads"):
@@ -125,7 +125,7 @@ def test_the_callers_own_random_numbers_go_on_undisturbed(frame):
         assert (random.random(), np.random.rand()) == expected  # noqa: NPY002
 
 
-def test_each_picture_is_read_and_decoded_once(frame, monkeypatch):
+def test_each_image_is_read_and_decoded_once(frame, monkeypatch):
     opened = []
     real = load_pixels
     monkeypatch.setattr(
@@ -144,7 +144,7 @@ def test_the_original_may_be_variant_0(frame):
     assert np.array_equal(aug["image"].img.to_numpy()[1], without["image"].img.to_numpy()[1])
 
 
-def test_broken_pictures_are_missing_n_times(frame, folder):
+def test_broken_images_are_missing_n_times(frame, folder):
     paths = pd.Series([str(folder / "broken.png"), str(folder / "1.png"), None])
     column = paths.img.augment(noisy, n=2, errors="coerce")
     assert column.isna().tolist() == [True, True, False, False, True, True]
@@ -193,8 +193,8 @@ def test_variants_need_names_of_their_own(frame, tmp_path):
 @pytest.mark.parametrize(
     ("transform", "says"),
     [
-        (lambda pixels: None, "the transform returned NoneType, not a picture"),
-        (lambda pixels: pixels[:, :, :2], "not a picture of 1, 3 or 4 channels"),
+        (lambda pixels: None, "the transform returned NoneType, not an image"),
+        (lambda pixels: pixels[:, :, :2], "not an image of 1, 3 or 4 channels"),
         (lambda pixels: 1 / 0, r"ZeroDivisionError: division by zero \(<lambda>, line \d+ of test_augment.py\)"),
     ],
 )

@@ -1,12 +1,12 @@
-"""Pictures in buckets, by the real clients, from servers of S3 and Google Cloud Storage on loopback."""
+"""Images in buckets, by the real clients, from servers of S3 and Google Cloud Storage on loopback."""
 
 from __future__ import annotations
 
 import dask
 import pandas as pd
 import pytest
-from pictures import row_nbytes, row_of
-from servers import filled
+from http_server import filled
+from image_factory import image_bytes, row_of
 
 import pandas_imgproc
 
@@ -16,11 +16,11 @@ ODD = "odd/a b#?%41+é.jpg"
 
 @pytest.fixture(params=["s3", "gs"])
 def bucket(request, s3, gcs):
-    """The scheme and the options of a bucket with N pictures under ``train``."""
+    """The scheme and the options of a bucket with N images under ``train``."""
     fs, options = s3 if request.param == "s3" else gcs
-    filled(fs, "bucket/train", [(f"{k}.jpg", row_nbytes(k)) for k in range(N)])
-    fs.pipe_file(f"bucket/train/{ODD}", row_nbytes(77))
-    with dask.config.set({"pandas-imgproc.retry-wait": 0.0}):
+    filled(fs, "bucket/train", [(f"{k}.jpg", image_bytes(k)) for k in range(N)])
+    fs.pipe_file(f"bucket/train/{ODD}", image_bytes(77))
+    with dask.config.set({"pandas-imgproc.retry-wait-initial": 0.0}):
         yield request.param, options
 
 
@@ -63,13 +63,13 @@ def test_a_file_that_has_changed_is_made_again(bucket, s3, gcs, tmp_path):
     how = {"root": f"{scheme}://bucket/train", "storage_options": options, "out": tmp_path / "x.npy"}
     load(names, **how)
     fs = (s3 if scheme == "s3" else gcs)[0]
-    fs.pipe_file("bucket/train/3.jpg", row_nbytes(103))
+    fs.pipe_file("bucket/train/3.jpg", image_bytes(103))
     assert rows_of(load(names, **how)) == [0, 1, 2, 103, 4]
 
 
-def test_a_picture_of_a_service(s3):
+def test_an_image_of_a_service(s3):
     fs, options = s3
-    fs.pipe_file("bucket/one.jpg", row_nbytes(9))
+    fs.pipe_file("bucket/one.jpg", image_bytes(9))
     image = pandas_imgproc.load_image("s3://bucket/one.jpg", size=8, storage_options=options)
     assert row_of(image) == 9
 
@@ -79,7 +79,7 @@ def test_results_are_kept_in_a_bucket_and_continue(s3, request, scheduler):
     if scheduler == "distributed":
         request.getfixturevalue("own_cluster")
     fs, options = s3
-    filled(fs, f"bucket/kept-{scheduler}", [(f"{k}.jpg", row_nbytes(k)) for k in range(N) if k != 5])
+    filled(fs, f"bucket/kept-{scheduler}", [(f"{k}.jpg", image_bytes(k)) for k in range(N) if k != 5])
     out = f"s3://bucket/{scheduler}.parquet"
     names = pd.Series([f"{k}.jpg" for k in range(N)])
 
@@ -92,7 +92,7 @@ def test_results_are_kept_in_a_bucket_and_continue(s3, request, scheduler):
     column = load_there()
     assert rows_of(column.dropna()) == [k for k in range(N) if k != 5]
     assert column.img.failures["kind"].to_dict() == {5: "missing"}
-    fs.pipe_file(f"bucket/kept-{scheduler}/5.jpg", row_nbytes(5))
+    fs.pipe_file(f"bucket/kept-{scheduler}/5.jpg", image_bytes(5))
     assert rows_of(load_there()) == list(range(N))
     for path in fs.find(out):
         assert b"CANARY" not in fs.cat_file(path)
@@ -107,7 +107,7 @@ def test_a_bucket_that_fails_is_asked_as_often_as_it_was_said(web, scheme, optio
     web.fault = lambda path, k: status
     where = web.url().rstrip("/")
     options = {**options, "endpoint_url": where}
-    with dask.config.set({"pandas-imgproc.read-attempts": 2}):
+    with dask.config.set({"pandas-imgproc.retry-attempts": 2}):
         column = load(pd.Series([f"{scheme}://bucket/a.jpg"]), storage_options=options, errors="coerce")
     assert column.img.failures["kind"].tolist() == [kind]
     assert sum(web.asked.values()) == times

@@ -18,20 +18,20 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pictures import (
+from image_factory import (
     bomb,
     broken,
     chunk,
     encoded,
-    every_picture,
+    every_image,
     icon_around,
+    image_bytes,
     in_mode,
     marked,
     mutated,
-    not_pictures,
+    not_images,
     oriented,
     png,
-    row_nbytes,
     row_of,
     scene,
 )
@@ -121,24 +121,24 @@ def test_the_gap_is_what_thumbnail_does():
 
 def test_decode_into_a_slice_of_a_block():
     block = np.full((3, 24, 32, 3), 7, np.uint8)
-    codec.decode_into(row_nbytes(1234), codec.decode_options((32, 24)), block[1])
+    codec.decode_into(image_bytes(1234), codec.decode_options((32, 24)), block[1])
     assert row_of(block[1]) == 1234
     assert (block[[0, 2]] == 7).all()
     with pytest.raises(OSError, match="truncated"):
-        codec.decode_into(row_nbytes(5)[:-100], codec.decode_options((32, 24)), block[2])
+        codec.decode_into(image_bytes(5)[:-100], codec.decode_options((32, 24)), block[2])
     assert (block[2] == 7).all()
 
 
 def test_stages_are_timed():
     with clock() as seconds:
-        codec.decode_into(row_nbytes(1), codec.decode_options(8), np.empty((8, 8, 3), np.uint8))
+        codec.decode_into(image_bytes(1), codec.decode_options(8), np.empty((8, 8, 3), np.uint8))
     assert set(seconds) == {"decode", "resize"}
 
 
 @pytest.mark.parametrize("name", ["JPEG", "PNG"])
 def test_every_row_has_its_colour_at_eight_pixels(name):
     rows = range(0, 4096, 97)
-    assert [row_of(pixels(row_nbytes(row, name), 8)) for row in rows] == list(rows)
+    assert [row_of(pixels(image_bytes(row, name), 8)) for row in rows] == list(rows)
 
 
 # ---- draft
@@ -155,7 +155,7 @@ def test_draft_is_close_to_exact(fit, orientation, mode):
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_the_fractional_box_of_a_draft_is_kept(orientation):
-    # 801 = 100 * 8 + 1: seven eighths of the last column of the draft lie outside of the picture
+    # 801 = 100 * 8 + 1: seven eighths of the last column of the draft lie outside of the image
     data = oriented(marked(801, 633), orientation, quality=95, subsampling=0)
     exact = pixels(data, (20, 16), reducing_gap=None).astype(int)
     assert np.abs(pixels(data, (20, 16)) - exact).max() <= 3
@@ -202,7 +202,7 @@ def test_crop_takes_the_middle():
     ("mode", "expected"),
     [("RGB", (10, 200, 30)), ("RGBA", (10, 200, 30, 255)), ("L", 124), ("CMYK", (245, 55, 225, 0)), ("P", 124)],
 )
-def test_the_background_of_a_padded_picture(mode, expected):
+def test_the_background_of_a_padded_image(mode, expected):
     image = marked(300, 100).convert("L") if mode == "P" else marked(300, 100)
     got = pixels(encoded(image), (60, 60), fit="pad", background=(10, 200, 30), mode=mode)
     assert (got[:20] == expected).all()
@@ -213,7 +213,7 @@ def test_the_background_of_a_padded_picture(mode, expected):
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_a_very_flat_picture_can_be_padded(orientation):
+def test_a_very_flat_image_can_be_padded(orientation):
     got = pixels(oriented(Image.new("RGB", (2000, 1)), orientation, "PNG"), 16, fit="pad")
     assert (got[[0, -1]] == 255).all()
     assert (got == 0).any()
@@ -427,10 +427,10 @@ def test_floats_are_clipped_as_pillow_does():
 # ---- modes
 
 
-PICTURES = list(every_picture())
+IMAGES = list(every_image())
 
 
-@pytest.mark.parametrize(("name", "mode", "data"), PICTURES, ids=[f"{f}-{m}" for f, m, _ in PICTURES])
+@pytest.mark.parametrize(("name", "mode", "data"), IMAGES, ids=[f"{f}-{m}" for f, m, _ in IMAGES])
 def test_every_mode_of_every_format(name, mode, data):
     reference = scene(40, 30) if name != "ICO" else scene(40, 30).resize((32, 32))
     if mode in ("RGBA", "LA"):
@@ -479,7 +479,7 @@ def test_masks_keep_their_numbers():
     assert np.array_equal(pixels(png(small % 4, 2, 3, palette=bytes(12)), mode="P"), small % 4)
 
 
-def test_a_picture_is_no_mask():
+def test_an_image_is_no_mask():
     assert kind_of(encoded(scene(20, 20)), mode="P") == "unsupported"
     assert kind_of(encoded(Image.fromarray(np.full((8, 8), 300, np.uint16))), mode="P") == "unsupported"
 
@@ -508,7 +508,7 @@ def test_postscript_named_jpg_starts_nothing(monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
     monkeypatch.setattr(subprocess, "Popen", lambda *args, **kwargs: marker.touch())
     Image.init()
-    data = not_pictures()["postscript.jpg"]
+    data = not_images()["postscript.jpg"]
     assert kind_of(data) == "unidentified"
     assert kind_of(data[:11] + b"\xff\xd8\xff" + data[11:]) == "unidentified"
     assert not marker.exists()
@@ -527,7 +527,7 @@ def test_formats_can_be_added_and_taken_away():
 
 def test_a_plugin_that_this_process_lacks_does_not_cost_the_others():
     decode_options = dataclasses.replace(codec.decode_options(8), formats=("HEIF", *codec.FORMATS))
-    assert codec.load(row_nbytes(5), decode_options).size == (8, 8)
+    assert codec.load(image_bytes(5), decode_options).size == (8, 8)
 
 
 def test_a_broken_icon_is_not_taken_for_tga():
@@ -566,15 +566,15 @@ def test_the_limit_is_that_of_the_frame():
     assert kind_of(data, 4, max_pixels=500, frame=1) == "too_large"
 
 
-# ---- why it was no picture
+# ---- why it was no image
 
 SAID = {
     "empty.jpg": ("empty", "no bytes"),
     "zeros.jpg": ("unidentified", "zero bytes"),
-    "text.jpg": ("unidentified", "text, not a picture"),
+    "text.jpg": ("unidentified", "text, not an image"),
     "page.jpg": ("unidentified", "HTML"),
     "drawing.png": ("unidentified", "SVG"),
-    "umlauts.jpg": ("unidentified", "text, not a picture"),
+    "umlauts.jpg": ("unidentified", "text, not an image"),
     "pointer.jpg": ("unidentified", "Git LFS"),
     "postscript.jpg": ("unidentified", "EPS, which formats="),
     "document.jpg": ("unidentified", "PDF"),
@@ -602,7 +602,7 @@ SAID = {
 def test_the_reason_is_said(name):
     kind, words = SAID[name]
     with pytest.raises((Exception, SystemExit)) as caught:
-        pixels(not_pictures()[name], 8)
+        pixels(not_images()[name], 8)
     got, message = codec.classify_error(caught.value)
     assert (got, words in message) == (kind, True), message
 
@@ -686,7 +686,7 @@ RECIPES = [
 @given(
     st.one_of(
         st.binary(max_size=200),
-        st.builds(lambda picture, body: picture[2][:24] + body, st.sampled_from(PICTURES), st.binary(max_size=200)),
+        st.builds(lambda image, body: image[2][:24] + body, st.sampled_from(IMAGES), st.binary(max_size=200)),
     ),
     st.sampled_from(RECIPES),
 )
@@ -838,7 +838,7 @@ def test_warnings_of_pillow_are_silent_and_no_others():
     assert [str(warning.message) for warning in seen] == ["mine"]
 
 
-def test_truncated_pictures_are_the_users_choice():
+def test_truncated_images_are_the_users_choice():
     data = encoded(scene(60, 50), "JPEG")[:-300]
     assert kind_of(data) == "truncated"
     with codec.pillow_settings(codec.PillowSettings(None, True)):
@@ -861,7 +861,7 @@ def test_a_png_whose_pixels_have_a_wrong_checksum_is_corrupt(monkeypatch):
 
 
 @pytest.mark.parametrize("channels", [1, 3, 4])
-def test_a_picture_in_memory_is_resized_as_its_file_would_be(channels):
+def test_an_image_in_memory_is_resized_as_its_file_would_be(channels):
     mode = {1: "L", 3: "RGB", 4: "RGBA"}[channels]
     image = in_mode(scene(40, 30), mode)
     pixels = np.asarray(image).reshape(30, 40, channels)
@@ -875,7 +875,7 @@ def test_a_picture_in_memory_is_resized_as_its_file_would_be(channels):
         )
 
 
-def test_a_picture_of_floats_in_memory_is_refused():
+def test_an_image_of_floats_in_memory_is_refused():
     with pytest.raises(UnreadableImageError, match="float64"):
         codec.load(np.zeros((3, 3, 3)), codec.decode_options(8))
 
@@ -884,7 +884,7 @@ def test_a_picture_of_floats_in_memory_is_refused():
     ("levels", "mode"),
     [(np.linspace(0, 1, 64, dtype=np.float32), "F"), (np.linspace(0, 9e6, 64).astype(np.int32), "I")],
 )
-def test_a_picture_whose_white_is_not_known_is_not_shown_black(levels, mode):
+def test_an_image_whose_white_is_not_known_is_not_shown_black(levels, mode):
     data = encoded(Image.fromarray(np.tile(levels, (64, 1))), "TIFF")
     with pytest.raises(UnreadableImageError, match=f"mode {mode} with levels from 0 to"):
         codec.load(data, codec.decode_options(8))

@@ -10,7 +10,7 @@ import time
 import cloudpickle
 import pandas as pd
 import pytest
-from pictures import row_of, row_picture
+from image_factory import row_image, row_of
 
 from conftest import wait_until
 from pandas_imgproc.cluster import dashboard_link
@@ -56,10 +56,10 @@ class Page:
 
 
 def test_the_method_and_its_stages_can_be_read(browser, own_cluster, tmp_path):
-    cloudpickle.register_pickle_by_value(sys.modules["pictures"])
+    cloudpickle.register_pickle_by_value(sys.modules["image_factory"])
     cloudpickle.register_pickle_by_value(sys.modules[__name__])
     for number in range(8):
-        row_picture(number, (60, 40)).save(tmp_path / f"{number}.png")
+        row_image(number, (60, 40)).save(tmp_path / f"{number}.png")
     paths = pd.Series([str(tmp_path / f"{number % 8}.png") for number in range(64)])
     go = tmp_path / "go"
 

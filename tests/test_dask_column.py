@@ -81,7 +81,7 @@ def test_there_and_back(df, ddf):
         lambda d: d.drop_duplicates(),
     ],
 )
-def test_every_row_keeps_its_picture(df, ddf, through):
+def test_every_row_keeps_its_image(df, ddf, through):
     assert_same(through(ddf).compute(), df)
 
 

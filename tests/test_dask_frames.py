@@ -14,19 +14,19 @@ from pathlib import Path
 import cloudpickle
 import dask
 import dask.dataframe as dd
+import image_factory
 import numpy as np
 import pandas as pd
-import pictures
 import pytest
+from cluster_subprocess import HandStarted
 from distributed import Client, KilledWorker, wait
-from hand_started import HandStarted
-from pictures import row_of, row_picture
+from image_factory import row_image, row_of
 from PIL import Image
 
 from conftest import cluster_pids, wait_until
 from pandas_imgproc import ImageDtype, UnreadableImageError, UnreadableImageWarning, read_result
 
-cloudpickle.register_pickle_by_value(pictures)
+cloudpickle.register_pickle_by_value(image_factory)
 
 # Dask's own calls of what pandas 3.1 deprecates.
 pytestmark = pytest.mark.filterwarnings("ignore:The inplace keyword in DataFrame:DeprecationWarning")
@@ -36,11 +36,11 @@ N = 12
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Pictures, two of them broken, and a CSV in four parts: labels begin anew in each, and one has no rows."""
+    """Images, two of them broken, and a CSV in four parts: labels begin anew in each, and one has no rows."""
     folder = tmp_path_factory.mktemp("frames")
     (folder / "pics").mkdir()
     for number in range(N):
-        row_picture(number * 90, (20 + number, 16)).save(folder / "pics" / f"{number}.png")
+        row_image(number * 90, (20 + number, 16)).save(folder / "pics" / f"{number}.png")
     (folder / "pics" / "4.png").write_bytes((folder / "pics" / "5.png").read_bytes()[:60])
     names = [str(folder / "pics" / f"{number}.png") for number in range(N)]
     names[7], names[9] = None, str(folder / "pics" / "gone.png")
@@ -276,8 +276,8 @@ def test_what_follows_a_new_index_has_its_labels(df, tmp_path):
 def test_partitions_without_a_camera_fit_to_those_with_one(tmp_path):
     exif = Image.Exif()
     exif[0x0110] = "Model T"
-    row_picture(0, (8, 8)).save(tmp_path / "0.jpg", exif=exif)
-    row_picture(90, (8, 8)).save(tmp_path / "1.jpg")
+    row_image(0, (8, 8)).save(tmp_path / "0.jpg", exif=exif)
+    row_image(90, (8, 8)).save(tmp_path / "1.jpg")
     paths = pd.DataFrame({"image_path": [str(tmp_path / name) for name in ("0.jpg", "1.jpg")]})
     whole = paths.img.metadata("image_path")
     none = paths.iloc[1:].img.metadata("image_path")["camera"]
@@ -317,8 +317,8 @@ def test_a_failure_names_the_file_of_a_function_that_came_with_the_graph(df, own
     assert set(messages) == {f"ZeroDivisionError: division by zero (fails, line {line} of test_dask_frames.py)"}
 
 
-def test_each_picture_is_read_once_and_none_before(web, tmp_path):
-    web.files.update({f"{number}.png": pictures.row_nbytes(number, "PNG") for number in range(6)})
+def test_each_image_is_read_once_and_none_before(web, tmp_path):
+    web.files.update({f"{number}.png": image_factory.image_bytes(number, "PNG") for number in range(6)})
     names = pd.DataFrame({"url": [web.url(f"{number}.png") for number in [*range(6), 99]]})
     ddf = dd.from_pandas(names, npartitions=3)
     ddf["image"] = ddf.img.load_resized("url", 4, errors="coerce")
@@ -343,7 +343,7 @@ def test_what_cannot_be_is_said_before_anything_starts(ddf, df, tmp_path):
         img.hash("image_path", progress=True)
     with pytest.raises(ValueError, match=r"a Dask column needs dtype=, because all parts must be alike"):
         img.map("image_path", mean)
-    with pytest.raises(ValueError, match=r"a Dask column needs size=: the shape of all pictures"):
+    with pytest.raises(ValueError, match=r"a Dask column needs size=: the shape of all images"):
         img.augment("image_path", noisy)
     with pytest.raises(KeyError, match=r"no column 'image_pth'; did you mean 'image_path'"):
         img.verify("image_pth")
@@ -452,5 +452,5 @@ def test_warnings_come_from_workers_once(own_cluster, ddf):
     said = sorted(str(warning.message) for warning in caught if warning.category is UnreadableImageWarning)
     assert len(said) == 2
     assert said[0].startswith(
-        "hash: 1 of 5 pictures of a partition could not be read (1 truncated); in its partition the first is row 4"
+        "hash: 1 of 5 images of a partition could not be read (1 truncated); in its partition the first is row 4"
     )

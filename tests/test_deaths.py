@@ -11,15 +11,15 @@ import time
 
 import cloudpickle
 import dask
+import image_factory
 import numpy as np
 import pandas as pd
-import pictures
 import pytest
-from pictures import row_of, row_picture
+from image_factory import row_image, row_of
 
 from conftest import wait_until
 
-cloudpickle.register_pickle_by_value(pictures)
+cloudpickle.register_pickle_by_value(image_factory)
 cloudpickle.register_pickle_by_value(sys.modules[__name__])
 
 N = 1000
@@ -31,7 +31,7 @@ ROW_TIMEOUT = 5.0
 def paths(tmp_path_factory):
     folder = tmp_path_factory.mktemp("deaths")
     for number in range(N):
-        row_picture(number, (12, 8)).save(folder / f"{number}.png")
+        row_image(number, (12, 8)).save(folder / f"{number}.png")
     return pd.Series([str(folder / f"{number}.png") for number in range(N)])
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from pictures import bomb, row_nbytes, row_picture
+from image_factory import bomb, image_bytes, row_image
 
 import pandas_imgproc
 from pandas_imgproc.accessor import FrameImageAccessor, SeriesImageAccessor
@@ -34,7 +34,7 @@ def test_the_readme_s_snippet_prints_what_it_says(tmp_path):
     paths = [f"photos/{name}.jpg" for name in names]
     (tmp_path / "photos").mkdir()
     for row, path in enumerate(paths):
-        row_picture(row, (200, 150)).save(tmp_path / path)
+        row_image(row, (200, 150)).save(tmp_path / path)
     (tmp_path / paths[1]).unlink()
     (tmp_path / paths[3]).write_bytes((tmp_path / paths[3]).read_bytes()[:-200])
     labels = ["animal", "object", "place", "plant", "object"]
@@ -74,13 +74,13 @@ HEADINGS = re.findall(r"^### `(\w+: .*)`$", FAILURES, re.MULTILINE)
 
 @pytest.fixture(scope="module")
 def frame(tmp_path_factory):
-    """Return a frame with every kind of column, in the folder of its pictures: two good ones and one of no bytes."""
+    """Return a frame with every kind of column, in the folder of its images: two good ones and one of no bytes."""
     folder, before = tmp_path_factory.mktemp("failures"), Path.cwd()
     os.chdir(folder)
     Path("photos").mkdir()
     Path("thumbs").mkdir()
     for row in range(2):
-        row_picture(row).save(f"photos/{row}.jpg")
+        row_image(row).save(f"photos/{row}.jpg")
     Path("photos/2.jpg").touch()
     Path("thumbs/0.jpg").write_bytes(b"somebody else's")
     np.save("alien.npy", np.zeros(3))
@@ -177,7 +177,7 @@ def test_rows_say_what_the_table_of_kinds_lists(tmp_path):
     files = {
         "html": b"<!DOCTYPE html><h1>404</h1>", "text": b"hello there", "zeros": bytes(5000), "empty": b"",
         "lfs": b"version https://git-lfs.github.com/spec/v1", "heic": b"\0\0\0\x18ftypheic" + bytes(100),
-        "half": row_nbytes(0)[:-100], "bomb": bomb(14_000, 14_000),
+        "half": image_bytes(0)[:-100], "bomb": bomb(14_000, 14_000),
     }  # fmt: skip
     for name, data in files.items():
         (tmp_path / name).write_bytes(data)

@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from distributed import Client, LocalCluster
-from pictures import row_of, row_picture
+from image_factory import row_image, row_of
 
 import pandas_imgproc
 from pandas_imgproc import ResultTooLargeError, cluster, execution
@@ -36,7 +36,7 @@ from pandas_imgproc.tasks import Task
 def paths(tmp_path_factory):
     folder = tmp_path_factory.mktemp("drivers")
     for number in range(30):
-        row_picture(number, (24, 16)).save(folder / f"{number}.png")
+        row_image(number, (24, 16)).save(folder / f"{number}.png")
     return pd.Series([str(folder / f"{k % 30}.png") for k in range(100)])
 
 
@@ -59,7 +59,7 @@ def test_npartitions_runs_on_the_cluster(paths, caplog, own_cluster):
 
 
 def test_a_long_call_goes_to_the_cluster_after_the_first_rows(paths, caplog, own_cluster):
-    with dask.config.set({"pandas-imgproc.inline-seconds-warm": 0}):
+    with dask.config.set({"pandas-imgproc.inline-threshold-warm": 0}):
         assert "local cluster" in plan_of(caplog, lambda: paths.img.load_resized(8))
 
 
@@ -82,21 +82,21 @@ def test_all_plans_give_the_same_bytes(paths, own_cluster, size):
 
 def test_first_rows_that_were_quicker_than_the_rest_do_not_hold_the_call_in_line(paths, own_cluster, caplog):
     many = pd.Series(["gone.png"] * 16 + list(paths) * 20)
-    with dask.config.set({"pandas-imgproc.inline-seconds-warm": 0.02}):
+    with dask.config.set({"pandas-imgproc.inline-threshold-warm": 0.02}):
         assert "local cluster" in plan_of(caplog, lambda: many.img.load_resized(100, errors="coerce"))
 
 
 def test_relative_paths_are_the_callers(own_cluster, tmp_path, monkeypatch):
     """Workers keep the folder they were started in."""
-    row_picture(7).save(tmp_path / "7.png")
+    row_image(7).save(tmp_path / "7.png")
     monkeypatch.chdir(tmp_path)
     assert pd.Series(["7.png"] * 3).img.load_resized(8, npartitions=2).notna().all()
     assert pd.Series(["7.png"] * 3).img.load_resized(8, npartitions=2, root=".").notna().all()
 
 
-def test_a_plugin_is_imported_where_pictures_are_decoded(own_cluster, tmp_path):
+def test_a_plugin_is_imported_where_images_are_decoded(own_cluster, tmp_path):
     heif = pytest.importorskip("pillow_heif")
-    heif.from_pillow(row_picture(7, (64, 64))).save(tmp_path / "7.heic")
+    heif.from_pillow(row_image(7, (64, 64))).save(tmp_path / "7.heic")
     paths = pd.Series([str(tmp_path / "7.heic")] * 4)
     assert paths.img.load_resized(8, errors="coerce").isna().all()
     with dask.config.set({"pandas-imgproc.plugins": ["pillow_heif.HeifImagePlugin"]}):
@@ -201,7 +201,7 @@ def test_a_result_larger_than_memory_is_refused_at_once(paths):
 
 
 def _number(pixels):
-    """The row that a picture says it is; that of number 13 ends its process."""
+    """The row that an image says it is; that of number 13 ends its process."""
     number = row_of(pixels)
     if number == 13:
         os._exit(1)
@@ -210,9 +210,9 @@ def _number(pixels):
 
 @pytest.mark.parametrize("whose", ["own", "user's"])
 def test_a_row_that_kills_its_worker_costs_that_row_only(paths, own_cluster, tmp_path, whose):
-    cloudpickle.register_pickle_by_value(sys.modules["pictures"])
+    cloudpickle.register_pickle_by_value(sys.modules["image_factory"])
     cloudpickle.register_pickle_by_value(sys.modules[__name__])
-    few = paths[20:60]  # with 43, which shows picture 13
+    few = paths[20:60]  # with 43, which shows image 13
     if whose == "own":
         answer = few.img.map(_number, npartitions=3, errors="coerce")
         own_cluster.wait_for_workers(2)
@@ -286,7 +286,7 @@ def test_few_long_rows_are_timed_where_workers_wait(seconds, client, rows, monke
     assert state.done == rows
 
 
-def test_partitions_of_large_pictures_have_few_bytes():
+def test_partitions_of_large_images_have_few_bytes():
     """Memory of more than so many bytes is given back after each partition, and its first touch is dear."""
     call = Job(_Task(), Source(), [None] * 1000)
     large = SimpleNamespace(nbytes=1000 * 2**20, schema_known=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from pictures import row_picture
+from image_factory import row_image
 from PIL import Image, ImageStat
 
 import pandas_imgproc  # noqa: F401  registers .img
@@ -28,7 +28,7 @@ def run(folder, *arguments, check=True, script=QUICKSTART):
 
 @pytest.fixture(scope="module")
 def catalogue(tmp_path_factory):
-    """Return what the quickstart said and the folder that it wrote, for 60 pictures."""
+    """Return what the quickstart said and the folder that it wrote, for 60 images."""
     pytest.importorskip("skimage")
     pytest.importorskip("sklearn")
     folder = tmp_path_factory.mktemp("catalogue")
@@ -46,7 +46,7 @@ def test_quickstart_prints_the_frame_the_failures_and_the_speed(catalogue):
 
 def test_quickstart_warns_once_and_without_a_traceback(catalogue):
     done, _ = catalogue
-    assert done.stderr.count("UnreadableImageWarning: 3 of 60 pictures") == 1
+    assert done.stderr.count("UnreadableImageWarning: 3 of 60 images") == 1
     assert "Traceback" not in done.stderr
 
 
@@ -69,10 +69,10 @@ def test_quickstart_s_catalogue_is_as_mixed_as_it_says(tmp_path):
     found, turned, sizes = set(), set(), set()
     for path in sorted((folder / "images").iterdir()):
         try:
-            with Image.open(path) as picture:
-                found.add((picture.format, picture.mode))
-                turned.add(picture.getexif().get(0x0112, 1))
-                sizes.add(picture.size)
+            with Image.open(path) as image:
+                found.add((image.format, image.mode))
+                turned.add(image.getexif().get(0x0112, 1))
+                sizes.add(image.size)
         except OSError:
             continue
     assert {("JPEG", "RGB"), ("JPEG", "L"), ("PNG", "RGBA"), ("PNG", "P"), ("PNG", "I;16"), ("WEBP", "RGB")} <= found
@@ -99,7 +99,7 @@ def own(tmp_path):
     """Return a folder with a CSV of ids, one of which is nowhere."""
     (tmp_path / "photos").mkdir()
     for row in range(4):
-        row_picture(row, (50, 40)).save(tmp_path / "photos" / f"{row}.png")
+        row_image(row, (50, 40)).save(tmp_path / "photos" / f"{row}.png")
     pd.DataFrame({"id": range(5), "name": list("abcde")}).to_csv(tmp_path / "train.csv", index=False)
     return tmp_path
 
@@ -151,7 +151,7 @@ def test_features_beat_the_table_alone(tmp_path):
 @pytest.mark.parametrize("name", ["thumbnails", "resize_for_network", "catalogue"])
 def test_published_jobs_are_timed_beside_the_script(tmp_path, name):
     done = run(tmp_path, "--images", 30, script=ROOT / "examples" / f"{name}.py")
-    assert done.stderr.count("UnreadableImageWarning: 2 of 30 pictures could not be read") == 1
+    assert done.stderr.count("UnreadableImageWarning: 2 of 30 images could not be read") == 1
     script, call = (line for line in done.stdout.splitlines() if line.startswith(("the script:", "one call:")))
     assert float(script.split()[2]) > 0
     assert float(call.split()[2]) > 0
@@ -175,7 +175,7 @@ def test_published_jobs_are_timed_beside_the_script(tmp_path, name):
 @pytest.mark.parametrize("name", ["augmentation", "own_function"])
 def test_functions_are_timed_beside_the_script(tmp_path, name):
     done = run(tmp_path, "--images", 24, script=ROOT / "examples" / f"{name}.py")
-    assert done.stderr.count("UnreadableImageWarning: 2 of 24 pictures could not be read") == 1
+    assert done.stderr.count("UnreadableImageWarning: 2 of 24 images could not be read") == 1
     script, call = (line for line in done.stdout.splitlines() if line.startswith(("the script:", "one call:")))
     assert float(script.split()[2]) > 0
     assert float(call.split()[2]) > 0

@@ -39,13 +39,13 @@ NOT_FOR_IMAGES = {
     "test_sort_values": ORDER,
     "test_sort_values_frame": ORDER,
     "test_sort_values_missing": ORDER,
-    "test_json_roundtrip": "JSON gets the dtype and shape of a picture, no pixels",
-    "test_plot_on_y_axis": "a picture is no number on an axis",
+    "test_json_roundtrip": "JSON gets the dtype and shape of an image, no pixels",
+    "test_plot_on_y_axis": "an image is no number on an axis",
 }
 
 
 def images(numbers):
-    """Return 2 by 2 pictures in these colours; None is missing."""
+    """Return 2 by 2 images in these colours; None is missing."""
     values = np.array([0 if number is None else number for number in numbers], dtype=np.uint8)
     block = np.broadcast_to(values[:, None, None, None], (len(values), 2, 2, 3)).copy()
     return ImageArray(block, [-1 if number is None else 0 for number in numbers])

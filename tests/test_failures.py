@@ -1,4 +1,4 @@
-"""What a person reads when pictures cannot be read."""
+"""What a person reads when images cannot be read."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import warnings
 
 import pandas as pd
 import pytest
-from pictures import row_picture
+from image_factory import row_image
 
 from pandas_imgproc import NoReadableImageError, UnreadableImageError, UnreadableImageWarning
 from pandas_imgproc.failures import suggest_location
@@ -18,7 +18,7 @@ from pandas_imgproc.source import Source
 def folder(tmp_path, monkeypatch):
     (tmp_path / "data" / "images").mkdir(parents=True)
     for number in range(3):
-        row_picture(number, (24, 16)).save(tmp_path / "data" / "images" / f"{number}.png")
+        row_image(number, (24, 16)).save(tmp_path / "data" / "images" / f"{number}.png")
     monkeypatch.chdir(tmp_path)
     return tmp_path / "data" / "images"
 
@@ -28,7 +28,7 @@ def test_warn_names_counts_and_the_first_three_at_the_users_line(folder):
     with pytest.warns(UnreadableImageWarning) as caught:
         paths.img.load_resized(8, root=folder)
     text = str(caught[0].message)
-    assert text.startswith("5 of 6 pictures could not be read and are missing values (5 missing):")
+    assert text.startswith("5 of 6 images could not be read and are missing values (5 missing):")
     assert "row 1 (label 'b'), 'gone0.png': there is no such file" in text
     assert "and 2 more" in text
     assert caught[0].filename == __file__
@@ -67,7 +67,7 @@ def test_a_cluster_stays_usable_after_raise(folder, own_cluster):
 
 
 def test_none_of_several_is_an_error_and_one_of_one_is_not(folder):
-    with pytest.raises(NoReadableImageError, match="none of 2 pictures could be read"):
+    with pytest.raises(NoReadableImageError, match="none of 2 images could be read"):
         pd.Series(["gone.png", "gone.jpg"]).img.load_resized(8, root=folder)
     with pytest.warns(UnreadableImageWarning):
         pd.Series(["gone.png"]).img.load_resized(8, root=folder)
@@ -126,7 +126,7 @@ def test_a_mistyped_column_lists_near_names():
 
 
 def test_verify_tells_the_broken_from_the_whole(folder):
-    (folder / "text.png").write_text("no picture")
+    (folder / "text.png").write_text("no image")
     frame = pd.DataFrame({"image_path": ["0.png", "text.png", None, "gone.png"]}, index=[5, 5, 6, 7])
     verdict = frame.img.verify("image_path", root=folder)
     assert verdict.index.tolist() == [5, 5, 6, 7]

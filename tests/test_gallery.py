@@ -1,9 +1,9 @@
-"""Contact sheets: every picture at its place, every reason told, never larger than promised."""
+"""Contact sheets: every image at its place, every reason told, never larger than promised."""
 
 import numpy as np
 import pandas as pd
 import pytest
-from pictures import encoded, row_of, row_picture
+from image_factory import encoded, row_image, row_of
 from PIL import Image, ImageColor
 
 from pandas_imgproc import errors
@@ -37,14 +37,14 @@ def failed(kind="truncated", message="the file ends too early", position=0):
 
 @pytest.fixture
 def column():
-    """Twenty pictures whose colour is their row; row 3 is missing without a reason, rows 7 and 11 with one."""
-    block = np.stack([np.asarray(row_picture(row, (64, 64))) for row in range(20)])
+    """Twenty images whose colour is their row; row 3 is missing without a reason, rows 7 and 11 with one."""
+    block = np.stack([np.asarray(row_image(row, (64, 64))) for row in range(20)])
     status = np.zeros(20, dtype="int32")
     status[[3, 7, 11]] = -1, 1, 2
     return ImageArray(block, status, [failed(), failed("empty", "the file has no bytes")])
 
 
-def test_each_picture_at_its_place_and_each_failure_in_its_own(column):
+def test_each_image_at_its_place_and_each_failure_in_its_own(column):
     sheet = contact_sheet.contact_sheet(column, title="Twenty", captions=contact_sheet.make_captions(pd.RangeIndex(20)))
     for row in range(20):
         tile = tile_of(sheet, row, lines=1, head=30)
@@ -73,7 +73,7 @@ def test_the_message_is_on_the_tile():
     assert differs(contact_sheet.contact_sheet([None], reasons=[failed()]), contact_sheet.contact_sheet([None]))
 
 
-def test_small_pictures_stay_sharp_and_large_ones_are_reduced():
+def test_small_images_stay_sharp_and_large_ones_are_reduced():
     noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype="uint8")
     sheet = contact_sheet.contact_sheet(ImageArray(noise[None]))
     np.testing.assert_array_equal(np.asarray(tile_of(sheet, 0)), noise.repeat(2, axis=0).repeat(2, axis=1))
@@ -153,8 +153,8 @@ def test_no_rows_are_a_small_sheet():
     ["", "寺院 😀", "a\nb\0c\ud800", "x" * 100_000, "مرحبا", "e\u0301" * 50, "Straße × 2 – “ok”"],  # noqa: RUF001
 )
 def test_no_text_is_too_strange_and_none_leaves_its_tile(text):
-    pictures = [np.zeros((60, 60, 3), dtype="uint8"), None]
-    sheet = contact_sheet.contact_sheet(pictures, [[text, text], ""], [None, failed(message=text)], title=text)
+    images = [np.zeros((60, 60, 3), dtype="uint8"), None]
+    sheet = contact_sheet.contact_sheet(images, [[text, text], ""], [None, failed(message=text)], title=text)
     assert sheet.width <= 2000
     between = np.asarray(sheet)[
         60:, contact_sheet.MARGIN + 128 + 2 : contact_sheet.MARGIN + 128 + contact_sheet.GAP - 2
@@ -197,8 +197,8 @@ def test_captions_are_labels_and_titles():
 
 
 def test_captions_of_one_line_need_no_list():
-    picture = [np.zeros((60, 60), dtype="uint8")]
-    assert not differs(contact_sheet.contact_sheet(picture, ["cup"]), contact_sheet.contact_sheet(picture, [["cup"]]))
+    image = [np.zeros((60, 60), dtype="uint8")]
+    assert not differs(contact_sheet.contact_sheet(image, ["cup"]), contact_sheet.contact_sheet(image, [["cup"]]))
 
 
 @pytest.mark.parametrize(
@@ -217,7 +217,7 @@ def test_wrong_arguments_are_named(arguments, message):
         contact_sheet.contact_sheet([None, None], **arguments)
 
 
-def test_a_picture_of_no_picture_s_shape_is_refused():
+def test_an_image_of_no_image_s_shape_is_refused():
     with pytest.raises(ValueError, match=r"1, 3 or 4 channels, got an array of shape \(4, 4, 2\)"):
         contact_sheet.contact_sheet([np.zeros((4, 4, 2))])
 

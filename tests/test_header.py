@@ -1,4 +1,4 @@
-"""What the header says is what the decoded picture shows, and nothing is decoded for it."""
+"""What the header says is what the decoded image shows, and nothing is decoded for it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from datetime import datetime
 import numpy as np
 import pandas as pd
 import pytest
-from pictures import chunk, encoded, every_picture, not_pictures, oriented, scene
+from image_factory import chunk, encoded, every_image, not_images, oriented, scene
 from PIL import Image, ImageFile
 from PIL.PngImagePlugin import PngInfo
 
@@ -33,8 +33,8 @@ def photo_with_exif(tags, inner=None, **options):
     return encoded(scene(40, 30), "JPEG", exif=exif.tobytes(), **options)
 
 
-def test_sizes_are_those_of_the_decoded_picture_in_every_format_and_mode():
-    for name, mode, data in every_picture():
+def test_sizes_are_those_of_the_decoded_image_in_every_format_and_mode():
+    for name, mode, data in every_image():
         header = codec.read_header(data, codec.decode_options())
         decoded = codec.load(data, codec.decode_options(scale_depth=mode != "F"))
         assert (header.width, header.height) == decoded.size, f"{name} {mode}"
@@ -64,23 +64,23 @@ def test_exif_that_follows_the_pixels_of_a_png_file_counts_too():
 
 def test_no_pixel_is_decoded(monkeypatch):
     frames = [scene(40, 30, n) for n in range(3)]
-    pictures = [data for name, _, data in every_picture() if name not in ("ICO", "AVIF")]  # opened by being decoded
-    pictures += [encoded(frames[0], "GIF", save_all=True, append_images=frames[1:]), oriented(frames[0], 6, "PNG")]
+    images = [data for name, _, data in every_image() if name not in ("ICO", "AVIF")]  # opened by being decoded
+    images += [encoded(frames[0], "GIF", save_all=True, append_images=frames[1:]), oriented(frames[0], 6, "PNG")]
     text = PngInfo()
     text.add_itxt("XML:com.adobe.xmp", '<x tiff:Orientation="6"/>')
-    pictures.append(encoded(frames[0], "PNG", pnginfo=text))
+    images.append(encoded(frames[0], "PNG", pnginfo=text))
     decoded = []
     real = ImageFile.ImageFile.load
     monkeypatch.setattr(ImageFile.ImageFile, "load", lambda self: decoded.append(self.format) or real(self))
     monkeypatch.setattr(Image, "_getdecoder", lambda mode, name, *rest: decoded.append(name))
-    frame = pd.Series(pictures).img.metadata()
+    frame = pd.Series(images).img.metadata()
     assert frame["width"].notna().all()
     assert frame["orientation"].iloc[-2:].tolist() == [6, 6]
     assert decoded == []
 
 
 def test_frames_are_counted():
-    # Copies: Pillow keeps with a picture how it was last encoded, and a TIFF of several frames stumbles over it.
+    # Copies: Pillow keeps with an image how it was last encoded, and a TIFF of several frames stumbles over it.
     frames = [scene(40, 30, n).copy() for n in range(3)]
     files = [encoded(frames[0], name, save_all=True, append_images=frames[1:]) for name in ("GIF", "TIFF", "WEBP")]
     found = pd.Series([*files, encoded(frames[0])]).img.metadata()["n_frames"]
@@ -152,10 +152,10 @@ def test_metadata_of_an_image_column():
     assert frame.loc[1].isna().all()
 
 
-def test_what_is_no_picture_is_a_failure_of_the_same_kind_as_in_verify():
+def test_what_is_no_image_is_a_failure_of_the_same_kind_as_in_verify():
     # a header may be whole where the rest is not
     later = {"no_pixels.png", "header_lies.png", "half.jpg", "icon_of_a_giant.ico"}
-    files = pd.Series({name: data for name, data in not_pictures().items() if name not in later})
+    files = pd.Series({name: data for name, data in not_images().items() if name not in later})
     kinds = files.img.metadata(errors="coerce").img.failures["kind"].astype(str)
     expected = files.img.verify()["kind"].astype(str)
     assert kinds.to_dict() == expected.to_dict()
@@ -168,6 +168,6 @@ def test_a_text_chunk_in_a_png_file_is_no_exif():
     assert codec.read_header(data, codec.decode_options()).orientation is None
 
 
-def test_a_picture_in_memory_has_no_file():
+def test_an_image_in_memory_has_no_file():
     header = codec.read_header(np.zeros((3, 5, 4), np.uint8), codec.decode_options())
     assert (header.width, header.height, header.mode, header.has_alpha, header.file_size) == (5, 3, "RGBA", True, None)

@@ -1,4 +1,4 @@
-"""Pictures that lie in folders become a frame, in the order a person would give them."""
+"""Images that lie in folders become a frame, in the order a person would give them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import os
 import fsspec
 import pandas as pd
 import pytest
-from pictures import row_picture
+from image_factory import row_image
 
 from pandas_imgproc import from_glob
 
@@ -66,7 +66,7 @@ def test_links_to_folders_are_followed_once(folder, tmp_path_factory):
 
 
 def test_names_that_are_not_text(tmp_path):
-    row_picture(0).save(tmp_path / os.fsdecode(b"\xff.png"))
+    row_image(0).save(tmp_path / os.fsdecode(b"\xff.png"))
     df = from_glob(tmp_path)
     assert df["image_path"].tolist() == [os.fsdecode(bytes(tmp_path) + b"/\xff.png")]
 
@@ -89,7 +89,7 @@ def test_a_url(folder):
     ("pattern", "error", "says"),
     [
         ("gone", FileNotFoundError, "no such folder"),
-        ("*.jpg", FileNotFoundError, "matches no picture"),
+        ("*.jpg", FileNotFoundError, "matches no image"),
         (".git/deeper", FileNotFoundError, "no such folder"),
         (7, TypeError, "not a folder"),
         (b"photos", TypeError, "not a folder"),
@@ -100,13 +100,13 @@ def test_nothing_there(folder, monkeypatch, pattern, error, says):
     with pytest.raises(error, match=says):
         from_glob(pattern)
     (folder / "empty").mkdir()
-    with pytest.raises(FileNotFoundError, match="matches no picture"):
+    with pytest.raises(FileNotFoundError, match="matches no image"):
         from_glob("empty")
     with pytest.raises(ValueError, match="storage_options"):
         from_glob("b", storage_options={"anon": True})
 
 
-def test_a_pattern_finds_each_picture_once_where_a_link_leads_up(folder):
+def test_a_pattern_finds_each_image_once_where_a_link_leads_up(folder):
     (folder / "b" / "loop").symlink_to(folder)
     assert from_glob(f"{folder}/**/*.png")["image_path"].tolist() == [
         str(folder / name) for name in IN_ORDER if name.endswith(".png")

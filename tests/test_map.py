@@ -1,4 +1,4 @@
-"""Any function of a picture: what it is given, what becomes of its answers, and of what it raises."""
+"""Any function of an image: what it is given, what becomes of its answers, and of what it raises."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ import threading
 
 import cloudpickle
 import dask
+import image_factory
 import numba
 import numpy as np
 import pandas as pd
-import pictures
 import pytest
 from dask.tokenize import tokenize
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from pictures import row_of, row_picture
+from image_factory import row_image, row_of
 from PIL import Image
 
 from pandas_imgproc import NoReadableImageError, UnreadableImageError, UnreadableImageWarning
@@ -24,7 +24,7 @@ from pandas_imgproc.codec import decode_options
 from pandas_imgproc.tasks import Map
 from pandas_imgproc.tasks.fingerprint import function_fingerprint
 
-cloudpickle.register_pickle_by_value(pictures)
+cloudpickle.register_pickle_by_value(image_factory)
 cloudpickle.register_pickle_by_value(sys.modules[__name__])
 
 
@@ -32,8 +32,8 @@ cloudpickle.register_pickle_by_value(sys.modules[__name__])
 def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("map")
     for number in range(40):
-        row_picture(number, (24, 16)).save(folder / f"{number}.png")
-    (folder / "broken.png").write_bytes(b"no picture")
+        row_image(number, (24, 16)).save(folder / f"{number}.png")
+    (folder / "broken.png").write_bytes(b"no image")
     return folder
 
 
@@ -94,7 +94,7 @@ def test_a_vector_becomes_a_frame(frame, kind):
 
 
 @pytest.mark.parametrize("workers_see_many", [False, True])
-def test_a_picture_becomes_a_column_of_images(frame, folder, workers_see_many):
+def test_an_image_becomes_a_column_of_images(frame, folder, workers_see_many):
     paths = [*frame["image_path"], str(folder / "broken.png"), None] * (30 if workers_see_many else 1)
     column = pd.Series(paths).img.map(lambda pixels: pixels[:, ::-1].astype("float32"), errors="coerce")
     assert str(column.dtype) == "image[float32, (16, 24, 3)]"
@@ -159,7 +159,7 @@ def fails(pixels):
 
 
 def test_what_the_function_raises_costs_its_row(frame):
-    with pytest.warns(UnreadableImageWarning, match=r"5 of 40 pictures gave no answer .* \(5 function\)"):
+    with pytest.warns(UnreadableImageWarning, match=r"5 of 40 images gave no answer .* \(5 function\)"):
         answer = frame.reset_index(drop=True).img.map("image_path", fails)
     assert answer.isna().sum() == 5
     failures = answer.img.failures
@@ -217,7 +217,7 @@ def test_the_file_of_a_function_is_no_part_of_the_job():
 
 
 def test_a_function_that_always_fails_is_an_error(frame):
-    with pytest.raises(NoReadableImageError, match=r"none of 40 pictures gave an answer.*division by zero"):
+    with pytest.raises(NoReadableImageError, match=r"none of 40 images gave an answer.*division by zero"):
         frame.img.map("image_path", lambda pixels: 1 / 0)
 
 
@@ -239,10 +239,10 @@ def test_answers_of_other_kinds_are_told(frame, value, says):
 @pytest.mark.parametrize(
     ("func", "says"),
     [
-        (lambda pixels: 1 if row_of(pixels) else {"a": 1}, "one form for all pictures: row 0 gave a dict, row 1 a sc"),
+        (lambda pixels: 1 if row_of(pixels) else {"a": 1}, "one form for all images: row 0 gave a dict, row 1 a sc"),
         (lambda pixels: np.zeros(2 + row_of(pixels)), "row 0 gave an array of shape .2,., row 1 an array"),
-        (lambda pixels: pixels[row_of(pixels) :], r"pictures of uint8 and shape \(1\d, 24, 3\) and one of uint8"),
-        (lambda pixels: pixels if row_of(pixels) else 1, "something else than a picture|row 0 gave a scalar, row 1 an"),
+        (lambda pixels: pixels[row_of(pixels) :], r"images of uint8 and shape \(1\d, 24, 3\) and one of uint8"),
+        (lambda pixels: pixels if row_of(pixels) else 1, "something else than an image|row 0 gave a scalar, row 1 an"),
     ],
 )
 @pytest.mark.parametrize("npartitions", [1, 4])

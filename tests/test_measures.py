@@ -10,7 +10,7 @@ import re
 import numpy as np
 import pandas as pd
 import pytest
-from pictures import encoded, every_picture, scene
+from image_factory import encoded, every_image, scene
 from PIL import Image
 
 import pandas_imgproc
@@ -169,7 +169,7 @@ def test_dominant_colour_is_that_of_the_largest_area():
     assert dominant.dominant_colour(pixels) == close([200, 30, 90])
 
 
-# ---- pictures for which a formula could divide by zero
+# ---- images for which a formula could divide by zero
 
 
 @pytest.mark.parametrize(
@@ -182,7 +182,7 @@ def test_dominant_colour_is_that_of_the_largest_area():
         ("grey", None, math.nan, 0, True),
     ],
 )
-def test_simple_pictures_have_defined_values(name, brightness, hue, saturation, is_grayscale):
+def test_simple_images_have_defined_values(name, brightness, hue, saturation, is_grayscale):
     found = pd.Series([encoded(Image.fromarray(SCENES[name]), "PNG")]).img.features(feature_names()).iloc[0]
     numbers = found[list(feature_names("pixels", "grey"))].astype("float64").drop("hue")
     assert np.isfinite(numbers.to_numpy()).all()
@@ -207,12 +207,12 @@ def symmetric(n):
     return Image.fromarray(np.concatenate([half, half[:, ::-1]], axis=1))
 
 
-def hashed_pictures():
+def hashed_images():
     yield from ((name, Image.fromarray(array)) for name, array in SCENES.items())
     # Half of their frequencies are zero but for rounding: every last bit of the transform counts.
     yield from ((f"symmetric {n}", symmetric(n)) for n in range(12))
     yield from ((f"level {level}", Image.new("RGB", (37, 23), (level, level, level))) for level in range(0, 256, 15))
-    for name, mode, data in every_picture((90, 70), 3):
+    for name, mode, data in every_image((90, 70), 3):
         if mode != "F":  # whose white is not known
             yield f"{name} {mode}", codec.load(data, codec.decode_options())
 
@@ -220,7 +220,7 @@ def hashed_pictures():
 def test_hashes_are_those_of_imagehash_bit_for_bit():
     imagehash = pytest.importorskip("imagehash")
     theirs = {"phash": imagehash.phash, "dhash": imagehash.dhash, "ahash": imagehash.average_hash}
-    for name, image in hashed_pictures():
+    for name, image in hashed_images():
         grey = np.asarray(image.convert("L"))
         for kind, function in theirs.items():
             assert getattr(hashes, kind)(grey) == int(str(function(image)), 16), f"{kind} of {name}"
@@ -247,7 +247,7 @@ def test_md5_of_files_and_of_pixels(tmp_path):
     assert pixel[3] != pixel[0]
 
 
-def test_black_pictures_of_other_shapes_are_not_the_same_pixels():
+def test_black_images_of_other_shapes_are_not_the_same_pixels():
     black = [encoded(Image.new("RGB", size), "PNG") for size in ((20, 10), (10, 20))]
     assert pd.Series(black).img.hash("pixel_md5").nunique() == 2
 

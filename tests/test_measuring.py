@@ -11,7 +11,7 @@ import dask
 import numpy as np
 import pandas as pd
 import pytest
-from pictures import encoded, marked, oriented, row_nbytes, scene
+from image_factory import encoded, image_bytes, marked, oriented, scene
 from PIL import Image
 
 import pandas_imgproc
@@ -26,11 +26,11 @@ SOME = ["phash", "width", "brightness", "format", "md5", "is_grayscale", "hue"]
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Return a folder of twelve pictures and a file that is none."""
-    there = tmp_path_factory.mktemp("pictures")
+    """Return a folder of twelve images and a file that is none."""
+    there = tmp_path_factory.mktemp("images")
     for n in range(12):
         scene(300 + 20 * n, 200, n).save(there / f"{n}.jpg")
-    (there / "text.jpg").write_text("no picture")
+    (there / "text.jpg").write_text("no image")
     return there
 
 
@@ -86,7 +86,7 @@ def test_the_same_anywhere(frame, folder, own_cluster):
 
 
 def test_many_rows_go_through_shared_memory(own_cluster):
-    cells = [row_nbytes(row % 4096, "PNG", (4, 4)) for row in range(6000)]
+    cells = [image_bytes(row % 4096, "PNG", (4, 4)) for row in range(6000)]
     task = Measure("features", ("width",), codec.decode_options(), None, ())
     found = pd.Series(cells, index=np.arange(6000)[::-1]).img.features(["mean_r", "md5", "camera"], npartitions=4)
     assert not task.allocate(0).dtype.hasobject
@@ -96,7 +96,7 @@ def test_many_rows_go_through_shared_memory(own_cluster):
     assert found["md5"].nunique() == 4096
 
 
-def test_one_decode_and_one_read_a_picture(folder, monkeypatch):
+def test_one_decode_and_one_read_an_image(folder, monkeypatch):
     decoded, opened = [], []
     load, read = measure.codec.load, pandas_imgproc.source.source.read_file
     monkeypatch.setattr(measure.codec, "load", lambda *args: decoded.append(1) or load(*args))
@@ -147,7 +147,7 @@ def test_the_working_size_has_the_same_longest_edge_for_all(own_cluster):
     assert seen[2] == ["(39, 100, 3)", "(39, 100, 3)", "(75, 100, 3)", "(100, 10, 3)", "(1, 100, 3)", "(7, 5, 3)"]
 
 
-def test_pictures_are_measured_as_they_are_seen():
+def test_images_are_measured_as_they_are_seen():
     image = scene(40, 30)
     upright = pd.Series([oriented(image, n, "PNG") for n in range(1, 9)])
     assert upright.img.hash("pixel_md5").nunique() == 1
@@ -179,7 +179,7 @@ def test_sources_of_every_kind(folder):
 def test_it_survives_parquet(frame, folder, tmp_path):
     found = frame.img.features("image_path", feature_names(), root=folder, errors="coerce").reset_index(drop=True)
     found.to_parquet(tmp_path / "x.parquet")
-    read = pd.read_parquet(tmp_path / "x.parquet").drop(columns="camera")  # which no picture has
+    read = pd.read_parquet(tmp_path / "x.parquet").drop(columns="camera")  # which no image has
     read["taken_at"] = read["taken_at"].astype("datetime64[s]")  # Parquet has no unit of seconds
     pd.testing.assert_frame_equal(read, found.drop(columns="camera"), check_categorical=False)
 
@@ -290,7 +290,7 @@ def test_a_hundred_thousand_hashes_do_not_take_their_square(monkeypatch):
 
 @pytest.fixture
 def doubles(folder):
-    """Return copies of pictures: of the bytes, of the pixels, nearly of the pixels, none, none."""
+    """Return copies of images: of the bytes, of the pixels, nearly of the pixels, none, none."""
     first = Image.open(folder / "1.jpg")
     files = [(folder / "1.jpg").read_bytes()] * 2 + [encoded(first)]
     files += [encoded(first.resize((150, 100)), "JPEG", quality=60), encoded(scene(300, 200, 77)), None, b"nothing"]
@@ -344,7 +344,7 @@ def test_a_leak_between_two_frames_is_found(folder):
 
 
 def textured(n):
-    """Return a picture that is sharp also at 64 pixels, where sharpness is measured."""
+    """Return an image that is sharp also at 64 pixels, where sharpness is measured."""
     squares = np.random.default_rng(n).integers(0, 256, (30, 40, 3), dtype=np.uint8)
     squares = Image.fromarray(squares).resize((400 + n, 300), Image.Resampling.NEAREST)
     return Image.blend(scene(400 + n, 300, 20 + n), squares, 0.3)
@@ -352,9 +352,9 @@ def textured(n):
 
 @pytest.fixture(scope="module")
 def suspects():
-    """Return pictures that each have one issue, and some that have none."""
+    """Return images that each have one issue, and some that have none."""
     photo = scene(400, 300, 1)
-    pictures = {
+    images = {
         "is_dark": photo.point(lambda level: level * 0.2),
         "is_light": photo.point(lambda level: 255 - (255 - level) * 0.02),
         "is_blurry": marked(400, 300).point(lambda level: level * 0.6),
@@ -364,7 +364,7 @@ def suspects():
         "is_grayscale": scene(400, 300, 7).convert("L").convert("RGB"),
     }
     good = {f"good {n}": textured(n) for n in range(8)}
-    files = {name: encoded(image, "PNG") for name, image in {**pictures, **good}.items()}
+    files = {name: encoded(image, "PNG") for name, image in {**images, **good}.items()}
     files["is_duplicate"] = files["good 0"]
     return pd.Series({**files, "missing": None})
 
@@ -423,7 +423,7 @@ def test_defaults_are_those_of_cleanvision():
     assert edges.img.issues(include="is_odd_size")["is_odd_size"].tolist() == outside.tolist()
 
 
-def test_pictures_of_one_size_have_no_odd_size_but_one_that_differs_has():
+def test_images_of_one_size_have_no_odd_size_but_one_that_differs_has():
     sizes = pd.DataFrame({"width": [64] * 9 + [65], "height": 64})
     assert sizes.img.issues(include="is_odd_size")["is_odd_size"].tolist() == [False] * 9 + [True]
 
@@ -431,7 +431,7 @@ def test_pictures_of_one_size_have_no_odd_size_but_one_that_differs_has():
 def test_a_frame_without_the_features_is_told_what_it_lacks():
     with pytest.raises(KeyError, match="no column 'brightness_p99'"):
         pd.DataFrame({"image_path": ["a.jpg"]}).img.issues()
-    with pytest.raises(TypeError, match="root= needs a column of pictures"):
+    with pytest.raises(TypeError, match="root= needs a column of images"):
         pd.DataFrame({"image_path": ["a.jpg"]}).img.issues(root="x")
     with pytest.raises(TypeError, match="max_distance=True"):
         pd.DataFrame({"phash": [1]}).img.issues(include="is_duplicate", max_distance=True)

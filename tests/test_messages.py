@@ -10,7 +10,7 @@ import traceback
 import numpy as np
 import pandas as pd
 import pytest
-from pictures import row_picture
+from image_factory import row_image
 
 import pandas_imgproc
 
@@ -22,7 +22,7 @@ def frame(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "data").mkdir()
     for k in range(4):
-        row_picture(k, (16 + k, 16)).save(tmp_path / "data" / f"{k}.png")
+        row_image(k, (16 + k, 16)).save(tmp_path / "data" / f"{k}.png")
     paths = [f"data/{k}.png" for k in range(4)]
     return pd.DataFrame({"image_path": [*paths, "data/gone.png"], "label": list("abcde"), "id": range(5)})
 

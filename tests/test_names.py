@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pictures import row_nbytes
+from image_factory import image_bytes
 
 from pandas_imgproc.errors import UnreadableImageError
 from pandas_imgproc.source import Source
@@ -111,8 +111,8 @@ def test_a_root_that_is_none_is_an_error_at_once(root, words):
 def test_a_folder_may_be_named_like_an_archive(tmp_path):
     for name in ("x.zip", "y.tar.gz"):
         (tmp_path / name).mkdir()
-        (tmp_path / name / "a.jpg").write_bytes(row_nbytes(1))
-        assert Source(root=str(tmp_path / name)).data("a.jpg")[0] == row_nbytes(1)
+        (tmp_path / name / "a.jpg").write_bytes(image_bytes(1))
+        assert Source(root=str(tmp_path / name)).data("a.jpg")[0] == image_bytes(1)
 
 
 def test_a_hostile_server_is_asked_for_nothing_outside(web):

@@ -1,4 +1,4 @@
-"""What a person sees in a real kernel: one bar for each call, closed however it ends, pictures, and short errors."""
+"""What a person sees in a real kernel: one bar for each call, closed however it ends, images, and short errors."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from pictures import row_picture
+from image_factory import row_image
 
 ROOT = Path(__file__).parent.parent
 
@@ -50,7 +50,7 @@ def kernel(tmp_path_factory):
     pytest.importorskip("ipykernel")
     folder = tmp_path_factory.mktemp("notebook")
     for k in range(2):
-        row_picture(k).save(folder / f"{k}.png")
+        row_image(k).save(folder / f"{k}.png")
     running = Kernel(folder)
     assert not running.run(SETUP)
     yield running
@@ -104,7 +104,7 @@ def test_a_mistake_is_told_in_few_lines(kernel):
         assert len("\n".join(error["traceback"]).splitlines()) < 16
 
 
-def test_pictures_are_seen(kernel):
+def test_images_are_seen(kernel):
     kernel.run("small = df[:2].copy(); small['image'] = small.img.load_resized('image_path', 8, errors='coerce')")
 
     def last(code):
@@ -152,7 +152,7 @@ def seconds(function):
 
 
 def test_no_table_is_a_wall_of_numbers(tmp_path):
-    row_picture(7).save(tmp_path / "7.png")
+    row_image(7).save(tmp_path / "7.png")
     frame = pd.DataFrame({"image_path": ["7.png", "gone.png"], "label": ["a", "b"]})
     frame["image"] = frame.img.load_resized("image_path", 64, root=tmp_path, errors="coerce")
     texts = [

@@ -20,7 +20,7 @@ import dask
 import numpy as np
 import pandas as pd
 import pytest
-from pictures import row_of, row_picture
+from image_factory import row_image, row_of
 
 from conftest import cluster_pids, wait_until
 from pandas_imgproc import ImageDtype, JournalError, NoReadableImageError, UnreadableImageError, read_result
@@ -31,10 +31,10 @@ N = 60
 
 @pytest.fixture
 def folder(tmp_path):
-    folder = tmp_path / "pictures"
+    folder = tmp_path / "images"
     folder.mkdir()
     for number in range(N):
-        row_picture(number, (24, 16)).save(folder / f"{number}.png")
+        row_image(number, (24, 16)).save(folder / f"{number}.png")
     return folder
 
 
@@ -113,7 +113,7 @@ def test_the_same_call_again_reads_nothing(folder, paths, out, caplog):
 
 def test_failures_are_kept_and_passing_ones_tried_again(folder, paths, out, caplog):
     (folder / "5.png").unlink()
-    (folder / "9.png").write_text("no picture")
+    (folder / "9.png").write_text("no image")
     paths.iloc[20] = None
 
     def call(**options):
@@ -123,7 +123,7 @@ def test_failures_are_kept_and_passing_ones_tried_again(folder, paths, out, capl
     check(images(column), paths.index, missing=(5, 9, 20))
     assert images(column).img.failures["kind"].tolist() == ["missing", "unidentified"]
     assert read_result(out).img.failures.index.tolist() == ["row 5", "row 9"]
-    row_picture(5, (24, 16)).save(folder / "5.png")
+    row_image(5, (24, 16)).save(folder / "5.png")
     n, column = rows_done(caplog, call)
     assert n == 1
     check(images(column), paths.index, missing=(9, 20))
@@ -137,7 +137,7 @@ def test_a_source_that_changed_is_made_again(folder, paths, out, caplog):
         return paths.img.load_resized(8, root=folder, out=out)
 
     call()
-    row_picture(1000, (24, 16)).save(folder / "7.png")
+    row_image(1000, (24, 16)).save(folder / "7.png")
     os.utime(folder / "7.png", ns=(1, 1))
     (folder / "8.png").unlink()  # what is gone stays done
     n, column = rows_done(caplog, call)
@@ -396,7 +396,7 @@ def test_workers_that_are_killed_at_random_cost_nothing(folder, tmp_path, own_cl
 
 
 def test_parts_are_read_by_others(folder, paths, tmp_path):
-    (folder / "9.png").write_text("no picture")
+    (folder / "9.png").write_text("no image")
     out = tmp_path / "x.parquet"
     paths.img.load_resized(8, root=folder, out=out, errors="coerce", npartitions=7)
     frame = pd.read_parquet(out)
@@ -453,7 +453,7 @@ def test_a_disk_that_fills_while_parts_are_written(folder, paths, small_disk, le
     check(images(paths.img.load_resized(80, root=folder, out=out, npartitions=12)), paths.index)
 
 
-def test_a_part_that_is_gone_is_no_picture(folder, paths, tmp_path):
+def test_a_part_that_is_gone_is_no_image(folder, paths, tmp_path):
     out = tmp_path / "x.parquet"
     paths.img.load_resized(8, root=folder, out=out)
     next(out.glob("part-*.parquet")).unlink()

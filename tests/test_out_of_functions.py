@@ -6,15 +6,15 @@ import re
 import sys
 
 import cloudpickle
+import image_factory
 import numpy as np
 import pandas as pd
-import pictures
 import pytest
-from pictures import row_of, row_picture
+from image_factory import row_image, row_of
 
 from pandas_imgproc import ImageDtype, JournalError, read_result
 
-cloudpickle.register_pickle_by_value(pictures)
+cloudpickle.register_pickle_by_value(image_factory)
 cloudpickle.register_pickle_by_value(sys.modules[__name__])
 
 N = 40
@@ -24,13 +24,13 @@ BROKEN = 17
 @pytest.fixture
 def paths(tmp_path):
     for number in range(N):
-        row_picture(number, (24, 16)).save(tmp_path / f"{number}.png")
-    (tmp_path / f"{BROKEN}.png").write_bytes(b"no picture")
+        row_image(number, (24, 16)).save(tmp_path / f"{number}.png")
+    (tmp_path / f"{BROKEN}.png").write_bytes(b"no image")
     return pd.Series([str(tmp_path / f"{k}.png") for k in range(N)], index=[f"row {k}" for k in range(N)])
 
 
 def facts(pixels):
-    return {"row": row_of(pixels), "mean": float(pixels.mean()), "name": f"picture {row_of(pixels)}"}
+    return {"row": row_of(pixels), "mean": float(pixels.mean()), "name": f"image {row_of(pixels)}"}
 
 
 DTYPES = {"row": "int64", "mean": "float64", "name": "str"}
@@ -40,7 +40,7 @@ CALLS = {
     "features": lambda paths, **o: paths.img.features(
         ["width", "format", "brightness", "is_grayscale", "phash", "md5"], errors="coerce", npartitions=4, **o
     ),
-    "picture": lambda paths, **o: paths.img.map(
+    "image": lambda paths, **o: paths.img.map(
         lambda pixels: pixels[::2] / np.float32(2), dtype=ImageDtype("float32", (8, 24, 3)), errors="coerce", **o
     ),
     "variants": lambda paths, **o: paths.img.augment(
@@ -82,8 +82,8 @@ def test_parts_hold_what_the_call_gives(paths, tmp_path, name):
     assert plain["failure"].notna().sum() == pd.DataFrame(expected).isna().any(axis=1).sum() > 0
 
 
-@pytest.mark.parametrize("name", ["picture", "variants"])
-def test_pictures_in_one_file(paths, tmp_path, name):
+@pytest.mark.parametrize("name", ["image", "variants"])
+def test_images_in_one_file(paths, tmp_path, name):
     out = tmp_path / "x.npy"
     expected = CALLS[name](paths)
     check(CALLS[name](paths, out=out), expected)
@@ -93,12 +93,12 @@ def test_pictures_in_one_file(paths, tmp_path, name):
 
 @pytest.mark.parametrize("name", CALLS)
 @pytest.mark.parametrize("place", ["x.npy", "x.parquet"])
-def test_a_picture_that_was_mended_and_rows_that_are_new(paths, tmp_path, name, place):
+def test_an_image_that_was_mended_and_rows_that_are_new(paths, tmp_path, name, place):
     if place == "x.npy" and name in ("number", "dict", "features"):
-        pytest.skip("a .npy file holds pictures")
+        pytest.skip("a .npy file holds images")
     out = tmp_path / place
     CALLS[name](paths[:30], out=out)
-    row_picture(BROKEN, (24, 16)).save(tmp_path / f"{BROKEN}.png")
+    row_image(BROKEN, (24, 16)).save(tmp_path / f"{BROKEN}.png")
     CALLS[name](paths, out=out, retry="all")
     check(read_result(out), CALLS[name](paths))
 
@@ -130,7 +130,7 @@ def test_another_function_is_another_job(paths, tmp_path):
     ("call", "says"),
     [
         (lambda p, o: p.img.map(row_of, out=o + ".parquet"), "out= needs dtype="),
-        (lambda p, o: p.img.map(row_of, out=o + ".npy", dtype="int64"), "holds pictures; this map gives others"),
+        (lambda p, o: p.img.map(row_of, out=o + ".npy", dtype="int64"), "holds images; this map gives others"),
         (lambda p, o: p.img.augment(row_of, out=o + ".npy"), "out= needs size="),
         (lambda p, o: p.img.augment(row_of, out=o + ".npy", to=o), "give one of them"),
     ],
@@ -164,7 +164,7 @@ def test_an_answer_of_another_form_is_that_rows_failure(paths, tmp_path, call, s
 @pytest.mark.parametrize("place", ["x.npy", "x.parquet"])
 def test_a_frame_without_rows(paths, tmp_path, name, place):
     if place == "x.npy" and name in ("number", "dict", "features"):
-        pytest.skip("a .npy file holds pictures")
+        pytest.skip("a .npy file holds images")
     expected = CALLS[name](paths[:0])
     CALLS[name](paths[:0], out=tmp_path / place)
     answer = read_result(tmp_path / place)

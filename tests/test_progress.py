@@ -10,14 +10,14 @@ import sys
 import dask
 import pandas as pd
 import pytest
-from pictures import row_picture
+from image_factory import row_image
 
 from pandas_imgproc.execution.progress import progress
 
 
 @pytest.fixture
 def paths(tmp_path):
-    row_picture(7).save(tmp_path / "7.png")
+    row_image(7).save(tmp_path / "7.png")
     return pd.Series([str(tmp_path / "7.png")] * 90 + ["gone.png"] * 10)
 
 

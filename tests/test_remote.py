@@ -1,4 +1,4 @@
-"""Pictures behind a web server, slow and unreliable: every row arrives, or is to_image_error."""
+"""Images behind a web server, slow and unreliable: every row arrives, or is to_image_error."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import fsspec
 import numpy as np
 import pandas as pd
 import pytest
-from pictures import row_nbytes, row_of
-from servers import FAULTS, by_seed
+from http_server import FAULTS, by_seed
+from image_factory import image_bytes, row_of
 
 import pandas_imgproc
 from conftest import wait_until
@@ -27,7 +27,7 @@ N = 60
 
 @pytest.fixture
 def names(web):
-    web.files.update({f"{k}.jpg": row_nbytes(k) for k in range(N)})
+    web.files.update({f"{k}.jpg": image_bytes(k) for k in range(N)})
     return pd.Series([f"{k}.jpg" for k in range(N)])
 
 
@@ -52,9 +52,9 @@ def test_urls_and_names_below_a_root(web, names):
 
 
 def test_one_frame_may_mix_all_kinds(web, names, tmp_path):
-    (tmp_path / "1.jpg").write_bytes(row_nbytes(1))
-    cells = [web.url("0.jpg"), tmp_path / "1.jpg", row_nbytes(2), {"bytes": None, "path": web.url("3.jpg")},
-             {"bytes": row_nbytes(4), "path": "x"}, None, web.url("gone.jpg"), web.url("7.jpg")]  # fmt: skip
+    (tmp_path / "1.jpg").write_bytes(image_bytes(1))
+    cells = [web.url("0.jpg"), tmp_path / "1.jpg", image_bytes(2), {"bytes": None, "path": web.url("3.jpg")},
+             {"bytes": image_bytes(4), "path": "x"}, None, web.url("gone.jpg"), web.url("7.jpg")]  # fmt: skip
     column = load(pd.Series(cells, index=list("abcdefgh")), errors="coerce")
     assert rows_of(column.dropna()) == [0, 1, 2, 3, 4, 7]
     assert kinds(column) == {"g": "missing"}
@@ -67,7 +67,7 @@ def test_columns_of_arrow(web, names, backed):
         column = (web.url() + names).astype("string")
     else:
         pa = pytest.importorskip("pyarrow")
-        structs = [{"bytes": row_nbytes(k) if k % 2 else None, "path": web.url(f"{k}.jpg")} for k in range(N)]
+        structs = [{"bytes": image_bytes(k) if k % 2 else None, "path": web.url(f"{k}.jpg")} for k in range(N)]
         column = pd.Series(structs, dtype=pd.ArrowDtype(pa.struct([("bytes", pa.binary()), ("path", pa.string())])))
     assert rows_of(load(column)) == list(range(N))
 
@@ -79,8 +79,8 @@ def test_a_cluster_gives_the_same(web, names, own_cluster):
     assert rows_of(column) == list(range(N))
 
 
-def test_a_picture_of_a_service(web, names):
-    expected = pandas_imgproc.load_image(row_nbytes(5), size=8)
+def test_an_image_of_a_service(web, names):
+    expected = pandas_imgproc.load_image(image_bytes(5), size=8)
     assert (pandas_imgproc.load_image(web.url("5.jpg"), size=8) == expected).all()
 
 
@@ -89,15 +89,15 @@ def test_a_picture_of_a_service(web, names):
 
 def test_requests_are_under_way_together_and_bounded(web, names):
     web.together = 11  # by ones they would never be answered
-    with dask.config.set({"pandas-imgproc.requests-in-flight": 20}):
+    with dask.config.set({"pandas-imgproc.max-connections": 20}):
         load(names, root=web.url())
     assert 10 < web.most <= 20
 
 
 def test_what_is_read_ahead_is_bounded_in_bytes(web):
-    web.files.update({f"large/{k}.jpg": row_nbytes(k) + bytes(2**20) for k in range(40)})
+    web.files.update({f"large/{k}.jpg": image_bytes(k) + bytes(2**20) for k in range(40)})
     web.together = 2
-    with dask.config.set({"pandas-imgproc.read-ahead": "8 MB"}):
+    with dask.config.set({"pandas-imgproc.prefetch-bytes": "8 MB"}):
         column = load(pd.Series([f"{k}.jpg" for k in range(40)]), root=web.url("large"))
     assert rows_of(column) == list(range(40))
     assert 1 < web.most <= 8
@@ -147,7 +147,7 @@ def test_a_forked_child_reads_too(web, names):
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_an_unreliable_server_costs_no_row(web, seed):
     n = 300
-    web.files.update({f"{k}.jpg": row_nbytes(k) for k in range(n) if k != 7})
+    web.files.update({f"{k}.jpg": image_bytes(k) for k in range(n) if k != 7})
     web.fault = by_seed(seed, {"503": 0.1, "reset": 0.05, "truncated": 0.05}, {"7.jpg": "404", "9.jpg": "503"})
     column = load(pd.Series([f"{k}.jpg" for k in range(n)]), root=web.url(), errors="coerce")
     assert kinds(column) == {7: "missing", 9: "remote"}
@@ -163,7 +163,7 @@ def test_an_unreliable_server_costs_no_row(web, seed):
 )  # fmt: skip
 def test_only_what_can_pass_is_tried_again(web, names, status, kind, times):
     web.fault = lambda path, k: status
-    with dask.config.set({"pandas-imgproc.read-attempts": 3}):
+    with dask.config.set({"pandas-imgproc.retry-attempts": 3}):
         column = load(names[:1], root=web.url(), errors="coerce")
     assert kinds(column) == {0: kind}
     # aiohttp asks again by itself, once, where a kept connection was closed before it answered
@@ -181,7 +181,7 @@ def test_a_server_that_says_when_is_waited_for(web, names):
 
 def test_a_stall_is_a_timeout(web, names):
     web.fault = lambda path, k: "stall" if path == "1.jpg" else None
-    with dask.config.set({"pandas-imgproc.read-timeout": 1.5, "pandas-imgproc.read-attempts": 2}):
+    with dask.config.set({"pandas-imgproc.read-timeout": 1.5, "pandas-imgproc.retry-attempts": 2}):
         column = load(names[:3], root=web.url(), errors="coerce")
     assert kinds(column) == {1: "timeout"}
     assert web.asked["1.jpg"] == 2
@@ -194,7 +194,7 @@ def test_a_server_that_is_not_there(web):
     assert "refused" in column.img.failures["message"][0]
 
 
-def test_what_is_no_picture_is_asked_for_once(web):
+def test_what_is_no_image_is_asked_for_once(web):
     web.files.update({"a.jpg": b"<html>no</html>", "b.jpg": b""})
     column = load(pd.Series(["a.jpg", "b.jpg"]), root=web.url(), errors="coerce")
     assert kinds(column) == {0: "unidentified", 1: "empty"}
@@ -208,7 +208,9 @@ def test_the_user_agent_and_headers_are_sent(web, names):
     assert (headers["User-Agent"], headers["X-Key"]) == ("me@example.org", "1")
 
 
-@pytest.mark.parametrize(("name", "value"), [("read-attempts", 0), ("retry-wait", -1), ("read-timeout", "long")])
+@pytest.mark.parametrize(
+    ("name", "value"), [("retry-attempts", 0), ("retry-wait-initial", -1), ("read-timeout", "long")]
+)
 def test_a_wrong_configuration_is_named(names, name, value):
     with dask.config.set({f"pandas-imgproc.{name}": value}), pytest.raises(ValueError, match=name):
         load(names)
@@ -222,7 +224,7 @@ def test_files_that_have_changed_are_made_again(web, names, tmp_path):
     load(names, root=web.url(), out=out)
     web.requests.clear()
     web.most, web.together = 0, 6  # by ones they would never be answered
-    web.files["5.jpg"] = row_nbytes(105)
+    web.files["5.jpg"] = image_bytes(105)
     del web.files["6.jpg"]
     assert rows_of(load(names, root=web.url(), out=out)) == [105 if k == 5 else k for k in range(N)]
     assert [path for method, path, _ in web.requests if method == "GET"] == ["/5.jpg"]
@@ -264,7 +266,7 @@ def test_wrong_options_are_not_shown(wrong):
 def test_a_file_system_of_another_kind():
     memory = fsspec.filesystem("memory")
     for k in range(10):
-        memory.pipe_file(f"/photos/{k}.jpg", row_nbytes(k))
+        memory.pipe_file(f"/photos/{k}.jpg", image_bytes(k))
     try:
         names = pd.Series([f"{k}.jpg" for k in range(11)])
         column = load(names, root="memory://photos", schemes=["memory"], errors="coerce")

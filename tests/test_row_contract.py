@@ -1,4 +1,4 @@
-"""Row i of the answer is the picture of row i, with the frame's index, whatever the index, column and driver."""
+"""Row i of the answer is the image of row i, with the frame's index, whatever the index, column and driver."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from pictures import row_of, row_picture
+from image_factory import row_image, row_of
 
 import pandas_imgproc
 from pandas_imgproc import UnreadableImageWarning
@@ -19,11 +19,11 @@ ABSURD = ["", " ", "gone.png", "a\0b", "\ud800", "..", "/", "/dev/zero", "x" * 5
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """N pictures whose colour says their number, and one file that is none."""
+    """N images whose colour says their number, and one file that is none."""
     folder = tmp_path_factory.mktemp("rows")
     for number in range(N):
-        row_picture(number, (24, 16)).save(folder / f"{number}.png")
-    (folder / "text.png").write_text("no picture")
+        row_image(number, (24, 16)).save(folder / f"{number}.png")
+    (folder / "text.png").write_text("no image")
     return folder
 
 

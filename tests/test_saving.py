@@ -1,4 +1,4 @@
-"""Files made of pictures: names, whole or not there, continued, never stale, never over somebody else's."""
+"""Files made of images: names, whole or not there, continued, never stale, never over somebody else's."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 import psutil
 import pytest
-from pictures import encoded, in_mode, marked, oriented, png, row_of, row_picture, scene
+from image_factory import encoded, in_mode, marked, oriented, png, row_image, row_of, scene
 from PIL import Image, ImageCms
 
 from conftest import cluster_pids, wait_until
@@ -32,11 +32,11 @@ N = 40
 
 @pytest.fixture
 def folder(tmp_path):
-    folder = tmp_path / "pictures"
+    folder = tmp_path / "images"
     for number in range(N):
         path = folder / ("even", "odd")[number % 2] / f"{number}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
-        row_picture(number, (24, 16)).save(path)
+        row_image(number, (24, 16)).save(path)
     return folder
 
 
@@ -63,7 +63,7 @@ def profile_of(path):
 
 
 def check(paths, index, missing=()):
-    """Every row has the file of its own picture."""
+    """Every row has the file of its own image."""
     pd.testing.assert_index_equal(paths.index, index)
     assert paths.name == "path"
     assert paths.dtype == pd.Series(dtype="str").dtype  # pandas 2 has objects
@@ -114,7 +114,7 @@ def test_another_task_into_the_same_names_is_refused(frame, tmp_path, change, sa
 
 def test_a_source_that_changed_is_made_again(frame, tmp_path):
     paths = frame.img.save_resized("image_path", tmp_path / "out", size=8)
-    row_picture(1000, (24, 16)).save(frame["image_path"].iloc[5])
+    row_image(1000, (24, 16)).save(frame["image_path"].iloc[5])
     os.utime(frame["image_path"].iloc[5], ns=(1, 1))
     before = stamps(tmp_path / "out")
     frame.img.save_resized("image_path", tmp_path / "out", size=8)
@@ -133,7 +133,7 @@ def test_a_source_that_changed_is_made_again(frame, tmp_path):
         ("out/{index}_{position:03d}.png", "out/row 2_002.png"),
         ("out/{name}", "out/2.png"),
         ("out/{stem}{suffix}", "out/2.png"),
-        ("{dir}/{stem}_8.jpg", "pictures/even/2_8.jpg"),
+        ("{dir}/{stem}_8.jpg", "images/even/2_8.jpg"),
         ("out", "out/even/2.png"),
         ("out/{{}}/{stem}.webp", "out/{}/2.webp"),
         ("out//{label}/./{stem}.png", "out//class 2/./2.png"),
@@ -151,7 +151,7 @@ def test_names_are_as_long_and_strange_as_the_system_takes(tmp_path):
     names = ["grün/ärger 'x' {y}.png", "日本/犬.png", "x" * 200 + ".png", " lead.png", "new\nline.png", "a.b.c.png"]
     for number, name in enumerate(names):
         (tmp_path / "in" / name).parent.mkdir(parents=True, exist_ok=True)
-        row_picture(number).save(tmp_path / "in" / name)
+        row_image(number).save(tmp_path / "in" / name)
     paths = pd.Series(names).img.save_resized(tmp_path / "out", size=8, root=tmp_path / "in")
     check(paths, paths.index)
     assert [path.removeprefix(f"{tmp_path}/out/") for path in paths] == names
@@ -159,7 +159,7 @@ def test_names_are_as_long_and_strange_as_the_system_takes(tmp_path):
 
 def test_a_name_that_is_not_text(tmp_path):
     name = os.fsdecode(b"\xff\xfe.png")
-    row_picture(0).save(tmp_path / name)
+    row_image(0).save(tmp_path / name)
     for _ in range(2):
         paths = pd.Series([f"{tmp_path}/{name}"], dtype=object).img.save_resized(tmp_path / "out", size=8)
         assert os.path.basename(paths[0]) == name
@@ -244,7 +244,7 @@ def test_a_column_comes_before_a_part_of_the_path(frame, tmp_path):
 def test_names_that_are_the_same_elsewhere(tmp_path, names):
     for number, name in enumerate(names):
         (tmp_path / "in" / name).parent.mkdir(parents=True, exist_ok=True)
-        row_picture(number).save(tmp_path / "in" / name)
+        row_image(number).save(tmp_path / "in" / name)
     paths = pd.Series([f"{tmp_path}/in/{name}" for name in names], index=["p", "q"])
     with pytest.raises(ValueError, match=r"row 0 \(label 'p'\) and row 1 \(label 'q'\) would both"):
         paths.img.save_resized(f"{tmp_path}/out/{{stem}}.jpg", size=8)
@@ -263,7 +263,7 @@ def test_the_same_source_twice_is_written_once(frame, tmp_path):
     assert sum('"made"' in line for line in journals) == N - 1
 
 
-def test_one_file_for_two_pictures_of_other_columns(frame, tmp_path):
+def test_one_file_for_two_images_of_other_columns(frame, tmp_path):
     paths = frame.img.save_resized("image_path", f"{tmp_path}/{{label}}/{{stem}}.png", size=8)
     again = frame.assign(label="class 0").img.save_resized("image_path", f"{tmp_path}/{{label}}/{{stem}}.png", size=8)
     check(again, frame.index)
@@ -271,13 +271,13 @@ def test_one_file_for_two_pictures_of_other_columns(frame, tmp_path):
     assert Path(paths["row 1"]).exists()
 
 
-def test_the_folder_of_pictures_itself_is_refused_by_any_name(frame, tmp_path):
-    (tmp_path / "link").symlink_to(tmp_path / "pictures")
-    before = stamps(tmp_path / "pictures")
+def test_the_folder_of_images_itself_is_refused_by_any_name(frame, tmp_path):
+    (tmp_path / "link").symlink_to(tmp_path / "images")
+    before = stamps(tmp_path / "images")
     for overwrite in (False, True):
         with pytest.raises(ValueError, match=r"written over .* a source"):
             frame.img.save_resized("image_path", tmp_path / "link", size=8, overwrite=overwrite)
-    assert stamps(tmp_path / "pictures") == before
+    assert stamps(tmp_path / "images") == before
 
 
 def test_somebody_elses_file_is_not_replaced(frame, tmp_path):
@@ -292,7 +292,7 @@ def test_somebody_elses_file_is_not_replaced(frame, tmp_path):
 def test_another_source_for_a_name_is_refused(frame, tmp_path):
     to = f"{tmp_path}/out/{{position}}.png"
     frame.img.save_resized("image_path", to, size=8)
-    with pytest.raises(JournalError, match=r"0\.png' is there, and it was made of another picture"):
+    with pytest.raises(JournalError, match=r"0\.png' is there, and it was made of another image"):
         frame.iloc[::-1].img.save_resized("image_path", to, size=8)
 
 
@@ -306,7 +306,7 @@ def test_a_file_that_was_changed_or_emptied_is_made_again(frame, tmp_path):
 def test_what_is_moved_together_stays_done(frame, tmp_path):
     old, new = tmp_path / "project", tmp_path / "renamed"
     old.mkdir()
-    (tmp_path / "pictures").rename(old / "pictures")
+    (tmp_path / "images").rename(old / "images")
     here = frame["image_path"].str.replace(str(tmp_path), str(old))
     here.img.save_resized(old / "out", size=8)
     old.rename(new)
@@ -363,9 +363,9 @@ def test_files_stand_upright_and_do_not_say_turn_me(tmp_path, orientation):
 def test_the_colour_profile_is_kept_where_it_speaks_of_these_pixels(tmp_path, name):
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     false = profile[:16] + b"CMYK" + profile[20:]
-    row_picture(0).save(tmp_path / "rgb.png", icc_profile=profile)
-    row_picture(0).save(tmp_path / "other.png", icc_profile=false)
-    transparent = in_mode(row_picture(0), "RGBA")
+    row_image(0).save(tmp_path / "rgb.png", icc_profile=profile)
+    row_image(0).save(tmp_path / "other.png", icc_profile=false)
+    transparent = in_mode(row_image(0), "RGBA")
     transparent.save(tmp_path / "alpha.png", icc_profile=profile)
     for fit in ("stretch", "pad"):
         paths = pd.Series(["rgb.png", "other.png", "alpha.png"]).img.save_resized(
@@ -376,7 +376,7 @@ def test_the_colour_profile_is_kept_where_it_speaks_of_these_pixels(tmp_path, na
 
 @pytest.mark.parametrize("name", ["JPEG", "PNG", "WEBP", "AVIF", "TIFF", "BMP", "GIF", "JPEG2000", "PPM"])
 def test_every_format_is_what_it_says(tmp_path, name):
-    row_picture(9, (64, 48)).save(tmp_path / "a.png")
+    row_image(9, (64, 48)).save(tmp_path / "a.png")
     paths = pd.Series(["a.png"]).img.save_resized(tmp_path / "out", size=32, format=name.lower(), root=tmp_path)
     with Image.open(paths[0]) as image:
         assert image.format == name
@@ -435,7 +435,7 @@ def test_a_column_of_images_has_one_shape(frame):
             frame.img.load_resized("image_path", size=8, fit=fit)
 
 
-def test_a_picture_larger_than_the_format_holds_is_one_failure(frame, tmp_path):
+def test_an_image_larger_than_the_format_holds_is_one_failure(frame, tmp_path):
     (tmp_path / "long.png").write_bytes(png(np.zeros((1, 70000), np.uint8), 8, 0))
     frame.loc["row 3", "image_path"] = str(tmp_path / "long.png")
     paths = frame.img.save_resized("image_path", f"{tmp_path}/out/{{stem}}.jpg", size=None, errors="coerce")
@@ -452,8 +452,8 @@ def test_bytes_have_no_name(frame, tmp_path):
     with pytest.raises(ValueError, match=r"a plain folder needs a path, and row 0 .* has none; .*{position}"):
         column.img.save_resized(tmp_path / "out", size=8)
     check(column.img.save_resized(f"{tmp_path}/out/{{position}}.png", size=8), frame.index)
-    column.iloc[5] = (tmp_path / "pictures" / "even" / "6.png").read_bytes()
-    with pytest.raises(JournalError, match="made of another picture"):
+    column.iloc[5] = (tmp_path / "images" / "even" / "6.png").read_bytes()
+    with pytest.raises(JournalError, match="made of another image"):
         column.img.save_resized(f"{tmp_path}/out/{{position}}.png", size=8)
 
 
@@ -465,7 +465,7 @@ def test_bytes_with_a_path_have_its_name(frame, tmp_path):
 
 
 def test_an_image_column(frame, tmp_path):
-    (tmp_path / "bad.png").write_text("no picture")
+    (tmp_path / "bad.png").write_text("no image")
     frame.loc["row 3", "image_path"] = str(tmp_path / "bad.png")
     frame.loc["row 4", "image_path"] = None
     frame["image"] = frame.img.load_resized("image_path", size=8, errors="coerce")
@@ -504,13 +504,13 @@ def test_frames_that_are_odd(frame, tmp_path):
     check(objects.img.save_resized(tmp_path / "out", size=8), frame.index)
 
 
-def test_broken_pictures_have_no_file_and_a_reason(frame, tmp_path):
-    bad = {"row 1": b"", "row 2": b"no picture", "row 3": Path(frame["image_path"].iloc[3]).read_bytes()[:60]}
+def test_broken_images_have_no_file_and_a_reason(frame, tmp_path):
+    bad = {"row 1": b"", "row 2": b"no image", "row 3": Path(frame["image_path"].iloc[3]).read_bytes()[:60]}
     for row, data in bad.items():
         Path(frame.loc[row, "image_path"]).write_bytes(data)
-    frame.loc["row 5", "image_path"] = str(tmp_path / "pictures" / "odd" / "gone.png")
+    frame.loc["row 5", "image_path"] = str(tmp_path / "images" / "odd" / "gone.png")
     frame.loc["row 6", "image_path"] = None
-    with pytest.warns(UserWarning, match=r"4 of 40 pictures could not be read[^$]*row 1 \(label 'row 1'\)") as caught:
+    with pytest.warns(UserWarning, match=r"4 of 40 images could not be read[^$]*row 1 \(label 'row 1'\)") as caught:
         paths = frame.img.save_resized("image_path", tmp_path / "out", size=8)
     assert len(caught) == 1
     check(paths, frame.index, missing=(1, 2, 3, 5, 6))
@@ -518,28 +518,28 @@ def test_broken_pictures_have_no_file_and_a_reason(frame, tmp_path):
     assert paths.img.failures["kind"].tolist() == kinds
     assert len(stamps(tmp_path / "out")) == N - 5
     # Permanent ones are not tried again, and told again; what is missing is looked for.
-    row_picture(5).save(frame.loc["row 5", "image_path"])
+    row_image(5).save(frame.loc["row 5", "image_path"])
     before = stamps(tmp_path / "out")
     again = frame.img.save_resized("image_path", tmp_path / "out", size=8, errors="coerce")
     assert again.img.failures["kind"].tolist() == kinds[:3]
     check(again, frame.index, missing=(1, 2, 3, 6))
     assert stamps(tmp_path / "out").keys() - before.keys() == {again["row 5"]}
     # A file that has been mended is.
-    row_picture(2).save(frame.loc["row 2", "image_path"])
+    row_image(2).save(frame.loc["row 2", "image_path"])
     check(frame.img.save_resized("image_path", tmp_path / "out", size=8, errors="coerce"), frame.index, (1, 3, 6))
     with pytest.raises(UnreadableImageError, match="row 1"):
         frame.img.save_resized("image_path", tmp_path / "out", size=8, errors="raise")
 
 
 def test_nothing_of_a_wrong_folder(frame, tmp_path):
-    with pytest.raises(NoReadableImageError, match="none of 40 pictures"):
+    with pytest.raises(NoReadableImageError, match="none of 40 images"):
         frame["image_path"].map(os.path.basename).img.save_resized(tmp_path / "out", size=8)
 
 
 def test_what_leads_out_of_root_has_no_file(frame, tmp_path):
     names = pd.Series(["even/0.png", "../outside.png", "/etc/hosts", "odd/1.png"])
-    row_picture(7).save(tmp_path / "outside.png")
-    paths = names.img.save_resized(tmp_path / "out", size=8, root=tmp_path / "pictures", errors="coerce")
+    row_image(7).save(tmp_path / "outside.png")
+    paths = names.img.save_resized(tmp_path / "out", size=8, root=tmp_path / "images", errors="coerce")
     assert paths.isna().tolist() == [False, True, True, False]
     assert paths.img.failures["kind"].tolist() == ["outside_root", "outside_root"]
 
@@ -756,7 +756,7 @@ def test_workers_out_of_reach_hand_the_files_back(photos, tmp_path, own_cluster,
 def test_a_worker_whose_call_has_ended_writes_nothing(photos, tmp_path):
     task = SaveResized(codec.decode_options(8, for_files=True), codec.encode_options(None, 75))
     files = ImageFileSink(task, 1, [str(tmp_path / "out" / "a.jpg")])
-    files.open(Source(), [str(photos / "0.jpg")], overwrite=False, retry="passing")
+    files.open(Source(), [str(photos / "0.jpg")], overwrite=False, retry="transient")
     part = PartitionResult.empty(PartitionInput(range(1), [None]), np.array([b"a file"], dtype=object))
     part.status[:] = 0
     put = files.writer(range(1))
@@ -765,7 +765,7 @@ def test_a_worker_whose_call_has_ended_writes_nothing(photos, tmp_path):
     assert whole_files(tmp_path / "out") == []
 
 
-def test_a_picture_larger_than_memory_is_refused_at_once(photos, tmp_path):
+def test_an_image_larger_than_memory_is_refused_at_once(photos, tmp_path):
     paths = pd.Series([str(path) for path in list(photos.glob("*"))[:2]])
     calls = [
         lambda: paths.img.save_resized(tmp_path / "out", 300_000),
@@ -773,6 +773,6 @@ def test_a_picture_larger_than_memory_is_refused_at_once(photos, tmp_path):
         lambda: paths.img.augment(len, size=300_000, to=tmp_path / "out"),
     ]
     for call in calls:
-        with pytest.raises(ResultTooLargeError, match=r"one picture of this size needs \d+\.\d\d GB"):
+        with pytest.raises(ResultTooLargeError, match=r"one image of this size needs \d+\.\d\d GB"):
             call()
     assert not (tmp_path / "out").exists()

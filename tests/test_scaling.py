@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from dask.dataframe import from_pandas
-from pictures import scene
+from image_factory import scene
 
 import pandas_imgproc
 from pandas_imgproc import MissingExtraError, UnreadableImageWarning, cluster
@@ -187,7 +187,7 @@ def test_what_makes_figures_doubtful_is_noted():
     text = str(report_of({1: [0.2], 2: [0.1]}, failures=3, cpu=0.05))
     assert "Note: runs of 0.10 s are too short to tell; take about 10,000 images or more." in text
     assert "other programs use the cores" in text
-    assert "Note: 3 of 1,000 pictures failed" in text
+    assert "Note: 3 of 1,000 images failed" in text
 
 
 def test_a_plot_has_every_run_and_the_law():
@@ -302,7 +302,7 @@ def test_rows_without_a_file_of_their_own_were_not_done_before(frame, tmp_path):
         return d.img.save_resized("image_path", tmp_path / "{stem}.jpg", size=8, overwrite=True)
 
     report = pandas_imgproc.scaling_report(saved, paths, n_workers=[1], repeat=1)
-    assert report.runs["images"].tolist() == [5]  # four pictures and one that is gone
+    assert report.runs["images"].tolist() == [5]  # four images and one that is gone
     with pytest.raises(ValueError, match="the call did 120 rows where its share of the frame is 60"):
         pandas_imgproc.scaling_report(
             lambda _: paths.img.load_resized("image_path", size=8), paths, (1, 2), scaling="weak", repeat=1

@@ -11,7 +11,7 @@ import warnings
 import dask
 import pandas as pd
 import pytest
-from pictures import row_nbytes, row_of
+from image_factory import image_bytes, row_of
 
 import pandas_imgproc
 from pandas_imgproc.errors import UnreadableImageError
@@ -52,12 +52,12 @@ def signed(web, name):
 @pytest.mark.parametrize("scheduler", ["synchronous", "distributed"])
 def test_a_canary_is_found_nowhere(web, tmp_path, everything_logged, scheduler, request):
     client = request.getfixturevalue("own_cluster") if scheduler == "distributed" else None
-    web.files.update({f"{k}.jpg": row_nbytes(k) for k in range(20)})
+    web.files.update({f"{k}.jpg": image_bytes(k) for k in range(20)})
     faults = {"1.jpg": "403", "2.jpg": "503", "3.jpg": "reset", "4.jpg": "truncated", "5.jpg": "stall"}
     web.fault = lambda path, k: faults.get(path)
     names = pd.Series([signed(web, f"{k}.jpg") for k in range(21)])
     options = {"headers": {"X-Auth": CANARY}, "cookies": {"session": CANARY}}
-    quick = {"pandas-imgproc.read-timeout": 1.5, "pandas-imgproc.read-attempts": 2, "scheduler": scheduler}
+    quick = {"pandas-imgproc.read-timeout": 1.5, "pandas-imgproc.retry-attempts": 2, "scheduler": scheduler}
     with dask.config.set(quick), warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always")
         column = names.img.load_resized(8, storage_options=options, out=tmp_path / "x.npy")

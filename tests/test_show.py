@@ -1,4 +1,4 @@
-"""A contact sheet of the first rows: each picture under its own label, each failure with its reason, never too much."""
+"""A contact sheet of the first rows: each image under its own label, each failure with its reason, never too much."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import dask
 import numpy as np
 import pandas as pd
 import pytest
-from pictures import row_nbytes, row_of
+from image_factory import image_bytes, row_of
 from PIL import Image
 
 import pandas_imgproc
@@ -20,7 +20,7 @@ from pandas_imgproc.accessor.display.html import MAX_HTML_CHARS
 @pytest.fixture
 def frame(tmp_path):
     for k in range(30):
-        (tmp_path / f"{k}.png").write_bytes(row_nbytes(k))
+        (tmp_path / f"{k}.png").write_bytes(image_bytes(k))
     (tmp_path / "3.png").write_bytes(b"")
     paths = [str(tmp_path / f"{k}.png") for k in range(30)]
     paths[5] = None
@@ -28,7 +28,7 @@ def frame(tmp_path):
     return pd.DataFrame({"image_path": paths, "name": names, "price": range(30)}, index=np.arange(30) % 7)
 
 
-def pictures(sheet):
+def images(sheet):
     found = re.findall(r"base64,([^']+)'", sheet._repr_html_())
     return [Image.open(io.BytesIO(base64.b64decode(data))).convert("RGB") for data in found]
 
@@ -37,7 +37,7 @@ def pictures(sheet):
 def test_the_first_rows_as_they_stand(frame, scheduler):
     with dask.config.set(scheduler=scheduler):
         sheet = frame.iloc[::-1].img.show("image_path", n=4)
-    assert [row_of(np.asarray(picture)) for picture in pictures(sheet)] == [29, 28, 27, 26]
+    assert [row_of(np.asarray(image)) for image in images(sheet)] == [29, 28, 27, 26]
 
 
 def test_the_same_from_a_cluster(frame, own_cluster):
@@ -68,7 +68,7 @@ def test_an_image_column_is_shown_with_its_own_reasons(frame):
     frame["image"] = frame.img.load_resized("image_path", 32, errors="coerce")
     for sheet in (frame.img.show("image"), frame["image"].img.show()):
         assert sheet.failures == 1
-        assert [row_of(np.asarray(p)) for p in pictures(sheet)] == [k for k in range(24) if k not in (3, 5)]
+        assert [row_of(np.asarray(p)) for p in images(sheet)] == [k for k in range(24) if k not in (3, 5)]
 
 
 def test_a_file(frame, tmp_path):
@@ -88,8 +88,8 @@ def test_the_output_is_bounded():
 
 def test_proportions_are_kept(tmp_path):
     Image.new("RGB", (800, 200), "red").save(tmp_path / "wide.png")
-    (picture,) = pictures(pd.Series([tmp_path / "wide.png"]).img.show())
-    assert picture.size == (160, 40)
+    (image,) = images(pd.Series([tmp_path / "wide.png"]).img.show())
+    assert image.size == (160, 40)
 
 
 def test_odd_frames(frame):

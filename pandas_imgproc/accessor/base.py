@@ -1,4 +1,4 @@
-"""A column of pictures, and the one way that every method takes: task, call, driver, answer."""
+"""A column of images, and the one way that every method takes: task, call, driver, answer."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class _ImageAccessorBase:
-    """A column of pictures, as paths, encoded bytes, ``{bytes, path}`` structs or images.
+    """A column of images, as paths, encoded bytes, ``{bytes, path}`` structs or images.
 
     Parameters
     ----------
@@ -104,7 +104,7 @@ def column_inputs(column: pd.Series[Any]) -> list[Any]:
 
 
 def check_modes(targets: Iterable[str | None], encode_options: codec.EncodeOptions | None, mode: str | None) -> None:
-    """Raise a ValueError if the formats of some files cannot hold pictures of a mode."""
+    """Raise a ValueError if the formats of some files cannot hold images of a mode."""
     if encode_options is not None and mode is not None:
         names = {encode_options.format or codec.format_of(target) for target in targets if target is not None}
         codec.check_modes(sorted(filter(None, names)), mode)

@@ -1,4 +1,4 @@
-"""The methods that turn pictures into numbers."""
+"""The methods that turn images into numbers."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from pandas_imgproc.sinks import Retry
 
 DEFAULT_WORKING_SIZE = 256
-"""Pixels of the longest edge at which pictures are measured."""
+"""Pixels of the longest edge at which images are measured."""
 
 DIGEST_METHODS = ("md5", "pixels", "pixel_md5")
 """Methods that compare digests of 32 hexadecimal digits."""
@@ -37,7 +37,7 @@ _DIGEST = re.compile("[0-9a-f]{32}")
 
 
 class _FeatureMethods(_ImageAccessorBase):
-    """Measure pictures, and find out which are the same and what is wrong with them."""
+    """Measure images, and find out which are the same and what is wrong with them."""
 
     @with_read_kwargs
     def metadata(
@@ -60,7 +60,7 @@ class _FeatureMethods(_ImageAccessorBase):
             With the index of the column: ``width``, ``height`` (pixels, as seen: after EXIF orientation), ``area``,
             ``channels``, ``n_frames``, ``file_size`` (bytes), ``orientation`` (Int64); ``aspect_ratio`` (width /
             height), ``bytes_per_pixel`` (float64); ``mode``, ``format``, ``camera`` (category); ``has_alpha``,
-            ``has_icc`` (boolean); ``taken_at`` (datetime64[s]). Missing where there is no picture, or where a file
+            ``has_icc`` (boolean); ``taken_at`` (datetime64[s]). Missing where there is no image, or where a file
             does not say.
 
         Notes
@@ -89,10 +89,10 @@ class _FeatureMethods(_ImageAccessorBase):
         formats: Sequence[str] = codec.FORMATS,
         out: str | os.PathLike[str] | None = None,
         overwrite: bool = False,
-        retry: Retry = "passing",
+        retry: Retry = "transient",
         **options: Unpack[ReadKwargs],
     ) -> Any:
-        """Measure each picture: header fields, measures of its pixels and hashes, in one pass and with one decode.
+        """Measure each image: header fields, measures of its pixels and hashes, in one pass and with one decode.
 
         Parameters
         ----------
@@ -101,8 +101,8 @@ class _FeatureMethods(_ImageAccessorBase):
             added with `pandas_imgproc.measure`, and no hash: ``"phash"``, ``"dhash"``, ``"ahash"``, ``"md5"`` and
             ``"pixel_md5"`` are computed where they are named. Only what is included is computed.
         size : int or None
-            The working size: pixels of the longest edge at which pixels are measured; smaller pictures are not
-            enlarged. None measures the whole picture. Header fields and hashes do not depend on it.
+            The working size: pixels of the longest edge at which pixels are measured; smaller images are not
+            enlarged. None measures the whole image. Header fields and hashes do not depend on it.
         max_pixels, formats, errors, root, suffix, storage_options, schemes, npartitions, progress
             As in `load_resized`.
         out, overwrite, retry
@@ -123,7 +123,7 @@ class _FeatureMethods(_ImageAccessorBase):
 
         Notes
         -----
-        Pictures are measured as they are seen: upright, on white, in 8 bits. The picture is decoded in full, never at
+        Images are measured as they are seen: upright, on white, in 8 bits. The image is decoded in full, never at
         a reduced scale, so that a value does not depend on what else is included.
 
         Examples
@@ -149,21 +149,21 @@ class _FeatureMethods(_ImageAccessorBase):
         formats: Sequence[str] = codec.FORMATS,
         **options: Unpack[ReadKwargs],
     ) -> pd.Series[Any]:
-        """Hash each picture.
+        """Hash each image.
 
         Parameters
         ----------
         kind : {"phash", "dhash", "ahash", "md5", "pixel_md5"}
-            Of the upright RGB picture, 64 bits: ``"phash"`` (cosine frequencies), ``"dhash"`` (differences),
+            Of the upright RGB image, 64 bits: ``"phash"`` (cosine frequencies), ``"dhash"`` (differences),
             ``"ahash"`` (average), bit for bit those of the ``imagehash`` package. 32 hexadecimal digits: ``"md5"`` of
-            the file's bytes, for which nothing is decoded, and ``"pixel_md5"`` of the upright RGB picture.
+            the file's bytes, for which nothing is decoded, and ``"pixel_md5"`` of the upright RGB image.
         max_pixels, formats, errors, root, suffix, storage_options, schemes, npartitions, progress
             As in `load_resized`.
 
         Returns
         -------
         Series of UInt64 or string
-            Named as its kind, with the index of the column; missing where there is no picture.
+            Named as its kind, with the index of the column; missing where there is no image.
 
         Examples
         --------
@@ -188,15 +188,15 @@ class _FeatureMethods(_ImageAccessorBase):
         formats: Sequence[str] = codec.FORMATS,
         **options: Unpack[ReadKwargs],
     ) -> pd.Series[Any]:
-        """Give each row the number of its group of pictures that are the same, or nearly so.
+        """Give each row the number of its group of images that are the same, or nearly so.
 
         Parameters
         ----------
         method : {"phash", "dhash", "ahash", "md5", "pixels"}
-            What two pictures must share: a hash that survives resizing and compression, the very bytes of the file,
+            What two images must share: a hash that survives resizing and compression, the very bytes of the file,
             or the very pixels.
         max_distance : int
-            Bits of 64 in which two hashes may differ; 0 to 64. Groups are what such pairs connect, so two pictures of
+            Bits of 64 in which two hashes may differ; 0 to 64. Groups are what such pairs connect, so two images of
             one group may differ more.
         max_pixels, formats, errors, root, suffix, storage_options, schemes, npartitions, progress
             As in `load_resized`.
@@ -205,12 +205,12 @@ class _FeatureMethods(_ImageAccessorBase):
         -------
         Series of Int64
             Named ``duplicate_group``, with the index of the column: numbers from 0 up in the order of their first
-            rows. A picture without a double has a number of its own; missing where there is no picture.
+            rows. An image without a double has a number of its own; missing where there is no image.
 
         Notes
         -----
         On a column of hashes (whole numbers, or MD5 as 32 hexadecimal digits with ``method="md5"`` or ``"pixels"``)
-        nothing is decoded, so trying several distances is free. Pictures of one colour have one and the same phash.
+        nothing is decoded, so trying several distances is free. Images of one colour have one and the same phash.
 
         Examples
         --------
@@ -244,7 +244,7 @@ class _FeatureMethods(_ImageAccessorBase):
         formats: Sequence[str] = codec.FORMATS,
         **options: Unpack[ReadKwargs],
     ) -> pd.DataFrame:
-        """Tell which pictures may not be worth training on, by the definitions of cleanvision 0.3.6.
+        """Tell which images may not be worth training on, by the definitions of cleanvision 0.3.6.
 
         Parameters
         ----------
@@ -272,7 +272,7 @@ class _FeatureMethods(_ImageAccessorBase):
         Returns
         -------
         DataFrame of boolean
-            With the index of the column; missing where there is no picture.
+            With the index of the column; missing where there is no image.
 
         Notes
         -----
@@ -305,12 +305,12 @@ class _FeatureMethods(_ImageAccessorBase):
         KeyError
             If such columns are missing.
         TypeError
-            If an argument is given that only makes sense with a column of pictures.
+            If an argument is given that only makes sense with a column of images.
         """
         known = issues.Thresholds.__dataclass_fields__
         wrong = [name for name in thresholds if name not in known]
         if wrong:
-            raise TypeError(f"{wrong[0]}= needs a column of pictures: issues('image_path', {wrong[0]}=...)")
+            raise TypeError(f"{wrong[0]}= needs a column of images: issues('image_path', {wrong[0]}=...)")
         _check_distance(thresholds.get("max_distance", 0))
         return cls._find_issues(frame, issues.select_issues(include), issues.Thresholds(**thresholds))
 
@@ -322,7 +322,7 @@ class _FeatureMethods(_ImageAccessorBase):
         return found
 
     def _hash_column(self, method: str) -> pd.Series[Any] | None:
-        """Return the column as one of hashes that can be grouped; None if it holds pictures."""
+        """Return the column as one of hashes that can be grouped; None if it holds images."""
         return parse_hash_column(self._column, method)
 
     def _measure(
@@ -356,7 +356,7 @@ def _check_distance(value: object, method: str = "phash") -> int:
 
 
 def parse_hash_column(column: pd.Series[Any], method: str) -> pd.Series[Any] | None:
-    """Return a column of hashes as one that can be grouped; None if it holds pictures.
+    """Return a column of hashes as one that can be grouped; None if it holds images.
 
     Raises
     ------

@@ -36,13 +36,13 @@ R = TypeVar("R")
 
 _PARAMETERS_HEADER = "Parameters\n----------\n"
 _COLUMN_DOC = """column : label
-    The column of pictures: paths, URLs, encoded bytes, ``{bytes, path}`` structs or images.
+    The column of images: paths, URLs, encoded bytes, ``{bytes, path}`` structs or images.
 """
 
 
 @_tracebacks.trim_tracebacks
 class SeriesImageAccessor(_LoadMethods, _SaveMethods, _TransformMethods, _FeatureMethods, _DisplayMethods):
-    """``series.img``: a column of pictures, as paths, encoded bytes, ``{bytes, path}`` structs or images.
+    """``series.img``: a column of images, as paths, encoded bytes, ``{bytes, path}`` structs or images.
 
     Parameters
     ----------
@@ -76,7 +76,7 @@ def _frame_method(
 
 @_tracebacks.trim_tracebacks
 class FrameImageAccessor:
-    """``df.img``: the methods of ``series.img``, each told the column of pictures first.
+    """``df.img``: the methods of ``series.img``, each told the column of images first.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""The methods that load pictures, and those of an image column."""
+"""The methods that load images, and those of an image column."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class _LoadMethods(_ImageAccessorBase):
-    """Load pictures as they are, or at one size."""
+    """Load images as they are, or at one size."""
 
     @with_read_kwargs
     def load_resized(
@@ -42,10 +42,10 @@ class _LoadMethods(_ImageAccessorBase):
         formats: Sequence[str] = codec.FORMATS,
         out: str | os.PathLike[str] | None = None,
         overwrite: bool = False,
-        retry: Retry = "passing",
+        retry: Retry = "transient",
         **options: Unpack[ReadKwargs],
     ) -> pd.Series[Any]:
-        """Load each picture at one size, as a column of images.
+        """Load each image at one size, as a column of images.
 
         Parameters
         ----------
@@ -55,29 +55,29 @@ class _LoadMethods(_ImageAccessorBase):
             Pillow's mode of the answer; its channels are 3, 1, 4, 1 and 4. ``"P"`` keeps the class numbers of a
             mask and is always resized by ``"nearest"``.
         fit : {"stretch", "crop", "pad"}
-            How a picture of another aspect becomes this shape: stretched; filling it, the rest cut off
+            How an image of another aspect becomes this shape: stretched; filling it, the rest cut off
             (`PIL.ImageOps.fit`); or all of it on the background (`PIL.ImageOps.pad`).
         resample : {"nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"}
             Pillow's filter.
         reducing_gap : float or None
             As in `PIL.Image.Image.thumbnail`: a JPEG is decoded at a reduced scale of at least `reducing_gap`
-            times the size, and other pictures are reduced before they are resized. None is exact and slower.
+            times the size, and other images are reduced before they are resized. None is exact and slower.
         background : color or None
-            What is behind transparent pixels and around padded pictures, in any of Pillow's notations. None drops
+            What is behind transparent pixels and around padded images, in any of Pillow's notations. None drops
             transparency and shows the hidden colours.
         exif_transpose : bool
-            Whether pictures are turned upright by their EXIF orientation.
+            Whether images are turned upright by their EXIF orientation.
         scale_depth : bool
             Whether 16 bits are scaled to 8; False clips them as Pillow's ``convert`` does.
         frame : int
             Which frame of an animation.
         max_pixels : int, optional
-            Pictures of more pixels are failures of kind ``too_large``. It can only lower Pillow's own limit
+            Images of more pixels are failures of kind ``too_large``. It can only lower Pillow's own limit
             (``PIL.Image.MAX_IMAGE_PIXELS``).
         formats : sequence of str
             Pillow's names of the formats that are read, by default `pandas_imgproc.FORMATS`; add what a plugin brings.
         errors : {"warn", "coerce", "raise"}
-            What becomes of pictures that cannot be read: missing values and one warning, missing values in
+            What becomes of images that cannot be read: missing values and one warning, missing values in
             silence, or an exception at the first.
         root : path or URL, optional
             What relative paths start from, and nothing outside of it is read: a folder, here or at a URL
@@ -95,14 +95,14 @@ class _LoadMethods(_ImageAccessorBase):
         progress : bool, optional
             Whether a bar is shown; by default where there is a terminal or a notebook.
         out : path, optional
-            A ``.npy`` file, or a folder ``….parquet`` of parts (here or at a URL), that is written as pictures are
+            A ``.npy`` file, or a folder ``….parquet`` of parts (here or at a URL), that is written as images are
             done, with a journal. The same call again continues: what is done is not read again, unless its file has
             changed. A frame that has grown at its end continues with the new rows. The answer maps the ``.npy`` file,
             and nothing is read until it is used; of a folder it is the part that holds each row, and
             `pandas_imgproc.read_result` reads them.
         overwrite : bool
             Whether `out` is started anew, whatever stands there.
-        retry : {"passing", "all"}
+        retry : {"transient", "all"}
             Which failed rows of an earlier run are tried again: those that failed for a passing reason
             (``missing``, ``remote``, ``timeout``, ``worker_died``), or all.
 
@@ -119,9 +119,9 @@ class _LoadMethods(_ImageAccessorBase):
         MissingExtraError
             If what reads the URLs is not installed; before anything is read.
         NoReadableImageError
-            If none of at least two pictures could be read, with ``errors="warn"``.
+            If none of at least two images could be read, with ``errors="warn"``.
         UnreadableImageError
-            At the first picture that is found not to be readable, with ``errors="raise"``: where several are, and are
+            At the first image that is found not to be readable, with ``errors="raise"``: where several are, and are
             read at the same time, it may be any of the first.
         ResultTooLargeError
             If the answer cannot fit into memory, and there is no `out`.
@@ -132,7 +132,7 @@ class _LoadMethods(_ImageAccessorBase):
 
         Notes
         -----
-        Row i of the answer is the picture of row i, whatever the index holds. A missing path is a missing image
+        Row i of the answer is the image of row i, whatever the index holds. A missing path is a missing image
         and not a failure; every other row without an image is in ``.img.failures``.
 
         Examples
@@ -168,7 +168,7 @@ class _LoadMethods(_ImageAccessorBase):
         progress: bool | None = None,
         **options: Unpack[SourceKwargs],
     ) -> pd.DataFrame:
-        """Tell which pictures are broken, by decoding each to its last pixel and keeping none.
+        """Tell which images are broken, by decoding each to its last pixel and keeping none.
 
         Parameters
         ----------
@@ -179,7 +179,7 @@ class _LoadMethods(_ImageAccessorBase):
         -------
         DataFrame
             ``kind`` (category) and ``message`` (string), with the index of the column; both are missing where a
-            picture is whole, or where there is no path.
+            image is whole, or where there is no path.
 
         Examples
         --------
@@ -226,7 +226,7 @@ class _LoadMethods(_ImageAccessorBase):
 
     @property
     def failures(self) -> pd.DataFrame:
-        """Why rows have no picture.
+        """Why rows have no image.
 
         Returns
         -------

@@ -29,7 +29,7 @@ class ReadOptions:
     source : Source
         ReadOptions what stands in the column becomes files.
     errors : {"warn", "coerce", "raise"}
-        What becomes of pictures that cannot be read.
+        What becomes of images that cannot be read.
     npartitions : int, optional
         ReadOptions many partitions.
     progress : bool, optional
@@ -52,7 +52,7 @@ class WriteOptions:
         A folder or a template.
     overwrite : bool
         Whether files take the place of whatever stands there.
-    retry : {"passing", "all"}
+    retry : {"transient", "all"}
         Which failed rows of an earlier run are tried again.
     """
 
@@ -120,7 +120,7 @@ class ImageKwargs(codec.DecodeKwargs, ReadKwargs, total=False):
 
 
 def decode_and_read_options(size: Any, options: ImageKwargs) -> tuple[codec.DecodeOptions, ReadOptions]:
-    """Check the arguments of a method that decodes pictures, and return what they mean."""
+    """Check the arguments of a method that decodes images, and return what they mean."""
     of_how: Any = {name: value for name, value in options.items() if name in ReadKwargs.__annotations__}
     of_recipe: Any = {name: value for name, value in options.items() if name not in of_how}
     return codec.decode_options(size, **of_recipe), read_options(**of_how)
@@ -139,7 +139,7 @@ with_source_kwargs = delegates((read_options, SourceKwargs.__annotations__))
 
 
 def check_column(column: pd.Series[Any], source: Source) -> None:
-    """Raise a TypeError if a column cannot hold pictures or names of files."""
+    """Raise a TypeError if a column cannot hold images or names of files."""
     dtype = column.dtype
     if isinstance(dtype, ImageDtype) or not pd.api.types.is_numeric_dtype(dtype) or column.isna().all():
         return
@@ -168,7 +168,7 @@ def check_flag(name: str, value: Any) -> bool:
 def check_callable(name: str, value: Any) -> Callable[..., Any]:
     """Return a function, or raise."""
     if not callable(value):
-        raise TypeError(f"{name}={value!r:.100} cannot be called; give a function of one picture's pixels")
+        raise TypeError(f"{name}={value!r:.100} cannot be called; give a function of one image's pixels")
     function: Callable[..., Any] = value
     return function
 

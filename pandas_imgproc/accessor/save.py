@@ -1,4 +1,4 @@
-"""The methods that write pictures to files."""
+"""The methods that write images to files."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _MODE_OF = {1: "L", 3: "RGB", 4: "RGBA"}
 
 
 class _SaveMethods(_ImageAccessorBase):
-    """Write each picture to a file of its own."""
+    """Write each image to a file of its own."""
 
     @with_read_kwargs
     def save_resized(
@@ -54,23 +54,23 @@ class _SaveMethods(_ImageAccessorBase):
         max_pixels: int | None = None,
         formats: Sequence[str] = codec.FORMATS,
         overwrite: bool = False,
-        retry: Retry = "passing",
+        retry: Retry = "transient",
         **options: Unpack[ReadKwargs],
     ) -> pd.Series[Any]:
-        """Write each picture, resized, to a file of its own.
+        """Write each image, resized, to a file of its own.
 
-        The same call again continues: files that were made of the same pictures by the same call are left, and what
+        The same call again continues: files that were made of the same images by the same call are left, and what
         is missing is made.
 
         Parameters
         ----------
         to : path
-            A folder, below which the pictures' own folders are kept, from `root` or from their common parent on. Or a
+            A folder, below which the images' own folders are kept, from `root` or from their common parent on. Or a
             template: ``"{dir}/{stem}_128.jpg"`` writes beside the originals, ``"train/{label}/{stem}.jpg"`` sorts a
             flat folder into those of a column. Between braces stands a column of the frame, or ``dir``, ``stem``,
             ``name``, ``suffix`` of the path, ``index``, ``position``; Python's formats go (``{position:06d}``).
         size : int or (int, int) or None
-            Pixels: one side of a square, or ``(width, height)``. None keeps each picture's own size.
+            Pixels: one side of a square, or ``(width, height)``. None keeps each image's own size.
         format : str, optional
             Pillow's name, ``"JPEG"``, ``"PNG"``, ``"WEBP"``, …; by default what the suffix of the file says.
         quality : int
@@ -87,8 +87,8 @@ class _SaveMethods(_ImageAccessorBase):
             As in `load_resized`.
         overwrite : bool
             Whether every file is made anew and takes the place of whatever stands there.
-        retry : {"passing", "all"}
-            Which pictures that an earlier run could not read are tried again: those that failed for a passing reason,
+        retry : {"transient", "all"}
+            Which images that an earlier run could not read are tried again: those that failed for a passing reason,
             or all. A file that has changed always is.
 
         Returns
@@ -100,10 +100,10 @@ class _SaveMethods(_ImageAccessorBase):
         Raises
         ------
         ValueError, TypeError, KeyError
-            If an argument is wrong, two pictures would be written to one file, or a file over a source; before
+            If an argument is wrong, two images would be written to one file, or a file over a source; before
             anything is written.
         JournalError
-            If a file is there that was not made here, or of another picture, or with other arguments: the message
+            If a file is there that was not made here, or of another image, or with other arguments: the message
             names the first difference. It is a ValueError.
         NoReadableImageError, UnreadableImageError
             As in `load_resized`.
@@ -147,10 +147,10 @@ class _SaveMethods(_ImageAccessorBase):
         max_pixels: int | None = None,
         formats: Sequence[str] = codec.FORMATS,
         overwrite: bool = False,
-        retry: Retry = "passing",
+        retry: Retry = "transient",
         **options: Unpack[ReadKwargs],
     ) -> pd.Series[Any]:
-        """Write a thumbnail of each picture: of the size and aspect of `PIL.Image.Image.thumbnail`, never enlarged.
+        """Write a thumbnail of each image: of the size and aspect of `PIL.Image.Image.thumbnail`, never enlarged.
 
         Parameters
         ----------
@@ -159,7 +159,7 @@ class _SaveMethods(_ImageAccessorBase):
         size : int or (int, int)
             Pixels: what the thumbnail lies within.
         reducing_gap : float or None
-            As in `save_resized`. Pillow's own value for thumbnails is 2.0; with 1.5 a picture of 500 pixels is
+            As in `save_resized`. Pillow's own value for thumbnails is 2.0; with 1.5 an image of 500 pixels is
             decoded at half its scale, and what differs is less than what JPEG loses.
         format, quality, mode, resample, background, max_pixels, formats
             As in `save_resized`.
@@ -195,7 +195,7 @@ class _SaveMethods(_ImageAccessorBase):
         to: str | os.PathLike[str],
         *,
         overwrite: bool = False,
-        retry: Retry = "passing",
+        retry: Retry = "transient",
         **options: Unpack[ReadKwargs],
     ) -> pd.Series[Any]:
         """Copy each file as it is to this machine: fetch once, train many times.
@@ -216,7 +216,7 @@ class _SaveMethods(_ImageAccessorBase):
 
         Notes
         -----
-        Nothing is decoded: a page of HTML that a server gives for a picture is copied too; `verify` tells. A file is
+        Nothing is decoded: a page of HTML that a server gives for an image is copied too; `verify` tells. A file is
         written whole or not at all.
 
         Examples
@@ -240,7 +240,7 @@ class _SaveMethods(_ImageAccessorBase):
         npartitions: int | None = None,
         progress: bool | None = None,
         overwrite: bool = False,
-        retry: Retry = "passing",
+        retry: Retry = "transient",
     ) -> pd.Series[Any]:
         """Write each image of an image column, as it is, to a file of its own.
 
@@ -279,7 +279,7 @@ class _SaveMethods(_ImageAccessorBase):
         return self._save_images(task, how, write_options(to, overwrite=overwrite, retry=retry))
 
     def _save_images(self, task: SaveResized, how: ReadOptions, where: WriteOptions) -> pd.Series[Any]:
-        """Write pictures in formats that can hold them."""
+        """Write images in formats that can hold them."""
         paths: pd.Series[Any] = self._write(
             task, how, where, encode_options=task.encode_options, mode=task.decode_options.mode
         )

@@ -1,4 +1,4 @@
-"""The method that shows pictures to a person."""
+"""The method that shows images to a person."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ MAX_TILES = 200
 
 
 class _DisplayMethods(_ImageAccessorBase):
-    """Look at pictures."""
+    """Look at images."""
 
     @with_source_kwargs
     def show(
@@ -34,14 +34,14 @@ class _DisplayMethods(_ImageAccessorBase):
         title: Any = None,
         **options: Unpack[SourceKwargs],
     ) -> ContactSheet:
-        """Show the first n rows as a contact sheet; no other picture is read.
+        """Show the first n rows as a contact sheet; no other image is read.
 
         Parameters
         ----------
         n : int
             How many rows, from the first on as they stand: at most 200.
         title : name or Series, or a list of them, optional
-            What stands under the pictures, below the label of the row: columns of the frame (for ``df.img.show``), or
+            What stands under the images, below the label of the row: columns of the frame (for ``df.img.show``), or
             columns with the same index from elsewhere.
         root, suffix, storage_options, schemes
             As in `load_resized`.
@@ -50,7 +50,7 @@ class _DisplayMethods(_ImageAccessorBase):
         -------
         ContactSheet
             A notebook shows it, in at most 2 MB of HTML. Elsewhere ``.image`` is a `PIL.Image.Image` and
-            ``.save("sheet.png")`` writes a file. A row without a picture is a tile that says why.
+            ``.save("sheet.png")`` writes a file. A row without an image is a tile that says why.
 
         Raises
         ------

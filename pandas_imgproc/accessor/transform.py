@@ -1,4 +1,4 @@
-"""The methods that call a user's function on each picture."""
+"""The methods that call a user's function on each image."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 
 class _TransformMethods(_ImageAccessorBase):
-    """Call a function on each picture."""
+    """Call a function on each image."""
 
     @with_image_kwargs
     def map(
@@ -42,11 +42,11 @@ class _TransformMethods(_ImageAccessorBase):
         size: int | tuple[int, int] | None = None,
         dtype: Any = None,
         overwrite: bool = False,
-        retry: Retry = "passing",
+        retry: Retry = "transient",
         out: str | os.PathLike[str] | None = None,
         **options: Unpack[ImageKwargs],
     ) -> pd.Series[Any] | pd.DataFrame:
-        """Call any function on each picture.
+        """Call any function on each image.
 
         Parameters
         ----------
@@ -55,14 +55,14 @@ class _TransformMethods(_ImageAccessorBase):
             a notebook, be a lambda or a closure, or be compiled by numba. It runs in processes of its own: a copy of
             what it uses travels there, and what it changes outside of itself does not come back.
         size : int or (int, int), optional
-            Pixels: the pictures are resized first, as `load_resized` does it; by default they are as large as they
+            Pixels: the images are resized first, as `load_resized` does it; by default they are as large as they
             are.
         dtype : dtype, ImageDtype, or dict of dtype by column, optional
             Of the answer; by default what pandas infers. One that cannot hold missing values becomes the nullable
             one of pandas where rows are missing. A dict names all columns if there is `out`, and on Dask frames: a
             value for another is the failure of its row; without, it makes a column. What a row lacks is missing.
         out, overwrite, retry
-            As in `load_resized`; needs `dtype`. Pictures go to a ``.npy`` file or ``.parquet`` parts, other answers to
+            As in `load_resized`; needs `dtype`. Images go to a ``.npy`` file or ``.parquet`` parts, other answers to
             parts.
         mode, fit, resample, reducing_gap, background, exif_transpose, scale_depth, frame, max_pixels, formats
             As in `load_resized`.
@@ -72,8 +72,8 @@ class _TransformMethods(_ImageAccessorBase):
         Returns
         -------
         Series or DataFrame
-            With the index of the column. A number or text of each picture gives a Series named as the function; a
-            dict, or a 1-D array, a DataFrame; a picture (an array of shape (height, width) or (height, width, 1, 3
+            With the index of the column. A number or text of each image gives a Series named as the function; a
+            dict, or a 1-D array, a DataFrame; an image (an array of shape (height, width) or (height, width, 1, 3
             or 4), or a PIL image), all of one shape, a column of images.
 
         Raises
@@ -123,11 +123,11 @@ class _TransformMethods(_ImageAccessorBase):
         format: str | None = None,  # noqa: A002  Pillow's word
         quality: int = 75,
         overwrite: bool = False,
-        retry: Retry = "passing",
+        retry: Retry = "transient",
         out: str | os.PathLike[str] | None = None,
         **options: Unpack[ImageKwargs],
     ) -> pd.Series[Any] | pd.DataFrame:
-        """Make random variants of each picture, which is read and decoded once.
+        """Make random variants of each image, which is read and decoded once.
 
         Parameters
         ----------
@@ -137,17 +137,17 @@ class _TransformMethods(_ImageAccessorBase):
             first argument is annotated ``PIL.Image.Image`` is given that; one with an argument ``rng`` is given a
             `numpy.random.Generator`.
         n : int
-            Variants of each picture.
+            Variants of each image.
         size : int or (int, int), optional
-            Pixels: pictures are resized before they are transformed, as `load_resized` does it.
+            Pixels: images are resized before they are transformed, as `load_resized` does it.
         seed : int
             What the random numbers begin with: those of a variant depend on the seed, the position of its row and
             its number alone, whatever runs it.
         keep_original : bool
-            Whether variant 0 is the picture itself.
+            Whether variant 0 is the image itself.
         to : path, optional
             Write each variant to a file, as `save_resized` does: a folder, where ``_0``, ``_1``, … are added to the
-            names, or a template with ``{variant}`` in it. Pictures may then be of any size.
+            names, or a template with ``{variant}`` in it. Images may then be of any size.
         format, quality, overwrite, retry
             Of the files, as in `save_resized`.
         out : path, optional
@@ -167,7 +167,7 @@ class _TransformMethods(_ImageAccessorBase):
         Raises
         ------
         TypeError, ValueError
-            If an argument is wrong; if the pictures that the transform makes are not all of one shape.
+            If an argument is wrong; if the images that the transform makes are not all of one shape.
         NoReadableImageError, UnreadableImageError
             As in `load_resized`.
 
@@ -210,7 +210,7 @@ class _TransformMethods(_ImageAccessorBase):
         if asking is None or to is not None:
             return None
         if decode_options.size is None:
-            raise ValueError(f"{asking} needs size=: the shape of all pictures must be known before the first one")
+            raise ValueError(f"{asking} needs size=: the shape of all images must be known before the first one")
         return decode_options.shape
 
     def _long(self, variants: pd.Series[Any], n: int) -> pd.Series[Any] | pd.DataFrame:

@@ -41,16 +41,16 @@ if TYPE_CHECKING:
 
 
 class ImageArray(UnsupportedOpsMixin):
-    """Pictures of one shape in one block, with a status for each.
+    """Images of one shape in one block, with a status for each.
 
     Parameters
     ----------
     pixels : ndarray of numbers, shape (n, height, width, channels)
         Not copied, and never written: the first write makes a private copy.
     status : ndarray of int32, shape (n,), optional
-        0: a picture, -1: missing, k > 0: missing because of ``failures[k - 1]``. All pictures by default.
+        0: an image, -1: missing, k > 0: missing because of ``failures[k - 1]``. All images by default.
     failures : sequence of dict, optional
-        Why pictures are missing: position, path, kind and message each. They stay with their rows through
+        Why images are missing: position, path, kind and message each. They stay with their rows through
         filters, sorts and concatenation.
 
     Raises
@@ -111,13 +111,13 @@ class ImageArray(UnsupportedOpsMixin):
 
     @property
     def status(self) -> Pixels:
-        """0: a picture, -1: missing, k > 0: ``failures[k - 1]``; read-only ndarray of int32, shape (n,)."""
+        """0: an image, -1: missing, k > 0: ``failures[k - 1]``; read-only ndarray of int32, shape (n,)."""
         self._storage.mark_shared()
         return readonly(self._status)
 
     @property
     def failures(self) -> tuple[Failure, ...]:
-        """Why pictures are missing, as `status` numbers them; may hold more than these rows need."""
+        """Why images are missing, as `status` numbers them; may hold more than these rows need."""
         return self._storage.failures
 
     def failure_rows(self) -> tuple[Pixels, list[Failure]]:
@@ -153,7 +153,7 @@ class ImageArray(UnsupportedOpsMixin):
         return pd.Categorical.from_codes(codes, categories=pd.Index(FAILURE_KINDS))
 
     def to_pixels(self, dtype: Any = None, copy: bool = False, na_value: Any = no_default) -> Pixels:
-        """Return the pixels of all pictures as one array.
+        """Return the pixels of all images as one array.
 
         Parameters
         ----------
@@ -162,17 +162,17 @@ class ImageArray(UnsupportedOpsMixin):
         copy : bool, default False
             Return an array of one's own that may be written, as torch wants it.
         na_value : number or array, optional
-            What missing pictures are filled with; makes a copy when there are any.
+            What missing images are filled with; makes a copy when there are any.
 
         Returns
         -------
         ndarray, shape (n, height, width, channels)
-            A read-only view when neither dtype, copy nor a missing picture asks for more.
+            A read-only view when neither dtype, copy nor a missing image asks for more.
 
         Raises
         ------
         MissingImagesError
-            When pictures are missing and na_value is not given.
+            When images are missing and na_value is not given.
 
         Examples
         --------
@@ -215,7 +215,7 @@ class ImageArray(UnsupportedOpsMixin):
         return map(self._cell, self._rows)
 
     def isna(self) -> Pixels:
-        """Return where pictures are missing: ndarray of bool, shape (n,)."""
+        """Return where images are missing: ndarray of bool, shape (n,)."""
         missing: Pixels = self._status != 0
         return missing
 
@@ -369,14 +369,14 @@ class ImageArray(UnsupportedOpsMixin):
         if isinstance(values, cls):
             values = values.copy() if copy else values
             return values if wanted is None else values._astype_image(wanted)
-        return cls._from_pictures(list(values), wanted)
+        return cls._from_images(list(values), wanted)
 
     @classmethod
-    def _from_pictures(cls, values: list[Any], dtype: Any) -> Self:
+    def _from_images(cls, values: list[Any], dtype: Any) -> Self:
         if dtype is None:
             first = next((value for value in values if not is_missing(value)), None)
             if first is None:
-                message = "an image column without a picture needs dtype=ImageDtype(...)"
+                message = "an image column without an image needs dtype=ImageDtype(...)"
                 raise ValueError(message)
             cell = first if isinstance(first, ImageCell) else ImageCell(first)
             dtype = ImageDtype(cell.dtype, cell.shape)
@@ -413,7 +413,7 @@ class ImageArray(UnsupportedOpsMixin):
         return digests(self._pixels, self.isna())
 
     def factorize(self, use_na_sentinel: bool = True) -> tuple[Pixels, Self]:
-        """Return a number for each row and the pictures they stand for, in order of appearance."""
+        """Return a number for each row and the images they stand for, in order of appearance."""
         codes, uniques = pd.factorize(self._digests(), use_na_sentinel=use_na_sentinel)
         return codes, self.take(first_occurrences(codes, len(uniques)))
 
@@ -421,7 +421,7 @@ class ImageArray(UnsupportedOpsMixin):
         return self._digests(), pd.NA
 
     def unique(self) -> Self:
-        """Return each different picture once, in order of appearance."""
+        """Return each different image once, in order of appearance."""
         return self.factorize(use_na_sentinel=False)[1]
 
     def duplicated(self, keep: Any = "first") -> Pixels:
@@ -429,7 +429,7 @@ class ImageArray(UnsupportedOpsMixin):
         return pd.Series(self._digests(), dtype=object).duplicated(keep=keep).to_numpy()
 
     def value_counts(self, dropna: bool = True) -> pd.Series[Any]:
-        """Return how often each picture stands here, by picture in order of appearance."""
+        """Return how often each image stands here, by image in order of appearance."""
         codes, uniques = self.factorize(use_na_sentinel=dropna)
         counts = pd.array(np.bincount(codes[codes >= 0], minlength=len(uniques)), dtype="Int64")
         return pd.Series(counts, index=pd.Index(uniques), name="count", copy=False)
@@ -515,7 +515,7 @@ class ImageArray(UnsupportedOpsMixin):
         Raises
         ------
         TypeError
-            When the Arrow type holds no pictures, or others than dtype says.
+            When the Arrow type holds no images, or others than dtype says.
 
         Examples
         --------

@@ -18,7 +18,7 @@ from pandas_imgproc.array.scalar import Pixels, validate_image_shape, validate_p
 
 
 class ImageArrowType(pa.ExtensionType):  # type: ignore[misc]  # pyarrow has no types
-    """The Arrow type ``pandas_imgproc.image``: the bytes of one picture, with dtype and shape as metadata.
+    """The Arrow type ``pandas_imgproc.image``: the bytes of one image, with dtype and shape as metadata.
 
     Parameters
     ----------
@@ -47,7 +47,7 @@ class ImageArrowType(pa.ExtensionType):  # type: ignore[misc]  # pyarrow has no 
         return cls(fields["dtype"], fields["shape"])
 
     def __eq__(self, other: object) -> bool:
-        # pyarrow compares name and storage only: pictures of 2 by 3 and of 3 by 2 would be the same type.
+        # pyarrow compares name and storage only: images of 2 by 3 and of 3 by 2 would be the same type.
         if not isinstance(other, ImageArrowType):
             return False
         return (self.subtype, self.shape) == (other.subtype, other.shape)
@@ -60,7 +60,7 @@ class ImageArrowType(pa.ExtensionType):  # type: ignore[misc]  # pyarrow has no 
         return hash((self.extension_name, self.subtype, self.shape))
 
     def to_pandas_dtype(self) -> Any:
-        """Return the `ImageDtype` of these pictures."""
+        """Return the `ImageDtype` of these images."""
         return pd.api.types.pandas_dtype(f"image[{self.subtype.name}, {self.shape}]")
 
 
@@ -112,7 +112,7 @@ def from_arrow(array: Any, dtype: Any = None, shape: Any = None) -> tuple[Pixels
     Raises
     ------
     TypeError
-        When the Arrow type holds no pictures, or others than expected.
+        When the Arrow type holds no images, or others than expected.
     """
     found = _pixels_in(array.type, dtype, shape)
     if shape is not None and (found.subtype, found.shape) != (validate_pixel_dtype(dtype), validate_image_shape(shape)):
@@ -141,7 +141,7 @@ def _pixels_in(arrow_type: Any, dtype: Any, shape: Any) -> ImageArrowType:
             return expected
     message = (
         f"the Arrow type {arrow_type} is no image column: it must be {ImageArrowType.__name__}, "
-        "fixed_shape_tensor, or, with dtype=ImageDtype(...), fixed_size_binary of as many bytes as one picture"
+        "fixed_shape_tensor, or, with dtype=ImageDtype(...), fixed_size_binary of as many bytes as one image"
     )
     raise TypeError(message)
 

@@ -22,7 +22,7 @@ _NAME = re.compile(r"image\[(\w+), \((\d+), (\d+), (\d+)\)\]")
 
 @register_extension_dtype
 class ImageDtype(ExtensionDtype):
-    """The dtype of an image column: all its pictures have this shape and these numbers.
+    """The dtype of an image column: all its images have this shape and these numbers.
 
     Parameters
     ----------
@@ -36,7 +36,7 @@ class ImageDtype(ExtensionDtype):
     TypeError
         When the dtype is not numeric.
     ValueError
-        When the shape is no picture's.
+        When the shape is no image's.
 
     Examples
     --------
@@ -91,7 +91,7 @@ class ImageDtype(ExtensionDtype):
         Raises
         ------
         TypeError
-            When it is the name of another dtype, or of a picture that cannot be.
+            When it is the name of another dtype, or of an image that cannot be.
 
         Examples
         --------

@@ -1,4 +1,4 @@
-"""When two pictures are the same: dtype, shape and every byte of their pixels."""
+"""When two images are the same: dtype, shape and every byte of their pixels."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ _BYTES_AT_ONCE = 1 << 24
 
 
 def digests(block: Pixels, missing: Pixels) -> Pixels:
-    """Return 16 bytes for each picture and NA for a missing one: ndarray of object, shape (n,)."""
+    """Return 16 bytes for each image and NA for a missing one: ndarray of object, shape (n,)."""
     values = (
-        pd.NA if absent else hashlib.blake2b(picture.tobytes(), digest_size=16).digest()
-        for picture, absent in zip(block, missing, strict=True)
+        pd.NA if absent else hashlib.blake2b(image.tobytes(), digest_size=16).digest()
+        for image, absent in zip(block, missing, strict=True)
     )
     return np.fromiter(values, dtype=object, count=len(block))
 
 
 def hashes(block: Pixels, missing: Pixels, key: bytes) -> Pixels:
-    """Return 64 bits for each picture, all of them for a missing one: ndarray of uint64, shape (n,)."""
+    """Return 64 bits for each image, all of them for a missing one: ndarray of uint64, shape (n,)."""
     values = np.full(len(block), np.iinfo(np.uint64).max, dtype=np.uint64)
     for row in np.flatnonzero(~missing):
         digest = hashlib.blake2b(block[row].tobytes(), digest_size=8, key=key[:64]).digest()
@@ -39,7 +39,7 @@ def first_occurrences(codes: Pixels, n: int) -> Pixels:
     """Return the first row of each of n codes; negative codes stand for nothing."""
     first = np.empty(n, dtype=np.intp)
     rows = np.flatnonzero(codes >= 0)[::-1]
-    # Backwards, so that of equal pictures the first one is written last.
+    # Backwards, so that of equal images the first one is written last.
     first[codes[rows]] = rows
     return first
 

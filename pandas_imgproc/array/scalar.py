@@ -1,4 +1,4 @@
-"""One picture of an image column: the scalar that pandas hands out."""
+"""One image of an image column: the scalar that pandas hands out."""
 # ruff: noqa: RUF001, RUF002  the sign of multiplication stands where it multiplies
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def validate_pixel_dtype(dtype: Any) -> np.dtype[Any]:
 
 
 def validate_image_shape(shape: Any) -> tuple[int, int, int]:
-    """Return a picture's shape as plain integers.
+    """Return an image's shape as plain integers.
 
     Raises
     ------
@@ -69,7 +69,7 @@ def raise_unordered(*_: object, **__: object) -> NoReturn:
 
 
 class ImageCell:
-    """One picture, read-only: what ``series.iloc[0]`` of an image column gives.
+    """One image, read-only: what ``series.iloc[0]`` of an image column gives.
 
     Two cells are equal, and hash alike, when dtype, shape and every byte of their pixels are.
 
@@ -81,7 +81,7 @@ class ImageCell:
     Raises
     ------
     ValueError
-        When the shape is no picture's.
+        When the shape is no image's.
     TypeError
         When the dtype is not numeric.
 
@@ -128,7 +128,7 @@ class ImageCell:
         return self._pixels.__array_interface__
 
     def to_pil(self) -> Image.Image:
-        """Return the picture as Pillow's.
+        """Return the image as Pillow's.
 
         Returns
         -------
@@ -186,24 +186,24 @@ class ImageCell:
         return "pandas_imgproc.ImageCell", *self._identity()
 
     def toDict(self) -> dict[str, Any]:  # noqa: N802  the name that pandas' to_json looks for
-        """Return what `pandas.DataFrame.to_json` writes for a picture: its dtype and shape, no pixels."""
+        """Return what `pandas.DataFrame.to_json` writes for an image: its dtype and shape, no pixels."""
         return {"dtype": str(self.dtype), "shape": list(self.shape)}
 
 
 def _from_readonly(pixels: Pixels) -> ImageCell:
-    """Return a cell over pixels that are known to be read-only, contiguous and a picture's."""
+    """Return a cell over pixels that are known to be read-only, contiguous and an image's."""
     cell = ImageCell.__new__(ImageCell)
     cell._pixels = pixels
     return cell
 
 
 def is_missing(value: object) -> bool:
-    """Return whether a value stands for a missing picture: None, NA or NaN."""
+    """Return whether a value stands for a missing image: None, NA or NaN."""
     return value is None or value is pd.NA or (isinstance(value, (float, np.floating)) and bool(np.isnan(value)))
 
 
 def is_image_like(value: Any) -> bool:
-    """Return whether a value is one picture, even of a wrong shape, rather than a sequence of pictures."""
+    """Return whether a value is one image, even of a wrong shape, rather than a sequence of images."""
     if isinstance(value, np.ndarray):
         return value.dtype != object and value.ndim < 4
     return hasattr(value, "__array_interface__")
@@ -215,7 +215,7 @@ def validate_pixels_of(value: Any, subtype: np.dtype[Any], shape: tuple[int, int
     Raises
     ------
     TypeError
-        When it is no picture, or of another dtype: scaling is the caller's choice, never a side effect.
+        When it is no image, or of another dtype: scaling is the caller's choice, never a side effect.
     ValueError
         When its shape is another.
     """
@@ -229,11 +229,11 @@ def validate_pixels_of(value: Any, subtype: np.dtype[Any], shape: tuple[int, int
     if pixels.ndim == 2 and shape[2] == 1:
         pixels = pixels[:, :, None]
     if pixels.shape != shape:
-        message = f"a picture of shape {pixels.shape} does not fit into an image column of shape {shape}"
+        message = f"an image of shape {pixels.shape} does not fit into an image column of shape {shape}"
         raise ValueError(message)
     if pixels.dtype.newbyteorder("=") != subtype:
         message = (
-            f"a picture of dtype {pixels.dtype} and shape {pixels.shape} does not fit into an image column "
+            f"an image of dtype {pixels.dtype} and shape {pixels.shape} does not fit into an image column "
             f"of dtype {subtype} and shape {shape}: convert it first"
         )
         raise TypeError(message)

@@ -4,7 +4,7 @@
 
     ImageArray ──rows──┐
     its slices ──rows──┤                  ┌── block    (n, h, w, c)   the caller's, until somebody writes
-                       └──▶  Storage  ────┼── status   (n,)           0 picture, -1 missing, k > 0 failures[k-1]
+                       └──▶  Storage  ────┼── status   (n,)           0 image, -1 missing, k > 0 failures[k-1]
     its copies ──────────▶ another one,   └── failures tuple of dicts
                            same block
 """
@@ -67,7 +67,7 @@ class PixelStorage:
 
 
 def validate_pixels(block: Any) -> Pixels:
-    """Return a block of pixels in the machine's byte order, each picture contiguous; copied only if it must be.
+    """Return a block of pixels in the machine's byte order, each image contiguous; copied only if it must be.
 
     Raises
     ------
@@ -82,12 +82,12 @@ def validate_pixels(block: Any) -> Pixels:
         raise ValueError(message)
     validate_image_shape(array.shape[1:])
     array = array.astype(validate_pixel_dtype(array.dtype), copy=False)
-    # Steps between rows are fine (every second row of a block is a view), steps inside a picture are not.
+    # Steps between rows are fine (every second row of a block is a view), steps inside an image are not.
     return array if len(array) == 0 or array[0].flags.c_contiguous else np.ascontiguousarray(array)
 
 
 def validate_status(status: Any, n: int, failures: Sequence[Failure]) -> Pixels:
-    """Return a status for n rows; all pictures without one.
+    """Return a status for n rows; all images without one.
 
     Raises
     ------
@@ -103,7 +103,7 @@ def validate_status(status: Any, n: int, failures: Sequence[Failure]) -> Pixels:
         message = f"status must hold integers, got dtype {codes.dtype}"
         raise TypeError(message)
     if codes.shape != (n,):
-        message = f"status must have the shape ({n},), one code for each picture, got {codes.shape}"
+        message = f"status must have the shape ({n},), one code for each image, got {codes.shape}"
         raise ValueError(message)
     if n and not (codes.min() >= MISSING and codes.max() <= len(failures)):
         message = (
@@ -115,12 +115,12 @@ def validate_status(status: Any, n: int, failures: Sequence[Failure]) -> Pixels:
 
 
 def empty_storage(n: int, subtype: np.dtype[Any], shape: tuple[int, ...]) -> PixelStorage:
-    """Return n black pictures."""
+    """Return n black images."""
     return PixelStorage(np.zeros((n, *shape), dtype=subtype), np.zeros(n, dtype=np.int32))
 
 
 def take_rows(storage: PixelStorage, positions: Pixels, *, fill: bool) -> PixelStorage:
-    """Return the rows at positions; with fill, -1 is a black picture that is missing.
+    """Return the rows at positions; with fill, -1 is a black image that is missing.
 
     Raises
     ------
@@ -152,7 +152,7 @@ def prune_failures(status: Pixels, failures: tuple[Failure, ...]) -> tuple[Pixel
         return status, failures
     lookup = np.zeros(len(failures) + 1, dtype=np.int32)
     lookup[used] = np.arange(1, len(used) + 1)
-    # Pictures and missing rows keep their code; only failures are looked up.
+    # Images and missing rows keep their code; only failures are looked up.
     return np.where(status > 0, lookup[np.maximum(status, 0)], status), tuple(failures[k - 1] for k in used)
 
 

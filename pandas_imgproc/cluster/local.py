@@ -67,7 +67,7 @@ SETTINGS: dict[str, Any] = {
     "distributed.scheduler.preload": [],
     "distributed.nanny.preload": [],
     "distributed.nanny.pre-spawn-environ": {
-        # Each picture's buffers would go back to the system and be faulted in again: a tenth of the time.
+        # Each image's buffers would go back to the system and be faulted in again: a tenth of the time.
         "MALLOC_TRIM_THRESHOLD_": 8 * _MMAP_THRESHOLD,
         "MALLOC_MMAP_THRESHOLD_": _MMAP_THRESHOLD,
         # One process per core already.

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("pandas_imgproc")
 
 MIN_WORKER_MEMORY = 256_000_000
-"""Bytes that a worker has used up before its first picture, and some for that; with less it would never start."""
+"""Bytes that a worker has used up before its first image, and some for that; with less it would never start."""
 
 
 @dataclass

@@ -2,12 +2,12 @@
 
 `recipes`   everything that changes the pixels, one frozen value
 `encode_options`  pixels to the bytes of a file
-`opening`   which picture a file is, and whether it may be decoded
-`pixels`    the only way from bytes to pixels: a column, one picture for serving, a saved file cannot
+`opening`   which image a file is, and whether it may be decoded
+`pixels`    the only way from bytes to pixels: a column, one image for serving, a saved file cannot
             differ; by way of `orient`, `flatten` and `resizing`
-`header`    what a file says of its picture before it is decoded
-`working`   a smaller picture to measure
-`reasons`   why it was no picture
+`header`    what a file says of its image before it is decoded
+`working`   a smaller image to measure
+`reasons`   why it was no image
 `settings`  Pillow's globals, which belong to the user
 """
 

@@ -1,4 +1,4 @@
-"""Any picture in the mode that is asked for: 16 bits scaled, transparency on its background, classes kept."""
+"""Any image in the mode that is asked for: 16 bits scaled, transparency on its background, classes kept."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _VIA_RGB_MODES = ("LAB", "HSV", "YCbCr", "RGBX")  # Pillow converts these to not
 
 
 def convert_mode(image: Image.Image, decode_options: DecodeOptions, raw: str) -> Image.Image:
-    """Return a picture in the mode of the recipe, or in one that `resizing.finish` makes that of."""
+    """Return an image in the mode of the recipe, or in one that `resizing.finish` makes that of."""
     if decode_options.mode == "P":
         return _classes(image)
     image = _eight_bits(image, decode_options, raw)
@@ -46,7 +46,7 @@ def raw_mode(image: ImageFile.ImageFile) -> str:
 
 
 def _eight_bits(image: Image.Image, decode_options: DecodeOptions, raw: str) -> Image.Image:
-    """Return "L" or "LA" for a picture of 16-bit grey levels, any other as it is."""
+    """Return "L" or "LA" for an image of 16-bit grey levels, any other as it is."""
     if image.mode == "F" and decode_options.scale_depth:
         _check_range("F", np.asarray(image), 255, above=1)
     if not (image.mode.startswith("I;16") or (image.mode == "I" and decode_options.scale_depth)):
@@ -60,7 +60,7 @@ def _eight_bits(image: Image.Image, decode_options: DecodeOptions, raw: str) -> 
         transparent = None
     if transparent is None:
         return grey
-    # Pillow compares after clipping, which makes the whole picture transparent.
+    # Pillow compares after clipping, which makes the whole image transparent.
     alpha = np.where(levels == transparent, 0, 255).astype(np.uint8)
     return Image.merge("LA", (grey, Image.fromarray(alpha)))
 
@@ -71,13 +71,13 @@ def _check_range(mode: str, levels: NDArray[Any], top: int, above: float = -1) -
     if not (low >= 0 and above < high <= top):
         raise UnreadableImageError(
             "unsupported",
-            f"a picture of mode {mode} with levels from {low:g} to {high:g}: what is white in it is not known; "
+            f"an image of mode {mode} with levels from {low:g} to {high:g}: what is white in it is not known; "
             "scale_depth=False clips it as Pillow does",
         )
 
 
 def _scaled(levels: NDArray[Any], top: int) -> Image.Image:
-    # The range of a 32-bit picture is nowhere written: within 16 bits it is read as 16 bits, as most writers mean it.
+    # The range of a 32-bit image is nowhere written: within 16 bits it is read as 16 bits, as most writers mean it.
     wide = np.clip(levels, 0, top).astype(np.uint32)
     wide *= 255
     wide += top // 2
@@ -95,7 +95,7 @@ _TRANSPARENT_LEVEL: dict[str, Callable[[int], int]] = {
 
 
 def _flat(image: Image.Image, decode_options: DecodeOptions, raw: str) -> Image.Image:
-    """Return the picture in "RGBA" if that is wanted, else on its background, else without its alpha."""
+    """Return the image in "RGBA" if that is wanted, else on its background, else without its alpha."""
     if image.mode in _PREMULTIPLIED:
         image = image.convert(_PREMULTIPLIED[image.mode])
     if decode_options.mode != "RGBA" and decode_options.background is None:
@@ -114,7 +114,7 @@ def _flat(image: Image.Image, decode_options: DecodeOptions, raw: str) -> Image.
 
 
 def _classes(image: Image.Image) -> Image.Image:
-    """Return a picture whose pixels are the numbers of a mask's classes."""
+    """Return an image whose pixels are the numbers of a mask's classes."""
     if image.mode in ("P", "L"):
         return image
     if image.mode == "1":
@@ -127,10 +127,10 @@ def _classes(image: Image.Image) -> Image.Image:
             return Image.fromarray(numbers.astype(np.uint8))
         raise UnreadableImageError(
             "unsupported",
-            f"mode='P' holds class numbers up to 255, this picture has {numbers.min()} to {numbers.max()}",
+            f"mode='P' holds class numbers up to 255, this image has {numbers.min()} to {numbers.max()}",
         )
     raise UnreadableImageError(
         "unsupported",
-        "mode='P' wants a palette or grey picture, whose pixels are class numbers; "
+        "mode='P' wants a palette or grey image, whose pixels are class numbers; "
         f"this one is {image.mode}: use mode='RGB'",
     )

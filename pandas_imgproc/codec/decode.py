@@ -21,19 +21,19 @@ if TYPE_CHECKING:
 
 
 def load(data: Any, decode_options: DecodeOptions) -> Image.Image:
-    """Return the picture as the recipe says: decoded, upright, flattened, resized.
+    """Return the image as the recipe says: decoded, upright, flattened, resized.
 
     Parameters
     ----------
     data : bytes, or ndarray of uint8, shape (height, width, channels)
-        The whole file; or a picture that is in memory already, or anything with its ``__array_interface__``.
+        The whole file; or an image that is in memory already, or anything with its ``__array_interface__``.
     decode_options : DecodeOptions
-        With ``size=None`` the picture keeps its own size.
+        With ``size=None`` the image keeps its own size.
 
     Returns
     -------
     PIL.Image.Image
-        In ``recipe.mode``; in mode "P" a palette picture keeps its palette and a grey one stays "L", the
+        In ``recipe.mode``; in mode "P" a palette image keeps its palette and a grey one stays "L", the
         pixels are the numbers of the classes either way. Of what the file says beside the pixels it has the
         colour profile, ``info["icc_profile"]``, and nothing else.
 
@@ -81,14 +81,14 @@ def load(data: Any, decode_options: DecodeOptions) -> Image.Image:
 
 def _from_memory(pixels: NDArray[Any], decode_options: DecodeOptions) -> Image.Image:
     if pixels.dtype != np.uint8:
-        raise UnreadableImageError("unsupported", f"images of {pixels.dtype} are not pictures; only those of uint8 are")
+        raise UnreadableImageError("unsupported", f"images of {pixels.dtype} are not images; only those of uint8 are")
     image = Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
     with timed("resize"):
         return resize_and_orient(convert_mode(image, decode_options, ""), decode_options, None, image.size, None)
 
 
 def decode_into(data: Any, decode_options: DecodeOptions, out: NDArray[np.uint8]) -> None:
-    """Write the picture into the caller's array, which may be a slice of a block.
+    """Write the image into the caller's array, which may be a slice of a block.
 
     Parameters
     ----------

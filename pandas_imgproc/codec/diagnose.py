@@ -1,4 +1,4 @@
-"""Why it was no picture: a kind and a sentence for whatever a decoder raised or could not identify."""
+"""Why it was no image: a kind and a sentence for whatever a decoder raised or could not identify."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _BY_TYPE: tuple[tuple[type[BaseException] | tuple[type[BaseException], ...], Fai
     (TimeoutError, "timeout", "it took too long"),
     ((Image.DecompressionBombError, Image.DecompressionBombWarning), "too_large", "more pixels than allowed"),
     (MemoryError, "too_large", "it needs more memory than there is"),
-    (UnidentifiedImageError, "unidentified", "it is no picture of an allowed format"),
+    (UnidentifiedImageError, "unidentified", "it is no image of an allowed format"),
     ((NotImplementedError, ImportError), "unsupported", "Pillow cannot decode this variant"),
     ((EOFError, IndexError, struct.error), "truncated", "the file ends too early"),
     (SystemExit, "corrupt", "the decoder asked Python to exit"),
@@ -49,7 +49,7 @@ _BY_TEXT: tuple[tuple[re.Pattern[str], FailureKind, str], ...] = (
 
 
 def classify_error(exc: BaseException) -> tuple[FailureKind, str]:
-    """Return the kind and a one-line reason of anything that reading or decoding a picture raised.
+    """Return the kind and a one-line reason of anything that reading or decoding an image raised.
 
     Parameters
     ----------
@@ -109,7 +109,7 @@ def unidentified_error(data: bytes, formats: tuple[str, ...], claimed: list[str]
         other = [name for name in sorted(Image.OPEN) if name not in formats and matches_signature(name, data)]
         seen = f"a file of format {other[0]}, which formats= does not allow" if other else None
     first = " ".join(f"{byte:02x}" for byte in data[:8])
-    return UnreadableImageError("unidentified", _one_line(seen or f"no picture; its first bytes are {first}"))
+    return UnreadableImageError("unidentified", _one_line(seen or f"no image; its first bytes are {first}"))
 
 
 def _broken_header(data: bytes, name: str) -> UnreadableImageError:
@@ -150,7 +150,7 @@ def is_truncated(data: bytes) -> bool:
 
 
 def ico_entries(data: bytes) -> list[tuple[int, int]]:
-    """Return where each picture of an ICO file begins, and its length in bytes."""
+    """Return where each image of an ICO file begins, and its length in bytes."""
     count = int.from_bytes(data[4:6], "little")
     starts = range(6, min(6 + 16 * count, len(data) - 15), 16)
     return [
@@ -194,7 +194,7 @@ def _boxes_end(data: bytes) -> int:
 
 _HEIF = tuple(b"ftyp" + brand for brand in (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1"))
 _SIGNATURES: tuple[tuple[int, bytes, str], ...] = (
-    (0, b"version https://git-lfs", "a Git LFS pointer: the picture itself was not fetched (git lfs pull)"),
+    (0, b"version https://git-lfs", "a Git LFS pointer: the image itself was not fetched (git lfs pull)"),
     (0, b"%PDF", "a PDF document"),
     (0, b"\x1f\x8b", "gzip-compressed data"),
     (0, b"PK\x03\x04", "a ZIP archive, or a document made of one"),
@@ -208,20 +208,20 @@ _SIGNATURES: tuple[tuple[int, bytes, str], ...] = (
     (0, b"\x89HDF\r\n", "an HDF5 file"),
     (0, b"SQLite format 3", "an SQLite database"),
     (128, b"DICM", "a DICOM file"),
-    (0, b"\xff\x0a", "a JPEG XL picture, which needs a Pillow plugin (pillow_jxl) and formats="),
-    (4, b"JXL ", "a JPEG XL picture, which needs a Pillow plugin (pillow_jxl) and formats="),
+    (0, b"\xff\x0a", "a JPEG XL image, which needs a Pillow plugin (pillow_jxl) and formats="),
+    (4, b"JXL ", "a JPEG XL image, which needs a Pillow plugin (pillow_jxl) and formats="),
     (0, b"\x1aE\xdf\xa3", "a Matroska or WebM video"),
     (8, b"AVI ", "an AVI video"),
     (0, b"OggS", "an Ogg file"),
     (0, b"\x7fELF", "a program"),
-    (0, b"v/1\x01", "an OpenEXR picture"),
+    (0, b"v/1\x01", "an OpenEXR image"),
 )
 
 
 def _looks_like(data: bytes) -> str | None:
-    """Return what a file is that no picture can be read from, if its first bytes tell."""
+    """Return what a file is that no image can be read from, if its first bytes tell."""
     if bytes(data[4:12]) in _HEIF:
-        return "a HEIC picture, which needs pillow_heif: import and register it, and add 'HEIF' to formats="
+        return "a HEIC image, which needs pillow_heif: import and register it, and add 'HEIF' to formats="
     if bytes(data[4:8]) == b"ftyp" and bytes(data[8:12]) not in (b"avif", b"avis"):
         return "an MP4 or QuickTime video"
     for offset, signature, name in _SIGNATURES:
@@ -246,10 +246,10 @@ def _looks_like_text(head: bytes) -> str | None:
         return None
     lowered = text.lower()
     if lowered.startswith("%!ps") or text.startswith(("P1", "P2", "P3", "/* XPM", "#define")):
-        return None  # pictures as text, which Pillow has a name for
+        return None  # images as text, which Pillow has a name for
     if lowered.startswith("<"):
         for sign, name in _MARKUP:
             if sign in lowered:
-                return f"{name}, not a picture"
-        return "an XML or HTML document, not a picture"
-    return "text, not a picture"  # what it says may be a secret, and failures are shown and kept
+                return f"{name}, not an image"
+        return "an XML or HTML document, not an image"
+    return "text, not an image"  # what it says may be a secret, and failures are shown and kept

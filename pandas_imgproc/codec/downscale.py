@@ -1,4 +1,4 @@
-"""A smaller picture to measure: its longest edge has as many pixels as that of every other."""
+"""A smaller image to measure: its longest edge has as many pixels as that of every other."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ from PIL import Image
 
 
 def downscale(image: Image.Image, longest: int | None) -> Image.Image:
-    """Return the picture with its longest edge at most `longest` pixels; a smaller one is never enlarged.
+    """Return the image with its longest edge at most `longest` pixels; a smaller one is never enlarged.
 
     Parameters
     ----------
     image : PIL.Image.Image
     longest : int or None
-        None returns the picture itself.
+        None returns the image itself.
 
     Notes
     -----
     Each pixel is the mean of those it stands for (Pillow's "box", with ``reducing_gap=2.0``). Not `Image.reduce`
-    alone, whose factors are whole numbers: of pictures of 256 and of 257 pixels one would be twice the other, and
+    alone, whose factors are whole numbers: of images of 256 and of 257 pixels one would be twice the other, and
     what depends on the scale, such as blur, would jump.
 
     Examples

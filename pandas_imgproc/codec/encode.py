@@ -100,7 +100,7 @@ def format_of(name: str) -> str | None:
 
 
 def check_modes(formats: Iterable[str], mode: str) -> None:
-    """Raise a ValueError if files of a format cannot hold pictures of a mode."""
+    """Raise a ValueError if files of a format cannot hold images of a mode."""
     for name in formats:
         if mode not in MODES_OF[name]:
             able = ", ".join(other for other, modes in MODES_OF.items() if mode in modes)
@@ -109,7 +109,7 @@ def check_modes(formats: Iterable[str], mode: str) -> None:
 
 
 def encode(image: Image.Image, how: EncodeOptions, name: str) -> bytes:
-    r"""Return a picture as the bytes of a file.
+    r"""Return an image as the bytes of a file.
 
     Parameters
     ----------
@@ -122,7 +122,7 @@ def encode(image: Image.Image, how: EncodeOptions, name: str) -> bytes:
     Raises
     ------
     UnreadableImageError
-        Of kind "unsupported", if the format cannot hold the picture.
+        Of kind "unsupported", if the format cannot hold the image.
 
     Examples
     --------
@@ -144,6 +144,6 @@ def encode(image: Image.Image, how: EncodeOptions, name: str) -> bytes:
         try:
             image.save(buffer, target, **options)
         except _ENCODER_ERRORS as exc:
-            message = f"a picture of {image.width} x {image.height} pixels cannot be written as {target}: {exc}"
+            message = f"an image of {image.width} x {image.height} pixels cannot be written as {target}: {exc}"
             raise UnreadableImageError("unsupported", message) from exc
     return buffer.getvalue()

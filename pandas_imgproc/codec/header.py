@@ -1,4 +1,4 @@
-"""What the header of a file says of its picture, without a pixel decoded."""
+"""What the header of a file says of its image, without a pixel decoded."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ _MEMORY_MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
 
 @dataclass(frozen=True)
 class Header:
-    """What is known of a picture before it is decoded.
+    """What is known of an image before it is decoded.
 
     Attributes
     ----------
     width, height : int
-        Pixels of the picture as it is seen: after its EXIF orientation.
+        Pixels of the image as it is seen: after its EXIF orientation.
     mode : str
         Pillow's mode of what is stored: "RGB", "L", "P", "I;16", ...
     channels : int
         Of that mode.
     format : str or None
-        Pillow's name; None for a picture that is in memory already.
+        Pillow's name; None for an image that is in memory already.
     n_frames : int or None
-        Pictures in the file; None if they cannot be counted.
+        Images in the file; None if they cannot be counted.
     file_size : int or None
         Bytes.
     orientation : int or None
@@ -115,7 +115,7 @@ def _exif(image: ImageFile.ImageFile, data: bytes) -> Image.Exif:
     if image.format != "TIFF" and EXIF_KEYS.isdisjoint(image.info):
         return Image.Exif()
     try:
-        # The PNG plugin's own getexif() decodes the picture, to see what follows the pixels.
+        # The PNG plugin's own getexif() decodes the image, to see what follows the pixels.
         return Image.Image.getexif(image)
     except BROKEN_EXIF:
         return Image.Exif()

@@ -1,4 +1,4 @@
-"""Which picture is it: identify a file, read its header, refuse what is too large, before anything is decoded."""
+"""Which image is it: identify a file, read its header, refuse what is too large, before anything is decoded."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def open_image(
     frame: int = 0,
     plugins: tuple[str, ...] = (),
 ) -> ImageFile.ImageFile:
-    """Read the header of a picture: nothing is decoded, and nothing but an allowed format is opened.
+    """Read the header of an image: nothing is decoded, and nothing but an allowed format is opened.
 
     Parameters
     ----------
@@ -72,7 +72,7 @@ def open_image(
 
 
 def preinit() -> None:
-    """Import what Pillow would import with the first picture."""
+    """Import what Pillow would import with the first image."""
     Image.preinit()
 
 
@@ -108,7 +108,7 @@ def _seek(image: ImageFile.ImageFile, frame: int) -> None:
     except EOFError:
         frames = getattr(image, "n_frames", 1)
         raise UnreadableImageError(
-            "unsupported", f"there is no frame {frame}: the picture has {frames}, counted from 0"
+            "unsupported", f"there is no frame {frame}: the image has {frames}, counted from 0"
         ) from None
 
 
@@ -143,7 +143,7 @@ def _check_pixels(size: Size, max_pixels: int | None) -> None:
 
 
 def verify_png_crc(data: bytes) -> None:
-    """Compare the checksums of a PNG file's pixels, which Pillow leaves out: what a flipped bit shows is no picture."""
+    """Compare the checksums of a PNG file's pixels, which Pillow leaves out: what a flipped bit shows is no image."""
     if ImageFile.LOAD_TRUNCATED_IMAGES:
         return
     start = 8
@@ -158,7 +158,7 @@ def verify_png_crc(data: bytes) -> None:
 
 
 def _icon_size(data: bytes) -> Size:
-    # The directory has one byte per side, the pictures inside may be any size, and Pillow decodes in open.
+    # The directory has one byte per side, the images inside may be any size, and Pillow decodes in open.
     largest = (0, 0)
     for offset, _ in ico_entries(data):
         inner = data[offset : offset + 24]

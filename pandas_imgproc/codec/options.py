@@ -38,23 +38,23 @@ class DecodeOptions:
     Parameters
     ----------
     size : tuple of (int, int) or None
-        Width and height in pixels, PIL's order; None is the picture as large as it is.
+        Width and height in pixels, PIL's order; None is the image as large as it is.
     mode : {"RGB", "L", "RGBA", "P", "CMYK"}
     fit : {"stretch", "crop", "pad", "contain", "thumbnail"}
-        The last two keep the aspect, so that pictures differ in shape.
+        The last two keep the aspect, so that images differ in shape.
     resample : {"nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"}
     reducing_gap : float or None
         None is exact; 2.0 is what ``Image.thumbnail`` does.
     background : tuple of int or None
-        RGB (or RGBA in mode "RGBA") below transparent areas and around a padded picture.
+        RGB (or RGBA in mode "RGBA") below transparent areas and around a padded image.
     exif_transpose : bool
-        Turn the picture upright.
+        Turn the image upright.
     scale_depth : bool
         Scale 16 bits to 8; False clips them, as Pillow converts.
     frame : int
         Which frame of an animation or page of a TIFF file.
     max_pixels : int or None
-        Larger pictures are refused before they are decoded.
+        Larger images are refused before they are decoded.
     formats : tuple of str
         The formats that may be opened, by Pillow's names.
     plugins : tuple of str
@@ -76,7 +76,7 @@ class DecodeOptions:
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """Height, width and channels of one picture, numpy's order.
+        """Height, width and channels of one image, numpy's order.
 
         Examples
         --------
@@ -85,12 +85,12 @@ class DecodeOptions:
         """
         if self.size is None or self.fit not in FITS:
             what = "size=None" if self.size is None else f"fit={self.fit!r}"
-            raise ValueError(f"{what} keeps each picture's own size: there is no one shape")
+            raise ValueError(f"{what} keeps each image's own size: there is no one shape")
         return self.size[1], self.size[0], CHANNELS[self.mode]
 
     @property
     def nbytes(self) -> int:
-        """Bytes of one picture's pixels, as far as the size says; 0 where it says nothing.
+        """Bytes of one image's pixels, as far as the size says; 0 where it says nothing.
 
         Examples
         --------
@@ -138,7 +138,7 @@ def decode_options(
     Parameters
     ----------
     size : int or tuple of (int, int), optional
-        Pixels, one side of a square or (width, height); None keeps the picture's own size.
+        Pixels, one side of a square or (width, height); None keeps the image's own size.
     background : str, int, tuple or None, default "white"
         Any colour that Pillow knows, a grey level (in mode "P" the number of a class), an RGB tuple; None
         drops transparency as Pillow's ``convert`` does and pads with black.
@@ -146,7 +146,7 @@ def decode_options(
         Names of formats that may be opened, for example ``(*FORMATS, "PSD")``; a plugin must be imported
         before its name is known.
     for_files : bool, default False
-        Whether pictures may differ in shape, since each gets a file of its own.
+        Whether images may differ in shape, since each gets a file of its own.
     mode, fit, resample, reducing_gap, exif_transpose, scale_depth, frame, max_pixels
         See `DecodeOptions`. ``resample="nearest"`` and ``mode="P"`` are always exact.
 
@@ -257,7 +257,7 @@ def _one_of(name: str, value: Any, legal: Iterable[str]) -> str:
 def _fit(value: Any, *, for_files: bool) -> str:
     if not for_files and value in FITS_OF_FILES[len(FITS) :]:
         raise ValueError(
-            f"fit={value!r} keeps the aspect, so that pictures differ in shape and make no column: save_resized writes "
+            f"fit={value!r} keeps the aspect, so that images differ in shape and make no column: save_resized writes "
             "such files; fit='pad' keeps the aspect and gives one shape"
         )
     return _one_of("fit", value, FITS_OF_FILES if for_files else FITS)

@@ -1,4 +1,4 @@
-"""Which way up a picture stands, by its EXIF block."""
+"""Which way up an image stands, by its EXIF block."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ ORIENTED_BEFORE_LOAD = ("JPEG", "MPO", "TIFF")
 
 
 def exif_transpose_op(image: ImageFile.ImageFile, decode_options: DecodeOptions) -> Image.Transpose | None:
-    """Return what makes a picture stand upright, None where nothing need be done."""
+    """Return what makes an image stand upright, None where nothing need be done."""
     if image.format == "TIFF":
         # Pillow turns it upright in load(): nothing is left to do, or all of it to undo.
         return None if decode_options.exif_transpose else _by_tag(image, _BACK)
-    # getexif() is dear, and most pictures have nothing to tell
+    # getexif() is dear, and most images have nothing to tell
     if not decode_options.exif_transpose or EXIF_KEYS.isdisjoint(image.info):
         return None
     return _by_tag(image, _UPRIGHT)
@@ -45,4 +45,4 @@ def _by_tag(image: ImageFile.ImageFile, turns: dict[Any, Image.Transpose]) -> Im
     try:
         return turns.get(image.getexif().get(ORIENTATION))
     except BROKEN_EXIF:
-        return None  # a broken EXIF block is no reason to lose a readable picture
+        return None  # a broken EXIF block is no reason to lose a readable image

@@ -19,14 +19,14 @@ if TYPE_CHECKING:
     from pandas_imgproc.codec.options import DecodeOptions
 
 DRAFT_FORMATS = ("JPEG", "MPO")
-"""Formats whose decoder can give a smaller picture for less work."""
+"""Formats whose decoder can give a smaller image for less work."""
 
 Box = tuple[float, float, float, float]
 Size = tuple[int, int]
 
 
 def draft(image: ImageFile.ImageFile, decode_options: DecodeOptions, turn: Image.Transpose | None) -> Box | None:
-    """Let a JPEG be decoded at a reduced scale; return the part of it that shows the picture."""
+    """Let a JPEG be decoded at a reduced scale; return the part of it that shows the image."""
     if decode_options.size is None or decode_options.reducing_gap is None or image.format not in DRAFT_FORMATS:
         return None
     width, height = _target(image.size, decode_options, turn)
@@ -74,9 +74,9 @@ def oriented_size(size: Size, turn: Image.Transpose | None) -> Size:
 
 
 def _target(full: Size, decode_options: DecodeOptions, turn: Image.Transpose | None) -> Size:
-    """Return the size that the picture itself is given before it is turned."""
+    """Return the size that the image itself is given before it is turned."""
     assert decode_options.size is not None
-    # Of the upright picture, as a person would reckon: rounding is not the same for both sides.
+    # Of the upright image, as a person would reckon: rounding is not the same for both sides.
     return oriented_size(
         _KEEPING_ASPECT.get(decode_options.fit, _as_asked)(oriented_size(full, turn), decode_options.size), turn
     )
@@ -87,7 +87,7 @@ def _as_asked(full: Size, size: Size) -> Size:  # noqa: ARG001  the others need 
 
 
 def _contained(full: Size, size: Size) -> Size:
-    """Return the size of a picture that lies within another, as `PIL.ImageOps.contain`."""
+    """Return the size of an image that lies within another, as `PIL.ImageOps.contain`."""
     (width, height), ratio, wanted = size, full[0] / full[1], size[0] / size[1]
     if ratio > wanted:
         return width, max(1, round(full[1] / full[0] * width))
@@ -97,7 +97,7 @@ def _contained(full: Size, size: Size) -> Size:
 
 
 def _as_thumbnail(full: Size, size: Size) -> Size:
-    """Return the size of a picture that lies within another and is never enlarged, as `PIL.Image.Image.thumbnail`."""
+    """Return the size of an image that lies within another and is never enlarged, as `PIL.Image.Image.thumbnail`."""
     (width, height), ratio = size, full[0] / full[1]
     if width >= full[0] and height >= full[1]:
         return full
@@ -119,7 +119,7 @@ _KEEPING_ASPECT: dict[str, Callable[[Size, Size], Size]] = {
 
 
 def _crop_box(live: tuple[float, float], size: Size) -> Box:
-    """Return the middle of a picture in the size's proportions, as `PIL.ImageOps.fit`, to the last bit."""
+    """Return the middle of an image in the size's proportions, as `PIL.ImageOps.fit`, to the last bit."""
     width, height = live
     ratio = size[0] / size[1]
     if width / height > ratio:

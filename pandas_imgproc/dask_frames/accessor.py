@@ -179,7 +179,7 @@ class DaskSeriesImageAccessor(SeriesImageAccessor):
 
     @property
     def failures(self) -> Any:
-        """Why rows have no picture, as a Dask frame; `position` is that in the partition."""
+        """Why rows have no image, as a Dask frame; `position` is that in the partition."""
         return _failures(self._column)
 
     @property
@@ -191,7 +191,7 @@ class DaskSeriesImageAccessor(SeriesImageAccessor):
 
 @register_dataframe_accessor("img")
 class DaskFrameImageAccessor(FrameImageAccessor):
-    """``ddf.img``: the methods of ``series.img`` on a Dask column, each told the column of pictures first.
+    """``ddf.img``: the methods of ``series.img`` on a Dask column, each told the column of images first.
 
     Parameters
     ----------
@@ -223,7 +223,7 @@ def _wide(column: pd.Series[Any], method: str) -> pd.Series[Any]:
 
 
 def _numbered(index: pd.Index[Any]) -> pd.Series[Any]:
-    """Return a picture of its own for each label."""
+    """Return an image of its own for each label."""
     return pd.Series([b"%d" % row for row in range(len(index))], index=index, dtype=object)
 
 
@@ -239,7 +239,7 @@ def _head(column: Any, n: int) -> Any:
 
 
 def _unknown_categories(meta: Any) -> Any:
-    """Return an answer without rows whose categories, where they come from the pictures, are not known."""
+    """Return an answer without rows whose categories, where they come from the images, are not known."""
     if not isinstance(meta, pd.DataFrame):
         return meta
     found = [name for name, dtype in meta.dtypes.items() if isinstance(dtype, pd.CategoricalDtype)]

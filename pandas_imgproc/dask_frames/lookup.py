@@ -24,7 +24,7 @@ _THEMSELVES = (str, int, float, type(None))
 
 
 def row_keys(rows: Any) -> list[Any]:
-    """Return what each row of a column or frame is known by: equal pictures, names or numbers have equal marks.
+    """Return what each row of a column or frame is known by: equal images, names or numbers have equal marks.
 
     Examples
     --------

@@ -34,7 +34,7 @@ class MapPartition:
     task : Task
         Of a form that is known before the first answer.
     how : ReadOptions
-        ReadOptions pictures are found, and what becomes of those that cannot be read.
+        ReadOptions images are found, and what becomes of those that cannot be read.
     settings : PillowSettings
         Of the process that has built the graph.
     step : str
@@ -120,7 +120,7 @@ def partition_length(index: pd.Index[Any]) -> pd.Series[Any]:
 
 
 def paths_only(column: pd.Series[Any]) -> pd.Series[Any]:
-    """Return what stands in a column, with a digest in place of each encoded picture.
+    """Return what stands in a column, with a digest in place of each encoded image.
 
     Examples
     --------

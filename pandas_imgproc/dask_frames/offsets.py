@@ -12,9 +12,9 @@ from pandas_imgproc.dask_frames.map_partitions import MapPartition, partition_le
 
 
 def lazy_index(frame: Any) -> Any:
-    """Return the index of a Dask frame or column, told without reading a picture where that can be.
+    """Return the index of a Dask frame or column, told without reading an image where that can be.
 
-    The index of a column that was loaded is that of the column of paths: otherwise each picture would be decoded to
+    The index of a column that was loaded is that of the column of paths: otherwise each image would be decoded to
     know labels, or all of them be kept until they are known.
     """
     expr = frame.expr
@@ -30,7 +30,7 @@ _SAME_LABELS = (Projection, Assign, RenameFrame)
 def source_rows(answer: Any) -> Any:
     """Return the column that each row of an answer of ours was computed of, and of that alone; else the answer.
 
-    To know which row is which, a path is enough, and the picture is not decoded again.
+    To know which row is which, a path is enough, and the image is not decoded again.
     """
     behind = walked = answer.expr
     while isinstance(walked, Projection) or _is_of_the_cell(walked):

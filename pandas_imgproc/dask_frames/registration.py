@@ -49,7 +49,7 @@ def _register_accessor(_: Any) -> None:
 
 
 def _meta_nonempty(dtype: ImageDtype) -> ImageArray:
-    """Return the two pictures on which Dask tries an operation to learn its answer's columns."""
+    """Return the two images on which Dask tries an operation to learn its answer's columns."""
     return ImageArray(np.zeros((2, *dtype.shape), dtype=dtype.subtype))
 
 

@@ -29,7 +29,7 @@ SAMPLE_ROWS = 16
 """Rows that are timed in line before it is decided where the rest runs; also the least rows of a partition."""
 
 PROBE_ROWS = 2
-"""Rows of a partition before the form of the answers is known: until then pictures travel through the socket."""
+"""Rows of a partition before the form of the answers is known: until then images travel through the socket."""
 
 MAX_PARTITION_ROWS = 8192
 """The most rows of a partition: submitting it costs a millisecond or two, whatever its size."""
@@ -110,7 +110,7 @@ class JobState:
 
     @functools.cached_property
     def is_remote(self) -> bool:
-        """Whether pictures come through a network."""
+        """Whether images come through a network."""
         return self.job.source.is_remote(self.job.inputs)
 
     def __post_init__(self) -> None:
@@ -147,7 +147,7 @@ class JobState:
                 if self.cpu_seconds_per_row
                 else SAMPLE_ROWS
             )
-            # Half of an equal share: whoever gets the slow pictures has less left to hold the others up with. Not
+            # Half of an equal share: whoever gets the slow images has less left to hold the others up with. Not
             # less than a twentieth of a second: handing it out takes a tenth of that.
             share = max(sum(map(len, self.pending)) // (2 * self.workers), second // 20)
             # A few slow rows are worth a task: the fewer there are in the last ones, the less waits for them.

@@ -149,7 +149,7 @@ def _explicit_plan(call: Job) -> ExecutionPlan | None:
 def _plan_from_sample(state: JobState) -> ExecutionPlan:
     """Return the plan for the rest, by how long the first rows took."""
     client = cluster.existing_client()
-    limit = setting("inline-seconds" if client is None else "inline-seconds-warm")
+    limit = setting("inline-threshold" if client is None else "inline-threshold-warm")
     threads = CPU_COUNT if state.cpu_seconds_per_row > GIL_BOUND_ROW_SECONDS else 1
     state.workers = threads
     if state.eta() <= limit:

@@ -1,11 +1,11 @@
-"""What can be measured of a picture: pure functions of one array or of a header, and the names they go by.
+"""What can be measured of an image: pure functions of one array or of a header, and the names they go by.
 
 `registry`  names, dtypes and what each function reads; the decorator that adds one
 `header`    size, format, camera: nothing is decoded
-`colours`   brightness, hue, colorfulness, ... of the picture at the working size
+`colours`   brightness, hue, colorfulness, ... of the image at the working size
 `dominant`  its dominant colour
 `detail`    contrast, entropy, blur of its grey levels
-`hashes`    of the whole picture, and of the file
+`hashes`    of the whole image, and of the file
 """
 
 from pandas_imgproc.features import color, detail, dominant, hashes, header

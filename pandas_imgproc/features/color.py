@@ -1,7 +1,7 @@
-"""Measures of the colours of a picture, at the working size.
+"""Measures of the colours of an image, at the working size.
 
 Each is a function of one array: uint8, shape (height, width, 3), RGB, of any strides; quickest when each channel lies
-in one piece. Levels are 0 to 255. Sums and sums of squares are whole numbers, so that a picture of one colour has a
+in one piece. Levels are 0 to 255. Sums and sums of squares are whole numbers, so that an image of one colour has a
 deviation of exactly 0.
 """
 
@@ -89,7 +89,7 @@ def hue(pixels: Pixels) -> float | None:
 
     R, G, B are the channels' means. 0 is red, 120 green, 240 blue. It is the direction of the sum of all pixels as
     vectors in the chromatic plane, so that the hue of nearly grey pixels, which is noise, has no weight. Missing for
-    a grey picture, and where the colours cancel each other exactly. Source: Hanbury, "Circular Statistics Applied to
+    a grey image, and where the colours cancel each other exactly. Source: Hanbury, "Circular Statistics Applied to
     Colour Images", CVWW 2003.
     """
     red, green, blue = (int(total) for total in planes(pixels).sum(axis=1, dtype=np.int64))

@@ -1,7 +1,7 @@
-"""Measures of the detail of a picture, of its grey levels at the working size.
+"""Measures of the detail of an image, of its grey levels at the working size.
 
 Each is a function of one array: uint8, shape (height, width), grey levels as Pillow's "L" has them (ITU-R 601 luma,
-rounded). All of them depend on the scale: the same picture at half the size has another blur.
+rounded). All of them depend on the scale: the same image at half the size has another blur.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def sharpness(grey: Grey) -> float:
     """Score of sharpness by cleanvision, at 64 pixels on the longest edge: 0 (blurred) to 1.
 
     min(1, (1 - exp(-0.01 E)) + (1 - exp(-0.01 H))), the second term only where it is above 0.18. E is the standard
-    deviation of the edges (`PIL.ImageFilter.FIND_EDGES`), H that of the 256 counts of the histogram. A picture is
+    deviation of the edges (`PIL.ImageFilter.FIND_EDGES`), H that of the 256 counts of the histogram. An image is
     called blurred below 0.29. Source: cleanvision 0.3.6, ``BlurrinessProperty``.
     """
     image = _small(Image.fromarray(grey), SHARPNESS_EDGE)

@@ -1,4 +1,4 @@
-"""The dominant colour of a picture, by k-means that gives the same answer each time."""
+"""The dominant colour of an image, by k-means that gives the same answer each time."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def dominant_colour(pixels: Pixels) -> list[float]:
     Of every fourth pixel of every fourth row, colours that agree in the upper four bits of each channel are gathered
     into their mean. K-means (Lloyd 1982) runs on these means, weighted by their pixels, for at most ten rounds. It
     starts with the most frequent and then with whichever has the most pixels times squared distance to the nearest
-    start; nothing is random. Of equal clusters the one that started first wins. Weights are exact, so a picture of
+    start; nothing is random. Of equal clusters the one that started first wins. Weights are exact, so an image of
     one colour has exactly that.
     """
     colours, weights = gathered(pixels[::EVERY, ::EVERY])

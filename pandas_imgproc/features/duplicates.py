@@ -1,4 +1,4 @@
-"""Groups of equal or nearly equal hashes: which rows show the same picture."""
+"""Groups of equal or nearly equal hashes: which rows show the same image."""
 
 from __future__ import annotations
 

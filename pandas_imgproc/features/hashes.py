@@ -1,4 +1,4 @@
-"""Hashes: of the whole upright picture, so that they are those of other tools, and of the file."""
+"""Hashes: of the whole upright image, so that they are those of other tools, and of the file."""
 
 from __future__ import annotations
 
@@ -51,15 +51,15 @@ def ahash(grey: Array) -> int:
 
 @_builtin_feature("md5", dtype="string", reads="bytes", width=32)
 def md5(data: bytes | None) -> str | None:
-    """MD5 of the file's bytes, 32 hexadecimal digits; missing for a picture that is in memory already."""
+    """MD5 of the file's bytes, 32 hexadecimal digits; missing for an image that is in memory already."""
     return None if data is None else hashlib.md5(data, usedforsecurity=False).hexdigest()
 
 
 @_builtin_feature("pixel_md5", dtype="string", reads="full", width=32)
 def pixel_md5(pixels: Array) -> str:
-    """MD5 of the upright RGB picture as a binary PPM file (P6), 32 hexadecimal digits.
+    """MD5 of the upright RGB image as a binary PPM file (P6), 32 hexadecimal digits.
 
-    The head of that file holds width and height, so that two black pictures of other shapes differ. Equal for the
+    The head of that file holds width and height, so that two black images of other shapes differ. Equal for the
     same pixels in another format, and ``md5sum`` of what ``image.save("x.ppm")`` writes.
     """
     found = hashlib.md5(b"P6\n%d %d\n255\n" % (pixels.shape[1], pixels.shape[0]), usedforsecurity=False)
@@ -95,7 +95,7 @@ _TURNS = _turns(4 * SIDE)
 def cosines(rows: Array) -> Array:
     """Return the discrete cosine transform (type 2, not normalised) of rows of 32 values.
 
-    To the last bit what ``scipy.fftpack.dct`` gives: in a picture that is symmetric, or of one level, half of the
+    To the last bit what ``scipy.fftpack.dct`` gives: in an image that is symmetric, or of one level, half of the
     frequencies are 0 but for rounding, and so is the median that a hash compares them to. It is the same algorithm by
     the same FFT, which NumPy shares: Makhoul, "A fast cosine transform in one and two dimensions", 1980.
     """

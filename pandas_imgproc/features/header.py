@@ -36,28 +36,28 @@ def channels(header: Any) -> int:
 
 @_builtin_feature("format", dtype="category", reads="header", width=16)
 def format_(header: Any) -> str | None:
-    """Pillow's name of the format; missing for a picture that is in memory already."""
+    """Pillow's name of the format; missing for an image that is in memory already."""
     found: str | None = header.format
     return found
 
 
 @_builtin_feature("n_frames", dtype="Int64", reads="header")
 def n_frames(header: Any) -> int | None:
-    """Pictures in the file: frames of an animation, pages of a TIFF file."""
+    """Images in the file: frames of an animation, pages of a TIFF file."""
     found: int | None = header.n_frames
     return found
 
 
 @_builtin_feature("file_size", dtype="Int64", reads="header")
 def file_size(header: Any) -> int | None:
-    """Bytes of the file; missing for a picture that is in memory already."""
+    """Bytes of the file; missing for an image that is in memory already."""
     found: int | None = header.file_size
     return found
 
 
 @_builtin_feature("bytes_per_pixel", reads="header")
 def bytes_per_pixel(header: Any) -> float | None:
-    """Bytes of the file / area: how hard the picture was to compress, or how hard it was compressed."""
+    """Bytes of the file / area: how hard the image was to compress, or how hard it was compressed."""
     return None if header.file_size is None else float(header.file_size / (header.width * header.height))
 
 
@@ -70,7 +70,7 @@ def orientation(header: Any) -> int | None:
 
 @_builtin_feature("has_alpha", "has_icc", dtype="boolean", reads="header")
 def has(header: Any) -> tuple[bool, bool]:
-    """Whether anything in the picture can be transparent, and whether it carries a colour profile."""
+    """Whether anything in the image can be transparent, and whether it carries a colour profile."""
     return bool(header.has_alpha), bool(header.has_icc)
 
 

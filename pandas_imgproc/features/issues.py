@@ -1,7 +1,7 @@
-"""What may be wrong with pictures, told from their features.
+"""What may be wrong with images, told from their features.
 
 The definitions and thresholds are cleanvision's (version 0.3.6, https://github.com/cleanlab/cleanvision), except that
-features are of the working size, and that a picture of equal channels is grey however it is stored.
+features are of the working size, and that an image of equal channels is grey however it is stored.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ class Thresholds:
     Attributes
     ----------
     dark : float
-        A picture is dark if its 99th percentile of brightness is below.
+        An image is dark if its 99th percentile of brightness is below.
     light : float
-        A picture is light if its 5th percentile of brightness is above 1 less this.
+        An image is light if its 5th percentile of brightness is above 1 less this.
     blurry : float
-        A picture is blurry if its sharpness is below.
+        An image is blurry if its sharpness is below.
     low_information : float
-        A picture has little information if a tenth of its entropy in bits is below.
+        An image has little information if a tenth of its entropy in bits is below.
     odd_size : float
         A size is odd if sqrt(area) is further from the quartiles of all than so many times their distance.
     odd_aspect_ratio : float
         An aspect ratio is odd if the shorter edge / the longer edge is below.
     max_distance : int
-        Two pictures are duplicates if their phash differs in at most so many bits.
+        Two images are duplicates if their phash differs in at most so many bits.
     """
 
     dark: float = 0.32
@@ -170,7 +170,7 @@ def find_issues(features: pd.DataFrame, issues: Iterable[str], limits: Threshold
     if missing:
         raise KeyError(
             f"the frame has no column {', '.join(map(repr, missing))}, which the issues are told from; name the column "
-            "of pictures, make them with .img.features(column, include=[…]), or say which issues are wanted: include="
+            "of images, make them with .img.features(column, include=[…]), or say which issues are wanted: include="
         )
     found = {}
     for issue in issues:

@@ -18,10 +18,10 @@ InputKind = Literal["header", "pixels", "grey", "full_grey", "full", "bytes"]
 """What a measure is a function of.
 
 ``header``     a `codec.Header`: nothing is decoded
-``bytes``      the encoded file; None for a picture that is in memory already
-``pixels``     the picture at the working size: ndarray of uint8, shape (height, width, 3), RGB
+``bytes``      the encoded file; None for an image that is in memory already
+``pixels``     the image at the working size: ndarray of uint8, shape (height, width, 3), RGB
 ``grey``       the same in grey levels (ITU-R 601 luma, as Pillow's "L"): ndarray of uint8, shape (height, width)
-``full``       the whole upright picture: ndarray of uint8, shape (height, width, 3), RGB
+``full``       the whole upright image: ndarray of uint8, shape (height, width, 3), RGB
 ``full_grey``  the same in grey levels: ndarray of uint8, shape (height, width)
 """
 
@@ -88,7 +88,7 @@ class FeatureSpec:
 
     @property
     def needs_decode(self) -> bool:
-        """Whether the picture must be decoded for it."""
+        """Whether the image must be decoded for it."""
         return self.input not in ("header", "bytes")
 
     def __reduce__(self) -> Any:
@@ -127,7 +127,7 @@ _known: dict[str, FeatureSpec] = {}
 def register_feature(
     *names: str, dtype: str = "float64", reads: InputKind = "pixels", width: int = 64
 ) -> Callable[[Function], Function]:
-    """Add a measure: a function of one picture becomes a column of `features`.
+    """Add a measure: a function of one image becomes a column of `features`.
 
     Parameters
     ----------
@@ -136,9 +136,9 @@ def register_feature(
     dtype : {"float64", "Int64", "UInt64", "boolean", "string", "category", "datetime64[s]"}
         Of the columns. What the function returns as None (or NaN) is a missing value.
     reads : {"pixels", "grey", "full", "full_grey", "bytes", "header"}
-        What the function is given. ``"pixels"``: the picture at the working size, upright and on white, as ndarray
+        What the function is given. ``"pixels"``: the image at the working size, upright and on white, as ndarray
         of uint8, shape (height, width, 3); ``"grey"``: its grey levels, shape (height, width); ``"full"`` and
-        ``"full_grey"``: the same of the whole picture; ``"bytes"``: the encoded file; ``"header"``: an object with
+        ``"full_grey"``: the same of the whole image; ``"bytes"``: the encoded file; ``"header"``: an object with
         the attributes of `codec.Header`. With neither of the first four alone is anything decoded.
     width : int
         Bytes (UTF-8) that are kept of a text.

@@ -40,7 +40,7 @@ def scaling_report(
     Parameters
     ----------
     call : callable
-        Given the frame, a pandas one, it calls methods of ``.img`` that read pictures. Of several, times and images
+        Given the frame, a pandas one, it calls methods of ``.img`` that read images. Of several, times and images
         add up. One that writes (``out=``, ``to=``, ``save_…``) needs ``overwrite=True``, or the second run would find
         all done. What Dask frames do is not timed.
     df : DataFrame or Series
@@ -66,7 +66,7 @@ def scaling_report(
     Raises
     ------
     ValueError, TypeError
-        If an argument is wrong, if a client is active, if the call reads no pictures or finds them done already, if
+        If an argument is wrong, if a client is active, if the call reads no images or finds them done already, if
         it does not run on the workers it is given, or, with weak scaling, does not do the rows it is given.
     ClusterError
         If no cluster can be started here.

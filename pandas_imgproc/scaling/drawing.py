@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def drawn(report: ScalingReport) -> np.ndarray[Any, Any]:
-    """Return two matplotlib Axes: the speed-up with the law, and where a picture's time goes; or only the latter.
+    """Return two matplotlib Axes: the speed-up with the law, and where an image's time goes; or only the latter.
 
     Raises
     ------
@@ -81,6 +81,6 @@ def _stages(ax: Any, report: ScalingReport) -> None:
         ax.bar(places, heights, 0.6, bottom=below, color=COLOURS[str(name)], label=name)
         below += heights
     ax.set_xticks(places, [str(number) for number in report.stages.columns])
-    ax.set(xlabel="workers", ylabel="ms of a worker for one picture", title="Where the time goes")
+    ax.set(xlabel="workers", ylabel="ms of a worker for one image", title="Where the time goes")
     handles, labels = ax.get_legend_handles_labels()
     ax.legend(handles[::-1], labels[::-1], frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))

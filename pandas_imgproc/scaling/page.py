@@ -48,7 +48,7 @@ def page(report: ScalingReport) -> str:
 
 
 def _bars(stages: pd.DataFrame) -> str:
-    """Return a bar for each number of workers, as long as what a picture takes of a worker."""
+    """Return a bar for each number of workers, as long as what an image takes of a worker."""
     longest = stages.sum().max() or 1.0
     bars = []
     for workers, column in stages.items():

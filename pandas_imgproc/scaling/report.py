@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pandas_imgproc.scaling.runs import Timing
 
 STAGES = ("read", "decode", "resize", "measure", "function", "encode", "transfer", "write", "other", "waiting")
-"""In the order in which a picture goes through them; some calls have only some."""
+"""In the order in which an image goes through them; some calls have only some."""
 
 FACTORS = (2, 4, 8)
 """How many times the most workers that were run are predicted."""
@@ -100,7 +100,7 @@ class ScalingReport:
 
     @cached_property
     def stages(self) -> pd.DataFrame:
-        """Milliseconds of a worker for one picture: a row for each stage, a column for each number of workers.
+        """Milliseconds of a worker for one image: a row for each stage, a column for each number of workers.
 
         Of all runs together. `transfer` is putting pixels where the caller has them, `write` files; `other` is work
         in no stage; `waiting` is time in which a worker had nothing to do: for the start and the end of the call,
@@ -137,7 +137,7 @@ class ScalingReport:
         return best
 
     def plot(self) -> np.ndarray[Any, Any]:
-        """Draw the speed-up with the fitted law, unless that says nothing, and where a picture's time goes.
+        """Draw the speed-up with the fitted law, unless that says nothing, and where an image's time goes.
 
         Returns
         -------

@@ -44,7 +44,7 @@ class Timing:
     name : str
         The methods that were called.
     images, failures : int
-        Rows that were done, and how many of them have no picture; of all the calls that were made.
+        Rows that were done, and how many of them have no image; of all the calls that were made.
     seconds : float
         On the caller's clock, all of the call.
     caller : float
@@ -198,7 +198,7 @@ def _check(profiles: Sequence[JobStats], plan: str) -> None:
         if found:
             raise ValueError(f"the call did no rows: it found {_count(found)} done, or without a path; {_OVERWRITE}")
         raise ValueError(
-            "the call did no rows; it must call methods of .img that read pictures, on the pandas frame it is given "
+            "the call did no rows; it must call methods of .img that read images, on the pandas frame it is given "
             "(what Dask frames do is not timed): lambda d: d.img.load_resized('image_path', size=64)"
         )
     elsewhere = [profile.plan for profile in profiles if profile.rows and profile.plan != plan]

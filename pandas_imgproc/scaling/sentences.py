@@ -116,7 +116,7 @@ def _up_to(found: Law) -> str:
 
 def stages_title(report: ScalingReport) -> str:
     """Say what the table of stages is."""
-    return f"Milliseconds of a worker for one picture, by number of {report.stages.columns.name}:"
+    return f"Milliseconds of a worker for one image, by number of {report.stages.columns.name}:"
 
 
 def rest(report: ScalingReport) -> str:
@@ -132,7 +132,7 @@ def rest(report: ScalingReport) -> str:
     processor = 1000 * cpu["cpu"] / cpu["images"]
     workers = _count(int(cpu.index.max()), "worker")
     return (
-        f"With {workers} a picture takes {abs(change):.3f} ms {'less' if change < 0 else 'more'} of a worker than with "
+        f"With {workers} an image takes {abs(change):.3f} ms {'less' if change < 0 else 'more'} of a worker than with "
         f"one: {parts}; of the processor it takes {processor.iloc[-1]:.3f} ms, with one {processor.iloc[0]:.3f}. "
         f"{serves}"
     )
@@ -141,7 +141,7 @@ def rest(report: ScalingReport) -> str:
 def _serves(report: ScalingReport) -> str:
     caller = 1000 * report.runs["caller"].sum() / report.runs["images"].sum()
     return (
-        f"The caller takes {caller:.3f} ms for a picture while workers go on: "
+        f"The caller takes {caller:.3f} ms for an image while workers go on: "
         f"it could serve {1000 / caller:,.0f} images/s at most."
     )
 
@@ -166,7 +166,7 @@ def notes(report: ScalingReport) -> Iterator[str]:
             "or the call waits for something. Where it is the programs, the figures are those of a busy machine."
         )
     if runs["failures"].max():
-        yield f"Note: {runs['failures'].max():,} of {runs['images'].max():,} pictures failed, and are counted as done."
+        yield f"Note: {runs['failures'].max():,} of {runs['images'].max():,} images failed, and are counted as done."
 
 
 def _processor(report: ScalingReport) -> float:

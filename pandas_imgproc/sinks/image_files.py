@@ -1,4 +1,4 @@
-"""A file for each answer, written by the workers; what is there already, of the same work and picture, is left."""
+"""A file for each answer, written by the workers; what is there already, of the same work and image, is left."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class ImageFileSink(MemorySink):
         Rows of the frame.
     targets : sequence of str or None, ``n * task.n_outputs`` long
         The files; relative ones are below the working directory of the caller. Rows with the same one have the same
-        picture.
+        image.
     """
 
     def __init__(self, task: Task, n: int, targets: Sequence[str | None]) -> None:
@@ -62,13 +62,13 @@ class ImageFileSink(MemorySink):
             What stands in the column.
         overwrite : bool
             Whether every file is made anew, whatever stands there.
-        retry : {"passing", "all"}
-            Which pictures of which an earlier run could make no file are tried again.
+        retry : {"transient", "all"}
+            Which images of which an earlier run could make no file are tried again.
 
         Raises
         ------
         JournalError
-            If a file is there that was not made here, or of another picture or by another task.
+            If a file is there that was not made here, or of another image or by another task.
         OSError
             If a folder cannot be made or written.
         """
@@ -147,7 +147,7 @@ class ImageFileSink(MemorySink):
         return name in made.files
 
     def _again(self, row: int, file: FileRecord, retry: Retry) -> bool:
-        """Return whether a picture of which no file could be made is tried again; else note why it was not."""
+        """Return whether an image of which no file could be made is tried again; else note why it was not."""
         assert file.failed is not None
         kind, message = file.failed
         if retry == "all" or kind in TRANSIENT_KINDS or self._changed(row, file):
@@ -209,7 +209,7 @@ class ImageFileSink(MemorySink):
             self._folders[folder].record_failures(self._work.digest, failed_names)
 
     def status(self) -> tuple[Status, tuple[Failure, ...]]:
-        """Return the status of each row and the failures; rows of one picture and one file have the same."""
+        """Return the status of each row and the failures; rows of one image and one file have the same."""
         while self._twins:
             row, other = self._twins.popitem()
             self._status[row] = code = self._status[other]

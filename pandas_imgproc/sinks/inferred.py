@@ -1,4 +1,4 @@
-"""Values whose form is not known before the first is there: scalars and dicts stay objects, pictures become a block."""
+"""Values whose form is not known before the first is there: scalars and dicts stay objects, images become a block."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ImageSpec:
-    """What pictures of one form need: the part of a task that memory is reserved for.
+    """What images of one form need: the part of a task that memory is reserved for.
 
     Attributes
     ----------
@@ -38,18 +38,18 @@ class ImageSpec:
     dtype: np.dtype[Any]
 
     def allocate(self, n: int) -> np.ndarray[Any, np.dtype[Any]]:
-        """Return n black pictures."""
+        """Return n black images."""
         return np.zeros((n, *self.shape), dtype=self.dtype)
 
     def __str__(self) -> str:
-        return f"pictures of {self.dtype} and shape {self.shape}"
+        return f"images of {self.dtype} and shape {self.shape}"
 
     def matches(self, value: Any) -> bool:
-        """Return whether a value is such a picture."""
+        """Return whether a value is such an image."""
         return isinstance(value, np.ndarray) and value.shape == self.shape and value.dtype == self.dtype
 
     def stack(self, part: PartitionResult) -> np.ndarray[Any, np.dtype[Any]]:
-        """Return the pictures of a partition in one array, black where missing."""
+        """Return the images of a partition in one array, black where missing."""
         assert part.values is not None
         block = self.allocate(len(part.values))
         for row in np.flatnonzero(np.repeat(part.status == 0, self.n_outputs)):
@@ -69,7 +69,7 @@ def memory_sink(task: Task, n: int) -> MemorySink:
 
 
 class InferredSink(MemorySink):
-    """Objects that come back to the caller, until one is a picture: then room for pictures of its form.
+    """Objects that come back to the caller, until one is an image: then room for images of its form.
 
     Parameters
     ----------
@@ -82,14 +82,12 @@ class InferredSink(MemorySink):
     def __init__(self, task: Task, n: int) -> None:
         super().__init__(task, n)
         self._task = task
-        self._pictures: ImageSpec | None = None
+        self._images: ImageSpec | None = None
         self._room: MemorySink = self
 
     def writer(self, positions: range) -> PartitionWriter:
         """Return what a worker does with a finished partition."""
-        return (
-            return_to_caller if self._pictures is None else StackingWriter(self._pictures, self._room.writer(positions))
-        )
+        return return_to_caller if self._images is None else StackingWriter(self._images, self._room.writer(positions))
 
     def commit(self, part: PartitionResult) -> None:
         """Place in the caller what came back, and note it as done.
@@ -97,9 +95,9 @@ class InferredSink(MemorySink):
         Raises
         ------
         ValueError
-            If pictures are not of one form, or some answers are pictures and others are not.
+            If images are not of one form, or some answers are images and others are not.
         ResultTooLargeError
-            If all pictures cannot fit into memory.
+            If all images cannot fit into memory.
         """
         if part.values is not None and part.values.dtype == object:
             self._discover(part)
@@ -112,27 +110,27 @@ class InferredSink(MemorySink):
             self._room._write(positions, values)
 
     def _discover(self, part: PartitionResult) -> None:
-        """Make room for pictures at the first, and hold all others against it."""
+        """Make room for images at the first, and hold all others against it."""
         assert part.values is not None
         answers = part.values[np.repeat(part.status == 0, self._copies)]
-        if self._pictures is None and len(answers) and _is_picture(answers[0]):
-            self._pictures = ImageSpec(self._task.name, self._copies, answers[0].shape, answers[0].dtype)
+        if self._images is None and len(answers) and _is_image(answers[0]):
+            self._images = ImageSpec(self._task.name, self._copies, answers[0].shape, answers[0].dtype)
             if (self._status == 0).any():
-                raise ValueError(self._mixed("something else than a picture"))
-            self._room = allocate_sink(self._pictures, self.n)
-        if self._pictures is not None:
-            other = next((answer for answer in answers if not self._pictures.matches(answer)), None)
+                raise ValueError(self._mixed("something else than an image"))
+            self._room = allocate_sink(self._images, self.n)
+        if self._images is not None:
+            other = next((answer for answer in answers if not self._images.matches(answer)), None)
             if other is not None:
                 raise ValueError(self._mixed(_said(other)))
-            part.values = self._pictures.stack(part)
+            part.values = self._images.stack(part)
 
     def _mixed(self, other: str) -> str:
-        return f"{self._task.name}: there are {self._pictures} and {other}; {self._task.mixed_shapes_hint}"
+        return f"{self._task.name}: there are {self._images} and {other}; {self._task.mixed_shapes_hint}"
 
     @property
     def schema_known(self) -> bool:
         """Whether an answer has been seen."""
-        return self._pictures is not None or bool((self._status == 0).any())
+        return self._images is not None or bool((self._status == 0).any())
 
     @property
     def nbytes(self) -> int:
@@ -151,24 +149,24 @@ class InferredSink(MemorySink):
 
 @dataclass(frozen=True)
 class StackingWriter:
-    """Make one array of a partition's pictures, and put that; others are left for the caller, who tells."""
+    """Make one array of a partition's images, and put that; others are left for the caller, who tells."""
 
-    pictures: ImageSpec
+    images: ImageSpec
     put: PartitionWriter
 
     def __call__(self, part: PartitionResult) -> PartitionResult:
-        """Stack the pictures of a partition."""
+        """Stack the images of a partition."""
         assert part.values is not None
-        answers = part.values[np.repeat(part.status == 0, self.pictures.n_outputs)]
-        if not all(map(self.pictures.matches, answers)):
+        answers = part.values[np.repeat(part.status == 0, self.images.n_outputs)]
+        if not all(map(self.images.matches, answers)):
             return part
-        part.values = self.pictures.stack(part)
+        part.values = self.images.stack(part)
         return self.put(part)
 
 
-def _is_picture(value: Any) -> bool:
+def _is_image(value: Any) -> bool:
     return isinstance(value, np.ndarray) and value.ndim == 3
 
 
 def _said(value: Any) -> str:
-    return f"one of {value.dtype} and shape {value.shape}" if _is_picture(value) else "something else than a picture"
+    return f"one of {value.dtype} and shape {value.shape}" if _is_image(value) else "something else than an image"

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("pandas_imgproc")
 
-Retry = Literal["passing", "all"]
+Retry = Literal["transient", "all"]
 
 
 def check_retry(retry: object) -> Retry:
@@ -68,7 +68,7 @@ class JournaledSink(MemorySink):
             How cells become files.
         inputs : list
             What stands in the column.
-        retry : {"passing", "all"}
+        retry : {"transient", "all"}
             Which failed rows are tried again.
         """
         self.journal.check(asked)

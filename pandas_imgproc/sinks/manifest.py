@@ -70,7 +70,7 @@ class FileRecord:
     file_signature : FileSignature or None
         Of the file, when it was written; None if it was not.
     failed : tuple or None
-        Kind and message, if there was no picture.
+        Kind and message, if there was no image.
     """
 
     work: str
@@ -146,7 +146,7 @@ class FolderManifest:
         self._write({"work": work.digest, **said}, sync=True)
 
     def record_failures(self, sign: str, failed: dict[str, tuple[FailureKind, str, int, int]]) -> None:
-        """Write that there were no pictures to make files of."""
+        """Write that there were no images to make files of."""
         self._write({"work": sign, "failed": failed})
 
     def _write(self, line: dict[str, Any], *, sync: bool = False) -> None:
@@ -159,7 +159,7 @@ class FolderManifest:
         file = self.files[name]
         if file.work != work.digest:
             return first_mismatch(self.works[file.work].task, work.task)
-        return "it was made of another picture" if file.source_checksum != source else None
+        return "it was made of another image" if file.source_checksum != source else None
 
     def signature(self, name: str) -> FileSignature | None:
         """Return the stamp that a file has now, None where there is none."""

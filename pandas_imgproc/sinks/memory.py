@@ -98,7 +98,7 @@ def check_row_memory(task: Task) -> None:
     free = available_memory()
     if task.nbytes_per_row > free:
         raise ResultTooLargeError(
-            f"{task.name}: one picture of this size needs {task.nbytes_per_row / 1e9:.2f} GB of memory, and {free / 1e9:.2f} GB "
+            f"{task.name}: one image of this size needs {task.nbytes_per_row / 1e9:.2f} GB of memory, and {free / 1e9:.2f} GB "
             "are free; ask for a smaller size="
         )
 

@@ -68,7 +68,7 @@ class NpySink(JournaledSink):
         check_folder(os.path.dirname(self._path), nbytes - _size(self._partial), self._path)
         fd = os.open(self._partial, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
         try:
-            # A full disk is an error here, before the first picture.
+            # A full disk is an error here, before the first image.
             os.posix_fallocate(fd, 0, nbytes)
             os.pwrite(fd, self._header, 0)
         except OSError as exc:

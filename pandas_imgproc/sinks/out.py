@@ -54,7 +54,7 @@ class Place:
         Absolute, or a URL.
     overwrite : bool
         Whether what stands there is thrown away.
-    retry : {"passing", "all"}
+    retry : {"transient", "all"}
         Which failed rows are tried again.
     options : StorageOptions
         For the file system of a URL.
@@ -62,7 +62,7 @@ class Place:
 
     path: str
     overwrite: bool = False
-    retry: Retry = "passing"
+    retry: Retry = "transient"
     options: StorageOptions = field(default_factory=StorageOptions)
 
     def open(self, call: Job, index: pd.Index[Any]) -> JournaledSink:
@@ -131,10 +131,10 @@ class NpyPlace(Place):
     """A NumPy file, its journal and its index beside it."""
 
     def check(self, task: Task) -> None:
-        """Refuse what is no picture."""
+        """Refuse what is no image."""
         one = task.allocate(0)
         if one.dtype.hasobject or one.ndim < 4:
-            raise ValueError(f"out={self.path!r} holds pictures; this {task.name} gives others: use '….parquet'")
+            raise ValueError(f"out={self.path!r} holds images; this {task.name} gives others: use '….parquet'")
 
     def lines(self) -> JournalStorage:
         """Return where the journal's lines are."""
@@ -236,7 +236,7 @@ def parse_out(
 
     Examples
     --------
-    >>> type(parse_out("train_64.npy", overwrite=False, retry="passing")).__name__
+    >>> type(parse_out("train_64.npy", overwrite=False, retry="transient")).__name__
     'NpyPlace'
     """
     check_retry(retry)

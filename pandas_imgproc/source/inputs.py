@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class FailedInput:
-    """What stands in an image column where there was no picture: the reason goes on."""
+    """What stands in an image column where there was no image: the reason goes on."""
 
     path: str
     kind: FailureKind
@@ -51,7 +51,7 @@ def paths_to_series(paths: Sequence[str] | np.ndarray[Any, Any], index: Any = No
 
 
 def is_encoded(cell: Any) -> bool:
-    """Return whether a cell holds a picture, rather than the name of one."""
+    """Return whether a cell holds an image, rather than the name of one."""
     if isinstance(cell, Mapping):
         return cell.get("bytes") is not None
     return isinstance(cell, bytes | bytearray | memoryview) or (

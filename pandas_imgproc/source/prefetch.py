@@ -1,4 +1,4 @@
-"""Reading ahead: many requests under way while a picture is decoded, bounded in number and bytes."""
+"""Reading ahead: many requests under way while an image is decoded, bounded in number and bytes."""
 
 from __future__ import annotations
 

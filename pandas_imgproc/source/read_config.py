@@ -48,12 +48,12 @@ class ReadConfig:
         from dask.utils import parse_bytes
 
         return cls(
-            attempts=int(_positive("read-attempts")),
+            attempts=int(_positive("retry-attempts")),
             timeout=_positive("read-timeout"),
-            wait_initial=_number("retry-wait"),
-            wait_max=_number("retry-wait-most"),
-            max_concurrency=int(_positive("requests-in-flight")),
-            prefetch_bytes=int(parse_bytes(setting("read-ahead"))),
+            wait_initial=_number("retry-wait-initial"),
+            wait_max=_number("retry-wait-max"),
+            max_concurrency=int(_positive("max-connections")),
+            prefetch_bytes=int(parse_bytes(setting("prefetch-bytes"))),
             user_agent=str(setting("user-agent")),
         )
 

@@ -35,7 +35,7 @@ MAX_STAT_REQUESTS = 10_000
 
 
 class InputFile:
-    """One picture before it is decoded.
+    """One image before it is decoded.
 
     Parameters
     ----------
@@ -72,7 +72,7 @@ class InputFile:
         return redact_url(repr(cell)[:200])
 
     def data(self) -> Any:
-        """Return the encoded bytes, or the array of a picture that is in memory already.
+        """Return the encoded bytes, or the array of an image that is in memory already.
 
         Returns
         -------
@@ -92,7 +92,7 @@ class InputFile:
 
 
 class _RemoteFile(InputFile):
-    """A picture that is elsewhere and has been asked for."""
+    """An image that is elsewhere and has been asked for."""
 
     __slots__ = ("_ahead", "_number")
 
@@ -164,7 +164,7 @@ class Source:
         return self.is_local and not isinstance(self.root and self.resolver and self.resolver("x"), ArchiveMember)
 
     def read(self, rows: PartitionInput, stopped: Callable[[], bool] | None = None) -> Iterator[tuple[int, InputFile]]:
-        """Yield ``(number, file)`` for each row that names a picture; missing rows are passed over.
+        """Yield ``(number, file)`` for each row that names an image; missing rows are passed over.
 
         Parameters
         ----------

@@ -3,14 +3,14 @@
 A new feature is a new task; the kernel knows none of them.
 
 `task`          what the kernel and the drivers need to know, and what tasks share
-`load`          pictures as pixels of one shape
+`load`          images as pixels of one shape
 `download`      files as they are
-`save`          pictures as the bytes of files
-`measuring`     pictures as numbers
-`thumbnail`     small pictures to look at
-`verify`        whether pictures are whole
-`mapping`       any function of one picture
-`augmentation`  random variants of each picture
+`save`          images as the bytes of files
+`measuring`     images as numbers
+`thumbnail`     small images to look at
+`verify`        whether images are whole
+`mapping`       any function of one image
+`augmentation`  random variants of each image
 `function`      a user's own function: what it is given, and what may come of it
 `randomness`    random numbers that depend on the row and the variant alone
 `fingerprint`   what a user's function is known by

@@ -1,4 +1,4 @@
-"""Random variants of each picture."""
+"""Random variants of each image."""
 
 from __future__ import annotations
 
@@ -44,20 +44,20 @@ Convention = Callable[[Any, Pixels, np.random.Generator], Any]
 
 @dataclass(frozen=True)
 class Augment(Task):
-    """Variants that a transform makes of each picture.
+    """Variants that a transform makes of each image.
 
     Attributes
     ----------
     transform : callable
         As Albumentations', torchvision's, or a function of pixels (see `convention`).
     n : int
-        Variants of each picture.
+        Variants of each image.
     decode_options : DecodeOptions
-        How pictures become pixels.
+        How images become pixels.
     seed : int
         What the random numbers begin with.
     keep_original : bool
-        Whether variant 0 is the picture itself.
+        Whether variant 0 is the image itself.
     shape : tuple of int, optional
         (height, width, channels) of all variants, where it must be known before the first.
     """
@@ -72,7 +72,7 @@ class Augment(Task):
     uses_position: ClassVar[bool] = True
     needs_cluster: ClassVar[bool] = True
     mixed_shapes_hint: ClassVar[str] = (
-        "one column holds pictures of one shape: give size=(width, height), let the transform keep or set the shape, "
+        "one column holds images of one shape: give size=(width, height), let the transform keep or set the shape, "
         "or write files with to="
     )
 
@@ -95,11 +95,11 @@ class Augment(Task):
         return (2 + self.n) * self.decode_options.nbytes
 
     def allocate(self, n: int) -> Values:
-        """Return n black pictures, or room for n objects where the shape is what the transform makes."""
+        """Return n black images, or room for n objects where the shape is what the transform makes."""
         return np.full(n, None, dtype=object) if self.shape is None else np.zeros((n, *self.shape), dtype=np.uint8)
 
     def fill(self, out: Values, position: int, file: InputFile) -> None:
-        """Decode one picture, and make its variants."""
+        """Decode one image, and make its variants."""
         pixels, call = load_pixels(file.data(), self.decode_options), convention(self.transform)
         for variant in range(self.n):
             original = self.keep_original and variant == 0
@@ -118,7 +118,7 @@ class Augment(Task):
         made = as_image_array(result["image"] if isinstance(result, Mapping) and "image" in result else result)
         if made is None:
             raise UserFunctionError(
-                f"the transform returned {type(result).__name__}, not a picture of 1, 3 or 4 channels"
+                f"the transform returned {type(result).__name__}, not an image of 1, 3 or 4 channels"
             )
         return made
 
@@ -130,7 +130,7 @@ class Augment(Task):
         self, values: Values, status: Values, failures: tuple[Failure, ...], index: pd.Index[Any]
     ) -> pd.Series[Any]:
         """Return the Series named ``image``, each row n times, with the level ``variant`` in its index."""
-        if values.dtype == object:  # nobody has seen a picture: the shape is a guess
+        if values.dtype == object:  # nobody has seen an image: the shape is a guess
             width, height = self.decode_options.size or (1, 1)
             values = np.zeros((len(values), height, width, codec.CHANNELS[self.decode_options.mode]), dtype=np.uint8)
         images = ImageArray(values, np.repeat(status, self.n), failures)
@@ -172,7 +172,7 @@ class SaveAugmented(FileTask):
         return self.variants.nbytes_per_row
 
     def fill(self, out: Values, position: int, file: InputFile) -> None:
-        """Decode one picture, and make the files of its variants."""
+        """Decode one image, and make the files of its variants."""
         made = self.variants.allocate(self.n_outputs)
         self.variants.fill(made, position, file)
         for variant, pixels in enumerate(made):

@@ -23,5 +23,5 @@ class Download(FileTask):
         """Read one file."""
         data = file.data()
         if not isinstance(data, bytes):
-            raise UnreadableImageError("unsupported", "it is a picture in memory, not a file; write it with .img.save")
+            raise UnreadableImageError("unsupported", "it is an image in memory, not a file; write it with .img.save")
         out[0] = data

@@ -1,4 +1,4 @@
-"""Pictures as pixels of one shape."""
+"""Images as pixels of one shape."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class LoadResized(Task):
-    """Each picture as pixels of one shape.
+    """Each image as pixels of one shape.
 
     Attributes
     ----------
@@ -32,11 +32,11 @@ class LoadResized(Task):
     name: ClassVar[str] = "load_resized"
 
     def allocate(self, n: int) -> Values:
-        """Return n black pictures: ndarray of uint8, shape (n, height, width, channels)."""
+        """Return n black images: ndarray of uint8, shape (n, height, width, channels)."""
         return np.zeros((n, *self.decode_options.shape), dtype=np.uint8)
 
     def fill(self, out: Values, position: int, file: InputFile) -> None:  # noqa: ARG002  the task's
-        """Decode one picture into ``out[0]``."""
+        """Decode one image into ``out[0]``."""
         codec.decode_into(file.data(), self.decode_options, out[0])
 
     def to_pandas(

@@ -1,4 +1,4 @@
-"""Any function of one picture."""
+"""Any function of one image."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ _SCALARS = (numbers.Number, str, bytes, date, time, timedelta, np.generic, type(
 
 @dataclass(frozen=True)
 class Map(Task):
-    """What a function makes of each picture.
+    """What a function makes of each image.
 
     Attributes
     ----------
     func : callable
         Of pixels: ndarray of uint8, shape (height, width, channels).
     decode_options : DecodeOptions
-        How pictures become pixels.
+        How images become pixels.
     dtype : dtype, or dict of dtype by column, optional
         Of the answer.
     strict : bool
@@ -59,7 +59,7 @@ class Map(Task):
     name: ClassVar[str] = "map"
     needs_cluster: ClassVar[bool] = True
     mixed_shapes_hint: ClassVar[str] = (
-        "func must return one form for all: with size= all pictures it is given are of one shape"
+        "func must return one form for all: with size= all images it is given are of one shape"
     )
 
     @property
@@ -68,13 +68,13 @@ class Map(Task):
         return 3 * self.decode_options.nbytes
 
     def allocate(self, n: int) -> Values:
-        """Return n black pictures if `dtype` says that they are, else room for n objects."""
+        """Return n black images if `dtype` says that they are, else room for n objects."""
         if isinstance(self.dtype, ImageDtype):
             return np.zeros((n, *self.dtype.shape), dtype=self.dtype.subtype)
         return np.full(n, None, dtype=object)
 
     def fill(self, out: Values, position: int, file: InputFile) -> None:  # noqa: ARG002  the task's
-        """Call the function on one picture."""
+        """Call the function on one image."""
         pixels = load_pixels(file.data(), self.decode_options)
         with timed("function"), user_code():
             result = self.func(pixels)
@@ -152,14 +152,14 @@ def normalize_result(result: Any) -> Any:
     if isinstance(result, pd.Series | Mapping):
         return {name: _scalar(value) for name, value in result.items()}
     array = np.asarray(result) if isinstance(result, list | tuple) else result
-    picture = as_image_array(array)
-    if picture is not None:
-        return picture
+    image = as_image_array(array)
+    if image is not None:
+        return image
     if hasattr(array, "__array__") and np.ndim(array) < 2 and np.asarray(array).dtype != object:
         vector = np.asarray(array)
         return vector if vector.ndim else vector[()]
     raise UserFunctionError(
-        f"it returned {_said(result)}; return a number or text, a dict of them, a 1-D array, or a picture "
+        f"it returned {_said(result)}; return a number or text, a dict of them, a 1-D array, or an image "
         "of shape (height, width) or (height, width, 1, 3 or 4)"
     )
 

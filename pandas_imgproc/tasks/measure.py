@@ -1,4 +1,4 @@
-"""Pictures as numbers: header fields, measures and hashes, in one pass."""
+"""Images as numbers: header fields, measures and hashes, in one pass."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Measure(Task):
-    """What is measured of each picture.
+    """What is measured of each image.
 
     Attributes
     ----------
@@ -36,9 +36,9 @@ class Measure(Task):
     names : tuple of str
         The columns of the answer, in their order.
     decode_options : DecodeOptions
-        Of full size: formats and limits, and how the picture is decoded if any measure wants it.
+        Of full size: formats and limits, and how the image is decoded if any measure wants it.
     size : int or None
-        The working size: pixels of the longest edge; None is the whole picture.
+        The working size: pixels of the longest edge; None is the whole image.
     features : tuple of FeatureSpec
         The functions that give the columns; the user's own travel with the task.
     """
@@ -72,7 +72,7 @@ class Measure(Task):
         return np.zeros(n, dtype=self._row)
 
     def fill(self, out: Values, position: int, file: InputFile) -> None:  # noqa: ARG002  the protocol's
-        """Measure one picture; it is opened and decoded once, and only if a measure wants it."""
+        """Measure one image; it is opened and decoded once, and only if a measure wants it."""
         views = _FeatureInputs(file, self.decode_options, self.size)
         row = out[0]
         there = row["there"]
@@ -88,7 +88,7 @@ class Measure(Task):
                     place += 1
 
     def explain(self, exc: BaseException) -> tuple[FailureKind, str]:
-        """Return why a picture could not be measured."""
+        """Return why an image could not be measured."""
         return explain(exc)
 
     def fingerprint(self) -> dict[str, Any]:
@@ -122,7 +122,7 @@ class Measure(Task):
 
 
 class _FeatureInputs:
-    """One picture in the forms that measures read, each made once and only if it is read."""
+    """One image in the forms that measures read, each made once and only if it is read."""
 
     def __init__(self, file: InputFile, decode_options: codec.DecodeOptions, size: int | None) -> None:
         self._file, self._recipe, self._size = file, decode_options, size

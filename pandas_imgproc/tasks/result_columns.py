@@ -131,7 +131,7 @@ def _same_form(values: ObjectArray, there: Mask) -> Any:
     for row in rows[1:]:
         if _form(values[row]) != known:
             other = f"row {rows[0]} gave {known}, row {row} {_form(values[row])}"
-            raise ValueError(f"func must return one form for all pictures: {other}")
+            raise ValueError(f"func must return one form for all images: {other}")
     return values[rows[0]]
 
 

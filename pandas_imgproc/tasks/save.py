@@ -1,4 +1,4 @@
-"""Pictures as the bytes of files."""
+"""Images as the bytes of files."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class FileTask(Task):
 
 @dataclass(frozen=True)
 class SaveResized(FileTask):
-    """Each picture as the bytes of a file.
+    """Each image as the bytes of a file.
 
     Attributes
     ----------
@@ -61,6 +61,6 @@ class SaveResized(FileTask):
         return 3 * self.decode_options.nbytes
 
     def fill(self, out: Values, position: int, file: InputFile) -> None:  # noqa: ARG002  the task's
-        """Decode one picture and encode it into ``out[0]``."""
-        picture = codec.load(file.data(), self.decode_options)
-        out[0] = codec.encode(picture, self.encode_options, file.target or "")
+        """Decode one image and encode it into ``out[0]``."""
+        image = codec.load(file.data(), self.decode_options)
+        out[0] = codec.encode(image, self.encode_options, file.target or "")

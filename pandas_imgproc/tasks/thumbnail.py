@@ -1,4 +1,4 @@
-"""Small pictures to look at, each in its own proportions."""
+"""Small images to look at, each in its own proportions."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Thumbnail(Task):
-    """Each picture within a square, never enlarged.
+    """Each image within a square, never enlarged.
 
     Attributes
     ----------
@@ -31,13 +31,13 @@ class Thumbnail(Task):
     name: ClassVar[str] = "show"
 
     def allocate(self, n: int) -> Values:
-        """Return room for n pictures: their height and width, and pixels that they need not fill."""
+        """Return room for n images: their height and width, and pixels that they need not fill."""
         assert self.decode_options.size is not None
         width, height = self.decode_options.size
         return np.zeros(n, dtype=[("size", "u2", (2,)), ("pixels", "u1", (height, width, 4))])
 
     def fill(self, out: Values, position: int, file: InputFile) -> None:  # noqa: ARG002  the task's
-        """Decode one picture."""
+        """Decode one image."""
         pixels = np.asarray(codec.load(file.data(), self.decode_options))
         out["size"][0] = pixels.shape[:2]
         out["pixels"][0, : pixels.shape[0], : pixels.shape[1]] = pixels

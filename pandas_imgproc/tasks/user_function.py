@@ -27,7 +27,7 @@ class UserFunctionError(Exception):
 
 
 class user_code:  # noqa: N801  reads as a statement: with called()
-    """Tell what a user's function raises from what reading the picture raises; ``sys.exit`` is one of them.
+    """Tell what a user's function raises from what reading the image raises; ``sys.exit`` is one of them.
 
     Raises
     ------
@@ -57,7 +57,7 @@ def _said(frame: traceback.FrameSummary) -> str:
 
 
 def explain(exc: BaseException) -> tuple[FailureKind, str]:
-    """Return the kind and the message of what a user's function, or reading its picture, raised.
+    """Return the kind and the message of what a user's function, or reading its image, raised.
 
     Examples
     --------
@@ -68,7 +68,7 @@ def explain(exc: BaseException) -> tuple[FailureKind, str]:
 
 
 def load_pixels(data: Any, decode_options: codec.DecodeOptions) -> np.ndarray[Any, np.dtype[np.uint8]]:
-    """Return a picture's pixels, which the function may change.
+    """Return an image's pixels, which the function may change.
 
     Returns
     -------
@@ -79,7 +79,7 @@ def load_pixels(data: Any, decode_options: codec.DecodeOptions) -> np.ndarray[An
 
 
 def as_image_array(result: Any) -> np.ndarray[Any, Any] | None:
-    """Return the pixels of what a function returned, or None if it is no picture.
+    """Return the pixels of what a function returned, or None if it is no image.
 
     Parameters
     ----------

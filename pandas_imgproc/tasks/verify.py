@@ -1,4 +1,4 @@
-"""Whether pictures are whole."""
+"""Whether images are whole."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Verify(Task):
-    """Whether each picture can be read to its last pixel; no pixel is kept.
+    """Whether each image can be read to its last pixel; no pixel is kept.
 
     Attributes
     ----------
@@ -35,7 +35,7 @@ class Verify(Task):
         return np.zeros((n, 0), dtype=np.uint8)
 
     def fill(self, out: Values, position: int, file: InputFile) -> None:  # noqa: ARG002  the task's
-        """Decode one picture, or raise."""
+        """Decode one image, or raise."""
         codec.load(file.data(), self.decode_options)
 
     def to_pandas(

@@ -31,7 +31,7 @@ from pandas_imgproc.features import feature_names
 from pandas_imgproc.features.duplicates import group_ids
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
-from pictures import scene
+from image_factory import scene
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -23,7 +23,7 @@ import psutil
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from hand_started import HandStarted
+from cluster_subprocess import HandStarted
 
 import pandas_imgproc
 from pandas_imgproc import execution

@@ -1,4 +1,4 @@
-"""What a call costs beside its pictures: small calls, long ones, one worker and two, the caller's memory.
+"""What a call costs beside its images: small calls, long ones, one worker and two, the caller's memory.
 
     python tests/benchmarks/own.py FOLDER [--repeat 7] [--only memory]
 

@@ -3,7 +3,7 @@
     python tests/benchmarks/saving_against_process_pool.py FOLDER [--images 1000] [--repeat 5]
 
 Every turn writes all its files into a new folder. Quote the ratios, not the seconds. Where others use the machine too,
-the milliseconds of CPU time for each picture, of all processes together, tell more than the clock.
+the milliseconds of CPU time for each image, of all processes together, tell more than the clock.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def ours(method: str, scheduler: str, frame: pd.DataFrame, folder: Path, **optio
 
 
 def one_file_each(folder: Path, n: int, work: Path) -> pd.DataFrame:
-    """Return n pictures of a folder, each a file of its own: some again and again under another name."""
+    """Return n images of a folder, each a file of its own: some again and again under another name."""
     files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in (".jpg", ".jpeg"))
     rows = []
     for number, path in enumerate(islice(cycle(files), n)):

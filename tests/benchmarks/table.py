@@ -102,17 +102,17 @@ def files(work: TaskSpec, photos: list[str], folder: Path) -> list[str]:
         home.mkdir()
         count = 10_000 if work.megapixels == 0 else 250 if work.megapixels is None else 30 if work.megapixels < 5 else 8
         for number, photo in zip(range(count), cycle(photos), strict=False):
-            picture = _drawing(number) if work.megapixels == 0 else _enlarged(photo, work.megapixels)
-            picture.save(home / f"{number:05d}.{work.format.lower()}", work.format, quality=90)
+            image = _drawing(number) if work.megapixels == 0 else _enlarged(photo, work.megapixels)
+            image.save(home / f"{number:05d}.{work.format.lower()}", work.format, quality=90)
     return list(islice(cycle(sorted(map(str, home.iterdir()))), work.rows))
 
 
 def _enlarged(photo: str, megapixels: float | None) -> Image.Image:
-    picture = Image.open(photo).convert("RGB")
+    image = Image.open(photo).convert("RGB")
     if megapixels is None:
-        return picture
-    scale = (megapixels * 1e6 / (picture.width * picture.height)) ** 0.5
-    return picture.resize((round(picture.width * scale), round(picture.height * scale)), Image.Resampling.BICUBIC)
+        return image
+    scale = (megapixels * 1e6 / (image.width * image.height)) ** 0.5
+    return image.resize((round(image.width * scale), round(image.height * scale)), Image.Resampling.BICUBIC)
 
 
 def _drawing(seed: int) -> Image.Image:

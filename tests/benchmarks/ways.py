@@ -27,12 +27,12 @@ CORES = len(os.sched_getaffinity(0))
 
 
 def usual(path: str, size: int) -> np.ndarray:
-    """Load one picture as published scripts do."""
+    """Load one image as published scripts do."""
     return np.array(Image.open(path).convert("RGB").resize((size, size)))
 
 
 def quickest(path: str, size: int) -> np.ndarray:
-    """Load one picture by the fastest kernel that Pillow allows."""
+    """Load one image by the fastest kernel that Pillow allows."""
     with Image.open(path) as image:
         image.draft("RGB", (size * 2, size * 2))
         return np.asarray(image.convert("RGB").resize((size, size), Image.Resampling.BICUBIC, reducing_gap=2.0))

@@ -1,4 +1,4 @@
-"""Time what people try to make loading pictures faster, each turn by turn with the usual way, in one run.
+"""Time what people try to make loading images faster, each turn by turn with the usual way, in one run.
 
     python tests/benchmarks/what_does_not_help.py [FOLDER] [--images 300] [--repeat 5]
 
@@ -66,8 +66,8 @@ def tried(paths: list[str]) -> dict[str, Callable[[], None]]:
         f"{4 * n} processes": partial(processes, usual, paths, 4 * n, 1),
         f"{8 * n} processes": partial(processes, usual, paths, 8 * n, 1),
         "numba.jit around Pillow (object mode)": partial(processes, jitted, paths, n, 1),
-        "16 pictures at a time to a process": partial(processes, usual, paths, n, 16),
-        "all pictures at once to the processes": partial(processes, usual, paths, n, len(paths) // n),
+        "16 images at a time to a process": partial(processes, usual, paths, n, 16),
+        "all images at once to the processes": partial(processes, usual, paths, n, len(paths) // n),
         "float32 from the processes": partial(processes, as_floats, paths, n, 1),
         f"{n} threads": partial(pool, ThreadPoolExecutor, usual, paths, n, 1),
         f"{8 * n} threads": partial(pool, ThreadPoolExecutor, usual, paths, 8 * n, 1),

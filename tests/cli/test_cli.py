@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from pictures import row_nbytes, row_of
+from image_factory import image_bytes, row_of
 from PIL import Image
 
 import pandas_imgproc
@@ -31,7 +31,7 @@ def folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for k in range(6):
         (tmp_path / "photos" / "ab"[k % 2]).mkdir(parents=True, exist_ok=True)
-        (tmp_path / "photos" / "ab"[k % 2] / f"{k:03d}.jpg").write_bytes(row_nbytes(k) if k != 4 else b"")
+        (tmp_path / "photos" / "ab"[k % 2] / f"{k:03d}.jpg").write_bytes(image_bytes(k) if k != 4 else b"")
     paths = [f"photos/{'ab'[k % 2]}/{k:03d}.jpg" for k in range(6)]
     rows = {"image_path": [*paths, "photos/gone.jpg", None], "label": list("ababab") + ["a", "b"], "id": range(8)}
     pd.DataFrame(rows).to_csv("train.csv", index=False)
@@ -92,7 +92,7 @@ def test_generated_files_below_the_input_folder_are_not_inputs(folder, capfd, li
     assert made == {path: path.stat().st_mtime_ns for path in made}
     assert len(pandas_imgproc.from_glob("photos")) == 6
     alone = "photos/t" if Path("photos/t").exists() else "photos/*/*_s.png"
-    assert len(pandas_imgproc.from_glob(alone)) == 5  # they are pictures as well, where those they are of are not found
+    assert len(pandas_imgproc.from_glob(alone)) == 5  # they are images as well, where those they are of are not found
 
 
 @pytest.mark.parametrize("suffix", ["csv", "parquet", "feather", "jsonl"])

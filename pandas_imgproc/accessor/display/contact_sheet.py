@@ -1,4 +1,4 @@
-"""Contact sheets: many small pictures on one, each with its caption, and a tile that says why where there is none."""
+"""Contact sheets: many small images on one, each with its caption, and a tile that says why where there is none."""
 # ruff: noqa: RUF001  the signs that the font lacks
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class SheetLayout(NamedTuple):
 
     columns: int
     rows: int
-    box: Box  # room for a picture
+    box: Box  # room for an image
     lines: int  # of the longest caption
     head: int  # height of the title
     foot: int  # height of the line that tells what had no room
@@ -83,7 +83,7 @@ def contact_sheet(
     tile: int | None = None,
     title: str | None = None,
 ) -> Image.Image:
-    """Return pictures as one picture that a person can look at.
+    """Return images as one image that a person can look at.
 
     Parameters
     ----------
@@ -98,7 +98,7 @@ def contact_sheet(
     columns : int, optional
         How many stand side by side, by default 8.
     tile : int, optional
-        Pixels, 32 to 512: no picture is shown larger. By default 128, or the largest multiple of the pictures'
+        Pixels, 32 to 512: no image is shown larger. By default 128, or the largest multiple of the images'
         longest side up to 160.
     title : str, optional
         A line above.
@@ -106,7 +106,7 @@ def contact_sheet(
     Returns
     -------
     PIL.Image.Image
-        Of mode RGB and at most 2000 x 4000 pixels, whatever is given: pictures that find no room are not drawn, and
+        Of mode RGB and at most 2000 x 4000 pixels, whatever is given: images that find no room are not drawn, and
         a line at the foot tells how many they are.
 
     Raises
@@ -116,7 +116,7 @@ def contact_sheet(
 
     Notes
     -----
-    Pictures smaller than the tile are enlarged by a whole factor with sharp pixels, larger ones reduced with Lanczos.
+    Images smaller than the tile are enlarged by a whole factor with sharp pixels, larger ones reduced with Lanczos.
     Transparency is shown as a chequered ground.
 
     Examples
@@ -146,7 +146,7 @@ def contact_sheet(
 
 
 def failure_reasons(images: ImageArray | Sequence[Any]) -> list[Failure | None]:
-    """Return for each image why it is missing; None for pictures, and where nobody knows.
+    """Return for each image why it is missing; None for images, and where nobody knows.
 
     Parameters
     ----------
@@ -242,31 +242,31 @@ def _check(name: str, value: int, legal: range) -> int:
 
 
 def _default_tile(images: Sequence[Any] | ImageArray) -> int:
-    """Return a side that pictures of one size fill without a border."""
+    """Return a side that images of one size fill without a border."""
     if not isinstance(images, ImageArray):
         return 128
     longest = max(images.dtype.shape[:2])
     return longest * (160 // longest) if 40 <= longest <= 160 else 128 + 32 * (longest > 160)
 
 
-# ---- Pictures
+# ---- Images
 
 
 def _tile(
     sheet: Image.Image, draw: ImageDraw.ImageDraw, layout: SheetLayout, corner: Box, image: Any, reason: Failure | None
 ) -> None:
-    picture = render_tile(image, layout.box[1])
-    if picture is None:
+    tile = render_tile(image, layout.box[1])
+    if tile is None:
         _missing(draw, layout.box, corner, reason)
         return
-    left = corner[0] + (layout.box[0] - picture.width) // 2
-    top = corner[1] + (layout.box[1] - picture.height) // 2
-    draw.rectangle((left - 1, top - 1, left + picture.width, top + picture.height), outline=FRAME)
-    sheet.paste(picture, (left, top))
+    left = corner[0] + (layout.box[0] - tile.width) // 2
+    top = corner[1] + (layout.box[1] - tile.height) // 2
+    draw.rectangle((left - 1, top - 1, left + tile.width, top + tile.height), outline=FRAME)
+    sheet.paste(tile, (left, top))
 
 
 def render_tile(image: Any, side: int) -> Image.Image | None:
-    """Return a picture as it stands on a tile; None for no picture.
+    """Return an image as it stands on a tile; None for no image.
 
     Parameters
     ----------
@@ -285,19 +285,19 @@ def render_tile(image: Any, side: int) -> Image.Image | None:
 
 
 def thumbnail(image: Any, size: int = 96) -> str:
-    """Return a picture as HTML, for a table: the formatter of `pandas.DataFrame.style` and ``to_html``.
+    """Return an image as HTML, for a table: the formatter of `pandas.DataFrame.style` and ``to_html``.
 
     Parameters
     ----------
     image : ImageCell, ndarray or PIL.Image.Image
         As in an image column; anything missing gives an empty text.
     size : int
-        Pixels of the longest side, at most; smaller pictures are enlarged by a whole factor and stay sharp.
+        Pixels of the longest side, at most; smaller images are enlarged by a whole factor and stay sharp.
 
     Returns
     -------
     str
-        An ``img`` element that holds the picture, at most some 16 kB.
+        An ``img`` element that holds the image, at most some 16 kB.
 
     Examples
     --------
@@ -306,32 +306,32 @@ def thumbnail(image: Any, size: int = 96) -> str:
     >>> html.count("<img")
     1
     """
-    picture = render_tile(image, size)
-    return "" if picture is None else f"<img alt='' src='{to_data_uri(picture)}'>"
+    tile = render_tile(image, size)
+    return "" if tile is None else f"<img alt='' src='{to_data_uri(tile)}'>"
 
 
-def to_data_uri(picture: Image.Image) -> str:
-    """Return a picture as a URL that holds it.
+def to_data_uri(image: Image.Image) -> str:
+    """Return an image as a URL that holds it.
 
     Examples
     --------
     >>> to_data_uri(Image.new("RGB", (1, 1)))[:22]
     'data:image/png;base64,'
     """
-    kind, data = "png", _encoded(picture, "PNG")
+    kind, data = "png", _encoded(image, "PNG")
     if len(data) > MAX_PNG_BYTES:
-        kind, data = "jpeg", _encoded(picture, "JPEG", quality=85)
+        kind, data = "jpeg", _encoded(image, "JPEG", quality=85)
     return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
 
 
-def _encoded(picture: Image.Image, form: str, **options: Any) -> bytes:
+def _encoded(image: Image.Image, form: str, **options: Any) -> bytes:
     file = io.BytesIO()
-    picture.convert("RGB").save(file, form, **options)
+    image.convert("RGB").save(file, form, **options)
     return file.getvalue()
 
 
 def _pixels(image: Any) -> Pixels | None:
-    """Return what Pillow takes: uint8 of shape (height, width) or (height, width, 3 or 4); None for no picture."""
+    """Return what Pillow takes: uint8 of shape (height, width) or (height, width, 3 or 4); None for no image."""
     if not (isinstance(image, (ImageCell, np.ndarray)) or hasattr(image, "__array_interface__")):
         return None
     if isinstance(image, Image.Image) and image.mode not in GRAYSCALE_LIKE_MODES:
@@ -361,21 +361,21 @@ def _as_bytes(pixels: Pixels) -> Pixels:
     return scaled
 
 
-def _fitted(picture: Image.Image, side: int) -> Image.Image:
-    longest = max(picture.size)
+def _fitted(image: Image.Image, side: int) -> Image.Image:
+    longest = max(image.size)
     if longest > side:
-        width, height = (max(1, round(edge * side / longest)) for edge in picture.size)
-        return picture.resize((width, height), Image.Resampling.LANCZOS, reducing_gap=3.0)
+        width, height = (max(1, round(edge * side / longest)) for edge in image.size)
+        return image.resize((width, height), Image.Resampling.LANCZOS, reducing_gap=3.0)
     factor = side // longest
-    return picture.resize((factor * picture.width, factor * picture.height), Image.Resampling.NEAREST)
+    return image.resize((factor * image.width, factor * image.height), Image.Resampling.NEAREST)
 
 
-def _on_checker(picture: Image.Image) -> Image.Image:
-    if picture.mode != "RGBA":
-        return picture
-    rows, columns = np.ogrid[: picture.height, : picture.width]
+def _on_checker(image: Image.Image) -> Image.Image:
+    if image.mode != "RGBA":
+        return image
+    rows, columns = np.ogrid[: image.height, : image.width]
     ground = Image.fromarray(np.where((rows // 8 + columns // 8) % 2, *CHECKER)).convert("RGBA")
-    return Image.alpha_composite(ground, picture)
+    return Image.alpha_composite(ground, image)
 
 
 # ---- Text

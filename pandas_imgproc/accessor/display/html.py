@@ -1,4 +1,4 @@
-"""What `show` gives: a contact sheet as HTML for a notebook, as a picture for everything else."""
+"""What `show` gives: a contact sheet as HTML for a notebook, as an image for everything else."""
 
 from __future__ import annotations
 
@@ -33,30 +33,30 @@ STYLE = (
 
 
 class ContactSheet:
-    """Pictures with captions; a notebook shows them, `image` and `save` are for everywhere else.
+    """Images with captions; a notebook shows them, `image` and `save` are for everywhere else.
 
     Attributes
     ----------
     n : int
         How many rows are shown.
     failures : int
-        How many of them have no picture, for a reason that is known.
+        How many of them have no image, for a reason that is known.
     """
 
     def __init__(
         self,
-        pictures: Sequence[Any] | ImageArray,
+        images: Sequence[Any] | ImageArray,
         captions: list[list[str]],
         reasons: list[Failure | None],
         total: int | None,
     ) -> None:
-        self._pictures, self._captions, self._reasons, self._total = pictures, captions, reasons, total
+        self._images, self._captions, self._reasons, self._total = images, captions, reasons, total
         self.n, self.failures = len(captions), sum(reason is not None for reason in reasons)
 
     @functools.cached_property
     def image(self) -> Image.Image:
-        """The sheet as Pillow's picture, of mode RGB and at most 2000 x 4000 pixels."""
-        return contact_sheet(self._pictures, self._captions, self._reasons, tile=SIDE)
+        """The sheet as Pillow's image, of mode RGB and at most 2000 x 4000 pixels."""
+        return contact_sheet(self._images, self._captions, self._reasons, tile=SIDE)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the sheet as a file, in the format that its name says.
@@ -71,7 +71,7 @@ class ContactSheet:
     def _repr_html_(self) -> str:
         parts = [f"<style>{STYLE}</style><div class='pimg'>"]
         room = MAX_HTML_CHARS - len(parts[0]) - 200
-        for done, row in enumerate(zip(self._pictures, self._captions, self._reasons, strict=True)):
+        for done, row in enumerate(zip(self._images, self._captions, self._reasons, strict=True)):
             figure = _figure(*row)
             room -= len(figure)
             if room < 0:
@@ -86,8 +86,8 @@ class ContactSheet:
         return f"<contact sheet of {rows} rows{failed}; .image, or .save('sheet.png')>"
 
 
-def _figure(picture: Any, caption: list[str], reason: Failure | None) -> str:
-    shown = render_tile(picture, SIDE)
+def _figure(image: Any, caption: list[str], reason: Failure | None) -> str:
+    shown = render_tile(image, SIDE)
     if shown is not None:
         tile = f"<div><img alt='' src='{to_data_uri(shown)}'></div>"
     elif reason is not None:

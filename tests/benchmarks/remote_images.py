@@ -1,8 +1,8 @@
 """Judge reading from elsewhere: throughput behind 50 ms of latency, an unreliable server, the memory of a worker.
 
-    python tests/benchmarks/remote_pictures.py latency [FOLDER] [--size 224] [--repeat 5]
-    python tests/benchmarks/remote_pictures.py unreliable [--seeds 0 1 2]
-    python tests/benchmarks/remote_pictures.py memory
+    python tests/benchmarks/remote_image_factory.py latency [FOLDER] [--size 224] [--repeat 5]
+    python tests/benchmarks/remote_image_factory.py unreliable [--seeds 0 1 2]
+    python tests/benchmarks/remote_image_factory.py memory
 
 The web server runs in a process of its own, on loopback, and takes its part of the processor.
 """
@@ -24,8 +24,8 @@ import pandas as pd
 import psutil
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from pictures import encoded, row_nbytes, row_of, scene
-from servers import Web, by_seed
+from http_server import Web, by_seed
+from image_factory import encoded, image_bytes, row_of, scene
 
 import pandas_imgproc
 
@@ -104,13 +104,13 @@ def latency(options: argparse.Namespace) -> None:
                 f"remote {len(data) / there:.0f}/s, ratio {ratio:.2f}"
             )
         here = seconds(folder, "distributed", None)
-        one = seconds(server.url, "distributed", None, **{"requests-in-flight": 1})
+        one = seconds(server.url, "distributed", None, **{"max-connections": 1})
         print(f"one request at a time: remote {len(data) / one:.0f}/s, ratio {here / one:.2f}")
     server.close()
 
 
 def unreliable(options: argparse.Namespace) -> None:
-    n, server = 1000, Server({f"{k}.jpg": row_nbytes(k) for k in range(1000) if k != 7})
+    n, server = 1000, Server({f"{k}.jpg": image_bytes(k) for k in range(1000) if k != 7})
     names = pd.Series([f"{k}.jpg" for k in range(n)])
     for seed in options.seeds:
         faults = {"503": 0.1, "reset": 0.05, "truncated": 0.05}
@@ -144,7 +144,7 @@ def memory(options: argparse.Namespace) -> None:
         names.img.load_resized(64, root=server.url, progress=False)
     peaks = client.run(peak).values()
     more = [f"{(after - first) / 1e6:.0f} MB" for first, after in zip(before, peaks, strict=True)]
-    print(f"{n} pictures of {len(photo) / 1e6:.1f} MB: the workers' memory grew by at most {more}; read-ahead is 64 MB")
+    print(f"{n} images of {len(photo) / 1e6:.1f} MB: the workers' memory grew by at most {more}; read-ahead is 64 MB")
     server.close()
 
 

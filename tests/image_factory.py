@@ -1,12 +1,12 @@
-"""Makers of test pictures: each proves something about itself, so that a test need not trust a second decoder.
+"""Makers of test images: each proves something about itself, so that a test need not trust a second decoder.
 
-`row_picture`   its colour is its row number, `row_of` reads it back, through JPEG and at 8 x 8 too
+`row_image`   its colour is its row number, `row_of` reads it back, through JPEG and at 8 x 8 too
 `scene`         looks like a photograph: smooth areas, edges, fine detail
 `marked`        its colour is its place: tells what was cropped, turned or padded
 `oriented`      stored sideways, with the EXIF orientation that turns it upright
 `png`           a PNG file of any depth and colour type, byte by byte, also those that Pillow cannot write
-`every_picture` one file of each mode in each format
-`broken`        files that are no pictures, in every way that was met or thought of
+`every_image` one file of each mode in each format
+`broken`        files that are no images, in every way that was met or thought of
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from PIL import Image
 
 ROWS = 4096  # how many rows have a colour of their own
 
-_STORED = {  # what a camera does to an upright picture before it writes the tag
+_STORED = {  # what a camera does to an upright image before it writes the tag
     1: None,
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -36,29 +36,29 @@ _STORED = {  # what a camera does to an upright picture before it writes the tag
 
 
 def encoded(image: Image.Image, format: str = "PNG", **options: object) -> bytes:  # noqa: A002  Pillow's word
-    """Return the picture as a file of this format."""
+    """Return the image as a file of this format."""
     buffer = io.BytesIO()
     image.save(buffer, format, **options)
     return buffer.getvalue()
 
 
-# ---- pictures that prove their place
+# ---- images that prove their place
 
 
-def row_picture(row: int, size: tuple[int, int] = (32, 24), mode: str = "RGB") -> Image.Image:
-    """Return a picture whose colour is the number of its row, 0 to 4095: one hexadecimal digit a channel."""
+def row_image(row: int, size: tuple[int, int] = (32, 24), mode: str = "RGB") -> Image.Image:
+    """Return an image whose colour is the number of its row, 0 to 4095: one hexadecimal digit a channel."""
     assert 0 <= row < ROWS
     colour = tuple(8 + 16 * (row >> shift & 15) for shift in (8, 4, 0))
     return Image.new("RGB", size, colour).convert(mode)
 
 
-def row_nbytes(row: int, format: str = "JPEG", size: tuple[int, int] = (32, 24)) -> bytes:  # noqa: A002
-    """Return `row_picture` as a file."""
-    return encoded(row_picture(row, size), format)
+def image_bytes(row: int, format: str = "JPEG", size: tuple[int, int] = (32, 24)) -> bytes:  # noqa: A002
+    """Return `row_image` as a file."""
+    return encoded(row_image(row, size), format)
 
 
 def row_of(pixels: np.ndarray) -> int:
-    """Return the row number of a picture (h, w, 3 or 4); -1 when its colour is no row's."""
+    """Return the row number of an image (h, w, 3 or 4); -1 when its colour is no row's."""
     height, width = pixels.shape[:2]
     middle = pixels[height // 4 : height - height // 4, width // 4 : width - width // 4, :3].astype(float)
     levels = middle.mean((0, 1))
@@ -71,7 +71,7 @@ def row_of(pixels: np.ndarray) -> int:
 
 @functools.lru_cache(maxsize=32)
 def scene(width: int, height: int, seed: int = 0) -> Image.Image:
-    """Return a picture with the statistics of a photograph: noise of 1/f, a horizon, discs with sharp edges."""
+    """Return an image with the statistics of a photograph: noise of 1/f, a horizon, discs with sharp edges."""
     rng = np.random.default_rng(seed)
     canvas = np.zeros((height, width, 3))
     octave = 2
@@ -89,14 +89,14 @@ def scene(width: int, height: int, seed: int = 0) -> Image.Image:
 
 
 def marked(width: int, height: int) -> Image.Image:
-    """Return a picture whose red runs from left to right and whose green runs from top to bottom."""
+    """Return an image whose red runs from left to right and whose green runs from top to bottom."""
     x = np.broadcast_to(np.linspace(0, 255, width), (height, width))
     y = np.broadcast_to(np.linspace(0, 255, height)[:, None], (height, width))
     return Image.fromarray(np.stack([x, y, np.full_like(x, 128)], -1).round().astype(np.uint8))
 
 
 def oriented(upright: Image.Image, orientation: int, format: str = "JPEG", **options: object) -> bytes:  # noqa: A002
-    """Return a file that holds the picture turned, and the EXIF tag that turns it back."""
+    """Return a file that holds the image turned, and the EXIF tag that turns it back."""
     turn = _STORED[orientation]
     stored = upright if turn is None else upright.transpose(turn)
     if format == "TIFF":
@@ -153,7 +153,7 @@ def png(
 
 
 def bomb(width: int = 12000, height: int = 12000) -> bytes:
-    """Return a small PNG file of one bit a pixel that decodes to a large picture."""
+    """Return a small PNG file of one bit a pixel that decodes to a large image."""
     return png(np.zeros((height, width), np.uint8), 1, 0)
 
 
@@ -182,7 +182,7 @@ _MODES_OF = {
 
 
 def in_mode(image: Image.Image, mode: str) -> Image.Image:
-    """Return an RGB picture in this mode; with alpha, its left half fades out; 16 bits use their full range."""
+    """Return an RGB image in this mode; with alpha, its left half fades out; 16 bits use their full range."""
     if mode in ("RGBA", "LA"):
         fade = np.clip(np.arange(image.width) * 510 // image.width, 0, 255).astype(np.uint8)
         alpha = Image.fromarray(np.repeat(fade[None], image.height, 0))
@@ -200,7 +200,7 @@ def in_mode(image: Image.Image, mode: str) -> Image.Image:
     return image.convert(mode)
 
 
-def every_picture(size: tuple[int, int] = (40, 30), seed: int = 0) -> Iterator[tuple[str, str, bytes]]:
+def every_image(size: tuple[int, int] = (40, 30), seed: int = 0) -> Iterator[tuple[str, str, bytes]]:
     """Yield (format, mode, file) for every format of the allowlist in every mode that can be written."""
     image = scene(*size, seed=seed)
     for name, modes in _MODES_OF.items():
@@ -214,7 +214,7 @@ def every_picture(size: tuple[int, int] = (40, 30), seed: int = 0) -> Iterator[t
             yield name, mode, encoded(in_mode(source, mode), name, **options)
 
 
-# ---- what is no picture
+# ---- what is no image
 
 
 def _flipped(data: bytes, rng: random.Random, bits: int) -> bytes:
@@ -265,15 +265,15 @@ def mutated(data: bytes, other: bytes, rng: random.Random) -> tuple[str, bytes]:
     return way, ways[way]()
 
 
-def not_pictures() -> dict[str, bytes]:
-    """Return files that no one may take for a picture, by the name they have in a folder."""
+def not_images() -> dict[str, bytes]:
+    """Return files that no one may take for an image, by the name they have in a folder."""
     photo = encoded(scene(64, 48), "JPEG")
     flat = encoded(Image.new("RGB", (8, 8)), "PNG")
     return {
         "empty.jpg": b"",
         "one_byte.jpg": b"\xff",
         "zeros.jpg": bytes(5000),
-        "text.jpg": b"This is not a picture.\nIt is a letter.\n",
+        "text.jpg": b"This is not an image.\nIt is a letter.\n",
         "page.jpg": b"<!DOCTYPE html>\n<html><head><title>404 Not Found</title></head></html>",
         "drawing.png": b'<?xml version="1.0"?>\n<svg xmlns="http://www.w3.org/2000/svg"/>',
         "data.png": b'{"error": "quota exceeded"}',
@@ -303,9 +303,9 @@ def not_pictures() -> dict[str, bytes]:
 
 
 def broken(seed: int = 0, n: int = 200) -> Iterator[tuple[str, bytes]]:
-    """Yield (name, file): all of `not_pictures`, each format cut at many points, then n random damages."""
-    yield from not_pictures().items()
-    files = [(f"{name} {mode}", data) for name, mode, data in every_picture()]
+    """Yield (name, file): all of `not_images`, each format cut at many points, then n random damages."""
+    yield from not_images().items()
+    files = [(f"{name} {mode}", data) for name, mode, data in every_image()]
     for name, data in files:
         for part in (0.02, 0.1, 0.3, 0.5, 0.9, 0.99):
             yield f"{name} cut at {part:.0%}", data[: max(1, int(len(data) * part))]

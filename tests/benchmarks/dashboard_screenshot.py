@@ -1,6 +1,6 @@
 """Make docs/dashboard.png: two pages of the dashboard, in Chromium, while two calls run.
 
-python tests/benchmarks/dashboard_picture.py
+python tests/benchmarks/dashboard_image.py
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ def edges(pixels: np.ndarray) -> float:
 
 
 def calls(folder: Path) -> None:
-    """Do two calls, some of whose pictures are broken."""
+    """Do two calls, some of whose images are broken."""
     paths = pd.Series(sorted(map(str, folder.rglob("*.jpg"))) * 20)
     paths.img.load_resized(224, errors="coerce", progress=False, npartitions=40)
     paths.img.map(edges, size=400, errors="coerce", progress=False, npartitions=60)
 
 
 def main() -> None:
-    """Take the picture."""
+    """Take the image."""
     with tempfile.TemporaryDirectory() as name, sync_playwright() as playwright:
         folder = make(Path(name), 90, broken=3)
         link = dashboard_link(pandas_imgproc.get_client(n_workers=2))

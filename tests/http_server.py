@@ -1,4 +1,4 @@
-"""Servers on loopback that pictures are read from: a web server with every fault a network has, S3 and Google's.
+"""Servers on loopback that images are read from: a web server with every fault a network has, S3 and Google's.
 
 The web server runs in this process, in a thread of its own. What it does wrong is decided by a seed, so that a run
 can be repeated: for each path the faults of its first requests are drawn once.

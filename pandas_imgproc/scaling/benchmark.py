@@ -113,8 +113,8 @@ def _run_once(call: Callable[[Any], Any], frame: Any, workers: int, run: int, cl
     if timing.total("rows"):
         return timing
     if timing.total("found"):
-        found = pluralize(timing.total("found"), "row")
-        raise ValueError(f"the call did no rows: it found {found} done, or without a path; {_OVERWRITE}")
+        skipped = pluralize(timing.total("found"), "row")
+        raise ValueError(f"the call did no rows: it found {skipped} done, or without a path; {_OVERWRITE}")
     raise ValueError(
         "the call did no rows; it must call methods of .img that read images, on the pandas frame it is given "
         "(computations of Dask frames are not timed): lambda d: d.img.load_resized('image_path', size=64)"
@@ -123,11 +123,11 @@ def _run_once(call: Callable[[Any], Any], frame: Any, workers: int, run: int, cl
 
 def _check_workload(timing: Timing, first: Timing, share: float) -> None:
     """Raise a ValueError for a run that did not do its share of the first run, which was given all rows."""
-    found, found_first = timing.total("found"), first.total("found")
-    if found > found_first:
-        again = pluralize(found - found_first, "row")
-        raise ValueError(f"the call found {again} done by its previous run; {_OVERWRITE}")
-    done, expected = timing.total("rows") + found, share * (first.total("rows") + found_first)
+    n_skipped, n_skipped_first = timing.total("found"), first.total("found")
+    if n_skipped > n_skipped_first:
+        repeated = pluralize(n_skipped - n_skipped_first, "row")
+        raise ValueError(f"the call found {repeated} done by its previous run; {_OVERWRITE}")
+    done, expected = timing.total("rows") + n_skipped, share * (first.total("rows") + n_skipped_first)
     if share < 1 and abs(done - expected) > expected * MAX_SHARE_DEVIATION:
         raise ValueError(
             f"the call did {pluralize(done, 'row')} where its share of the frame is {expected:,.0f}: with "

@@ -30,9 +30,17 @@ class ScalingReport(ScalingTables):
     """Report on the scaling of a call with the number of workers, returned by `scaling_report`."""
 
     def plot(self) -> np.ndarray[Any, Any]:
-        """Draw the speed-up with its law, and the worker time by stage; return an array of two matplotlib Axes.
+        """Draw the speed-up with the fitted law, and the worker time by stage.
 
-        A single number of workers has no speed-up and one Axes. MissingExtraError is raised without matplotlib.
+        Returns
+        -------
+        ndarray of matplotlib Axes, shape (2,)
+            Shape (1,), without the speed-up, for a single number of workers.
+
+        Raises
+        ------
+        MissingExtraError
+            Without matplotlib: ``pip install 'pandas-imgproc[notebook]'``.
         """
         return plot_report(self)
 
@@ -118,7 +126,7 @@ def scaling_report(
     client = cluster.current()
     if client is not None:
         raise ValueError(
-            f"scaling_report starts its own clusters, and a client is active ({client.scheduler.address}): close it, "
+            f"scaling_report starts managed clusters, and a client is active ({client.scheduler.address}): close it, "
             "or leave its with block; a call that is timed must not choose a scheduler= or client either"
         )
     rows = {k: len(df) if scaling == "strong" else len(df) * k // workers[-1] for k in workers}

@@ -72,8 +72,8 @@ def _recommendation_text(tables: ScalingTables) -> str:
     from distributed.system import MEMORY_LIMIT  # at the top it would slow down the import of the package
 
     best, law = tables.recommended_workers, tables.law
-    each = " each" if best > 1 else ""
-    text = f"Recommended: {pluralize(best, 'worker')} with {size(MEMORY_LIMIT // best)} of memory{each}"
+    suffix = " each" if best > 1 else ""
+    text = f"Recommended: {pluralize(best, 'worker')} with {size(MEMORY_LIMIT // best)} of memory{suffix}"
     text += f" (a further worker must add {MIN_MARGINAL_SPEEDUP:.0%} of the speed of a single one)"
     if law is not None and law.is_inconclusive:
         return f"{text}; this may be chance, because the law is inconclusive."

@@ -118,7 +118,7 @@ def test_scaling_report_active_client_raises_and_keeps_client(frame):
     from distributed import Client
 
     with Client(processes=False, n_workers=1, dashboard_address="127.0.0.1:0") as client:
-        with pytest.raises(ValueError, match=r"starts its own clusters, and a client is active .*: close it"):
+        with pytest.raises(ValueError, match=r"starts managed clusters, and a client is active .*: close it"):
             pandas_imgproc.scaling_report(lambda d: d.img.load_resized("image_path", size=8), frame)
         assert client.status == "running"
 

@@ -155,10 +155,10 @@ def by_one_call(paths: list[str], to: Path, args: argparse.Namespace) -> tuple[p
     )  # fmt: skip
     reports = {("not saved", "augment"): unsaved, ("saved", "augment(to=)"): files}
     seconds = pd.DataFrame({way: report.table.set_index("workers")["seconds"] for way, report in reports.items()})
-    shared = [f"{way}: {report.law.fraction:.0%} shared" for (way, _), report in reports.items() if report.law]
+    fractions = [f"{way}: {report.law.fraction:.0%} parallel" for (way, _), report in reports.items() if report.law]
     if args.reports:
         print(f"\n{unsaved}\n\n{files}")
-    return seconds, shared
+    return seconds, fractions
 
 
 def main() -> None:
@@ -171,12 +171,12 @@ def main() -> None:
     scripts = {side: by_scripts(paths[side], args.to / "by_scripts", args) for side in args.sizes}
     pd.set_option("display.width", 200, "display.max_columns", 20, "display.float_format", "{:.2f}".format)
     for side in args.sizes:
-        call, shared = by_one_call(paths[side], args.to / "by_one_call", args)
+        call, fractions = by_one_call(paths[side], args.to / "by_one_call", args)
         seconds = pd.concat({"the usual scripts": scripts[side], "one call": call}, axis=1)
         speedup = seconds.iloc[0] / seconds
         print(f"\n{side} x {side}: {len(paths[side])} images, {args.variants} variants of each")
         both = pd.concat({"seconds": seconds, "speed-up": speedup}, names=["", "processes"])
-        print(f"{both}\n{'; '.join(shared)}", flush=True)
+        print(f"{both}\n{'; '.join(fractions)}", flush=True)
 
 
 def arguments() -> argparse.Namespace:

@@ -1,182 +1,164 @@
-"""What the runs of a call say: tables, a fitted law, what it predicts, and sentences; as text, HTML and a plot."""
+"""Scaling report: the tables of a benchmark with their text, HTML and plot, and the function that returns them."""
 
 from __future__ import annotations
 
-import math
-from functools import cached_property
-from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+import numbers
+from html import escape
+from typing import TYPE_CHECKING, Any, get_args
 
+import dask
 import pandas as pd
+from dask.system import CPU_COUNT
 
-from pandas_imgproc.scaling import laws, sentences
-from pandas_imgproc.scaling.page import page
+from pandas_imgproc import cluster
+from pandas_imgproc.scaling.benchmark import benchmark, subsample
+from pandas_imgproc.scaling.fit import Scaling
+from pandas_imgproc.scaling.plot import plot_report
+from pandas_imgproc.scaling.tables import ScalingTables
+from pandas_imgproc.scaling.text import report_parts
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterable
 
     import numpy as np
 
-    from pandas_imgproc.scaling.laws import Law, Scaling
-    from pandas_imgproc.scaling.runs import Timing
 
-STAGES = ("read", "decode", "resize", "measure", "function", "encode", "transfer", "write", "other", "waiting")
-"""In the order in which an image goes through them; some calls have only some."""
-
-FACTORS = (2, 4, 8)
-"""How many times the most workers that were run are predicted."""
+_STYLE = "<style>.pimgs :is(th,td){border:0;padding:2px 8px;text-align:right}</style>"  # colors are the page's
 
 
-class ScalingReport:
-    """How a call scales with the number of workers; a notebook shows it, and so does `print`.
-
-    Attributes
-    ----------
-    scaling : {"strong", "weak"}
-        Whether every number of workers had the same rows, or rows in proportion.
-    cores : int
-        That this process may use.
-    runs : DataFrame
-        A row for each run, in their order: `workers`, `run`, `images`, `failures`, `seconds`, `caller` (seconds in
-        which the caller did not wait for workers), `busy` and `cpu` (of all workers together, on the clock and of the
-        processor), and seconds of `busy` by stage.
-    law : Law or None
-        The fitted law: `fraction` (the parallel fraction), `low` and `high` (its 95% interval), `rate` (images per
-        second of one worker). Numbers of workers above that of the cores are left out. None if only 1 is left.
-
-    Notes
-    -----
-    Made by `scaling_report`.
-    """
-
-    def __init__(self, timings: Sequence[Timing], scaling: Scaling, cores: int) -> None:
-        self.scaling, self.cores = scaling, cores
-        self.name = timings[0].name
-        self.runs = _runs(timings)
-        self.law: Law | None = self._fitted()
-
-    def _fitted(self) -> Law | None:
-        used = self.runs[self.runs["workers"] <= self.cores]  # beyond them no law of workers holds
-        return laws.fitted(used["workers"].tolist(), (used["images"] / used["seconds"]).tolist(), self.scaling)
-
-    @cached_property
-    def table(self) -> pd.DataFrame:
-        """A row for each number of workers.
-
-        `workers`; `seconds`, the median of the runs; `spread`, the slowest minus the fastest; `images/s`;
-        `speed-up`, the images per second against those of one worker; `efficiency`, that by the workers.
-        """
-        groups = self.runs.groupby("workers")
-        seconds = groups["seconds"].median()
-        rate = groups["images"].first() / seconds
-        table = pd.DataFrame(
-            {
-                "seconds": seconds,
-                "spread": groups["seconds"].max() - groups["seconds"].min(),
-                "images/s": rate,
-                "speed-up": rate / rate.iloc[0],
-            }
-        )
-        table["efficiency"] = table["speed-up"] / table.index
-        return table.reset_index()
-
-    @cached_property
-    def predicted(self) -> pd.DataFrame:
-        """What the law says of 2, 4 and 8 times the workers, if the machine had the cores and all else grew as well.
-
-        `workers`, `images/s`, `speed-up`, and `from` and `to`, the 95% interval of the speed-up. Empty without a law,
-        and where its interval excludes nothing.
-        """
-        columns = ["workers", "images/s", "speed-up", "from", "to"]
-        law = self.law
-        if law is None or law.says_nothing:
-            return pd.DataFrame(columns=columns)
-        rows = []
-        for workers in (factor * self.most for factor in FACTORS):
-            speedup = law.speedup(workers)
-            ends = [law.speedup(workers, p) if law.has_interval else math.nan for p in (law.low, law.high)]
-            rows.append([workers, law.rate * speedup, speedup, *ends])
-        return pd.DataFrame(rows, columns=columns)
-
-    @cached_property
-    def stages(self) -> pd.DataFrame:
-        """Milliseconds of a worker for one image: a row for each stage, a column for each number of workers.
-
-        Of all runs together. `transfer` is putting pixels where the caller has them, `write` files; `other` is work
-        in no stage; `waiting` is time in which a worker had nothing to do: for the start and the end of the call,
-        its slowest part, and for the caller. A column adds up to the workers times the seconds.
-        """
-        columns = {}
-        for workers in self.table["workers"]:
-            runs = self.runs[self.runs["workers"] == workers]
-            seconds, busy = float(runs["seconds"].sum()), float(runs["busy"].sum())
-            stages = {name: float(runs[name].sum()) for name in _stages_of(runs)}
-            stages["other"] = max(0.0, busy - sum(stages.values()))
-            stages["waiting"] = max(0.0, workers * seconds - busy)
-            columns[workers] = {name: 1000 * value / int(runs["images"].sum()) for name, value in stages.items()}
-        table = pd.DataFrame(columns).rename_axis(columns="workers")
-        return table.reindex(sorted(table.index, key=_place))
-
-    @property
-    def most(self) -> int:
-        """The most workers that the law was fitted to."""
-        return max(int(number) for number in self.runs["workers"] if number <= self.cores)
-
-    @property
-    def worth_having(self) -> int:
-        """The most workers of those that were run that are worth having.
-
-        From one number to the next, each worker more must add at least half of what a single one does.
-        """
-        best = 1
-        steps = zip(self.table["workers"].tolist(), self.table["speed-up"].tolist(), strict=True)
-        for (workers, speedup), (more, faster) in pairwise(steps):
-            if (faster - speedup) / (more - workers) < laws.WORTH:
-                break
-            best = more
-        return best
+class ScalingReport(ScalingTables):
+    """Report on the scaling of a call with the number of workers, returned by `scaling_report`."""
 
     def plot(self) -> np.ndarray[Any, Any]:
-        """Draw the speed-up with the fitted law, unless that says nothing, and where an image's time goes.
+        """Draw the speed-up with the fitted law, and the worker time by stage.
 
         Returns
         -------
         ndarray of matplotlib Axes, shape (2,)
-            With one number of workers shape (1,), where the time goes.
-            ``report.plot()[0].figure.savefig("scaling.png")`` writes a file.
+            Shape (1,), without the speed-up, for a single number of workers.
 
         Raises
         ------
         MissingExtraError
             Without matplotlib: ``pip install 'pandas-imgproc[notebook]'``.
         """
-        from pandas_imgproc.scaling.drawing import drawn
-
-        return drawn(self)
+        return plot_report(self)
 
     def __str__(self) -> str:
-        return sentences.text(self)
+        return "\n\n".join(p if isinstance(p, str) else p.to_string(index=False) for p in report_parts(self))
 
-    def __repr__(self) -> str:
-        return str(self)
+    __repr__ = __str__
 
     def _repr_html_(self) -> str:
-        return page(self)
+        options: dict[str, Any] = {"index": False, "border": 0, "classes": "pimgs", "justify": "right"}
+        parts = report_parts(self)
+        return _STYLE + "".join(f"<p>{escape(p)}</p>" if isinstance(p, str) else p.to_html(**options) for p in parts)
 
 
-def _runs(timings: Sequence[Timing]) -> pd.DataFrame:
-    stages = sorted({name for timing in timings for name in timing.stages}, key=_place)
-    columns = ("workers", "run", "images", "failures", "seconds", "caller", "busy", "cpu")
-    rows = [
-        {name: getattr(timing, name) for name in columns} | {name: timing.stages.get(name, 0.0) for name in stages}
-        for timing in timings
-    ]
-    return pd.DataFrame(rows)
+def scaling_report(
+    call: Callable[[Any], Any],
+    df: pd.DataFrame | pd.Series[Any],
+    n_workers: Iterable[int] | None = None,
+    *,
+    scaling: Scaling = "strong",
+    repeat: int = 3,
+    progress: bool | None = None,
+) -> ScalingReport:
+    """Time a call on one worker and on more, and predict the speed-up of further workers.
+
+    Parameters
+    ----------
+    call : callable
+        Function of a pandas frame that calls methods of ``.img``; images and seconds of several methods are summed.
+        One that writes (``out=``, ``to=``, ``save_…``) needs ``overwrite=True``, or its second run finds all done.
+    df : DataFrame or Series
+        Enough rows for a second or more on all workers.
+    n_workers : iterable of int, optional
+        Numbers of worker processes with one thread each, including 1; by default 1, 2, 4, … and the number of cores.
+    scaling : {"strong", "weak"}
+        ``"strong"``: all rows for each number of workers, fitted by Amdahl's law. ``"weak"``: rows in proportion to
+        the workers, evenly spaced over the frame, fitted by Gustafson's law.
+    repeat : int
+        Timed runs for each number of workers.
+    progress : bool, optional
+        As in all methods; the bar counts the images of all runs.
+
+    Returns
+    -------
+    ScalingReport
+        ``print(report)``, or the last line of a notebook cell, shows it. Its figures are in `table`, `law`,
+        `predicted`, `recommended_workers`, `stages` and `runs`; `plot` draws them.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If an argument is invalid; if a client is active; if the call reads no images or finds them done, leaves the
+        cluster that it is timed on, or, with weak scaling, does other rows than it is given.
+    ClusterError
+        If no cluster can be started in this process.
+
+    Warns
+    -----
+    UnreadableImageWarning
+        In the first run only, which is not counted and brings the files into the page cache.
+
+    Notes
+    -----
+    The managed cluster is another one afterwards, of the same size, or closed if there was none before.
+
+    Examples
+    --------
+    >>> report = pandas_imgproc.scaling_report(
+    ...     lambda d: d.img.load_resized("image_path", size=64), df, n_workers=(1, 2)
+    ... )  # doctest: +SKIP
+    >>> report.table  # doctest: +SKIP
+       workers  seconds  spread  images/s  speed-up  efficiency
+    0        1     1.80    0.04       556      1.00        1.00
+    1        2     0.95    0.02      1053      1.89        0.95
+    """
+    _check_call(call, df)
+    if scaling not in get_args(Scaling):
+        raise ValueError(f"scaling={scaling!r} is not one of {', '.join(map(repr, get_args(Scaling)))}")
+    workers = _check_workers(n_workers)
+    _check_count("repeat", repeat)
+    if len(df) < workers[-1]:
+        raise ValueError(f"df has {len(df)} rows, fewer than the {workers[-1]} workers of n_workers=; give more rows")
+    client = cluster.default_client()
+    if client is not None:
+        raise ValueError(
+            f"scaling_report starts managed clusters, and a client is active ({client.scheduler.address}): close it, "
+            "or leave its with block; a call that is timed must not choose a scheduler= or client either"
+        )
+    rows = {k: len(df) if scaling == "strong" else len(df) * k // workers[-1] for k in workers}
+    frames = {k: df if n == len(df) else subsample(df, n) for k, n in rows.items()}
+    return ScalingReport(benchmark(call, frames, repeat, progress), scaling, CPU_COUNT)
 
 
-def _stages_of(runs: pd.DataFrame) -> list[str]:
-    return list(runs.columns[8:])
+def _check_call(call: Any, df: Any) -> None:
+    if not callable(call):
+        name = type(call).__name__
+        raise TypeError(f"call is {name}, not a function of a frame; give lambda d: d.img.load_resized(…)")
+    if dask.is_dask_collection(df):
+        raise TypeError(f"df is a Dask {type(df).__name__}; give a pandas one: df.compute()")
+    if not isinstance(df, (pd.DataFrame, pd.Series)):
+        raise TypeError(f"df is {type(df).__name__}; give a pandas DataFrame or Series")
 
 
-def _place(timed: str) -> int:
-    return STAGES.index(timed) if timed in STAGES else STAGES.index("other")
+def _check_workers(n_workers: Iterable[int] | None) -> list[int]:
+    if n_workers is None:
+        return sorted({2**power for power in range(CPU_COUNT.bit_length())} | {CPU_COUNT})
+    hint = "give several, such as (1, 2, 4)"
+    if isinstance(n_workers, (str, numbers.Number)):
+        raise TypeError(f"n_workers={n_workers!r} is no list of numbers of workers; {hint}")
+    workers = sorted({_check_count("n_workers", number) for number in n_workers})
+    if workers[:1] != [1]:
+        raise ValueError(f"n_workers={workers!r} has no 1, the baseline of the speed-up; {hint}")
+    return workers
+
+
+def _check_count(name: str, value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral):
+        raise TypeError(f"{name}={value!r} is {type(value).__name__}; give an int from 1 up")
+    if value < 1:
+        raise ValueError(f"{name}={value!r}; give an int from 1 up")
+    return int(value)

@@ -107,11 +107,11 @@ class TestConstruction:
     def test_a_series_shares_the_block(self):
         block = block_of([1, 2])
         series = pd.Series(ImageArray(block), index=["a", "b"], name="image", copy=False)
-        assert np.shares_memory(series.array.block, block)
+        assert np.shares_memory(series.array.pixels, block)
         frame = pd.DataFrame({"k": [1, 2]}, index=["a", "b"])
         frame["image"] = series
-        assert np.shares_memory(frame["image"].array.block, block)
-        assert np.shares_memory(frame.copy()["image"].array.block, block)
+        assert np.shares_memory(frame["image"].array.pixels, block)
+        assert np.shares_memory(frame.copy()["image"].array.pixels, block)
 
     def test_a_memory_map_is_shared_too(self, tmp_path):
         np.save(tmp_path / "block.npy", block_of([1, 2]))
@@ -165,7 +165,7 @@ class TestConstruction:
 
     def test_a_grey_image_may_have_two_dimensions(self):
         made = pd.array([np.full((2, 3), 7, "uint8")], dtype="image[uint8, (2, 3, 1)]")
-        assert made.block.shape == (1, 2, 3, 1)
+        assert made.pixels.shape == (1, 2, 3, 1)
 
     @pytest.mark.parametrize(
         ("value", "error"),
@@ -183,7 +183,7 @@ class TestConstruction:
 
     def test_astype_converts_numbers_and_keeps_missing(self, frame):
         made = frame["image"].astype("image[float32, (2, 3, 3)]")
-        assert made.array.block.dtype == np.float32
+        assert made.array.pixels.dtype == np.float32
         assert numbers(made) == [10, 20, NA, 40]
         with pytest.raises(ValueError, match="resize"):
             frame["image"].astype("image[uint8, (2, 2, 3)]")
@@ -285,7 +285,7 @@ class TestToBlock:
         array = images([1, NA, 3])
         assert array.to_pixels(na_value=9)[:, 0, 0, 0].tolist() == [1, 9, 3]
         assert array.to_pixels(dtype="float32", na_value=np.nan)[1].sum() != 0
-        assert array.block[1].sum() == 0
+        assert array.pixels[1].sum() == 0
         assert array.to_pixels(na_value=image_of(5))[:, 0, 0, 0].tolist() == [1, 5, 3]
 
     def test_a_dtype_costs_exactly_one_copy(self):
@@ -350,7 +350,7 @@ class TestSharing:
     def test_what_was_handed_out_never_changes(self):
         array = images([1, 2])
         for number in (3, 4):
-            kept = array[0], array.block, array.status, numbers(array)[0]
+            kept = array[0], array.pixels, array.status, numbers(array)[0]
             array[0] = cell(number)
             array[1] = None
             assert (kept[1][0] == kept[3]).all()
@@ -366,7 +366,7 @@ class TestSharing:
             lambda array: array.astype("image[int16, (2, 3, 3)]"),
             lambda array: pickle.loads(pickle.dumps(array)),
             lambda array: array[[0, 1, 2]],
-            lambda array: ImageArray(array.block, array.status),
+            lambda array: ImageArray(array.pixels, array.status),
             lambda array: ImageArray.from_arrow(array.__arrow_array__()),
             lambda array: ImageArray._concat_same_type([array]),
             lambda array: pd.Series(array).copy().array,
@@ -724,7 +724,7 @@ class TestNotebooks:
         buffers = []
         array = frame["image"].array[::-1]
         pickle.loads(pickle.dumps(array, protocol=5, buffer_callback=buffers.append), buffers=buffers)
-        assert buffers[0].raw().nbytes == array.block.nbytes
+        assert buffers[0].raw().nbytes == array.pixels.nbytes
 
     def test_two_hundred_thousand_rows_show_at_once(self):
         block = np.broadcast_to(np.uint8(1), (200_000, 8, 8, 3))
@@ -738,7 +738,7 @@ class TestNotebooks:
 
     def test_an_empty_column(self):
         series = pd.Series([], dtype=NAME)
-        assert series.array.block.shape == (0, *SHAPE)
+        assert series.array.pixels.shape == (0, *SHAPE)
         assert series.array.to_pixels().shape == (0, *SHAPE)
         assert len(pd.concat([series, series])) == 0
         assert numbers(pd.concat([series, pd.Series(images([1]))])) == [1]
@@ -754,7 +754,7 @@ class TestTake:
         assert numbers(array.take([1, -1])) == [2, 2]
         assert numbers(array.take([-1, 0], allow_fill=True, fill_value=cell(9))) == [9, 1]
         filled = array.take([1, -1], allow_fill=True)
-        assert (filled.block[1] == 0).all()
+        assert (filled.pixels[1] == 0).all()
 
     @pytest.mark.parametrize(("positions", "fill"), [([2], False), ([2], True), ([-3], False), ([2, -1], True)])
     def test_out_of_bounds(self, positions, fill):
@@ -835,7 +835,7 @@ def test_an_array_does_what_a_list_does(plan):
     for each, expected in history:
         assert numbers(each) == expected
         assert each.isna().tolist() == [value is NA for value in expected]
-        assert (each.block[each.isna()] == 0).all()
+        assert (each.pixels[each.isna()] == 0).all()
         assert numbers(each.unique()) == list(dict.fromkeys(expected))
 
 

@@ -86,13 +86,13 @@ def test_ipc_streams(df):
 def test_nothing_is_copied_either_way():
     array = images(4)
     stored = pa.array(array)
-    assert stored.storage.buffers()[1].address == array.block.__array_interface__["data"][0]
+    assert stored.storage.buffers()[1].address == array.pixels.__array_interface__["data"][0]
     back = ImageArray.from_arrow(stored)
-    assert np.shares_memory(back.pixels, array.block)
+    assert np.shares_memory(back.pixels, array.pixels)
     later = ImageArray.from_arrow(pa.chunked_array([stored.slice(2)]))
-    assert np.shares_memory(later.pixels, array.block[2:])
+    assert np.shares_memory(later.pixels, array.pixels[2:])
     assert later.pixels.flags.writeable is False
-    assert (later.pixels == array.block[2:]).all()
+    assert (later.pixels == array.pixels[2:]).all()
 
 
 def test_the_type():
@@ -173,7 +173,7 @@ def test_a_table_of_tensors_becomes_an_image_column_by_its_dtype(tmp_path):
     table = pq.read_table(tmp_path / "x.parquet")
     df = table.to_pandas(types_mapper={stored.type: dtype}.get)
     assert df["image"].dtype == dtype
-    assert (df["image"].array.block == block).all()
+    assert (df["image"].array.pixels == block).all()
     feather.write_feather(pa.table({"image": tensors(block, [1])}), tmp_path / "x.feather")
     table = feather.read_table(tmp_path / "x.feather")
     assert ImageArray.from_arrow(table["image"]).isna().tolist() == [False, True, False, False]

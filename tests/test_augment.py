@@ -129,7 +129,7 @@ def test_each_image_is_read_and_decoded_once(frame, monkeypatch):
     opened = []
     real = load_pixels
     monkeypatch.setattr(
-        augment, "pixels_of", lambda data, decode_options: opened.append(1) or real(data, decode_options)
+        augment, "load_pixels", lambda data, decode_options: opened.append(1) or real(data, decode_options)
     )
     with dask.config.set(scheduler="synchronous"):
         frame.img.augment("image_path", noisy, n=5)

@@ -124,9 +124,9 @@ def test_tokens_are_deterministic_and_say_what_differs(df):
         others = [
             array[:-1],
             array[::-1],
-            ImageArray(array.block + np.uint8(1), array.status, array.failures),
-            ImageArray(array.block, np.zeros(N, np.int32)),
-            ImageArray(array.block, array.status, [failure(3, "4.jpg", "truncated", "half of it")]),
+            ImageArray(array.pixels + np.uint8(1), array.status, array.failures),
+            ImageArray(array.pixels, np.zeros(N, np.int32)),
+            ImageArray(array.pixels, array.status, [failure(3, "4.jpg", "truncated", "half of it")]),
             array.astype("image[int8, (4, 4, 3)]"),
         ]
         assert len({tokenize(array), *map(tokenize, others)}) == 7

@@ -23,7 +23,7 @@ from image_factory import row_image, row_of
 
 import pandas_imgproc
 from pandas_imgproc import ResultTooLargeError, cluster, execution
-from pandas_imgproc._shared_memory import Address
+from pandas_imgproc._shared_memory import MemfdHandle
 from pandas_imgproc.execution import Job, JobState
 from pandas_imgproc.execution.progress import progress
 from pandas_imgproc.sinks import memory_sink
@@ -118,7 +118,7 @@ def test_pixels_do_not_travel(paths, own_cluster, monkeypatch):
 
 def test_workers_out_of_reach_hand_their_values_back(paths, own_cluster, monkeypatch):
     expected = paths.img.load_resized(120).img.to_numpy()
-    elsewhere = Address(os.getpid(), 0, "the number of another machine's file")
+    elsewhere = MemfdHandle(os.getpid(), 0, "the number of another machine's file")
     writer = lambda self, positions: BufferWriter(elsewhere, self._copies, self._row_bytes)  # noqa: E731
     monkeypatch.setattr(SharedMemorySink, "writer", writer)
     again = paths.img.load_resized(120, npartitions=4).img.to_numpy()

@@ -263,7 +263,7 @@ def forgotten():
 
 
 def test_one_s_own_measure_is_a_column_like_the_others(forgotten):
-    @pandas_imgproc.measure("corner", "corner_g", dtype="Int64")
+    @pandas_imgproc.register_feature("corner", "corner_g", dtype="Int64")
     def corner(pixels):
         assert pixels.flags.c_contiguous
         return pixels[0, 0, 0], None
@@ -287,7 +287,7 @@ def test_one_s_own_measure_is_a_column_like_the_others(forgotten):
     ],
 )
 def test_a_measure_is_given_what_it_reads(forgotten, reads, seen):
-    @pandas_imgproc.measure("corner", dtype="string", reads=reads)
+    @pandas_imgproc.register_feature("corner", dtype="string", input=reads)
     def corner(given):
         return str(given.shape) if isinstance(given, np.ndarray) else type(given).__name__
 
@@ -306,7 +306,7 @@ def test_a_measure_is_given_what_it_reads(forgotten, reads, seen):
     ],
 )
 def test_what_one_s_own_measure_raises_costs_the_row_and_is_called_function(forgotten, answer, dtype, message):
-    pandas_imgproc.measure("corner", dtype=dtype)(answer)
+    pandas_imgproc.register_feature("corner", dtype=dtype)(answer)
     frame = pd.Series([encoded(scene(8, 8)), None]).img.features(["width", "corner"], errors="coerce")
     assert frame.isna().all(axis=None)
     assert frame.img.failures["kind"].tolist() == ["function"]
@@ -314,21 +314,21 @@ def test_what_one_s_own_measure_raises_costs_the_row_and_is_called_function(forg
 
 
 def test_a_failure_of_one_s_own_measure_names_its_file(forgotten):
-    pandas_imgproc.measure("corner")(lambda _: 1 / 0)
+    pandas_imgproc.register_feature("corner")(lambda _: 1 / 0)
     frame = pd.Series([encoded(scene(8, 8)), None]).img.features(["corner"], errors="coerce", npartitions=1)
     message = frame.img.failures["message"].iloc[0]
     assert re.fullmatch(r"ZeroDivisionError: division by zero \(<lambda>, line \d+ of test_measures.py\)", message)
 
 
 def test_a_text_is_cut_between_characters(forgotten):
-    pandas_imgproc.measure("corner", dtype="string", width=4)(lambda _: "aéé")
+    pandas_imgproc.register_feature("corner", dtype="string", max_bytes=4)(lambda _: "aéé")
     assert pd.Series([encoded(scene(8, 8))]).img.features("corner")["corner"].tolist() == ["aé"]
 
 
 def test_one_s_own_measure_travels_to_the_workers_with_its_module(forgotten, own_cluster, tmp_path, monkeypatch):
     (tmp_path / "own_measures.py").write_text(
         "import pandas_imgproc\nLEVEL = 7\ndef twice(x): return 2 * x\n"
-        "@pandas_imgproc.measure('corner', dtype='Int64')\ndef corner(pixels): return twice(LEVEL)\n"
+        "@pandas_imgproc.register_feature('corner', dtype='Int64')\ndef corner(pixels): return twice(LEVEL)\n"
     )
     monkeypatch.syspath_prepend(tmp_path)  # of this process: the workers are up already and do not know it
     import own_measures  # noqa: F401
@@ -345,18 +345,18 @@ def test_one_s_own_measure_travels_to_the_workers_with_its_module(forgotten, own
         (("corner", "corner"), {}, ValueError, "twice"),
         (("blur",), {}, ValueError, "a measure of the library"),
         (("corner",), {"dtype": "complex"}, ValueError, "dtype='complex' is not one of"),
-        (("corner",), {"reads": "file"}, ValueError, "reads='file' is not one of"),
-        (("corner",), {"width": 0}, ValueError, "width=0"),
+        (("corner",), {"input": "file"}, ValueError, "input='file' is not one of"),
+        (("corner",), {"max_bytes": 0}, ValueError, "max_bytes=0"),
     ],
 )
 def test_mistakes_of_the_decorator(arguments, options, error, said):
     with pytest.raises(error, match=said):
-        pandas_imgproc.measure(*arguments, **options)
+        pandas_imgproc.register_feature(*arguments, **options)
 
 
 def test_the_decorator_wants_a_function():
     with pytest.raises(TypeError, match="decorates a function"):
-        pandas_imgproc.measure("corner")(7)
+        pandas_imgproc.register_feature("corner")(7)
 
 
 def test_the_library_s_measures_are_not_forgotten():

@@ -109,8 +109,8 @@ def test_one_decode_and_one_read_an_image(folder, monkeypatch):
 
 
 def test_only_what_is_included_is_computed(folder, own_cluster):
-    pandas_imgproc.measure("corner")(lambda pixels: 1.0)
-    pandas_imgproc.measure("other")(lambda pixels: 1 / 0)
+    pandas_imgproc.register_feature("corner")(lambda pixels: 1.0)
+    pandas_imgproc.register_feature("other")(lambda pixels: 1 / 0)
     try:
         assert pd.Series([str(folder / "1.jpg")]).img.features(["corner", "width"]).columns.tolist() == [
             "corner",
@@ -135,7 +135,7 @@ def test_a_value_does_not_depend_on_what_else_is_included():
 
 
 def test_the_working_size_has_the_same_longest_edge_for_all(own_cluster):
-    pandas_imgproc.measure("shape", dtype="string")(lambda pixels: str(pixels.shape))
+    pandas_imgproc.register_feature("shape", dtype="string")(lambda pixels: str(pixels.shape))
     sizes = [(256, 100), (257, 100), (500, 375), (300, 3000), (4000, 3), (5, 7)]
     photos = pd.Series([encoded(Image.new("RGB", size)) for size in sizes])
     try:

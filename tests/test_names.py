@@ -21,7 +21,7 @@ ESCAPES = [
 
 def kind_of(source, cell):
     with pytest.raises(UnreadableImageError) as caught:
-        source.locate(cell)
+        source.resolve(cell)
     return caught.value.kind
 
 

@@ -79,7 +79,7 @@ def test_on_the_cluster(folder, own_cluster, cells, kind, npartitions):
         alone = frame.img.load_resized("image_path", size=8, root=folder, errors="coerce")
     pd.testing.assert_series_equal(column, alone)
     pd.testing.assert_frame_equal(column.img.failures, alone.img.failures)
-    assert np.array_equal(column.array.block, alone.array.block)
+    assert np.array_equal(column.array.pixels, alone.array.pixels)
 
 
 @pytest.mark.parametrize("kind", sorted(INDEXES))

@@ -20,7 +20,7 @@ from PIL import Image, ImageCms
 
 from conftest import cluster_pids, wait_until
 from pandas_imgproc import JournalError, NoReadableImageError, ResultTooLargeError, UnreadableImageError, codec
-from pandas_imgproc._shared_memory import Address
+from pandas_imgproc._shared_memory import MemfdHandle
 from pandas_imgproc.partition import PartitionInput, PartitionResult
 from pandas_imgproc.sinks import ImageFileSink
 from pandas_imgproc.sinks.journal import SharedLocalJournal
@@ -745,7 +745,7 @@ with dask.config.set(scheduler="threads"):
 
 
 def test_workers_out_of_reach_hand_the_files_back(photos, tmp_path, own_cluster, monkeypatch):
-    elsewhere, writer = Address(1, 99999, "on another machine"), ImageFileSink.writer
+    elsewhere, writer = MemfdHandle(1, 99999, "on another machine"), ImageFileSink.writer
     monkeypatch.setattr(ImageFileSink, "writer", lambda *args: dataclasses.replace(writer(*args), call=elsewhere))
     paths = pd.Series([f"{photos}/{k}.jpg" for k in range(20)])
     made = paths.img.save_resized(tmp_path / "out", size=8, npartitions=3)

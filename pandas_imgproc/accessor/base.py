@@ -91,7 +91,7 @@ class _ImageAccessorBase:
         execution.execute(call, sink)
         status, failed = sink.status()
         failures.apply_errors_policy(how.errors, status, failed, self._column.index, how.source)
-        return sink.wrap(call.task, self._column.index)
+        return sink.to_pandas(call.task, self._column.index)
 
 
 def column_inputs(column: pd.Series[Any]) -> list[Any]:

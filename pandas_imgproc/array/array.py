@@ -434,8 +434,8 @@ class ImageArray(UnsupportedOpsMixin):
         counts = pd.array(np.bincount(codes[codes >= 0], minlength=len(uniques)), dtype="Int64")
         return pd.Series(counts, index=pd.Index(uniques), name="count", copy=False)
 
-    def _hash_pandas_object(self, *, encode_options: str, hash_key: str, categorize: bool) -> Pixels:  # noqa: ARG002
-        return hashes(self._pixels, self.isna(), hash_key.encode(encode_options))
+    def _hash_pandas_object(self, *, encoding: str, hash_key: str, categorize: bool) -> Pixels:  # noqa: ARG002
+        return hashes(self._pixels, self.isna(), hash_key.encode(encoding))
 
     def __eq__(self, other: object) -> Any:
         if isinstance(other, (pd.Series, pd.Index, pd.DataFrame)):

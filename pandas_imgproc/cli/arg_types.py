@@ -32,13 +32,14 @@ def type_for(parameter: inspect.Parameter) -> Any:
     members = parameter.annotation.split(" | ")
     parse, metavar = next(_TYPES[hint] for hint in _TYPES if hint in members)
     if metavar is None:
-        return parse | None if takes_none(parameter) else parse
+        return parse | None if "None" in members or parameter.default is None else parse
 
     def convert(_: Any, tokens: Sequence[Token]) -> Any:
         text = tokens[0].value
         return None if takes_none(parameter) and text.lower() == NONE_WORD else parse(text)
 
-    return Annotated[str, Parameter(converter=convert, metavar=metavar)]
+    # Any: cyclopts has pydantic, where that is loaded, check converted values and defaults against the hint.
+    return Annotated[Any, Parameter(converter=convert, metavar=metavar)]
 
 
 def takes_none(parameter: inspect.Parameter) -> bool:

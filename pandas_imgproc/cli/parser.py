@@ -247,9 +247,9 @@ def _cli_options(command: str, docs: dict[str, tuple[str, str]]) -> list[inspect
     out = " Or: ".join(filter(None, [*own, _OUT.get(command, f"{_TABLE} By default CSV on the standard output.")]))
     failures = "A table of the images without a result, and the reasons."
     hints = {
-        "out": Annotated[str, Parameter(help=out, metavar="PATH", show_default=False)],
-        "failures": Annotated[str, Parameter(help=failures, metavar="TABLE", show_default=False)],
-        "traceback": Annotated[bool, Parameter(help="Show the Python traceback of an error.", negative=())],
+        "out": Annotated[str | None, Parameter(help=out, metavar="PATH", show_default=False)],
+        "failures": Annotated[str | None, Parameter(help=failures, metavar="TABLE", show_default=False)],
+        "traceback": Annotated[bool | None, Parameter(help="Show the Python traceback of an error.", negative=())],
     }
     if command == "show":
         del hints["failures"]

@@ -111,7 +111,7 @@ class MapAndWritePartition(MapPartition):
         write_in_graph(call, sink, self.settings, self.step, start)
         _, failed = sink.status()
         failures.apply_errors_policy_for_partition(self.how.errors, self.task.name, len(column), failed, column.index)
-        return sink.wrap(self.task, column.index)
+        return sink.to_pandas(self.task, column.index)
 
 
 def partition_length(index: pd.Index[Any]) -> pd.Series[Any]:

@@ -27,7 +27,7 @@ def _counts(grey: Grey) -> np.ndarray[Any, np.dtype[np.int64]]:
     return np.bincount(grey.ravel(), minlength=256)
 
 
-@_builtin_feature("contrast", "entropy", reads="grey")
+@_builtin_feature("contrast", "entropy", input="grey")
 def contrast_and_entropy(grey: Grey) -> tuple[float, float]:
     """RMS contrast, and the entropy of the histogram.
 
@@ -42,7 +42,7 @@ def contrast_and_entropy(grey: Grey) -> tuple[float, float]:
     return contrast, abs(float(shares @ np.log2(shares)))
 
 
-@_builtin_feature("blur", reads="grey")
+@_builtin_feature("blur", input="grey")
 def blur(grey: Grey) -> float:
     """Variance of the Laplacian (four neighbours, edges mirrored), in levels²; 0 (one level) up; low is blurred.
 
@@ -55,7 +55,7 @@ def blur(grey: Grey) -> float:
     return spread(int(laplacian.sum(dtype=np.int64)), sum_of_squares(laplacian), grey.size) ** 2
 
 
-@_builtin_feature("sharpness", reads="grey")
+@_builtin_feature("sharpness", input="grey")
 def sharpness(grey: Grey) -> float:
     """Score of sharpness by cleanvision, at 64 pixels on the longest edge: 0 (blurred) to 1.
 

@@ -17,7 +17,7 @@ SIDE = 8
 """Rows and columns of a hash: 64 bits."""
 
 
-@_builtin_feature("phash", dtype="UInt64", reads="full_grey")
+@_builtin_feature("phash", dtype="UInt64", input="full_grey")
 def phash(grey: Array) -> int:
     """Perceptual hash of 64 bits: which of the 8 x 8 lowest cosine frequencies of 32 x 32 pixels exceed their median.
 
@@ -29,7 +29,7 @@ def phash(grey: Array) -> int:
     return _number(low > np.median(low))
 
 
-@_builtin_feature("dhash", dtype="UInt64", reads="full_grey")
+@_builtin_feature("dhash", dtype="UInt64", input="full_grey")
 def dhash(grey: Array) -> int:
     """Difference hash of 64 bits: which of 9 x 8 pixels is brighter than the one to its left.
 
@@ -39,7 +39,7 @@ def dhash(grey: Array) -> int:
     return _number(pixels[:, 1:] > pixels[:, :-1])
 
 
-@_builtin_feature("ahash", dtype="UInt64", reads="full_grey")
+@_builtin_feature("ahash", dtype="UInt64", input="full_grey")
 def ahash(grey: Array) -> int:
     """Average hash of 64 bits: which of 8 x 8 pixels is brighter than their mean.
 
@@ -49,13 +49,13 @@ def ahash(grey: Array) -> int:
     return _number(pixels > pixels.mean())
 
 
-@_builtin_feature("md5", dtype="string", reads="bytes", width=32)
+@_builtin_feature("md5", dtype="string", input="bytes", max_bytes=32)
 def md5(data: bytes | None) -> str | None:
     """MD5 of the file's bytes, 32 hexadecimal digits; missing for an image that is in memory already."""
     return None if data is None else hashlib.md5(data, usedforsecurity=False).hexdigest()
 
 
-@_builtin_feature("pixel_md5", dtype="string", reads="full", width=32)
+@_builtin_feature("pixel_md5", dtype="string", input="full", max_bytes=32)
 def pixel_md5(pixels: Array) -> str:
     """MD5 of the upright RGB image as a binary PPM file (P6), 32 hexadecimal digits.
 

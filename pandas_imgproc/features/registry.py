@@ -113,8 +113,8 @@ def _by_value(function: Any) -> Any:
         cloudpickle.unregister_pickle_by_value(module)
 
 
-def _restored(function: Any, names: Any, reads: Any, dtype: str, width: int, own: bool) -> FeatureSpec:
-    return FeatureSpec(names, function, reads, dtype, width, own)
+def _restored(function: Any, names: Any, kind: Any, dtype: str, max_bytes: int, own: bool) -> FeatureSpec:
+    return FeatureSpec(names, function, kind, dtype, max_bytes, own)
 
 
 def _unpickled(function: bytes, *fields: Any) -> FeatureSpec:
@@ -125,7 +125,10 @@ _known: dict[str, FeatureSpec] = {}
 
 
 def register_feature(
-    *names: str, dtype: str = "float64", reads: InputKind = "pixels", width: int = 64
+    *names: str,
+    dtype: str = "float64",
+    input: InputKind = "pixels",  # noqa: A002  the field's word
+    max_bytes: int = 64,
 ) -> Callable[[Function], Function]:
     """Add a measure: a function of one image becomes a column of `features`.
 
@@ -135,12 +138,12 @@ def register_feature(
         The columns: one for a function that returns a value, several for one that returns as many.
     dtype : {"float64", "Int64", "UInt64", "boolean", "string", "category", "datetime64[s]"}
         Of the columns. What the function returns as None (or NaN) is a missing value.
-    reads : {"pixels", "grey", "full", "full_grey", "bytes", "header"}
+    input : {"pixels", "grey", "full", "full_grey", "bytes", "header"}
         What the function is given. ``"pixels"``: the image at the working size, upright and on white, as ndarray
         of uint8, shape (height, width, 3); ``"grey"``: its grey levels, shape (height, width); ``"full"`` and
         ``"full_grey"``: the same of the whole image; ``"bytes"``: the encoded file; ``"header"``: an object with
         the attributes of `codec.Header`. With neither of the first four alone is anything decoded.
-    width : int
+    max_bytes : int
         Bytes (UTF-8) that are kept of a text.
 
     Returns
@@ -161,7 +164,7 @@ def register_feature(
     Examples
     --------
     >>> import pandas_imgproc
-    >>> @pandas_imgproc.measure("redness")
+    >>> @pandas_imgproc.register_feature("redness")
     ... def redness(pixels):
     ...     return float((pixels[..., 0] > 200).mean())
     >>> pd.Series(["red.png"]).img.features("redness", root=getfixture("photos"))
@@ -170,31 +173,31 @@ def register_feature(
     >>> pandas_imgproc.unregister_feature("redness")
     """
     dtype = _ALIASES.get(dtype, dtype)
-    _check(names, dtype, reads, width)
+    _check(names, dtype, input, max_bytes)
 
     def add(function: Function) -> Function:
         if not callable(function):
-            raise TypeError(f"measure({names[0]!r}) decorates a function, got {function!r}")
-        _add(FeatureSpec(tuple(names), function, reads, dtype, width, builtin=False))
+            raise TypeError(f"register_feature({names[0]!r}) decorates a function, got {function!r}")
+        _add(FeatureSpec(tuple(names), function, input, dtype, max_bytes, builtin=False))
         return function
 
     return add
 
 
-def _check(names: tuple[Any, ...], dtype: Any, reads: Any, width: Any) -> None:
+def _check(names: tuple[Any, ...], dtype: Any, kind: Any, max_bytes: Any) -> None:
     if not names or not all(isinstance(name, str) and name for name in names):
-        raise TypeError(f"measure(*names) wants names of columns, such as measure('redness'), got {names!r}")
+        raise TypeError(f"register_feature(*names) wants names of columns, such as measure('redness'), got {names!r}")
     if len(set(names)) < len(names):
-        raise ValueError(f"measure(*names) names a column twice: {names!r}")
+        raise ValueError(f"register_feature(*names) names a column twice: {names!r}")
     taken = [name for name in names if name in _known and _known[name].builtin]
     if taken:
-        raise ValueError(f"measure({taken[0]!r}) is the name of a measure of the library; choose another")
+        raise ValueError(f"register_feature({taken[0]!r}) is the name of a measure of the library; choose another")
     if dtype not in DTYPES:
         raise ValueError(f"dtype={dtype!r} is not one of {', '.join(map(repr, DTYPES))}")
-    if reads not in get_args(InputKind):
-        raise ValueError(f"reads={reads!r} is not one of {', '.join(map(repr, get_args(InputKind)))}")
-    if isinstance(width, bool) or not isinstance(width, int) or width < 1:
-        raise ValueError(f"width={width!r} is not a number of bytes from 1 up")
+    if kind not in get_args(InputKind):
+        raise ValueError(f"input={kind!r} is not one of {', '.join(map(repr, get_args(InputKind)))}")
+    if isinstance(max_bytes, bool) or not isinstance(max_bytes, int) or max_bytes < 1:
+        raise ValueError(f"max_bytes={max_bytes!r} is not a number of bytes from 1 up")
 
 
 def _add(measured: FeatureSpec) -> None:
@@ -219,19 +222,22 @@ def unregister_feature(name: str) -> None:
 
 
 def _builtin_feature(
-    *names: str, dtype: str = "float64", reads: InputKind = "pixels", width: int = 64
+    *names: str,
+    dtype: str = "float64",
+    input: InputKind = "pixels",  # noqa: A002  the field's word
+    max_bytes: int = 64,
 ) -> Callable[[Function], Function]:
     """Add a measure of the library (see `register_feature`)."""
 
     def add(function: Function) -> Function:
-        known = FeatureSpec(names, function, reads, dtype, width, builtin=True)
+        known = FeatureSpec(names, function, input, dtype, max_bytes, builtin=True)
         _known.update(dict.fromkeys(names, known))
         return function
 
     return add
 
 
-def feature_names(*reads: InputKind) -> tuple[str, ...]:
+def feature_names(*inputs: InputKind) -> tuple[str, ...]:
     """Return the names of all measures, or of those that read one of these; the user's come last.
 
     Examples
@@ -240,7 +246,7 @@ def feature_names(*reads: InputKind) -> tuple[str, ...]:
     (True, False)
     """
     order = get_args(InputKind)
-    found = [name for name, known in _known.items() if not reads or known.input in reads]
+    found = [name for name, known in _known.items() if not inputs or known.input in inputs]
     return tuple(sorted(found, key=lambda name: (not _known[name].builtin, order.index(_known[name].input))))
 
 

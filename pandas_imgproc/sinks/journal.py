@@ -213,7 +213,7 @@ class JobSpec:
     @classmethod
     def of(cls, task: Any, source: Any, inputs: Sequence[Any], index: pd.Index[Any]) -> JobSpec:
         """Return what a call asks."""
-        plain = {**task.plain(), "root": source.redacted_root, "suffix": source.suffix}
+        plain = {**task.fingerprint(), "root": source.redacted_root, "suffix": source.suffix}
         paths = np.fromiter(map(checksum, inputs), dtype=np.uint32, count=len(inputs))
         return cls(json.loads(json.dumps(plain)), paths, _label_sums(index))
 

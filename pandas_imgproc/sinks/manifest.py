@@ -47,7 +47,7 @@ class TaskSpec:
     @classmethod
     def from_task(cls, task: Any, versions: dict[str, str]) -> TaskSpec:
         """Return the work of a task."""
-        return cls(json.loads(json.dumps(task.plain())), versions)
+        return cls(json.loads(json.dumps(task.fingerprint())), versions)
 
     @property
     def digest(self) -> str:
@@ -120,11 +120,15 @@ class FolderManifest:
         if "asked" in line:
             self._take_announced(sign, line)
         for name, (size, changed, *written) in line.get("made", {}).items():
-            self._set(sign, name, read=(int(size), int(changed)), written=_stamp(*written), failed=None)
+            self._set(
+                sign, name, source_signature=(int(size), int(changed)), file_signature=_stamp(*written), failed=None
+            )
         for name, (kind, message, size, changed) in line.get("failed", {}).items():
             if kind not in FAILURE_KINDS:
                 raise ValueError(f"{kind!r} is no kind of failure")
-            self._set(sign, name, read=(int(size), int(changed)), written=None, failed=(kind, str(message)))
+            self._set(
+                sign, name, source_signature=(int(size), int(changed)), file_signature=None, failed=(kind, str(message))
+            )
 
     def _take_announced(self, sign: str, line: dict[str, Any]) -> None:
         if line["journal"] != FORMAT:

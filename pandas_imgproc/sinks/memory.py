@@ -179,7 +179,7 @@ class MemorySink:
         status = np.where(self._status > 0, code[np.maximum(self._status, 0)], self._status)
         return status.astype(np.int32), tuple(self._failures[k] for k in order)
 
-    def wrap(self, task: Task, index: pd.Index[Any]) -> Any:
+    def to_pandas(self, task: Task, index: pd.Index[Any]) -> Any:
         """Return the answer as pandas."""
         return task.to_pandas(self.values(), *self.status(), index)
 

@@ -119,7 +119,7 @@ class ParquetSink(JournaledSink):
         """Bytes of the values of all rows."""
         return self._nbytes
 
-    def wrap(self, task: Task, index: pd.Index[Any]) -> pd.Series[Any]:
+    def to_pandas(self, task: Task, index: pd.Index[Any]) -> pd.Series[Any]:
         """Return the part that holds each row of the answer: Series of str named ``part``."""
         names = np.full(self.n, None, dtype=object)
         for rows in self._parts.values():

@@ -62,7 +62,7 @@ def measure(where: str, column: pd.Series) -> None:
     call = execution.Job(Nothing(), Source(), found)
     destination = memory_sink(call.task, len(found))
     execution.execute(call, destination)
-    answer = destination.wrap(call.task, column.index)
+    answer = destination.to_pandas(call.task, column.index)
     seconds = time.perf_counter() - started
     assert (answer == 1).all()
     grown, peak = memory() - before, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3

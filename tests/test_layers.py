@@ -8,12 +8,12 @@ from pathlib import Path
 import pandas_imgproc
 
 FLOORS = [
-    {"errors", "_timing", "config", "_version", "_pickling"},
+    {"errors", "_timing", "config", "_version", "_pickling", "_validation"},
     {"partition", "_shared_memory", "_delegates", "_atomic"},
     {"source", "codec", "features", "array", "cluster"},
     {"tasks"},
-    {"kernel", "sinks", "discovery"},
-    {"execution"},
+    {"kernel", "sinks"},
+    {"execution", "discovery"},
     {"failures", "scaling"},
     {"accessor", "api"},
     {"dask_frames"},

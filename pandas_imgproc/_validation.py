@@ -1,0 +1,79 @@
+"""Checks of argument values: integers, booleans, choices."""
+
+from __future__ import annotations
+
+import numbers
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+_MAX_CHARS = 100  # of a value in a message
+
+
+def check_int(name: str, value: Any, minimum: int = 1, maximum: int | None = None) -> int:
+    """Return an integer within bounds.
+
+    Parameters
+    ----------
+    name : str
+        Argument, as the message calls it.
+    value : object
+        Any integer type; True and False are none.
+    minimum, maximum : int
+        Bounds, inclusive. None is no bound.
+
+    Raises
+    ------
+    TypeError
+        If the value is not an integer.
+    ValueError
+        If it is out of bounds.
+
+    Examples
+    --------
+    >>> check_int("quality", 75, 1, 100)
+    75
+    >>> check_int("n", 0)
+    Traceback (most recent call last):
+    ValueError: n=0 is not a whole number from 1 up
+    """
+    legal = f"from {minimum} up" if maximum is None else f"from {minimum} to {maximum}"
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral):
+        raise TypeError(f"{name}={shorten(value)} is not a whole number {legal}")
+    if value < minimum or (maximum is not None and value > maximum):
+        raise ValueError(f"{name}={shorten(value)} is not a whole number {legal}")
+    return int(value)
+
+
+def check_bool(name: str, value: object) -> bool:
+    """Return True or False; raise TypeError for anything else."""
+    if not isinstance(value, bool):
+        raise TypeError(f"{name}={shorten(value)} is not True or False")
+    return value
+
+
+def check_choice(name: str, value: Any, legal: Iterable[Any]) -> Any:
+    """Return a value that is one of the legal ones.
+
+    Raises
+    ------
+    ValueError
+        With the legal values.
+
+    Examples
+    --------
+    >>> check_choice("errors", "ignore", ("warn", "coerce", "raise"))
+    Traceback (most recent call last):
+    ValueError: errors='ignore' is not one of 'warn', 'coerce', 'raise'
+    """
+    legal = list(legal)
+    if not any(value is item or (type(value) is type(item) and value == item) for item in legal):
+        raise ValueError(f"{name}={shorten(value)} is not one of {', '.join(map(repr, legal))}")
+    return value
+
+
+def shorten(value: Any) -> str:
+    """Return the repr of a value, at most a hundred characters long."""
+    text = repr(value)
+    return text if len(text) <= _MAX_CHARS else f"{text[: _MAX_CHARS - 1]}…"

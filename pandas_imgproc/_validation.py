@@ -41,9 +41,10 @@ def check_int(name: str, value: Any, minimum: int = 1, maximum: int | None = Non
     legal = f"from {minimum} up" if maximum is None else f"from {minimum} to {maximum}"
     if isinstance(value, bool) or not isinstance(value, numbers.Integral):
         raise TypeError(f"{name}={shorten(value)} is not a whole number {legal}")
-    if value < minimum or (maximum is not None and value > maximum):
+    number = int(value)
+    if number < minimum or (maximum is not None and number > maximum):
         raise ValueError(f"{name}={shorten(value)} is not a whole number {legal}")
-    return int(value)
+    return number
 
 
 def check_bool(name: str, value: object) -> bool:

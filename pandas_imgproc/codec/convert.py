@@ -122,14 +122,10 @@ def _to_class_ids(image: Image.Image) -> Image.Image:
     if image.mode == "PA":
         return image.getchannel("P")
     if not image.mode.startswith("I"):
-        raise UnreadableImageError(
-            "unsupported",
-            "mode='P' needs a palette or gray image, whose pixels are class ids; "
-            f"this one is {image.mode}: use mode='RGB'",
-        )
+        message = f"whose pixels are class ids; this one is {image.mode}: use mode='RGB'"
+        raise UnreadableImageError("unsupported", f"mode='P' needs a palette or gray image, {message}")
     ids = np.asarray(image)
     if int(ids.min()) < 0 or int(ids.max()) > 255:
-        raise UnreadableImageError(
-            "unsupported", f"mode='P' holds class ids up to 255, this image has {ids.min()} to {ids.max()}"
-        )
+        message = f"mode='P' holds class ids up to 255, this image has {ids.min()} to {ids.max()}"
+        raise UnreadableImageError("unsupported", message)
     return Image.fromarray(ids.astype(np.uint8))

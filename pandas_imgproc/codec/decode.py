@@ -51,9 +51,7 @@ def load(data: Any, options: DecodeOptions) -> Image.Image:
     if hasattr(data, "__array_interface__"):
         return _from_memory(np.asarray(data), options)
     with timed("decode"):
-        image = open_image(
-            data, options.formats, max_pixels=options.max_pixels, frame=options.frame, plugins=options.plugins
-        )
+        image = open_image(data, options, options.frame)
         transpose = exif_transpose_op(image, options) if image.format in ORIENTED_BEFORE_LOAD else None
         full_size = image.size
         box = draft(image, options, transpose)

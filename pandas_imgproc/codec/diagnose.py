@@ -97,9 +97,10 @@ def unidentified_error(data: bytes, formats: tuple[str, ...], claimed: list[str]
     if content is None:
         others = [name for name in sorted(Image.OPEN) if name not in formats and matches_signature(name, data)]
         content = f"a file of format {others[0]}, which formats= does not allow" if others else None
-    if content is None:
-        content = f"no image; its first bytes are {' '.join(f'{byte:02x}' for byte in data[:8])}"
-    return UnreadableImageError("unidentified", _to_single_line(content))
+    first_bytes = bytes(data[:8]).hex(" ")
+    return UnreadableImageError(
+        "unidentified", _to_single_line(content or f"no image; its first bytes are {first_bytes}")
+    )
 
 
 def _broken_header_error(data: bytes, name: str) -> UnreadableImageError:
@@ -243,8 +244,6 @@ def _describe_text(head: bytes) -> str | None:
     if lowered.startswith("%!ps") or text.startswith(("P1", "P2", "P3", "/* XPM", "#define")):
         return None  # images as text, whose format Pillow names
     if lowered.startswith("<"):
-        for tag, name in _MARKUP:
-            if tag in lowered:
-                return f"{name}, not an image"
-        return "an XML or HTML document, not an image"
+        name = next((name for tag, name in _MARKUP if tag in lowered), "an XML or HTML document")
+        return f"{name}, not an image"
     return "text, not an image"  # the text may be a secret, and failures are shown and stored

@@ -90,7 +90,7 @@ def read_header(data: Any, options: DecodeOptions) -> Header:
     if hasattr(data, "__array_interface__"):
         height, width, channels = np.asarray(data).shape
         return Header(width, height, _MEMORY_MODES[channels], channels, has_alpha=channels in (2, 4))
-    image = open_image(data, options.formats, max_pixels=options.max_pixels, plugins=options.plugins)
+    image = open_image(data, options)
     exif = _exif(image, data)
     orientation = _orientation(exif)
     width, height = image.size

@@ -11,46 +11,23 @@ from typing import TYPE_CHECKING
 from PIL import Image, ImageFile, UnidentifiedImageError
 
 from pandas_imgproc.codec.diagnose import ico_entries, is_truncated, matches_signature, unidentified_error
-from pandas_imgproc.codec.options import FORMATS, import_plugins
+from pandas_imgproc.codec.options import import_plugins
 from pandas_imgproc.errors import UnreadableImageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from pandas_imgproc.codec.options import Size
+    from pandas_imgproc.codec.options import DecodeOptions, Size
 
 _CHUNK = struct.Struct(">I4s")  # head of a PNG chunk: length and name
 _DECODER_ERRORS = (OSError, SyntaxError, ValueError, RuntimeError, LookupError, struct.error)
 
 
-def open_image(
-    data: bytes,
-    formats: tuple[str, ...] = FORMATS,
-    *,
-    max_pixels: int | None = None,
-    frame: int = 0,
-    plugins: tuple[str, ...] = (),
-) -> ImageFile.ImageFile:
-    """Open an image without decoding it; files of other formats are refused.
+def open_image(data: bytes, options: DecodeOptions, frame: int = 0) -> ImageFile.ImageFile:
+    """Open an image without decoding it (an ICO file excepted: Pillow decodes it at once).
 
-    Parameters
-    ----------
-    data : bytes
-        The whole file.
-    formats : tuple of str
-        The formats that may be opened.
-    max_pixels : int, optional
-        Images with more pixels (width times height) are refused. Pillow's limit, twice
-        ``PIL.Image.MAX_IMAGE_PIXELS``, always holds.
-    frame : int, default 0
-        Frame of an animation or page of a TIFF file.
-    plugins : tuple of str
-        Modules that register formats with Pillow, imported where one of `formats` is not known.
-
-    Returns
-    -------
-    PIL.ImageFile.ImageFile
-        Not yet loaded (an ICO file excepted: Pillow decodes it at once).
+    Formats and plugins are those of the options. Twice ``PIL.Image.MAX_IMAGE_PIXELS``, Pillow's limit, always holds
+    besides ``max_pixels``.
 
     Raises
     ------
@@ -59,20 +36,21 @@ def open_image(
 
     Examples
     --------
-    >>> open_image(b"%!PS-Adobe-3.0 EPSF-3.0")
+    >>> from pandas_imgproc.codec import decode_options
+    >>> open_image(b"%!PS-Adobe-3.0 EPSF-3.0", decode_options())
     Traceback (most recent call last):
     pandas_imgproc.errors.UnreadableImageError: a file of format EPS, which formats= does not allow \
 [unidentified]
     """
     if not len(data):
         raise UnreadableImageError("empty", "the file has no bytes")
-    if max_pixels is not None and bytes(data[:4]) == b"\0\0\1\0":
-        _check_pixels(_max_ico_size(data), max_pixels)
+    if options.max_pixels is not None and bytes(data[:4]) == b"\0\0\1\0":
+        _check_pixels(_max_ico_size(data), options.max_pixels)
     with report_truncation(data):
-        image = _identify(data, formats, plugins)
+        image = _identify(data, options.formats, options.plugins)
         if frame:
             _seek(image, frame)
-    _check_pixels(image.size, max_pixels)
+    _check_pixels(image.size, options.max_pixels)
     return image
 
 

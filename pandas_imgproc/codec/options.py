@@ -201,13 +201,7 @@ def decode_options(
 
 
 def import_plugins(modules: tuple[str, ...]) -> None:
-    """Import the modules that register formats with Pillow.
-
-    Raises
-    ------
-    ImportError
-        If one is not installed.
-    """
+    """Import the modules that register formats with Pillow; raise ImportError if one is not installed."""
     for name in modules:
         importlib.import_module(name)
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import numbers
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -49,13 +51,13 @@ def check_int(name: str, value: Any, minimum: int = 1, maximum: int | None = Non
 
 def check_bool(name: str, value: object) -> bool:
     """Return True or False; raise TypeError for anything else."""
-    if not isinstance(value, bool):
+    if not isinstance(value, (bool, np.bool_)):
         raise TypeError(f"{name}={shorten(value)} is not True or False")
-    return value
+    return bool(value)
 
 
 def check_choice(name: str, value: Any, legal: Iterable[Any]) -> Any:
-    """Return a value that is one of the legal ones.
+    """Return the legal value that a value equals; a bool equals no number, and a NumPy str equals its str.
 
     Raises
     ------
@@ -69,9 +71,11 @@ def check_choice(name: str, value: Any, legal: Iterable[Any]) -> Any:
     ValueError: errors='ignore' is not one of 'warn', 'coerce', 'raise'
     """
     legal = list(legal)
-    if not any(value is item or (type(value) is type(item) and value == item) for item in legal):
-        raise ValueError(f"{name}={shorten(value)} is not one of {', '.join(map(repr, legal))}")
-    return value
+    for item in legal:
+        same_type = isinstance(value, type(item)) and isinstance(value, bool) is isinstance(item, bool)
+        if same_type and value == item:
+            return item
+    raise ValueError(f"{name}={shorten(value)} is not one of {', '.join(map(repr, legal))}")
 
 
 def shorten(value: Any) -> str:

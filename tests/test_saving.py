@@ -414,10 +414,10 @@ def test_the_class_numbers_of_a_mask_are_kept(tmp_path):
         ({"mode": "CMYK"}, ValueError, "JPEG files cannot hold mode='CMYK'"),
         ({"quality": 0}, ValueError, "quality=0"),
         ({"quality": "high"}, TypeError, "quality='high'"),
-        ({"format": "PSD"}, ValueError, "format must be one of 'JPEG'"),
+        ({"format": "PSD"}, ValueError, "format='PSD' is not one of 'JPEG'"),
         ({"format": 3}, TypeError, "format=3"),
         ({"format": "PNG"}, ValueError, "names JPEG files such as .* and format='PNG'"),
-        ({"fit": "cover"}, ValueError, "'thumbnail', got 'cover'"),
+        ({"fit": "cover"}, ValueError, "fit='cover' is not one of .*'thumbnail'"),
         ({"overwrite": "yes"}, TypeError, "overwrite='yes'"),
         ({"retry": "some"}, ValueError, "retry='some'"),
         ({"size": "128"}, TypeError, "size must be"),
@@ -754,7 +754,7 @@ def test_workers_out_of_reach_hand_the_files_back(photos, tmp_path, own_cluster,
 
 
 def test_a_worker_whose_call_has_ended_writes_nothing(photos, tmp_path):
-    task = SaveResized(codec.decode_options(8, for_files=True), codec.encode_options(None, 75))
+    task = SaveResized(codec.decode_options(8, allow_any_size=True), codec.encode_options(None, 75))
     files = ImageFileSink(task, 1, [str(tmp_path / "out" / "a.jpg")])
     files.open(Source(), [str(photos / "0.jpg")], overwrite=False, retry="transient")
     part = PartitionResult.empty(PartitionInput(range(1), [None]), np.array([b"a file"], dtype=object))

@@ -126,7 +126,7 @@ class _SaveMethods(_ImageAccessorBase):
         decode_options = codec.decode_options(
             size=size, mode=mode, fit=fit, resample=resample, reducing_gap=reducing_gap, background=background,
             exif_transpose=exif_transpose, scale_depth=scale_depth, frame=frame, max_pixels=max_pixels,
-            formats=formats, for_files=True,
+            formats=formats, allow_any_size=True,
         )  # fmt: skip
         how = read_options(**options)
         task = SaveResized(decode_options, codec.encode_options(format, quality))
@@ -274,7 +274,7 @@ class _SaveMethods(_ImageAccessorBase):
             to, format = os.path.join(os.fspath(to), "{index}"), format or "PNG"  # noqa: A001
         how = read_options(errors=errors, npartitions=npartitions, progress=progress)
         task = SaveResized(
-            codec.decode_options(size=None, mode=mode, for_files=True), codec.encode_options(format, quality)
+            codec.decode_options(size=None, mode=mode, allow_any_size=True), codec.encode_options(format, quality)
         )
         return self._save_images(task, how, write_options(to, overwrite=overwrite, retry=retry))
 

@@ -98,7 +98,7 @@ def make_contact_sheet(
     captions = make_captions(column.index, *titles)
     if isinstance(column.array, ImageArray):
         return ContactSheet(column.array, captions, failure_reasons(column.array), total)
-    decode_options = codec.decode_options(size=SIDE, mode="RGBA", fit="thumbnail", for_files=True)
+    decode_options = codec.decode_options(size=SIDE, mode="RGBA", fit="thumbnail", allow_any_size=True)
     shown = list(_DisplayMethods(column)._run(Thumbnail(decode_options), how))
     reasons: list[Failure | None] = [cast("Failure", row) if isinstance(row, dict) else None for row in shown]
     return ContactSheet(shown, captions, reasons, total)

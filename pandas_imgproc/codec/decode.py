@@ -1,4 +1,4 @@
-"""Bytes to pixels: identify, decode at a reduced scale, orient, flatten, scale depth, resize."""
+"""Decoding of bytes to pixels: identify, decode at a reduced scale, orient, convert the mode, resize."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from pandas_imgproc._timing import timed
-from pandas_imgproc.codec.convert import convert_mode, raw_mode
+from pandas_imgproc.codec.convert import convert_mode, raw_mode_of
 from pandas_imgproc.codec.identify import open_image, report_truncation, verify_png_crc
 from pandas_imgproc.codec.orientation import ORIENTED_BEFORE_LOAD, exif_transpose_op
 from pandas_imgproc.codec.resize import draft, resize_and_orient
@@ -20,27 +20,27 @@ if TYPE_CHECKING:
     from pandas_imgproc.codec.options import DecodeOptions
 
 
-def load(data: Any, decode_options: DecodeOptions) -> Image.Image:
-    """Return the image as the recipe says: decoded, upright, flattened, resized.
+def load(data: Any, options: DecodeOptions) -> Image.Image:
+    """Decode an image: upright, on its background, resized.
 
     Parameters
     ----------
     data : bytes, or ndarray of uint8, shape (height, width, channels)
-        The whole file; or an image that is in memory already, or anything with its ``__array_interface__``.
-    decode_options : DecodeOptions
-        With ``size=None`` the image keeps its own size.
+        The whole file; or the pixels of an image in memory, or any object with ``__array_interface__``.
+    options : DecodeOptions
+        With ``size=None`` the image keeps its size.
 
     Returns
     -------
     PIL.Image.Image
-        In ``recipe.mode``; in mode "P" a palette image keeps its palette and a grey one stays "L", the
-        pixels are the numbers of the classes either way. Of what the file says beside the pixels it has the
-        colour profile, ``info["icc_profile"]``, and nothing else.
+        In ``options.mode``; in mode "P" a palette image keeps its palette and a gray one stays "L", the
+        pixels are class ids either way. Of the file's metadata it has the color profile,
+        ``info["icc_profile"]``, and nothing else.
 
     Raises
     ------
     Exception
-        Whatever a decoder raises at broken bytes, and that is much more than OSError: see `explain`.
+        Any error of a decoder at broken bytes, which is much more than OSError: see `classify_error`.
 
     Notes
     -----
@@ -49,22 +49,16 @@ def load(data: Any, decode_options: DecodeOptions) -> Image.Image:
     `PIL.ImageOps.pad` for "pad".
     """
     if hasattr(data, "__array_interface__"):
-        return _from_memory(np.asarray(data), decode_options)
+        return _from_memory(np.asarray(data), options)
     with timed("decode"):
-        image = open_image(
-            data,
-            decode_options.formats,
-            max_pixels=decode_options.max_pixels,
-            frame=decode_options.frame,
-            plugins=decode_options.plugins,
-        )
-        turn = exif_transpose_op(image, decode_options) if image.format in ORIENTED_BEFORE_LOAD else None
-        full = image.size
-        box = draft(image, decode_options, turn)
-        depth = raw_mode(image)
+        image = open_image(data, options, options.frame)
+        transpose = exif_transpose_op(image, options) if image.format in ORIENTED_BEFORE_LOAD else None
+        full_size = image.size
+        box = draft(image, options, transpose)
+        raw_mode = raw_mode_of(image)
         if image.format == "PNG":
             verify_png_crc(data)
-        # Pillow feeds a decoder 64 KB at a time and copies what is left over: quadratic in the width of a row,
+        # Pillow feeds a decoder 64 KB at a time and copies the remainder: quadratic in the width of a row,
         # and a file of one kilobyte whose header says eight million columns took 20 s.
         image.decodermaxblock = max(image.decodermaxblock, 4 * image.size[0])
         with report_truncation(data):
@@ -72,31 +66,31 @@ def load(data: Any, decode_options: DecodeOptions) -> Image.Image:
     with timed("resize"):
         if image.format not in ORIENTED_BEFORE_LOAD:
             # PNG and WebP may carry EXIF after the pixels, and a TIFF file is turned by Pillow at load
-            turn, full = exif_transpose_op(image, decode_options), image.size
+            transpose, full_size = exif_transpose_op(image, options), image.size
         profile = image.info.get("icc_profile")
-        finished = resize_and_orient(convert_mode(image, decode_options, depth), decode_options, turn, full, box)
-        finished.info = {"icc_profile": profile} if profile else {}
-        return finished
+        result = resize_and_orient(convert_mode(image, options, raw_mode), options, transpose, full_size, box)
+        result.info = {"icc_profile": profile} if profile else {}
+        return result
 
 
-def _from_memory(pixels: NDArray[Any], decode_options: DecodeOptions) -> Image.Image:
+def _from_memory(pixels: NDArray[Any], options: DecodeOptions) -> Image.Image:
     if pixels.dtype != np.uint8:
-        raise UnreadableImageError("unsupported", f"images of {pixels.dtype} are not images; only those of uint8 are")
+        raise UnreadableImageError("unsupported", f"arrays of {pixels.dtype} are not images; only those of uint8 are")
     image = Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
     with timed("resize"):
-        return resize_and_orient(convert_mode(image, decode_options, ""), decode_options, None, image.size, None)
+        return resize_and_orient(convert_mode(image, options, ""), options, None, image.size, None)
 
 
-def decode_into(data: Any, decode_options: DecodeOptions, out: NDArray[np.uint8]) -> None:
-    """Write the image into the caller's array, which may be a slice of a block.
+def decode_into(data: Any, options: DecodeOptions, out: NDArray[np.uint8]) -> None:
+    """Decode an image into the caller's array, which may be a slice of a block.
 
     Parameters
     ----------
     data : bytes, or ndarray of uint8, shape (height, width, channels)
         As in `load`.
-    decode_options : DecodeOptions
+    options : DecodeOptions
     out : ndarray of uint8, shape (height, width, channels)
-        ``recipe.shape``; untouched when something is raised.
+        ``options.shape``; untouched when an error is raised.
 
     Examples
     --------
@@ -109,7 +103,7 @@ def decode_into(data: Any, decode_options: DecodeOptions, out: NDArray[np.uint8]
     >>> out[0, 0].tolist()
     [255, 0, 0]
     """
-    image = load(data, decode_options)
+    image = load(data, options)
     with timed("resize"):
         # Measured: this copies twice and is still faster than Arrow's view of four bytes per pixel, and within two
         # percent of driving Pillow's private encoder into the slice.

@@ -1,15 +1,16 @@
-"""Pixels to the bytes of a file that opens everywhere: baseline JPEG, plain PNG, the colour profile kept."""
+"""Encoding of pixels to a file that opens everywhere: baseline JPEG, plain PNG, with the color profile."""
 
 from __future__ import annotations
 
 import io
-import numbers
 import os
 import struct
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pandas_imgproc._timing import timed
+from pandas_imgproc._validation import check_choice, check_int
+from pandas_imgproc.codec.options import FORMAT_ALIASES
 from pandas_imgproc.errors import UnreadableImageError
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
     from PIL import Image
 
-# What files of each format can hold. CMYK is left out: half of the programs show such JPEG files in false colours.
+# Modes that files of a format can hold. CMYK is left out: half of the programs show such JPEG files in false colors.
 MODES_OF: dict[str, tuple[str, ...]] = {
     "JPEG": ("RGB", "L"),
     "PNG": ("RGB", "RGBA", "L", "P"),
@@ -40,22 +41,21 @@ FORMAT_OF: dict[str, str] = {
 READ_SUFFIXES: frozenset[str] = frozenset(FORMAT_OF) | {
     ".mpo", ".pbm", ".dib", ".apng", ".avifs", ".j2k", ".jpc", ".jpf", ".jpx", ".j2c", ".ico", ".tga", ".heic", ".heif",
 }  # fmt: skip
-_OTHER_NAMES = {"JPG": "JPEG", "TIF": "TIFF", "JP2": "JPEG2000"}
-_WITH_QUALITY = ("JPEG", "WEBP", "AVIF")
-_PROFILED = {"RGB": b"RGB ", "RGBA": b"RGB ", "L": b"GRAY"}
+_LOSSY_FORMATS = ("JPEG", "WEBP", "AVIF")
+_PROFILE_SPACES = {"RGB": b"RGB ", "RGBA": b"RGB ", "L": b"GRAY"}
 _ENCODER_ERRORS = (OSError, ValueError, SyntaxError, RuntimeError, LookupError, struct.error, OverflowError)
 
 
 @dataclass(frozen=True)
 class EncodeOptions:
-    """How pixels become a file; make one with `encode_options`.
+    """Options of encoding, built by `encode_options`.
 
     Attributes
     ----------
     format : str or None
-        Pillow's name; None: what the file's suffix says.
+        Pillow's name; None follows the suffix of the file.
     quality : int
-        1 to 100, of the formats that lose something.
+        1 to 100, for the lossy formats.
     """
 
     format: str | None
@@ -63,7 +63,7 @@ class EncodeOptions:
 
 
 def encode_options(format: Any, quality: Any) -> EncodeOptions:  # noqa: A002  Pillow's word
-    """Check the arguments and return what they mean.
+    """Check the arguments and return the normalized options.
 
     Raises
     ------
@@ -73,23 +73,19 @@ def encode_options(format: Any, quality: Any) -> EncodeOptions:  # noqa: A002  P
     Examples
     --------
     >>> encode_options("jpg", 75)
-    Encoding(format='JPEG', quality=75)
+    EncodeOptions(format='JPEG', quality=75)
     """
-    if isinstance(quality, bool) or not isinstance(quality, numbers.Integral):
-        raise TypeError(f"quality={quality!r} is not a whole number from 1 to 100")
-    if not 1 <= int(quality) <= 100:
-        raise ValueError(f"quality={quality!r} is not from 1 to 100")
-    if format is not None and not isinstance(format, str):
+    quality = check_int("quality", quality, 1, 100)
+    if format is None:
+        return EncodeOptions(None, quality)
+    if not isinstance(format, str):
         raise TypeError(f"format={format!r} is not the name of a format such as 'JPEG'")
-    name = None if format is None else format.upper().removeprefix(".")
-    name = None if name is None else _OTHER_NAMES.get(name, name)
-    if name is not None and name not in MODES_OF:
-        raise ValueError(f"format must be one of {', '.join(map(repr, MODES_OF))}, got {format!r}")
-    return EncodeOptions(name, int(quality))
+    name = format.upper().removeprefix(".")
+    return EncodeOptions(check_choice("format", FORMAT_ALIASES.get(name, name), MODES_OF), quality)
 
 
 def format_of(name: str) -> str | None:
-    """Return the format that the suffix of a file's name stands for; None if it is none that is written.
+    """Return the format of a file name's suffix; None if no such files are written.
 
     Examples
     --------
@@ -103,21 +99,21 @@ def check_modes(formats: Iterable[str], mode: str) -> None:
     """Raise a ValueError if files of a format cannot hold images of a mode."""
     for name in formats:
         if mode not in MODES_OF[name]:
-            able = ", ".join(other for other, modes in MODES_OF.items() if mode in modes)
-            advice = f"formats that can: {able}" if able else "use mode='RGB'"
+            capable = ", ".join(other for other, modes in MODES_OF.items() if mode in modes)
+            advice = f"formats that can: {capable}" if capable else "use mode='RGB'"
             raise ValueError(f"{name} files cannot hold mode={mode!r}; {advice}")
 
 
-def encode(image: Image.Image, how: EncodeOptions, name: str) -> bytes:
-    r"""Return an image as the bytes of a file.
+def encode(image: Image.Image, options: EncodeOptions, name: str) -> bytes:
+    r"""Encode an image to the bytes of a file.
 
     Parameters
     ----------
     image : PIL.Image.Image
-        As `load` returns it: of what stands in its ``info``, the colour profile is kept.
-    how : EncodeOptions
+        As returned by `load`; of its ``info``, only the color profile is written.
+    options : EncodeOptions
     name : str
-        Of the file; its suffix says the format where `how` does not.
+        Name of the file, whose suffix gives the format where `options` do not.
 
     Raises
     ------
@@ -130,20 +126,20 @@ def encode(image: Image.Image, how: EncodeOptions, name: str) -> bytes:
     >>> encode(Image.new("RGB", (4, 4), "red"), EncodeOptions(None, 75), "a.png")[:4]
     b'\x89PNG'
     """
-    target = how.format or format_of(name)
-    if target is None:
-        raise UnreadableImageError("unsupported", f"the name {name!r} does not say the format of the file")
-    options: dict[str, Any] = {"quality": how.quality} if target in _WITH_QUALITY else {}
+    format_name = options.format or format_of(name)
+    if format_name is None:
+        raise UnreadableImageError("unsupported", f"the suffix of {name!r} names no format")
+    params: dict[str, Any] = {"quality": options.quality} if format_name in _LOSSY_FORMATS else {}
     profile = image.info.get("icc_profile")
-    # A profile speaks of the colours that were in the file: of CMYK it says nothing about RGB.
-    if profile and profile[16:20] == _PROFILED.get(image.mode):
-        options["icc_profile"] = profile
+    # A profile describes the colors of the input file: that of a CMYK file does not describe RGB.
+    if profile and profile[16:20] == _PROFILE_SPACES.get(image.mode):
+        params["icc_profile"] = profile
     image.info = {}
     buffer = io.BytesIO()
     with timed("encode"):
         try:
-            image.save(buffer, target, **options)
+            image.save(buffer, format_name, **params)
         except _ENCODER_ERRORS as exc:
-            message = f"an image of {image.width} x {image.height} pixels cannot be written as {target}: {exc}"
+            message = f"an image of {image.width} x {image.height} pixels cannot be written as {format_name}: {exc}"
             raise UnreadableImageError("unsupported", message) from exc
     return buffer.getvalue()

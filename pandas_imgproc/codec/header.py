@@ -1,4 +1,4 @@
-"""What the header of a file says of its image, without a pixel decoded."""
+"""Image headers: size, mode and metadata, read without decoding."""
 
 from __future__ import annotations
 
@@ -8,48 +8,47 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
+from PIL.ExifTags import IFD, Base
 
-from pandas_imgproc.codec.identify import open_image
-from pandas_imgproc.codec.orientation import BROKEN_EXIF, EXIF_KEYS, ORIENTATION
+from pandas_imgproc.codec.identify import open_image, png_chunks
+from pandas_imgproc.codec.orientation import BROKEN_EXIF, EXIF_KEYS
 
 if TYPE_CHECKING:
     from PIL import ImageFile
 
     from pandas_imgproc.codec.options import DecodeOptions
 
-_MAKE, _MODEL, _CHANGED = 0x010F, 0x0110, 0x0132
-_EXIF_IFD, _TAKEN, _DIGITISED = 0x8769, 0x9003, 0x9004
 _MEMORY_MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
 
 
 @dataclass(frozen=True)
 class Header:
-    """What is known of an image before it is decoded.
+    """Header of an image, known before it is decoded.
 
     Attributes
     ----------
     width, height : int
-        Pixels of the image as it is seen: after its EXIF orientation.
+        Pixels of the upright image: after its EXIF orientation.
     mode : str
-        Pillow's mode of what is stored: "RGB", "L", "P", "I;16", ...
+        Pillow's mode of the stored image: "RGB", "L", "P", "I;16", ...
     channels : int
-        Of that mode.
+        Bands of that mode.
     format : str or None
-        Pillow's name; None for an image that is in memory already.
+        Pillow's name; None for an image in memory.
     n_frames : int or None
         Images in the file; None if they cannot be counted.
     file_size : int or None
         Bytes.
     orientation : int or None
-        The EXIF orientation, 1 to 8.
+        EXIF orientation, 1 to 8.
     has_alpha : bool
-        Whether anything in it can be transparent.
+        Whether pixels can be transparent.
     has_icc : bool
-        Whether it carries a colour profile.
+        Whether it carries a color profile.
     camera : str or None
-        Maker and model, by EXIF.
+        EXIF maker and model.
     taken_at : datetime or None
-        When it was taken by the camera's clock, by EXIF.
+        EXIF time of the exposure, by the camera's clock.
     """
 
     width: int
@@ -66,14 +65,14 @@ class Header:
     taken_at: datetime | None = None
 
 
-def read_header(data: Any, decode_options: DecodeOptions) -> Header:
-    """Return what the header says; no pixel is decoded (an ICO file excepted: Pillow decodes it when it opens it).
+def read_header(data: Any, options: DecodeOptions) -> Header:
+    """Read the header; no pixel is decoded (an ICO file excepted: Pillow decodes it when it opens it).
 
     Parameters
     ----------
     data : bytes, or ndarray of uint8, shape (height, width, channels)
         As in `load`.
-    decode_options : DecodeOptions
+    options : DecodeOptions
         Its formats, limits and plugins.
 
     Raises
@@ -91,17 +90,15 @@ def read_header(data: Any, decode_options: DecodeOptions) -> Header:
     if hasattr(data, "__array_interface__"):
         height, width, channels = np.asarray(data).shape
         return Header(width, height, _MEMORY_MODES[channels], channels, has_alpha=channels in (2, 4))
-    image = open_image(
-        data, decode_options.formats, max_pixels=decode_options.max_pixels, plugins=decode_options.plugins
-    )
+    image = open_image(data, options)
     exif = _exif(image, data)
     orientation = _orientation(exif)
     width, height = image.size
-    if orientation in (5, 6, 7, 8) and image.format != "TIFF":  # the size of a TIFF file is turned already
+    if orientation in (5, 6, 7, 8) and image.format != "TIFF":  # Pillow gives the oriented size of a TIFF file
         width, height = height, width
     return Header(
         width=width, height=height, mode=image.mode, channels=len(image.getbands()), format=image.format,
-        n_frames=_frames(image), file_size=len(data), orientation=orientation,
+        n_frames=_n_frames(image), file_size=len(data), orientation=orientation,
         has_alpha=image.has_transparency_data, has_icc=bool(image.info.get("icc_profile")),
         camera=_camera(exif), taken_at=_taken_at(exif),
     )  # fmt: skip
@@ -109,35 +106,25 @@ def read_header(data: Any, decode_options: DecodeOptions) -> Header:
 
 def _exif(image: ImageFile.ImageFile, data: bytes) -> Image.Exif:
     if image.format == "PNG" and "exif" not in image.info:
-        late = _exif_of_png(data)
-        if late:
-            image.info["exif"] = b"Exif\0\0" + late
+        # the block may follow the pixels, which Pillow has not read yet
+        block = next((bytes(data[start:end]) for name, start, end in png_chunks(data) if name == b"eXIf"), None)
+        if block:
+            image.info["exif"] = b"Exif\0\0" + block
     if image.format != "TIFF" and EXIF_KEYS.isdisjoint(image.info):
         return Image.Exif()
     try:
-        # The PNG plugin's own getexif() decodes the image, to see what follows the pixels.
+        # The PNG plugin's getexif() decodes the image, to reach the chunks after the pixels.
         return Image.Image.getexif(image)
     except BROKEN_EXIF:
         return Image.Exif()
 
 
-def _exif_of_png(data: bytes) -> bytes | None:
-    """Return the EXIF block of a PNG file, which may follow the pixels."""
-    view, start = memoryview(data), 8
-    while start + 12 <= len(data):
-        end = start + 8 + int.from_bytes(view[start : start + 4], "big")
-        if bytes(view[start + 4 : start + 8]) == b"eXIf":
-            return bytes(view[start + 8 : end])
-        start = end + 4
-    return None
-
-
 def _orientation(exif: Image.Exif) -> int | None:
-    found = exif.get(ORIENTATION)
-    return int(found) if isinstance(found, int) and 1 <= found <= 8 else None
+    orientation = exif.get(Base.Orientation)
+    return int(orientation) if isinstance(orientation, int) and 1 <= orientation <= 8 else None
 
 
-def _frames(image: ImageFile.ImageFile) -> int | None:
+def _n_frames(image: ImageFile.ImageFile) -> int | None:
     try:
         return int(getattr(image, "n_frames", 1))
     except BROKEN_EXIF:  # counting may walk through the whole file
@@ -145,14 +132,15 @@ def _frames(image: ImageFile.ImageFile) -> int | None:
 
 
 def _camera(exif: Image.Exif) -> str | None:
-    make, model = _words(exif.get(_MAKE)), _words(exif.get(_MODEL))
-    # "Canon" and "Canon EOS 5D", but "NIKON CORPORATION" and "NIKON D750": most models name the maker again.
+    make, model = _clean_text(exif.get(Base.Make)), _clean_text(exif.get(Base.Model))
+    # "Canon" and "Canon EOS 5D", and "NIKON CORPORATION" and "NIKON D750": most models repeat the maker.
     if make and model and model.lower().startswith(make.split()[0].lower()):
         return model
     return " ".join(filter(None, (make, model))) or None
 
 
-def _words(value: object) -> str:
+def _clean_text(value: object) -> str:
+    """Return a text without control characters, empty for any other type."""
     if isinstance(value, bytes):
         value = value.decode("ascii", "ignore")
     if not isinstance(value, str):
@@ -162,12 +150,12 @@ def _words(value: object) -> str:
 
 def _taken_at(exif: Image.Exif) -> datetime | None:
     try:
-        inner = exif.get_ifd(_EXIF_IFD)
+        ifd = exif.get_ifd(IFD.Exif)
     except BROKEN_EXIF:
-        inner = {}
-    for value in (inner.get(_TAKEN), inner.get(_DIGITISED), exif.get(_CHANGED)):
+        ifd = {}
+    for value in (ifd.get(Base.DateTimeOriginal), ifd.get(Base.DateTimeDigitized), exif.get(Base.DateTime)):
         try:
-            return datetime.strptime(_words(value)[:19], "%Y:%m:%d %H:%M:%S")
+            return datetime.strptime(_clean_text(value)[:19], "%Y:%m:%d %H:%M:%S")
         except ValueError:  # cameras without a clock write zeros or blanks
             continue
     return None

@@ -1,4 +1,4 @@
-"""Which image is it: identify a file, read its header, refuse what is too large, before anything is decoded."""
+"""Identification of image files: the format, the header and the limits, before anything is decoded."""
 
 from __future__ import annotations
 
@@ -6,46 +6,28 @@ import functools
 import io
 import struct
 import zlib
+from typing import TYPE_CHECKING
 
 from PIL import Image, ImageFile, UnidentifiedImageError
 
 from pandas_imgproc.codec.diagnose import ico_entries, is_truncated, matches_signature, unidentified_error
-from pandas_imgproc.codec.options import FORMATS, import_plugins
+from pandas_imgproc.codec.options import import_plugins
 from pandas_imgproc.errors import UnreadableImageError
 
-Size = tuple[int, int]
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
-_CHUNK = struct.Struct(">I4s")  # the head of a part of a PNG file: its length and its name
+    from pandas_imgproc.codec.options import DecodeOptions, Size
+
+_CHUNK = struct.Struct(">I4s")  # head of a PNG chunk: length and name
 _DECODER_ERRORS = (OSError, SyntaxError, ValueError, RuntimeError, LookupError, struct.error)
 
 
-def open_image(
-    data: bytes,
-    formats: tuple[str, ...] = FORMATS,
-    *,
-    max_pixels: int | None = None,
-    frame: int = 0,
-    plugins: tuple[str, ...] = (),
-) -> ImageFile.ImageFile:
-    """Read the header of an image: nothing is decoded, and nothing but an allowed format is opened.
+def open_image(data: bytes, options: DecodeOptions, frame: int = 0) -> ImageFile.ImageFile:
+    """Open an image without decoding it (an ICO file excepted: Pillow decodes it at once).
 
-    Parameters
-    ----------
-    data : bytes
-        The whole file.
-    formats : tuple of str
-        The formats that may be opened.
-    max_pixels : int, optional
-        More than these (width times height) are refused. Pillow's own limit, twice
-        ``PIL.Image.MAX_IMAGE_PIXELS``, always holds.
-    frame : int, default 0
-    plugins : tuple of str
-        Modules that teach Pillow those of the formats that it does not know by itself.
-
-    Returns
-    -------
-    PIL.ImageFile.ImageFile
-        Not yet loaded (an ICO file excepted: Pillow decodes it at once).
+    Formats and plugins are those of the options. Twice ``PIL.Image.MAX_IMAGE_PIXELS``, Pillow's limit, always holds
+    besides ``max_pixels``.
 
     Raises
     ------
@@ -54,49 +36,50 @@ def open_image(
 
     Examples
     --------
-    >>> open_image(b"%!PS-Adobe-3.0 EPSF-3.0")
+    >>> from pandas_imgproc.codec import decode_options
+    >>> open_image(b"%!PS-Adobe-3.0 EPSF-3.0", decode_options())
     Traceback (most recent call last):
     pandas_imgproc.errors.UnreadableImageError: a file of format EPS, which formats= does not allow \
 [unidentified]
     """
     if not len(data):
         raise UnreadableImageError("empty", "the file has no bytes")
-    if max_pixels is not None and bytes(data[:4]) == b"\0\0\1\0":
-        _check_pixels(_icon_size(data), max_pixels)
+    if options.max_pixels is not None and bytes(data[:4]) == b"\0\0\1\0":
+        _check_pixels(_max_ico_size(data), options.max_pixels)
     with report_truncation(data):
-        image = _identify(data, formats, plugins)
+        image = _identify(data, options.formats, options.plugins)
         if frame:
             _seek(image, frame)
-    _check_pixels(image.size, max_pixels)
+    _check_pixels(image.size, options.max_pixels)
     return image
 
 
 def preinit() -> None:
-    """Import what Pillow would import with the first image."""
+    """Import the plugins that Pillow would import with the first image."""
     Image.preinit()
 
 
 def _identify(data: bytes, formats: tuple[str, ...], plugins: tuple[str, ...]) -> ImageFile.ImageFile:
-    signed = _signed(formats)
+    names = _formats_with_signature(formats)
     buffer = io.BytesIO(data)
     try:
-        return Image.open(buffer, formats=signed)
+        return Image.open(buffer, formats=names)
     except KeyError:
         # a format of a plugin that this process has not imported
         import_plugins(plugins)
-        signed = tuple(name for name in signed if name in Image.OPEN)
+        names = tuple(name for name in names if name in Image.OPEN)
     except UnidentifiedImageError:
         pass
-    # Files without a signature look like TGA now and then: it is asked only when nobody else claims the file.
-    claimed = [name for name in signed if matches_signature(name, data)]
+    # Files without a signature look like TGA now and then: it is tried only when no other format claims the file.
+    claimed = [name for name in names if matches_signature(name, data)]
     try:
-        return Image.open(buffer, formats=signed if claimed or "TGA" not in formats else ("TGA",))
+        return Image.open(buffer, formats=names if claimed or "TGA" not in formats else ("TGA",))
     except UnidentifiedImageError:
         raise unidentified_error(data, formats, claimed) from None
 
 
 @functools.lru_cache(maxsize=64)
-def _signed(formats: tuple[str, ...]) -> tuple[str, ...]:
+def _formats_with_signature(formats: tuple[str, ...]) -> tuple[str, ...]:
     # Pillow reads MPO through its JPEG plugin and knows no opener of that name.
     names = ["JPEG" if name == "MPO" else name for name in formats if name != "TGA"]
     return tuple(dict.fromkeys(names))
@@ -106,14 +89,14 @@ def _seek(image: ImageFile.ImageFile, frame: int) -> None:
     try:
         image.seek(frame)
     except EOFError:
-        frames = getattr(image, "n_frames", 1)
+        n_frames = getattr(image, "n_frames", 1)
         raise UnreadableImageError(
-            "unsupported", f"there is no frame {frame}: the image has {frames}, counted from 0"
+            "unsupported", f"there is no frame {frame}: the image has {n_frames}, counted from 0"
         ) from None
 
 
 class report_truncation:  # noqa: N801  reads as a statement
-    """Name the reason that most decoders do not: they only say "broken" of a file that is shorter than it says."""
+    """Context manager that reports a truncated file as such: most decoders only call it broken."""
 
     __slots__ = ("data",)
 
@@ -124,8 +107,8 @@ class report_truncation:  # noqa: N801  reads as a statement
         pass
 
     def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
-        told = isinstance(error, UnreadableImageError)
-        if isinstance(error, _DECODER_ERRORS) and not told and is_truncated(self.data):
+        classified = isinstance(error, UnreadableImageError)
+        if isinstance(error, _DECODER_ERRORS) and not classified and is_truncated(self.data):
             raise UnreadableImageError("truncated", f"the file ends too early: {error}") from error
 
 
@@ -136,28 +119,33 @@ def _check_pixels(size: Size, max_pixels: int | None) -> None:
             "too_large", f"{size[0]} x {size[1]} = {pixels} pixels are more than max_pixels={max_pixels}"
         )
     limit = Image.MAX_IMAGE_PIXELS
-    if limit is not None and pixels > 2 * limit:  # not every plugin asks again after seek()
+    if limit is not None and pixels > 2 * limit:  # not every plugin checks again after seek()
         raise Image.DecompressionBombError(
             f"{size[0]} x {size[1]} = {pixels} pixels are more than Pillow's limit of {2 * limit}"
         )
 
 
 def verify_png_crc(data: bytes) -> None:
-    """Compare the checksums of a PNG file's pixels, which Pillow leaves out: what a flipped bit shows is no image."""
+    """Check the checksums of a PNG file's pixels, as Pillow does not: a flipped bit gives another image."""
     if ImageFile.LOAD_TRUNCATED_IMAGES:
         return
-    start = 8
-    while start + 12 <= len(data):
-        length, name = _CHUNK.unpack_from(data, start)
-        end = start + 8 + length
+    for name, start, end in png_chunks(data):
         if name == b"IDAT" and end + 4 <= len(data):
-            told = int.from_bytes(data[end : end + 4], "big")
-            if zlib.crc32(memoryview(data)[start + 4 : end]) != told:
+            expected = int.from_bytes(data[end : end + 4], "big")
+            if zlib.crc32(memoryview(data)[start - 4 : end]) != expected:
                 raise UnreadableImageError("corrupt", "the checksum of its pixels is wrong")
-        start = end + 4
 
 
-def _icon_size(data: bytes) -> Size:
+def png_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
+    """Yield (name, start, end) of the body of each chunk of a PNG file; the last may end beyond the file."""
+    start = 16
+    while start + 4 <= len(data):
+        length, name = _CHUNK.unpack_from(data, start - 8)
+        yield name, start, start + length
+        start += length + 12
+
+
+def _max_ico_size(data: bytes) -> Size:
     # The directory has one byte per side, the images inside may be any size, and Pillow decodes in open.
     largest = (0, 0)
     for offset, _ in ico_entries(data):

@@ -1,50 +1,52 @@
-"""What changes the pixels, checked and normalised."""
+"""Options that change the pixels, checked and normalized."""
 
 from __future__ import annotations
 
 import importlib
 import math
-import operator
+import numbers
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, SupportsIndex, TypedDict
+from typing import Any, TypedDict
 
 import numpy as np
 from PIL import Image, ImageColor
 
+from pandas_imgproc._validation import check_bool, check_choice, check_int
 from pandas_imgproc.config import setting
 
-# The formats that Pillow imports first stand first: a folder of JPEG files never imports all forty plugins.
-# TGA has no signature and stands last. EPS is left out for a reason: it starts Ghostscript.
+Size = tuple[int, int]  # width and height in pixels, PIL's order
+
+# The formats that Pillow imports first come first: a folder of JPEG files never imports all forty plugins.
+# TGA has no signature and comes last. EPS is left out on purpose: it starts Ghostscript.
 FORMATS: tuple[str, ...] = (
     "JPEG", "MPO", "PNG", "GIF", "BMP", "PPM", "WEBP", "TIFF", "AVIF", "JPEG2000", "ICO", "TGA",
 )  # fmt: skip
 CHANNELS: dict[str, int] = {"RGB": 3, "L": 1, "RGBA": 4, "P": 1, "CMYK": 4}
 FITS: tuple[str, ...] = ("stretch", "crop", "pad")
-FITS_OF_FILES: tuple[str, ...] = (*FITS, "contain", "thumbnail")
+_FITS_OF_ANY_SIZE: tuple[str, ...] = ("contain", "thumbnail")
 FILTERS: dict[str, Image.Resampling] = {
     name: Image.Resampling[name.upper()] for name in ("nearest", "box", "bilinear", "hamming", "bicubic", "lanczos")
 }
-_ALIASES = {"JPG": "JPEG", "TIF": "TIFF", "JP2": "JPEG2000", "HEIC": "HEIF"}
+FORMAT_ALIASES = {"JPG": "JPEG", "TIF": "TIFF", "JP2": "JPEG2000", "HEIC": "HEIF"}
 
 
 @dataclass(frozen=True)
 class DecodeOptions:
-    """Everything that changes the pixels, checked and normalised: equal recipes give equal pixels.
+    """Options of decoding, all that change the pixels: equal options give equal pixels.
 
-    Make one with `decode_options`, which says what is wrong with an argument. Its ``repr`` is part of a job's
-    fingerprint.
+    Built by `decode_options`, which checks the arguments. The ``repr`` is part of a job's fingerprint.
 
     Parameters
     ----------
     size : tuple of (int, int) or None
-        Width and height in pixels, PIL's order; None is the image as large as it is.
+        Width and height in pixels, PIL's order; None is the size of each image.
     mode : {"RGB", "L", "RGBA", "P", "CMYK"}
     fit : {"stretch", "crop", "pad", "contain", "thumbnail"}
         The last two keep the aspect, so that images differ in shape.
     resample : {"nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"}
     reducing_gap : float or None
-        None is exact; 2.0 is what ``Image.thumbnail`` does.
+        None is exact; 2.0 is the gap of ``Image.thumbnail``.
     background : tuple of int or None
         RGB (or RGBA in mode "RGBA") below transparent areas and around a padded image.
     exif_transpose : bool
@@ -52,16 +54,16 @@ class DecodeOptions:
     scale_depth : bool
         Scale 16 bits to 8; False clips them, as Pillow converts.
     frame : int
-        Which frame of an animation or page of a TIFF file.
+        Frame of an animation or page of a TIFF file, counted from 0.
     max_pixels : int or None
         Larger images are refused before they are decoded.
     formats : tuple of str
-        The formats that may be opened, by Pillow's names.
+        Formats that may be opened, by Pillow's names.
     plugins : tuple of str
-        Modules that teach Pillow formats, imported wherever one of `formats` is not known.
+        Modules that register formats with Pillow, imported where one of `formats` is not known.
     """
 
-    size: tuple[int, int] | None
+    size: Size | None
     mode: str = "RGB"
     fit: str = "stretch"
     resample: str = "bicubic"
@@ -76,7 +78,12 @@ class DecodeOptions:
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """Height, width and channels of one image, numpy's order.
+        """Shape of every image: (height, width, channels), NumPy's order.
+
+        Raises
+        ------
+        ValueError
+            If images differ in shape.
 
         Examples
         --------
@@ -84,13 +91,13 @@ class DecodeOptions:
         (480, 640, 1)
         """
         if self.size is None or self.fit not in FITS:
-            what = "size=None" if self.size is None else f"fit={self.fit!r}"
-            raise ValueError(f"{what} keeps each image's own size: there is no one shape")
+            cause = "size=None" if self.size is None else f"fit={self.fit!r}"
+            raise ValueError(f"{cause}: images differ in size and have no common shape")
         return self.size[1], self.size[0], CHANNELS[self.mode]
 
     @property
     def nbytes(self) -> int:
-        """Bytes of one image's pixels, as far as the size says; 0 where it says nothing.
+        """Bytes of an image's pixels as far as known from the options, else 0.
 
         Examples
         --------
@@ -104,7 +111,7 @@ class DecodeOptions:
 
 
 class DecodeKwargs(TypedDict, total=False):
-    """The keyword arguments of `decode_options`, for whoever hands them on."""
+    """Keyword arguments of `decode_options`."""
 
     mode: str
     fit: str
@@ -131,22 +138,22 @@ def decode_options(
     frame: int = 0,
     max_pixels: int | None = None,
     formats: str | Iterable[str] = FORMATS,
-    for_files: bool = False,
+    allow_any_size: bool = False,
 ) -> DecodeOptions:
-    """Check the arguments and return the `DecodeOptions` they mean.
+    """Check the arguments and return the normalized options.
 
     Parameters
     ----------
     size : int or tuple of (int, int), optional
-        Pixels, one side of a square or (width, height); None keeps the image's own size.
+        Pixels, the side of a square or (width, height); None keeps the size of each image.
     background : str, int, tuple or None, default "white"
-        Any colour that Pillow knows, a grey level (in mode "P" the number of a class), an RGB tuple; None
+        Any color that Pillow knows, a gray level (in mode "P" a class id), an RGB tuple; None
         drops transparency as Pillow's ``convert`` does and pads with black.
     formats : str or iterable of str
         Names of formats that may be opened, for example ``(*FORMATS, "PSD")``; a plugin must be imported
         before its name is known.
-    for_files : bool, default False
-        Whether images may differ in shape, since each gets a file of its own.
+    allow_any_size : bool, default False
+        Whether images may differ in shape, as files may and rows of a column may not.
     mode, fit, resample, reducing_gap, exif_transpose, scale_depth, frame, max_pixels
         See `DecodeOptions`. ``resample="nearest"`` and ``mode="P"`` are always exact.
 
@@ -167,44 +174,39 @@ def decode_options(
     True
     >>> decode_options(64, fit="cover")
     Traceback (most recent call last):
-    ValueError: fit must be one of 'stretch', 'crop', 'pad', got 'cover'
+    ValueError: fit='cover' is not one of 'stretch', 'crop', 'pad'
     """
-    mode = _one_of("mode", mode, CHANNELS)
-    name = resample.name if isinstance(resample, Image.Resampling) else resample
-    name = _one_of("resample", name.lower() if isinstance(name, str) else name, FILTERS)
+    mode = check_choice("mode", mode, CHANNELS)
+    filter_name = resample.name if isinstance(resample, Image.Resampling) else resample
+    filter_name = filter_name.lower() if isinstance(filter_name, str) else filter_name
+    filter_name = check_choice("resample", filter_name, FILTERS)
     if mode == "P":
-        name = "nearest"
-    gap = _reducing_gap(reducing_gap)
+        filter_name = "nearest"
+    gap = _check_reducing_gap(reducing_gap)
     return DecodeOptions(
         size=None if size is None else parse_size(size),
         mode=mode,
-        fit=_fit(fit, for_files=for_files),
-        resample=name,
+        fit=_check_fit(fit, allow_any_size=allow_any_size),
+        resample=filter_name,
         # nearest takes no mean of pixels: to reduce first would only move its grid
-        reducing_gap=None if name == "nearest" else gap,
-        background=_colour(background, mode),
-        exif_transpose=_boolean("exif_transpose", exif_transpose),
-        scale_depth=_boolean("scale_depth", scale_depth),
-        frame=_integer("frame", frame, least=0),
-        max_pixels=None if max_pixels is None else _integer("max_pixels", max_pixels, least=1),
-        formats=_formats(formats),
+        reducing_gap=None if filter_name == "nearest" else gap,
+        background=_parse_background(background, mode),
+        exif_transpose=check_bool("exif_transpose", exif_transpose),
+        scale_depth=check_bool("scale_depth", scale_depth),
+        frame=check_int("frame", frame, 0),
+        max_pixels=None if max_pixels is None else check_int("max_pixels", max_pixels),
+        formats=_parse_formats(formats),
         plugins=tuple(setting("plugins")),
     )
 
 
 def import_plugins(modules: tuple[str, ...]) -> None:
-    """Import the modules that teach Pillow formats.
-
-    Raises
-    ------
-    ImportError
-        If one is not installed.
-    """
+    """Import the modules that register formats with Pillow; raise ImportError if one is not installed."""
     for name in modules:
         importlib.import_module(name)
 
 
-def parse_size(size: Any) -> tuple[int, int]:
+def parse_size(size: Any) -> Size:
     """Return (width, height) in pixels from an int or a pair.
 
     Parameters
@@ -215,9 +217,9 @@ def parse_size(size: Any) -> tuple[int, int]:
     Raises
     ------
     TypeError
-        It is not made of whole numbers.
+        If a side is not an integer.
     ValueError
-        It has another length than two, or is smaller than one pixel.
+        If there are not two sides, or one is smaller than a pixel.
 
     Examples
     --------
@@ -233,89 +235,78 @@ channels); the channels follow from mode=
         raise TypeError(f"{expected}, got {size!r}: write the number without quotes")
     if isinstance(size, np.ndarray):
         size = size.tolist()
-    if not isinstance(size, (tuple, list)):
-        side = _integer("size", size, least=1, expected=expected)
-        return side, side
-    if len(size) == 3:
+    size = tuple(size) if isinstance(size, list) else size
+    sides = size if isinstance(size, tuple) else (size, size)
+    if len(sides) == 3:
         raise ValueError(
-            f"size must be an int or (width, height), got {tuple(size)!r}: a shape is (height, width, "
-            "channels); the channels follow from mode="
+            f"size must be an int or (width, height), got {size!r}: a shape is (height, width, channels); "
+            "the channels follow from mode="
         )
-    if len(size) != 2:
-        raise ValueError(f"{expected}, got {tuple(size)!r}")
-    width, height = (_integer("size", side, least=1, expected=expected, whole=tuple(size)) for side in size)
+    if len(sides) != 2:
+        raise ValueError(f"{expected}, got {size!r}")
+    width, height = _check_ints(sides, f"{expected}, got {size!r}", 1)
     return width, height
 
 
-def _one_of(name: str, value: Any, legal: Iterable[str]) -> str:
-    legal = tuple(legal)
-    if not isinstance(value, str) or value not in legal:
-        raise ValueError(f"{name} must be one of {', '.join(map(repr, legal))}, got {value!r}")
-    return value
+def _check_ints(values: Iterable[Any], message: str, minimum: int, maximum: int | None = None) -> tuple[int, ...]:
+    """Return integers within bounds; the message names the whole argument."""
+    try:
+        return tuple(check_int("", value, minimum, maximum) for value in values)
+    except TypeError as exc:
+        raise TypeError(message) from exc
+    except ValueError as exc:
+        bounds = f"{minimum} is the least" if maximum is None else f"levels are from {minimum} to {maximum}"
+        raise ValueError(f"{message}: {bounds}") from exc
 
 
-def _fit(value: Any, *, for_files: bool) -> str:
-    if not for_files and value in FITS_OF_FILES[len(FITS) :]:
+def _check_fit(fit: Any, *, allow_any_size: bool) -> str:
+    """Return a legal fit; a column takes only those that give one shape."""
+    if not allow_any_size and fit in _FITS_OF_ANY_SIZE:
         raise ValueError(
-            f"fit={value!r} keeps the aspect, so that images differ in shape and make no column: save_resized writes "
-            "such files; fit='pad' keeps the aspect and gives one shape"
+            f"fit={fit!r} keeps the aspect, so that images differ in shape and cannot form a column: save_resized "
+            "writes such files; fit='pad' keeps the aspect and gives one shape"
         )
-    return _one_of("fit", value, FITS_OF_FILES if for_files else FITS)
+    return str(check_choice("fit", fit, (*FITS, *_FITS_OF_ANY_SIZE) if allow_any_size else FITS))
 
 
-def _integer(name: str, value: Any, *, least: int, expected: str = "", whole: Any = None) -> int:
-    said = f"{expected or f'{name} must be a whole number'}, got {value if whole is None else whole!r}"
-    if isinstance(value, (bool, np.bool_)) or not isinstance(value, SupportsIndex):
-        raise TypeError(said)
-    number = operator.index(value)
-    if number < least:
-        raise ValueError(f"{said}: {least} is the least")
-    return number
+def _check_reducing_gap(gap: Any) -> float | None:
+    """Return a finite gap of at least 1.0, or None."""
+    if gap is None:
+        return None
+    message = f"reducing_gap must be None (exact) or a number of at least 1.0, got {gap!r}"
+    if isinstance(gap, bool) or not isinstance(gap, numbers.Real):
+        raise TypeError(message)
+    if not 1.0 <= float(gap) < math.inf:
+        raise ValueError(message)
+    return float(gap)
 
 
-def _boolean(name: str, value: Any) -> bool:
-    if not isinstance(value, (bool, np.bool_)):
-        raise TypeError(f"{name} must be True or False, got {value!r}")
-    return bool(value)
-
-
-def _reducing_gap(value: Any) -> float | None:
+def _parse_background(value: Any, mode: str) -> tuple[int, ...] | None:
+    """Return the levels of a color, three or four."""
     if value is None:
         return None
-    said = f"reducing_gap must be None (exact) or a number of at least 1.0, got {value!r}"
-    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, float, np.integer, np.floating)):
-        raise TypeError(said)
-    if not (math.isfinite(value) and value >= 1.0):
-        raise ValueError(said)
-    return float(value)
-
-
-def _colour(value: Any, mode: str) -> tuple[int, ...] | None:
-    if value is None:
-        return None
-    said = f"background must be a colour like 'white', '#ffe0c0' or (255, 224, 192), or None, got {value!r}"
+    message = f"background must be a color like 'white', '#ffe0c0' or (255, 224, 192), or None, got {value!r}"
+    levels = value if isinstance(value, (tuple, list)) else (value,) * 3
     if isinstance(value, str):
         try:
-            colour: tuple[int, ...] = ImageColor.getrgb(value)
-        except ValueError as error:
-            raise ValueError(said) from error
-    elif isinstance(value, (tuple, list)):
-        colour = tuple(_integer("background", level, least=0, expected=said, whole=value) for level in value)
-    else:
-        colour = (_integer("background", value, least=0, expected=said),) * 3
-    if len(colour) == 4 and mode != "RGBA":
+            levels = ImageColor.getrgb(value)
+        except ValueError as exc:
+            raise ValueError(message) from exc
+    color = _check_ints(levels, message, 0, 255)
+    if len(color) == 4 and mode != "RGBA":
         raise ValueError(f"background={value!r} is itself transparent; only mode='RGBA' can hold that")
-    if len(colour) not in (3, 4) or max(colour) > 255:
-        raise ValueError(said)
-    return colour
+    if len(color) not in (3, 4):
+        raise ValueError(message)
+    return color
 
 
-def _formats(value: Any) -> tuple[str, ...]:
-    names = [value] if isinstance(value, str) else list(value) if isinstance(value, Iterable) else [value]
+def _parse_formats(value: Any) -> tuple[str, ...]:
+    """Return Pillow's names of formats, each once and in one order: equal choices are equal options."""
+    names = [value] if isinstance(value, str) or not isinstance(value, Iterable) else list(value)
     if not names or not all(isinstance(name, str) for name in names):
         raise TypeError(f"formats must be names of formats like 'JPEG' or {FORMATS!r}, got {value!r}")
-    wanted = {_ALIASES.get(name.upper(), name.upper()) for name in names}
-    extra = sorted(wanted.difference(FORMATS))
+    requested = {FORMAT_ALIASES.get(name.upper(), name.upper()) for name in names}
+    extra = sorted(requested.difference(FORMATS))
     if extra:
         Image.init()
         import_plugins(tuple(setting("plugins")))
@@ -326,5 +317,4 @@ def _formats(value: Any) -> tuple[str, ...]:
             "configuration, such as dask.config.set({'pandas-imgproc.plugins': ['pillow_heif.HeifImagePlugin']}). "
             f"Known: {', '.join(sorted({*Image.OPEN, *FORMATS}))}"
         )
-    # One order for one set, so that equal choices are equal recipes.
-    return (*(name for name in FORMATS if name in wanted), *extra)
+    return (*(name for name in FORMATS if name in requested), *extra)

@@ -1,4 +1,4 @@
-"""Which way up an image stands, by its EXIF block."""
+"""EXIF orientation of an image, and the transpose that undoes it."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ import struct
 from typing import TYPE_CHECKING, Any
 
 from PIL import Image
+from PIL.ExifTags import Base
 
 if TYPE_CHECKING:
     from PIL import ImageFile
 
     from pandas_imgproc.codec.options import DecodeOptions
 
-_UPRIGHT: dict[Any, Image.Transpose] = {
+_TO_UPRIGHT: dict[Any, Image.Transpose] = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -21,28 +22,27 @@ _UPRIGHT: dict[Any, Image.Transpose] = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-_BACK: dict[Any, Image.Transpose] = {**_UPRIGHT, 6: Image.Transpose.ROTATE_90, 8: Image.Transpose.ROTATE_270}
-SIDEWAYS = {_UPRIGHT[tag] for tag in (5, 6, 7, 8)}
-ORIENTATION = 0x0112
+_TO_STORED: dict[Any, Image.Transpose] = {**_TO_UPRIGHT, 6: Image.Transpose.ROTATE_90, 8: Image.Transpose.ROTATE_270}
+SWAPS_AXES = {_TO_UPRIGHT[orientation] for orientation in (5, 6, 7, 8)}
 EXIF_KEYS = frozenset({"exif", "Raw profile type exif", "XML:com.adobe.xmp", "xmp"})
 BROKEN_EXIF = (SyntaxError, ValueError, TypeError, LookupError, OSError, ArithmeticError, struct.error)
-# Of these the turn must be known before load(): draft needs it, or Pillow turns (and forgets) by itself.
+# Their transpose must be known before load(): draft needs it, or Pillow transposes (and forgets) by itself.
 ORIENTED_BEFORE_LOAD = ("JPEG", "MPO", "TIFF")
 
 
-def exif_transpose_op(image: ImageFile.ImageFile, decode_options: DecodeOptions) -> Image.Transpose | None:
-    """Return what makes an image stand upright, None where nothing need be done."""
+def exif_transpose_op(image: ImageFile.ImageFile, options: DecodeOptions) -> Image.Transpose | None:
+    """Return the transpose that gives the requested orientation, None where none is needed."""
     if image.format == "TIFF":
         # Pillow turns it upright in load(): nothing is left to do, or all of it to undo.
-        return None if decode_options.exif_transpose else _by_tag(image, _BACK)
-    # getexif() is dear, and most images have nothing to tell
-    if not decode_options.exif_transpose or EXIF_KEYS.isdisjoint(image.info):
+        return None if options.exif_transpose else _transpose_for_tag(image, _TO_STORED)
+    # getexif() is expensive, and most images have no EXIF block
+    if not options.exif_transpose or EXIF_KEYS.isdisjoint(image.info):
         return None
-    return _by_tag(image, _UPRIGHT)
+    return _transpose_for_tag(image, _TO_UPRIGHT)
 
 
-def _by_tag(image: ImageFile.ImageFile, turns: dict[Any, Image.Transpose]) -> Image.Transpose | None:
+def _transpose_for_tag(image: ImageFile.ImageFile, transposes: dict[Any, Image.Transpose]) -> Image.Transpose | None:
     try:
-        return turns.get(image.getexif().get(ORIENTATION))
+        return transposes.get(image.getexif().get(Base.Orientation))
     except BROKEN_EXIF:
         return None  # a broken EXIF block is no reason to lose a readable image

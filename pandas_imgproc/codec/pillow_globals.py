@@ -1,4 +1,4 @@
-"""Pillow's globals belong to the user: carry them to where the pixels are made, and put them back."""
+"""Pillow's global settings: the caller's values are applied where images are decoded, and restored afterwards."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class PillowSettings:
-    """The user's own Pillow globals, as a value that travels to the workers.
+    """Pillow's global settings as a value, sent from the caller to the workers.
 
     Parameters
     ----------
@@ -31,7 +31,7 @@ class PillowSettings:
 
     @classmethod
     def current(cls) -> PillowSettings:
-        """Return what holds in this process now.
+        """Return the settings of this process.
 
         Examples
         --------
@@ -41,60 +41,63 @@ class PillowSettings:
         return cls(Image.MAX_IMAGE_PIXELS, bool(ImageFile.LOAD_TRUNCATED_IMAGES))
 
     def apply(self) -> None:
-        """Set Pillow's globals of this process."""
+        """Set Pillow's globals in this process."""
         if self != PillowSettings.current():
             Image.MAX_IMAGE_PIXELS = self.max_image_pixels
             ImageFile.LOAD_TRUNCATED_IMAGES = self.load_truncated_images
 
 
-class _Session:
-    """Who works with which settings now; `warnings.catch_warnings` is not for threads on Python 3.11."""
+class _SettingsStack:
+    """Stack of the settings in use by the threads of this process; the newest apply.
+
+    `warnings.catch_warnings` is not safe in threads on Python 3.11, hence one filter for all of them.
+    """
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
-        self.active: list[tuple[object, PillowSettings]] = []
-        self.before: PillowSettings | None = None
-        self.quiet: tuple[Any, ...] | None = None
+        self.entries: list[tuple[object, PillowSettings]] = []
+        self.original: PillowSettings | None = None
+        self.filter: tuple[Any, ...] | None = None
 
-    def enter(self, settings: PillowSettings) -> object:
+    def push(self, settings: PillowSettings) -> object:
         token = object()
         with self.lock:
-            if not self.active:
-                self.before = PillowSettings.current()
-            if self.quiet is None or self.quiet not in warnings.filters:
-                # The comment in the pattern makes the filter ours: an equal one of the user's would be moved.
+            if not self.entries:
+                self.original = PillowSettings.current()
+            if self.filter is None or self.filter not in warnings.filters:
+                # The comment in the pattern makes the filter unique: an equal one of the user's would be moved.
                 warnings.filterwarnings("ignore", module=r"PIL\.(?#pandas_imgproc)")
-                self.quiet = cast("tuple[Any, ...]", warnings.filters[0])
-            self.active.append((token, settings))
+                self.filter = cast("tuple[Any, ...]", warnings.filters[0])
+            self.entries.append((token, settings))
             settings.apply()
         return token
 
-    def leave(self, token: object) -> None:
+    def remove(self, token: object) -> None:
         with self.lock:
-            ours = self.active[-1][1]
-            self.active = [entry for entry in self.active if entry[0] is not token]
-            following = self.active[-1][1] if self.active else self.before
-            # What somebody else has set in the meantime is theirs.
-            if following is not None and PillowSettings.current() == ours:
+            applied = self.entries[-1][1]
+            self.entries = [entry for entry in self.entries if entry[0] is not token]
+            following = self.entries[-1][1] if self.entries else self.original
+            # Values that the user has set in the meantime stay.
+            if following is not None and PillowSettings.current() == applied:
                 following.apply()
-            if not self.active and self.quiet in warnings.filters:
-                cast("list[Any]", warnings.filters).remove(self.quiet)
+            if not self.entries and self.filter in warnings.filters:
+                cast("list[Any]", warnings.filters).remove(self.filter)
 
 
-_session = _Session()
+_stack = _SettingsStack()
 
 
 @contextlib.contextmanager
 def pillow_settings(settings: PillowSettings) -> Iterator[None]:
-    """Decode as the caller's process would, without Pillow's warnings.
+    """Apply settings to Pillow and silence its warnings, until the context ends.
 
-    Threads may enter and leave in any order; the last one puts everything back. With several settings at a
-    time the youngest holds, since Pillow has one set per process.
+    Threads may enter and leave in any order; the last one restores the original values. Of several settings
+    the newest apply, since Pillow has one set per process.
 
     Parameters
     ----------
     settings : PillowSettings
-        Of the process in which the call was made.
+        Settings of the caller's process.
 
     Examples
     --------
@@ -104,8 +107,8 @@ def pillow_settings(settings: PillowSettings) -> Iterator[None]:
     >>> Image.MAX_IMAGE_PIXELS
     89478485
     """
-    token = _session.enter(settings)
+    token = _stack.push(settings)
     try:
         yield
     finally:
-        _session.leave(token)
+        _stack.remove(token)

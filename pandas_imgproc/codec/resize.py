@@ -1,4 +1,4 @@
-"""Another size: decoded at a reduced scale, cropped or padded, filtered, turned."""
+"""Resizing: decoding at a reduced scale, cropping or padding, filtering, transposing."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
-from pandas_imgproc.codec.options import FILTERS
-from pandas_imgproc.codec.orientation import SIDEWAYS
+from pandas_imgproc.codec.options import FILTERS, Size
+from pandas_imgproc.codec.orientation import SWAPS_AXES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -18,120 +18,114 @@ if TYPE_CHECKING:
 
     from pandas_imgproc.codec.options import DecodeOptions
 
-DRAFT_FORMATS = ("JPEG", "MPO")
-"""Formats whose decoder can give a smaller image for less work."""
+_DRAFT_FORMATS = ("JPEG", "MPO")  # their decoder can give a smaller image for less work
 
 Box = tuple[float, float, float, float]
-Size = tuple[int, int]
 
 
-def draft(image: ImageFile.ImageFile, decode_options: DecodeOptions, turn: Image.Transpose | None) -> Box | None:
-    """Let a JPEG be decoded at a reduced scale; return the part of it that shows the image."""
-    if decode_options.size is None or decode_options.reducing_gap is None or image.format not in DRAFT_FORMATS:
+def draft(image: ImageFile.ImageFile, options: DecodeOptions, transpose: Image.Transpose | None) -> Box | None:
+    """Request a reduced scale from the JPEG decoder; return the visible box of the draft."""
+    if options.size is None or options.reducing_gap is None or image.format not in _DRAFT_FORMATS:
         return None
-    width, height = _target(image.size, decode_options, turn)
-    wanted = int(width * decode_options.reducing_gap), int(height * decode_options.reducing_gap)
-    # Grey is stored as it is in a JPEG file: nothing else need be decoded.
-    drafted = image.draft("L" if decode_options.mode == "L" else None, wanted)
+    width, height = _target_size(image.size, options, transpose)
+    min_size = int(width * options.reducing_gap), int(height * options.reducing_gap)
+    # A JPEG file stores gray as a channel of its own: nothing else need be decoded.
+    drafted = image.draft("L" if options.mode == "L" else None, min_size)
     return None if drafted is None else drafted[1]
 
 
 def resize_and_orient(
-    image: Image.Image, decode_options: DecodeOptions, turn: Image.Transpose | None, full: Size, box: Box | None
+    image: Image.Image, options: DecodeOptions, transpose: Image.Transpose | None, full_size: Size, box: Box | None
 ) -> Image.Image:
-    """Resize, turn, pad.
+    """Resize, transpose and pad an image.
 
-    The exact way turns first, as one does by hand; else turning the small result is cheaper, and draft's
-    fractional box need not be turned.
+    The exact way transposes first, as a user of Pillow does; else transposing the small result is cheaper, and
+    draft's fractional box need not be transposed.
     """
-    if turn is not None and (decode_options.size is None or decode_options.reducing_gap is None):
-        image, full, turn = image.transpose(turn), oriented_size(full, turn), None
-    if decode_options.size is not None:
-        size = oriented_size(decode_options.size, turn)
-        if decode_options.fit == "crop":
-            box = _crop_box((box[2], box[3]) if box else image.size, size)
-        image = _resized(image, _target(full, decode_options, turn), decode_options, box)
-    if turn is not None:
-        image = image.transpose(turn)
-    if decode_options.mode != "P" and image.mode != decode_options.mode:
-        image = image.convert(decode_options.mode)
-    if decode_options.fit == "pad" and decode_options.size is not None and image.size != decode_options.size:
-        return _padded(image, decode_options.size, decode_options)
+    if transpose is not None and (options.size is None or options.reducing_gap is None):
+        image, full_size, transpose = image.transpose(transpose), oriented_size(full_size, transpose), None
+    if options.size is not None:
+        if options.fit == "crop":
+            visible = (box[2], box[3]) if box else image.size
+            box = _crop_box(visible, oriented_size(options.size, transpose))
+        image = _resize(image, _target_size(full_size, options, transpose), options, box)
+    if transpose is not None:
+        image = image.transpose(transpose)
+    if options.mode != "P" and image.mode != options.mode:
+        image = image.convert(options.mode)
+    if options.fit == "pad" and options.size is not None and image.size != options.size:
+        return _pad(image, options.size, options)
     return image
 
 
-def _resized(image: Image.Image, size: Size, decode_options: DecodeOptions, box: Box | None) -> Image.Image:
-    resample, gap = FILTERS[decode_options.resample], decode_options.reducing_gap
-    if image.mode == "RGBA" and gap is not None:
+def _resize(image: Image.Image, size: Size, options: DecodeOptions, box: Box | None) -> Image.Image:
+    resample, reducing_gap = FILTERS[options.resample], options.reducing_gap
+    if image.mode == "RGBA" and reducing_gap is not None:
         # resize() does the same by itself, but forgot the gap before Pillow 12
-        return image.convert("RGBa").resize(size, resample, box, gap).convert("RGBA")
-    return image.resize(size, resample, box, gap)
+        return image.convert("RGBa").resize(size, resample, box, reducing_gap).convert("RGBA")
+    return image.resize(size, resample, box, reducing_gap)
 
 
-def oriented_size(size: Size, turn: Image.Transpose | None) -> Size:
-    """Return a size as it is before a turn."""
-    return (size[1], size[0]) if turn in SIDEWAYS else size
+def oriented_size(size: Size, transpose: Image.Transpose | None) -> Size:
+    """Return a size as it is before (or after) a transpose."""
+    return (size[1], size[0]) if transpose in SWAPS_AXES else size
 
 
-def _target(full: Size, decode_options: DecodeOptions, turn: Image.Transpose | None) -> Size:
-    """Return the size that the image itself is given before it is turned."""
-    assert decode_options.size is not None
-    # Of the upright image, as a person would reckon: rounding is not the same for both sides.
-    return oriented_size(
-        _KEEPING_ASPECT.get(decode_options.fit, _as_asked)(oriented_size(full, turn), decode_options.size), turn
-    )
+def _target_size(full_size: Size, options: DecodeOptions, transpose: Image.Transpose | None) -> Size:
+    """Return the size of the resized image, without padding and before the transpose."""
+    assert options.size is not None
+    size, keep_aspect = options.size, _KEEP_ASPECT.get(options.fit)
+    if keep_aspect is not None:  # of the upright image: rounding is not the same for both sides
+        size = keep_aspect(oriented_size(full_size, transpose), size)
+    return oriented_size(size, transpose)
 
 
-def _as_asked(full: Size, size: Size) -> Size:  # noqa: ARG001  the others need it
+def _contain(full_size: Size, size: Size) -> Size:
+    """Return the largest size of the same aspect within `size`, as `PIL.ImageOps.contain`."""
+    (width, height), aspect, max_aspect = size, full_size[0] / full_size[1], size[0] / size[1]
+    if aspect > max_aspect:
+        return width, max(1, round(full_size[1] / full_size[0] * width))
+    if aspect < max_aspect:
+        return max(1, round(full_size[0] / full_size[1] * height)), height
     return size
 
 
-def _contained(full: Size, size: Size) -> Size:
-    """Return the size of an image that lies within another, as `PIL.ImageOps.contain`."""
-    (width, height), ratio, wanted = size, full[0] / full[1], size[0] / size[1]
-    if ratio > wanted:
-        return width, max(1, round(full[1] / full[0] * width))
-    if ratio < wanted:
-        return max(1, round(full[0] / full[1] * height)), height
-    return size
+def _thumbnail(full_size: Size, size: Size) -> Size:
+    """Return the largest size of the same aspect within `size`, never enlarged, as `PIL.Image.Image.thumbnail`."""
+    (width, height), aspect = size, full_size[0] / full_size[1]
+    if width >= full_size[0] and height >= full_size[1]:
+        return full_size
+    if width / height >= aspect:
+        return _round_keeping_aspect(height * aspect, lambda side: abs(aspect - side / height)), height
+    return width, _round_keeping_aspect(width / aspect, lambda side: abs(aspect - width / side) if side else 0)
 
 
-def _as_thumbnail(full: Size, size: Size) -> Size:
-    """Return the size of an image that lies within another and is never enlarged, as `PIL.Image.Image.thumbnail`."""
-    (width, height), ratio = size, full[0] / full[1]
-    if width >= full[0] and height >= full[1]:
-        return full
-    if width / height >= ratio:
-        return _nearest(height * ratio, lambda side: abs(ratio - side / height)), height
-    return width, _nearest(width / ratio, lambda side: abs(ratio - width / side) if side else 0)
-
-
-def _nearest(side: float, error: Callable[[int], float]) -> int:
-    """Return the whole number beside a length whose aspect is nearest, at least 1."""
+def _round_keeping_aspect(side: float, error: Callable[[int], float]) -> int:
+    """Return the neighboring integer with the smaller error of the aspect, at least 1."""
     return max(min(math.floor(side), math.ceil(side), key=error), 1)
 
 
-_KEEPING_ASPECT: dict[str, Callable[[Size, Size], Size]] = {
-    "pad": _contained,
-    "contain": _contained,
-    "thumbnail": _as_thumbnail,
+_KEEP_ASPECT: dict[str, Callable[[Size, Size], Size]] = {
+    "pad": _contain,
+    "contain": _contain,
+    "thumbnail": _thumbnail,
 }
 
 
-def _crop_box(live: tuple[float, float], size: Size) -> Box:
-    """Return the middle of an image in the size's proportions, as `PIL.ImageOps.fit`, to the last bit."""
-    width, height = live
-    ratio = size[0] / size[1]
-    if width / height > ratio:
-        width = ratio * height
-    elif width / height < ratio:
-        height = width / ratio
-    left, top = (live[0] - width) * 0.5, (live[1] - height) * 0.5
-    return left, top, min(left + width, live[0]), min(top + height, live[1])
+def _crop_box(visible: tuple[float, float], size: Size) -> Box:
+    """Return the central box of the size's aspect, as `PIL.ImageOps.fit`, to the last bit."""
+    width, height = visible
+    aspect = size[0] / size[1]
+    if width / height > aspect:
+        width = aspect * height
+    elif width / height < aspect:
+        height = width / aspect
+    left, top = (visible[0] - width) * 0.5, (visible[1] - height) * 0.5
+    return left, top, min(left + width, visible[0]), min(top + height, visible[1])
 
 
-def _padded(image: Image.Image, size: Size, decode_options: DecodeOptions) -> Image.Image:
-    canvas = Image.new(image.mode, size, _ground(decode_options.background, decode_options.mode))
+def _pad(image: Image.Image, size: Size, options: DecodeOptions) -> Image.Image:
+    canvas = Image.new(image.mode, size, _background_color(options.background, options.mode))
     palette = image.getpalette() if image.mode == "P" else None
     if palette is not None:
         canvas.putpalette(palette)
@@ -140,8 +134,9 @@ def _padded(image: Image.Image, size: Size, decode_options: DecodeOptions) -> Im
 
 
 @functools.lru_cache(maxsize=64)
-def _ground(background: tuple[int, ...] | None, mode: str) -> Any:
+def _background_color(background: tuple[int, ...] | None, mode: str) -> Any:
+    """Return a color in the mode of an image, black for None."""
     if background is None:
         return 0
-    colour = Image.new("RGBA" if len(background) == 4 else "RGB", (1, 1), background)
-    return colour.convert("L" if mode == "P" else mode).getpixel((0, 0))
+    color = Image.new("RGBA" if len(background) == 4 else "RGB", (1, 1), background)
+    return color.convert("L" if mode == "P" else mode).getpixel((0, 0))

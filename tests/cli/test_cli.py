@@ -172,7 +172,7 @@ def test_show_command_writes_a_contact_sheet(folder, capfd):
         ("show photos --n 1.5 --out s.png", EXIT_USAGE, "Invalid value for --n: '1.5' is not a whole number"),
         ("issues photos --dark x", EXIT_USAGE, 'Invalid value for --dark: unable to convert "x" into float'),
         ("hash photos --errors wrn", EXIT_USAGE, 'for --errors. Choose from: "warn", "coerce", "raise"'),
-        ("load-resized photos --size 8 --fit zz --out x.npy", EXIT_USAGE, "--fit must be one of 'stretch', 'crop'"),
+        ("load-resized photos --size 8 --fit zz --out x.npy", EXIT_USAGE, "--fit 'zz' is not one of 'stretch', 'crop'"),
         ("load-resized photos --size 8", EXIT_USAGE, "--out PATH is required"),
         ("load-resized photos --out x.npy --size", EXIT_USAGE, "--size N|WxH is required"),
         ("verify photos --empty-formats", EXIT_USAGE, "Unknown option: --empty-formats"),

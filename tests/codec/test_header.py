@@ -1,4 +1,4 @@
-"""What the header says is what the decoded image shows, and nothing is decoded for it."""
+"""Header and `.img.metadata()`: equal to the decoded image, read without decoding."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ DTYPES = {
 }
 
 
-def photo_with_exif(tags, inner=None, **options):
+def photo_with_exif(tags, ifd=None, **options):
     exif = Image.Exif()
     exif.update(tags)
-    if inner:
-        exif.get_ifd(0x8769).update(inner)
+    if ifd:
+        exif.get_ifd(0x8769).update(ifd)
     return encoded(scene(40, 30), "JPEG", exif=exif.tobytes(), **options)
 
 
-def test_sizes_are_those_of_the_decoded_image_in_every_format_and_mode():
+def test_header_equals_decoded_image_in_every_format_and_mode():
     for name, mode, data in every_image():
         header = codec.read_header(data, codec.decode_options())
         decoded = codec.load(data, codec.decode_options(scale_depth=mode != "F"))
@@ -45,12 +45,12 @@ def test_sizes_are_those_of_the_decoded_image_in_every_format_and_mode():
 
 @pytest.mark.parametrize("name", ["JPEG", "PNG", "WEBP", "TIFF", "MPO"])
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_width_and_height_are_those_that_are_seen(name, orientation):
+def test_header_size_is_oriented(name, orientation):
     header = codec.read_header(oriented(scene(40, 30), orientation, name), codec.decode_options())
     assert (header.width, header.height, header.orientation) == (40, 30, orientation)
 
 
-def test_exif_that_follows_the_pixels_of_a_png_file_counts_too():
+def test_header_reads_png_exif_after_pixels():
     data = oriented(scene(40, 30), 6, "PNG")
     start = data.index(b"eXIf") - 4
     length = 12 + struct.unpack(">I", data[start : start + 4])[0]
@@ -62,16 +62,16 @@ def test_exif_that_follows_the_pixels_of_a_png_file_counts_too():
     assert (header.width, header.height, header.orientation) == (40, 30, 6)
 
 
-def test_no_pixel_is_decoded(monkeypatch):
+def test_metadata_decodes_no_pixel(monkeypatch):
     frames = [scene(40, 30, n) for n in range(3)]
-    images = [data for name, _, data in every_image() if name not in ("ICO", "AVIF")]  # opened by being decoded
+    images = [data for name, _, data in every_image() if name not in ("ICO", "AVIF")]  # decoded when opened
     images += [encoded(frames[0], "GIF", save_all=True, append_images=frames[1:]), oriented(frames[0], 6, "PNG")]
     text = PngInfo()
     text.add_itxt("XML:com.adobe.xmp", '<x tiff:Orientation="6"/>')
     images.append(encoded(frames[0], "PNG", pnginfo=text))
     decoded = []
-    real = ImageFile.ImageFile.load
-    monkeypatch.setattr(ImageFile.ImageFile, "load", lambda self: decoded.append(self.format) or real(self))
+    original = ImageFile.ImageFile.load
+    monkeypatch.setattr(ImageFile.ImageFile, "load", lambda self: decoded.append(self.format) or original(self))
     monkeypatch.setattr(Image, "_getdecoder", lambda mode, name, *rest: decoded.append(name))
     frame = pd.Series(images).img.metadata()
     assert frame["width"].notna().all()
@@ -79,15 +79,15 @@ def test_no_pixel_is_decoded(monkeypatch):
     assert decoded == []
 
 
-def test_frames_are_counted():
-    # Copies: Pillow keeps with an image how it was last encoded, and a TIFF of several frames stumbles over it.
+def test_metadata_counts_frames():
+    # Copies: Pillow stores the last encoder options with an image, and a TIFF of several frames fails over them.
     frames = [scene(40, 30, n).copy() for n in range(3)]
     files = [encoded(frames[0], name, save_all=True, append_images=frames[1:]) for name in ("GIF", "TIFF", "WEBP")]
-    found = pd.Series([*files, encoded(frames[0])]).img.metadata()["n_frames"]
-    assert found.tolist() == [3, 3, 3, 1]
+    metadata = pd.Series([*files, encoded(frames[0])]).img.metadata()["n_frames"]
+    assert metadata.tolist() == [3, 3, 3, 1]
 
 
-def test_camera_and_time():
+def test_metadata_reads_camera_and_time():
     taken = {0x9003: "2021:05:06 07:08:09"}
     files = [
         photo_with_exif({0x010F: "NIKON CORPORATION", 0x0110: "NIKON D750\0 "}, taken),
@@ -96,15 +96,15 @@ def test_camera_and_time():
         photo_with_exif({0x010F: "   ", 0x0132: "0000:00:00 00:00:00"}, {0x9003: "    :  :     :  :  "}),
         encoded(scene(8, 8)),
     ]
-    found = pd.Series(files).img.metadata()
-    assert found["camera"].tolist()[:2] == ["NIKON D750", "Apple iPhone 12"]
-    assert found["camera"].isna().tolist() == [False, False, False, True, True]
+    metadata = pd.Series(files).img.metadata()
+    assert metadata["camera"].tolist()[:2] == ["NIKON D750", "Apple iPhone 12"]
+    assert metadata["camera"].isna().tolist() == [False, False, False, True, True]
     times = [datetime(2021, 5, 6, 7, 8, 9), datetime(2020, 1, 2, 3, 4, 5), datetime(2019, 12, 31, 23, 59, 59)]
-    assert found["taken_at"].tolist()[:3] == times
-    assert found["taken_at"].isna().tolist() == [False, False, False, True, True]
+    assert metadata["taken_at"].tolist()[:3] == times
+    assert metadata["taken_at"].isna().tolist() == [False, False, False, True, True]
 
 
-def test_broken_exif_is_no_reason_to_lose_a_row():
+def test_metadata_with_broken_exif_has_other_columns():
     whole = encoded(scene(8, 8))
     end = whole.index(b"IDAT") - 4
     files = [photo_with_exif({0x0110: "Camera"}).replace(b"MM\0*", b"XX\0*")]
@@ -114,7 +114,7 @@ def test_broken_exif_is_no_reason_to_lose_a_row():
     assert frame["orientation"].isna().all()
 
 
-def test_alpha_and_profile():
+def test_metadata_reports_alpha_and_profile():
     palette = scene(8, 8).convert("P")
     palette.info["transparency"] = 3
     files = [encoded(image) for image in (scene(8, 8), scene(8, 8).convert("RGBA"), scene(8, 8).convert("LA"), palette)]
@@ -124,7 +124,7 @@ def test_alpha_and_profile():
     assert frame["has_icc"].tolist() == [False, False, False, False, True]
 
 
-def test_columns_have_their_dtypes_and_integers_stay_integers():
+def test_metadata_columns_have_fixed_dtypes():
     paths = pd.Series([encoded(scene(40, 30)), None, b"nothing"], index=["a", "b", "a"])
     frame = paths.img.metadata(errors="coerce")
     assert tuple(frame.columns) == HEADER
@@ -138,7 +138,7 @@ def test_columns_have_their_dtypes_and_integers_stay_integers():
 
 
 @pytest.mark.parametrize("column", [pd.Series([], dtype=object), pd.Series([None, None], dtype=object)])
-def test_nothing_to_read_has_the_same_dtypes(column):
+def test_metadata_of_empty_column_has_same_dtypes(column):
     frame = column.img.metadata()
     assert len(frame) == len(column)
     assert {name: str(dtype) for name, dtype in frame.dtypes.items()} == DTYPES
@@ -152,7 +152,7 @@ def test_metadata_of_an_image_column():
     assert frame.loc[1].isna().all()
 
 
-def test_what_is_no_image_is_a_failure_of_the_same_kind_as_in_verify():
+def test_metadata_failure_kinds_equal_verify():
     # a header may be whole where the rest is not
     later = {"no_pixels.png", "header_lies.png", "half.jpg", "icon_of_a_giant.ico"}
     files = pd.Series({name: data for name, data in not_images().items() if name not in later})
@@ -161,13 +161,13 @@ def test_what_is_no_image_is_a_failure_of_the_same_kind_as_in_verify():
     assert kinds.to_dict() == expected.to_dict()
 
 
-def test_a_text_chunk_in_a_png_file_is_no_exif():
+def test_header_ignores_exif_name_in_png_text():
     data = encoded(scene(8, 8))
     cut = data.index(b"IDAT") - 4
     data = data[:cut] + chunk(b"tEXt", b"Comment\0eXIf") + data[cut:]
     assert codec.read_header(data, codec.decode_options()).orientation is None
 
 
-def test_an_image_in_memory_has_no_file():
+def test_header_of_image_in_memory_has_no_file():
     header = codec.read_header(np.zeros((3, 5, 4), np.uint8), codec.decode_options())
     assert (header.width, header.height, header.mode, header.has_alpha, header.file_size) == (5, 3, "RGBA", True, None)

@@ -1,6 +1,6 @@
 """Arrow extension type of images, for Parquet and Feather: fixed-size binary with dtype and shape as metadata.
 
-`fixed_size_binary` because Arrow's own `fixed_shape_tensor` is over ten times slower to write and, before pyarrow 26,
+`fixed_size_binary` because Arrow's `fixed_shape_tensor` is over ten times slower to write and, before pyarrow 26,
 could not be read back from Parquet with a null; both are read. A process that does not import this library reads
 plain binary values.
 """

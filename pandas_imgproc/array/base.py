@@ -172,7 +172,7 @@ class StorageBackedArray(ExtensionArray):
         return result
 
     def copy(self) -> Self:
-        """Return a copy that shares the pixels until one of both is written."""
+        """Return a copy that shares the pixels until either is written."""
         self._storage.mark_shared()
         return self._simple_new(self._view())
 

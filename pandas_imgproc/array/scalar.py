@@ -135,7 +135,7 @@ class ImageCell:
         try:
             return Image.fromarray(pixels)
         except TypeError as exc:
-            raise TypeError(f"Pillow has no mode for {self}: give it np.asarray(cell) scaled to uint8") from exc
+            raise TypeError(f"Pillow has no mode for {self}: scale np.asarray(cell) to uint8") from exc
 
     def _repr_png_(self) -> bytes | None:
         # None makes a notebook fall back to the text.

@@ -33,7 +33,7 @@ STYLE = (
 
 
 class ContactSheet:
-    """Contact sheet of images with captions; notebooks display the HTML, `image` and `save` give a file.
+    """Contact sheet of images with captions; notebooks display the HTML, `image` and `save` are for scripts.
 
     Attributes
     ----------

@@ -24,7 +24,7 @@ def thumbnail(image: Any, size: int = 96) -> str:
     Parameters
     ----------
     image : ImageCell, ndarray or PIL.Image.Image
-        As in an image column; a missing value gives an empty text.
+        As in an image column; an empty text for a missing value.
     size : int
         Maximum length of the longest side, in pixels; smaller images are enlarged by an integer factor and stay sharp.
 

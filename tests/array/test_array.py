@@ -446,8 +446,8 @@ class TestPandas:
             compute(frame["image"])
 
     def test_frame_pickle_uses_out_of_band_buffers(self, frame):
-        back = pickle.loads(pickle.dumps(frame, protocol=5))
-        pd.testing.assert_frame_equal(back, frame)
+        restored = pickle.loads(pickle.dumps(frame, protocol=5))
+        pd.testing.assert_frame_equal(restored, frame)
         buffers = []
         array = frame["image"].array[::-1]
         pickle.loads(pickle.dumps(array, protocol=5, buffer_callback=buffers.append), buffers=buffers)
@@ -515,13 +515,13 @@ values = st.lists(st.one_of(st.just(NA), st.integers(0, 255)), max_size=12)
 
 
 @st.composite
-def steps(draw):
+def model_and_operations(draw):
     """Draw a list of numbers and operations on it."""
-    failure_kinds = st.sampled_from(["take", "fill", "mask", "slice", "concat", "set", "copy", "pickle", "sort"])
-    return draw(values), draw(st.lists(st.tuples(failure_kinds, st.randoms(use_true_random=False)), max_size=6))
+    kinds = st.sampled_from(["take", "fill", "mask", "slice", "concat", "set", "copy", "pickle", "sort"])
+    return draw(values), draw(st.lists(st.tuples(kinds, st.randoms(use_true_random=False)), max_size=6))
 
 
-def follow(kind, random, model, array):
+def apply_operation(kind, random, model, array):
     n = len(model)
     if kind in ("take", "fill") and n:
         low = -1 if kind == "fill" else 0
@@ -551,13 +551,13 @@ def follow(kind, random, model, array):
 
 
 @settings(max_examples=150, deadline=None)
-@given(steps())
+@given(model_and_operations())
 def test_array_behaves_like_list(plan):
     model, operations = plan
     array = images(model)
     history = [(array, list(model))]
     for kind, random in operations:
-        model, array = follow(kind, random, model, array)
+        model, array = apply_operation(kind, random, model, array)
         history.append((array, list(model)))
     for array, expected in history:
         assert numbers(array) == expected

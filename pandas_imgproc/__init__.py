@@ -1,4 +1,4 @@
-"""A pandas accessor that turns a column of image paths into a column of images.
+"""Accessor ``.img`` for pandas: a column of image paths becomes a column of images.
 
 >>> import pandas as pd
 >>> import pandas_imgproc  # registers .img
@@ -10,7 +10,7 @@
 
 from pandas_imgproc import accessor, dask_frames
 from pandas_imgproc._version import __version__
-from pandas_imgproc.accessor.display.contact_sheet import thumbnail
+from pandas_imgproc.accessor.display.tiles import thumbnail
 from pandas_imgproc.api import load_image
 from pandas_imgproc.array import ImageArray, ImageCell, ImageDtype
 from pandas_imgproc.cluster import close, get_client

@@ -1,4 +1,4 @@
-"""One image, without a frame."""
+"""Function for one image without a frame."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ def load_image(
     schemes: Sequence[str] = (),
     **options: Unpack[codec.DecodeKwargs],
 ) -> np.ndarray[Any, np.dtype[np.uint8]]:
-    """Load one image: the very pixels that it has in the column, for serving a model trained on it.
+    """Load one image with the same pixels as in an image column, such as for inference with a trained model.
 
     Parameters
     ----------
     source : path, URL, or bytes
-        The file, or its encoded bytes.
+        Image file, or its encoded bytes.
     size : int or (int, int)
         Pixels: one side of a square, or ``(width, height)``.
     storage_options, schemes
@@ -58,18 +58,17 @@ def load_image(
     (4, 6, 3)
     """
     task = LoadResized(codec.decode_options(size=size, **options))
-    cell = os.fspath(source) if isinstance(source, os.PathLike) else source
-    where = make_source(storage_options=storage_options, schemes=schemes)
-    check(where, [cell])
-    # The same kernel, for one row: what else a decoder may raise becomes a kind and a message there.
-    part = run_partition(
-        task, PartitionInput(range(1), [cell]), where, CrashLedger.in_memory(1), codec.PillowSettings.current()
-    )
-    if part.failures:
-        failed = part.failures[0]
-        raise UnreadableImageError(failed["kind"], f"{failed['path']!r}: {failed['message']}")
-    if part.status[0] < 0:
+    value = os.fspath(source) if isinstance(source, os.PathLike) else source
+    reader = make_source(storage_options=storage_options, schemes=schemes)
+    check(reader, [value])
+    # The kernel, for one row: any exception of a decoder becomes a kind and a message.
+    rows = PartitionInput(range(1), [value])
+    result = run_partition(task, rows, reader, CrashLedger.in_memory(1), codec.PillowSettings.current())
+    if result.failures:
+        failure = result.failures[0]
+        raise UnreadableImageError(failure["kind"], f"{failure['path']!r}: {failure['message']}")
+    if result.status[0] < 0:
         raise TypeError("source=None is not an image; give a path or the encoded bytes")
-    assert part.values is not None
-    pixels: np.ndarray[Any, np.dtype[np.uint8]] = part.values[0]
+    assert result.values is not None
+    pixels: np.ndarray[Any, np.dtype[np.uint8]] = result.values[0]
     return pixels

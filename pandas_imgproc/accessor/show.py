@@ -9,7 +9,7 @@ import pandas as pd
 from pandas_imgproc import codec
 from pandas_imgproc.accessor.base import _ImageAccessorBase
 from pandas_imgproc.accessor.display.contact_sheet import failure_reasons, make_captions
-from pandas_imgproc.accessor.display.html import SIDE, ContactSheet
+from pandas_imgproc.accessor.display.html import TILE_SIZE, ContactSheet
 from pandas_imgproc.accessor.naming import column_of
 from pandas_imgproc.accessor.options import ReadOptions, SourceKwargs, check_count, read_options, with_source_kwargs
 from pandas_imgproc.array import ImageArray
@@ -98,7 +98,7 @@ def make_contact_sheet(
     captions = make_captions(column.index, *titles)
     if isinstance(column.array, ImageArray):
         return ContactSheet(column.array, captions, failure_reasons(column.array), total)
-    decode_options = codec.decode_options(size=SIDE, mode="RGBA", fit="thumbnail", allow_any_size=True)
+    decode_options = codec.decode_options(size=TILE_SIZE, mode="RGBA", fit="thumbnail", allow_any_size=True)
     shown = list(_DisplayMethods(column)._run(Thumbnail(decode_options), how))
     reasons: list[Failure | None] = [cast("Failure", row) if isinstance(row, dict) else None for row in shown]
     return ContactSheet(shown, captions, reasons, total)

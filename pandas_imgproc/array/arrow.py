@@ -1,7 +1,7 @@
-"""Images in Arrow, hence in Parquet and Feather: fixed-size binary under an extension type.
+"""Arrow extension type of images, for Parquet and Feather: fixed-size binary with dtype and shape as metadata.
 
-`fixed_size_binary` because Arrow's own `fixed_shape_tensor` is over ten times slower to write and could for
-long not come back from Parquet with a null; both are read. A process that does not import this library sees
+`fixed_size_binary` because Arrow's `fixed_shape_tensor` is over ten times slower to write and, before pyarrow 26,
+could not be read back from Parquet with a null; both are read. A process that does not import this library reads
 plain binary values.
 """
 
@@ -18,12 +18,12 @@ from pandas_imgproc.array.scalar import Pixels, validate_image_shape, validate_p
 
 
 class ImageArrowType(pa.ExtensionType):  # type: ignore[misc]  # pyarrow has no types
-    """The Arrow type ``pandas_imgproc.image``: the bytes of one image, with dtype and shape as metadata.
+    """Arrow type ``pandas_imgproc.image``: the bytes of one image, with dtype and shape as metadata.
 
     Parameters
     ----------
     dtype : str or numpy.dtype
-        The numeric dtype of the pixels.
+        Numeric dtype of the pixels.
     shape : tuple of int
         (height, width, channels).
 
@@ -47,13 +47,13 @@ class ImageArrowType(pa.ExtensionType):  # type: ignore[misc]  # pyarrow has no 
         return cls(fields["dtype"], fields["shape"])
 
     def __eq__(self, other: object) -> bool:
-        # pyarrow compares name and storage only: images of 2 by 3 and of 3 by 2 would be the same type.
+        # pyarrow compares name and storage only: 2 by 3 and 3 by 2 pixels would be the same type.
         if not isinstance(other, ImageArrowType):
             return False
         return (self.subtype, self.shape) == (other.subtype, other.shape)
 
     def __ne__(self, other: object) -> bool:
-        # pyarrow has an own one, which would not ask __eq__.
+        # pyarrow defines __ne__, which does not call __eq__.
         return not self == other
 
     def __hash__(self) -> int:
@@ -65,114 +65,83 @@ class ImageArrowType(pa.ExtensionType):  # type: ignore[misc]  # pyarrow has no 
 
 
 def register() -> None:
-    """Make Arrow know the type by its name; a second time is harmless."""
+    """Register the type with Arrow; a second call is harmless."""
     try:
         pa.register_extension_type(ImageArrowType("uint8", (1, 1, 1)))
     except pa.ArrowKeyError:
-        # A reload of this module: the class that is registered must be the one that is used.
+        # A reload of this module: the registered class must be the current one.
         pa.unregister_extension_type("pandas_imgproc.image")
         pa.register_extension_type(ImageArrowType("uint8", (1, 1, 1)))
 
 
-def to_arrow(block: Pixels, missing: Pixels) -> Any:
-    """Return an Arrow array over a block, without a copy when it is contiguous.
-
-    Parameters
-    ----------
-    block : ndarray, shape (n, height, width, channels)
-    missing : ndarray of bool, shape (n,)
-        Which rows become null.
-
-    Returns
-    -------
-    pyarrow.ExtensionArray
-    """
-    arrow_type = ImageArrowType(block.dtype, block.shape[1:])
+def to_arrow(pixels: Pixels, missing: Pixels) -> Any:
+    """Return a `pyarrow.ExtensionArray` over pixels, null where missing, without a copy if they are contiguous."""
+    arrow_type = ImageArrowType(pixels.dtype, pixels.shape[1:])
     valid = pa.py_buffer(np.packbits(~missing, bitorder="little")) if missing.any() else None
-    pixels = pa.py_buffer(np.ascontiguousarray(block).reshape(-1).view(np.uint8))
-    storage = pa.Array.from_buffers(arrow_type.storage_type, len(block), [valid, pixels])
+    data = pa.py_buffer(np.ascontiguousarray(pixels).reshape(-1).view(np.uint8))
+    storage = pa.Array.from_buffers(arrow_type.storage_type, len(pixels), [valid, data])
     return pa.ExtensionArray.from_storage(arrow_type, storage)
 
 
 def from_arrow(array: Any, dtype: Any = None, shape: Any = None) -> tuple[Pixels, Pixels]:
-    """Return the pixels of an Arrow array, without a copy when there is one chunk.
+    """Return the pixels and the mask of missing rows of an Arrow array, without a copy if there is one chunk.
 
-    Parameters
-    ----------
-    array : pyarrow.Array or pyarrow.ChunkedArray
-        Images of this library, ``fixed_shape_tensor`` of two or three dimensions, or ``fixed_size_binary``.
-    dtype, shape : optional
-        What the bytes of plain ``fixed_size_binary`` mean; for the others, what is expected.
-
-    Returns
-    -------
-    block : ndarray, shape (n, height, width, channels)
-    missing : ndarray of bool, shape (n,)
-
-    Raises
-    ------
-    TypeError
-        When the Arrow type holds no images, or others than expected.
+    `dtype` and `shape` are required for plain ``fixed_size_binary``; for the other types they are the expected ones.
     """
-    found = _pixels_in(array.type, dtype, shape)
-    if shape is not None and (found.subtype, found.shape) != (validate_pixel_dtype(dtype), validate_image_shape(shape)):
-        message = f"the Arrow array holds {found.to_pandas_dtype()}, not image[{dtype}, {shape}]"
-        raise TypeError(message)
+    image_type = _resolve_arrow_type(array.type, dtype, shape)
+    if shape is not None and image_type != ImageArrowType(dtype, shape):
+        raise TypeError(f"the Arrow array holds {image_type.to_pandas_dtype()}, not image[{dtype}, {shape}]")
     chunks = [chunk for chunk in getattr(array, "chunks", [array]) if len(chunk)]
-    blocks = [_chunk_pixels(chunk, found) for chunk in chunks]
-    if not blocks:
-        return np.zeros((0, *found.shape), dtype=found.subtype), np.zeros(0, dtype=bool)
-    block = blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
+    if not chunks:
+        return np.zeros((0, *image_type.shape), dtype=image_type.subtype), np.zeros(0, dtype=bool)
+    arrays = [_chunk_to_pixels(chunk, image_type) for chunk in chunks]
+    pixels = arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
     missing = np.concatenate([np.asarray(chunk.is_null()) for chunk in chunks])
-    return _black_where(block, missing), missing
+    return _zero_nulls(pixels, missing), missing
 
 
-def _pixels_in(arrow_type: Any, dtype: Any, shape: Any) -> ImageArrowType:
+def _resolve_arrow_type(arrow_type: Any, dtype: Any, shape: Any) -> ImageArrowType:
     if isinstance(arrow_type, ImageArrowType):
         return arrow_type
-    # Arrow's booleans are bits, numpy's are bytes.
+    # Arrow's booleans are bits, NumPy's are bytes.
     if isinstance(arrow_type, pa.FixedShapeTensorType) and arrow_type.value_type != pa.bool_():
         axes = arrow_type.permutation or range(len(arrow_type.shape))
-        sides = [arrow_type.shape[axis] for axis in axes]
-        return ImageArrowType(arrow_type.value_type.to_pandas_dtype(), [*sides, 1] if len(sides) == 2 else sides)
+        shape = [arrow_type.shape[axis] for axis in axes]
+        return ImageArrowType(arrow_type.value_type.to_pandas_dtype(), [*shape, 1] if len(shape) == 2 else shape)
     if pa.types.is_fixed_size_binary(arrow_type) and shape is not None:
         expected = ImageArrowType(dtype, shape)
         if expected.storage_type == arrow_type:
             return expected
-    message = (
+    raise TypeError(
         f"the Arrow type {arrow_type} is no image column: it must be {ImageArrowType.__name__}, "
         "fixed_shape_tensor, or, with dtype=ImageDtype(...), fixed_size_binary of as many bytes as one image"
     )
-    raise TypeError(message)
 
 
-def _chunk_pixels(chunk: Any, found: ImageArrowType) -> Pixels:
+def _chunk_to_pixels(chunk: Any, image_type: ImageArrowType) -> Pixels:
     storage = chunk.storage if isinstance(chunk.type, pa.BaseExtensionType) else chunk
-    first, sides = storage.offset, found.shape
+    offset, shape = storage.offset, image_type.shape
     if isinstance(chunk.type, pa.FixedShapeTensorType):
-        # The tensor's numbers are a child of their own, whose offset counts numbers and not rows.
-        sides = tuple(chunk.type.shape)
-        values = storage.values
-        first, storage = first + values.offset // int(np.prod(sides)), values
+        # The values of a tensor are a child array, whose offset counts values and not rows.
+        shape, storage = tuple(chunk.type.shape), storage.values
+        offset += storage.offset // int(np.prod(shape))
     data = storage.buffers()[1]
     if data is None:
-        return np.zeros((len(chunk), *found.shape), dtype=found.subtype)
-    size = int(np.prod(found.shape))
-    numbers = np.frombuffer(
-        data, dtype=found.subtype, count=len(chunk) * size, offset=first * size * found.subtype.itemsize
-    )
-    block = numbers.reshape(len(chunk), *sides)
+        return np.zeros((len(chunk), *image_type.shape), dtype=image_type.subtype)
+    size = int(np.prod(image_type.shape))
+    start = offset * size * image_type.subtype.itemsize
+    pixels = np.frombuffer(data, image_type.subtype, len(chunk) * size, start).reshape(len(chunk), *shape)
     if isinstance(chunk.type, pa.FixedShapeTensorType) and chunk.type.permutation:
-        block = block.transpose(0, *(axis + 1 for axis in chunk.type.permutation))
-    return np.ascontiguousarray(block).reshape(len(chunk), *found.shape)
+        pixels = pixels.transpose(0, *(axis + 1 for axis in chunk.type.permutation))
+    return np.ascontiguousarray(pixels).reshape(len(chunk), *image_type.shape)
 
 
-def _black_where(block: Pixels, missing: Pixels) -> Pixels:
-    # What lies under a null is undefined in Arrow: another program's pixels would show in the block.
-    if block[missing].any():
-        block = block.copy()
-        block[missing] = 0
-    return block
+def _zero_nulls(pixels: Pixels, missing: Pixels) -> Pixels:
+    # The bytes of a null are undefined in Arrow: another program's pixels would be shown.
+    if pixels[missing].any():
+        pixels = pixels.copy()
+        pixels[missing] = 0
+    return pixels
 
 
 register()

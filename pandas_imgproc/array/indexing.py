@@ -1,4 +1,4 @@
-"""What may stand between the brackets: one row, a slice, or an array that selects rows."""
+"""Indexers of an image array: one position, a slice, or an array of positions or booleans."""
 
 from __future__ import annotations
 
@@ -14,13 +14,7 @@ if TYPE_CHECKING:
 
 
 def validate_indexer(array: ExtensionArray, item: Any) -> int | slice | Pixels:
-    """Return a key as an integer, a slice, or an array of positions or booleans.
-
-    Raises
-    ------
-    IndexError
-        When it is none, or a mask of another length.
-    """
+    """Return an indexer as an integer, a slice, or an array of positions or booleans."""
     item = _without_ellipsis(item) if isinstance(item, tuple) else item
     if item is Ellipsis:
         return slice(None)
@@ -29,18 +23,16 @@ def validate_indexer(array: ExtensionArray, item: Any) -> int | slice | Pixels:
     if pd.api.types.is_integer(item):
         return int(item)
     if not pd.api.types.is_list_like(item):
-        message = (
+        raise IndexError(
             "only integers, slices (`:`), ellipsis (`...`), numpy.newaxis (`None`) and integer or boolean "
             f"arrays are valid indices, got {item!r}"
         )
-        raise IndexError(message)
-    key: Pixels = check_array_indexer(array, item)
-    return key
+    indexer: Pixels = check_array_indexer(array, item)
+    return indexer
 
 
-def _without_ellipsis(item: tuple[Any, ...]) -> Any:
-    rest = [part for part in item if part is not Ellipsis]
-    if len(rest) > 1 or len(item) - len(rest) > 1:
-        message = f"too many indices for an image array: it has one dimension, got {item!r}"
-        raise IndexError(message)
-    return rest[0] if rest else Ellipsis
+def _without_ellipsis(items: tuple[Any, ...]) -> Any:
+    indexers = [item for item in items if item is not Ellipsis]
+    if len(indexers) > 1 or len(items) - len(indexers) > 1:
+        raise IndexError(f"too many indices for an image array: it has one dimension, got {items!r}")
+    return indexers[0] if indexers else Ellipsis

@@ -1,5 +1,5 @@
-"""One image of an image column: the scalar that pandas hands out."""
-# ruff: noqa: RUF001, RUF002  the sign of multiplication stands where it multiplies
+"""Scalar of an image column: one image."""
+# ruff: noqa: RUF001, RUF002  the multiplication sign is meant
 
 from __future__ import annotations
 
@@ -19,64 +19,49 @@ CHANNELS = (1, 3, 4)
 
 
 def readonly(array: Pixels) -> Pixels:
-    """Return a view of an array that cannot be written through; the array's own flag stays as it is."""
+    """Return a read-only view of an array; the flag of the array itself is unchanged."""
     view = array.view(np.ndarray)
     view.flags.writeable = False
     return view
 
 
 def validate_pixel_dtype(dtype: Any) -> np.dtype[Any]:
-    """Return a dtype that pixels may have, in the machine's byte order.
-
-    Raises
-    ------
-    TypeError
-        When it is none of numpy's booleans and numbers.
-    """
+    """Return a numeric or boolean dtype in native byte order."""
     try:
         subtype: np.dtype[Any] = np.dtype(dtype).newbyteorder("=")
     except TypeError:
         subtype = np.dtype(object)
     if subtype.kind not in "buifc":
-        message = f"dtype must be one of numpy's numeric dtypes, such as 'uint8', got {dtype!r}"
-        raise TypeError(message)
+        raise TypeError(f"dtype must be one of numpy's numeric dtypes, such as 'uint8', got {dtype!r}")
     return subtype
 
 
 def validate_image_shape(shape: Any) -> tuple[int, int, int]:
-    """Return an image's shape as plain integers.
-
-    Raises
-    ------
-    ValueError
-        When it is not (height, width, channels), all positive, with 1, 3 or 4 channels.
-    """
-    sides = tuple(shape) if isinstance(shape, (tuple, list)) else (shape,)
-    whole = all(isinstance(side, (int, np.integer)) and side > 0 for side in sides)
-    if not (whole and len(sides) == 3 and sides[2] in CHANNELS):
-        message = (
+    """Return the shape (height, width, channels) of an image as a tuple of int."""
+    lengths = tuple(shape) if isinstance(shape, (tuple, list)) else (shape,)
+    valid = all(isinstance(length, (int, np.integer)) and length > 0 for length in lengths)
+    if not (valid and len(lengths) == 3 and lengths[2] in CHANNELS):
+        raise ValueError(
             "shape must be (height, width, channels), positive integers with 1, 3 or 4 channels, "
             f"such as (64, 64, 3), got {shape!r}"
         )
-        raise ValueError(message)
-    return int(sides[0]), int(sides[1]), int(sides[2])
+    return int(lengths[0]), int(lengths[1]), int(lengths[2])
 
 
 def raise_unordered(*_: object, **__: object) -> NoReturn:
-    """Raise the TypeError of everything that sorts."""
-    message = "images have no order: sort by another column, or by a number made from the pixels"
-    raise TypeError(message)
+    """Raise the TypeError of an ordering of images."""
+    raise TypeError("images have no order: sort by another column, or by a number computed from the pixels")
 
 
 class ImageCell:
-    """One image, read-only: what ``series.iloc[0]`` of an image column gives.
+    """Scalar of `ImageDtype`: one read-only image, such as ``series.iloc[0]`` of an image column.
 
     Two cells are equal, and hash alike, when dtype, shape and every byte of their pixels are.
 
     Parameters
     ----------
     pixels : array-like of numbers, shape (height, width, channels) or (height, width)
-        An array is not copied: whoever goes on writing to it changes the cell.
+        An array is not copied: a later write to it changes the cell.
 
     Raises
     ------
@@ -113,22 +98,22 @@ class ImageCell:
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """(height, width, channels), numpy's order."""
+        """Shape (height, width, channels), in NumPy's order."""
         height, width, channels = self._pixels.shape
         return height, width, channels
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """The numpy dtype of the pixels."""
+        """NumPy dtype of the pixels."""
         return self._pixels.dtype
 
     @property
     def __array_interface__(self) -> dict[str, Any]:
-        # numpy keeps this cell, and with it the pixels, alive as the base of what it makes of it.
+        # NumPy references this cell, and with it the pixels, as the base of the array.
         return self._pixels.__array_interface__
 
     def to_pil(self) -> Image.Image:
-        """Return the image as Pillow's.
+        """Return the image as a Pillow image.
 
         Returns
         -------
@@ -138,7 +123,7 @@ class ImageCell:
         Raises
         ------
         TypeError
-            When Pillow has no mode for this dtype and number of channels.
+            If Pillow has no mode for this dtype and number of channels.
 
         Examples
         --------
@@ -150,8 +135,7 @@ class ImageCell:
         try:
             return Image.fromarray(pixels)
         except TypeError as exc:
-            message = f"Pillow has no mode for {self}: give it np.asarray(cell) scaled to uint8"
-            raise TypeError(message) from exc
+            raise TypeError(f"Pillow has no mode for {self}: scale np.asarray(cell) to uint8") from exc
 
     def _repr_png_(self) -> bytes | None:
         # None makes a notebook fall back to the text.
@@ -169,7 +153,7 @@ class ImageCell:
             return NotImplemented
         return self._identity() == other._identity()
 
-    # Where pandas falls back to comparing cells, the sentence still says what to do.
+    # Where pandas falls back to comparing cells, the message still names the alternative.
     __lt__ = __le__ = __gt__ = __ge__ = raise_unordered
 
     def __hash__(self) -> int:
@@ -186,19 +170,19 @@ class ImageCell:
         return "pandas_imgproc.ImageCell", *self._identity()
 
     def toDict(self) -> dict[str, Any]:  # noqa: N802  the name that pandas' to_json looks for
-        """Return what `pandas.DataFrame.to_json` writes for an image: its dtype and shape, no pixels."""
+        """Return the JSON of an image in `pandas.DataFrame.to_json`: its dtype and shape, no pixels."""
         return {"dtype": str(self.dtype), "shape": list(self.shape)}
 
 
 def _from_readonly(pixels: Pixels) -> ImageCell:
-    """Return a cell over pixels that are known to be read-only, contiguous and an image's."""
+    """Return a cell over pixels that are already validated, contiguous and read-only."""
     cell = ImageCell.__new__(ImageCell)
     cell._pixels = pixels
     return cell
 
 
 def is_missing(value: object) -> bool:
-    """Return whether a value stands for a missing image: None, NA or NaN."""
+    """Return whether a value denotes a missing image: None, NA or NaN."""
     return value is None or value is pd.NA or (isinstance(value, (float, np.floating)) and bool(np.isnan(value)))
 
 
@@ -209,32 +193,21 @@ def is_image_like(value: Any) -> bool:
     return hasattr(value, "__array_interface__")
 
 
-def validate_pixels_of(value: Any, subtype: np.dtype[Any], shape: tuple[int, int, int]) -> Pixels:
-    """Return the pixels of a cell, an array or a Pillow image that fit into a column.
-
-    Raises
-    ------
-    TypeError
-        When it is no image, or of another dtype: scaling is the caller's choice, never a side effect.
-    ValueError
-        When its shape is another.
-    """
+def validate_image(value: Any, subtype: np.dtype[Any], shape: tuple[int, ...]) -> Pixels:
+    """Return the pixels of a cell, an array or a Pillow image of this dtype and shape, never converted or scaled."""
     if not (isinstance(value, np.ndarray) or hasattr(value, "__array_interface__")):
-        message = (
+        raise TypeError(
             f"an image column holds arrays of shape {shape} and dtype {subtype}, cells and missing values, "
             f"got {value!r} of type {type(value).__name__}"
         )
-        raise TypeError(message)
     pixels = np.asarray(value)
     if pixels.ndim == 2 and shape[2] == 1:
         pixels = pixels[:, :, None]
     if pixels.shape != shape:
-        message = f"an image of shape {pixels.shape} does not fit into an image column of shape {shape}"
-        raise ValueError(message)
+        raise ValueError(f"an image of shape {pixels.shape} does not fit into an image column of shape {shape}")
     if pixels.dtype.newbyteorder("=") != subtype:
-        message = (
+        raise TypeError(
             f"an image of dtype {pixels.dtype} and shape {pixels.shape} does not fit into an image column "
             f"of dtype {subtype} and shape {shape}: convert it first"
         )
-        raise TypeError(message)
     return pixels

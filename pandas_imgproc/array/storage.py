@@ -1,12 +1,12 @@
-"""What an image array and its views hold together: pixels, status, failures; copied at the first write.
+"""Storage of an image array and its views: pixels, status and failures, copied at the first write.
 
 ::
 
     ImageArray ──rows──┐
-    its slices ──rows──┤                  ┌── block    (n, h, w, c)   the caller's, until somebody writes
-                       └──▶  Storage  ────┼── status   (n,)           0 image, -1 missing, k > 0 failures[k-1]
-    its copies ──────────▶ another one,   └── failures tuple of dicts
-                           same block
+    its slices ──rows──┤                       ┌── pixels   (n, h, w, c)   the caller's, until the first write
+                       └──▶  PixelStorage  ────┼── status   (n,)           0 image, -1 missing, k > 0 failures[k-1]
+    its copies ──────────▶ another storage,    └── failures tuple of dicts
+                           same pixels
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pandas_imgproc.array.scalar import Pixels, validate_image_shape, validate_pixel_dtype
+from pandas_imgproc.array.scalar import Pixels, is_missing, validate_image, validate_image_shape, validate_pixel_dtype
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -26,142 +26,129 @@ MISSING = -1
 
 
 class PixelStorage:
-    """Pixels, status and failures, which an array shares with its views.
+    """Storage of pixels, status and failures that an array shares with its views.
 
     Attributes
     ----------
-    block : ndarray, shape (n, height, width, channels)
+    pixels : ndarray, shape (n, height, width, channels)
     status : ndarray of int32, shape (n,)
     failures : tuple of dict
     is_private : bool
-        Whether it was copied for a write, and nobody else has seen the block since.
+        Whether the pixels were copied for a write and not exported since.
     """
 
-    __slots__ = ("block", "failures", "is_private", "status")
+    __slots__ = ("failures", "is_private", "pixels", "status")
 
-    def __init__(self, block: Pixels, status: Pixels, failures: tuple[Failure, ...] = ()) -> None:
-        self.block = block
+    def __init__(self, pixels: Pixels, status: Pixels, failures: tuple[Failure, ...] = ()) -> None:
+        self.pixels = pixels
         self.status = status
         self.failures = failures
         self.is_private = False
 
     def make_writable(self) -> None:
-        """Make the pixels private, so that they may be written."""
+        """Copy shared pixels before a write."""
         if not self.is_private:
-            self.block = self.block.copy()
+            self.pixels = self.pixels.copy()
             self.status = self.status.copy()
             self.is_private = True
 
-    def write(self, rows: Any, pixels: Any, codes: Any, failures: tuple[Failure, ...]) -> None:
-        """Put pixels into rows, with codes that number failures of their own."""
+    def write(self, rows: Any, pixels: Any, status: Any, failures: tuple[Failure, ...]) -> None:
+        """Write pixels into rows, with a status that refers to the failures given."""
         self.make_writable()
         if failures and failures != self.failures:
-            parts = [(self.status, self.failures), (codes, failures)]
-            (self.status, codes), self.failures = concat_failures(parts)
-        self.block[rows] = pixels
-        self.status[rows] = codes
+            parts = [(self.status, self.failures), (status, failures)]
+            (self.status, status), self.failures = concat_failures(parts)
+        self.pixels[rows] = pixels
+        self.status[rows] = status
 
     def mark_shared(self) -> None:
-        """Promise that what is seen from now on never changes: the next write copies first."""
+        """Mark the pixels as exported: the next write copies first."""
         self.is_private = False
 
 
-def validate_pixels(block: Any) -> Pixels:
-    """Return a block of pixels in the machine's byte order, each image contiguous; copied only if it must be.
-
-    Raises
-    ------
-    ValueError
-        When it has not the shape (n, height, width, channels).
-    TypeError
-        When its dtype is not numeric.
-    """
-    array = np.asarray(block)
+def validate_pixels(pixels: Any) -> Pixels:
+    """Return pixels in native byte order, each image contiguous; copied only if necessary."""
+    array = np.asarray(pixels)
     if array.ndim != 4:
-        message = f"block must have the shape (n, height, width, channels), got {array.shape}"
-        raise ValueError(message)
+        raise ValueError(f"pixels must have the shape (n, height, width, channels), got {array.shape}")
     validate_image_shape(array.shape[1:])
     array = array.astype(validate_pixel_dtype(array.dtype), copy=False)
-    # Steps between rows are fine (every second row of a block is a view), steps inside an image are not.
+    # Strides between rows are fine (every second row of an array is a view), strides inside an image are not.
     return array if len(array) == 0 or array[0].flags.c_contiguous else np.ascontiguousarray(array)
 
 
 def validate_status(status: Any, n: int, failures: Sequence[Failure]) -> Pixels:
-    """Return a status for n rows; all images without one.
-
-    Raises
-    ------
-    ValueError
-        When its length is another, or a code has no failure.
-    TypeError
-        When it does not hold integers.
-    """
+    """Return the status of n rows as int32; None is n images."""
     if status is None:
         return np.zeros(n, dtype=np.int32)
-    codes = np.asarray(status)
-    if codes.dtype.kind not in "iu" and codes.size:
-        message = f"status must hold integers, got dtype {codes.dtype}"
-        raise TypeError(message)
-    if codes.shape != (n,):
-        message = f"status must have the shape ({n},), one code for each image, got {codes.shape}"
-        raise ValueError(message)
-    if n and not (codes.min() >= MISSING and codes.max() <= len(failures)):
-        message = (
+    status = np.asarray(status)
+    if status.dtype.kind not in "iu" and status.size:
+        raise TypeError(f"status must hold integers, got dtype {status.dtype}")
+    if status.shape != (n,):
+        raise ValueError(f"status must have the shape ({n},), one code for each image, got {status.shape}")
+    if n and not (status.min() >= MISSING and status.max() <= len(failures)):
+        raise ValueError(
             f"status must lie between -1 and the number of failures, {len(failures)}; "
-            f"got {codes.min()} to {codes.max()}"
+            f"got {status.min()} to {status.max()}"
         )
-        raise ValueError(message)
-    return codes.astype(np.int32, copy=False)
+    result: Pixels = status.astype(np.int32, copy=False)
+    return result
 
 
 def empty_storage(n: int, subtype: np.dtype[Any], shape: tuple[int, ...]) -> PixelStorage:
-    """Return n black images."""
+    """Return the storage of n black images."""
     return PixelStorage(np.zeros((n, *shape), dtype=subtype), np.zeros(n, dtype=np.int32))
 
 
-def take_rows(storage: PixelStorage, positions: Pixels, *, fill: bool) -> PixelStorage:
-    """Return the rows at positions; with fill, -1 is a black image that is missing.
+def storage_from_images(images: Sequence[Any], subtype: np.dtype[Any], shape: tuple[int, ...]) -> PixelStorage:
+    """Return the storage of images and missing values, copied into one block."""
+    storage = empty_storage(len(images), subtype, shape)
+    for i, image in enumerate(images):
+        if is_missing(image):
+            storage.status[i] = MISSING
+        else:
+            storage.pixels[i] = validate_image(image, subtype, shape)
+    return storage
 
-    Raises
-    ------
-    IndexError
-        When a position is out of bounds.
-    ValueError
-        When with fill a position is below -1.
-    """
+
+def take_rows(storage: PixelStorage, positions: Pixels, *, fill: bool) -> PixelStorage:
+    """Return the rows at these positions; with fill, -1 is a missing image."""
     absent = positions < 0
     if not (fill and absent.any()):
-        return PixelStorage(storage.block.take(positions, axis=0), storage.status.take(positions), storage.failures)
+        return PixelStorage(storage.pixels.take(positions, axis=0), storage.status.take(positions), storage.failures)
     if positions.min() < MISSING:
-        message = f"with allow_fill=True the smallest position is -1, got {positions.min()}"
-        raise ValueError(message)
+        raise ValueError(f"with allow_fill=True the smallest position is -1, got {positions.min()}")
     if absent.all():
-        result = empty_storage(len(positions), storage.block.dtype, storage.block.shape[1:])
+        result = empty_storage(len(positions), storage.pixels.dtype, storage.pixels.shape[1:])
         result.failures = storage.failures
     else:
         result = take_rows(storage, positions, fill=False)
-        result.block[absent] = 0
+        result.pixels[absent] = 0
     result.status[absent] = MISSING
     return result
 
 
 def prune_failures(status: Pixels, failures: tuple[Failure, ...]) -> tuple[Pixels, tuple[Failure, ...]]:
-    """Return the status and the failures without those that no row has."""
+    """Return the status renumbered, and the failures that its rows refer to."""
     used = np.unique(status[status > 0])
     if len(used) == len(failures):
         return status, failures
     lookup = np.zeros(len(failures) + 1, dtype=np.int32)
     lookup[used] = np.arange(1, len(used) + 1)
+    return _renumber(status, lookup), tuple(failures[k - 1] for k in used)
+
+
+def _renumber(status: Pixels, lookup: Pixels) -> Pixels:
     # Images and missing rows keep their code; only failures are looked up.
-    return np.where(status > 0, lookup[np.maximum(status, 0)], status), tuple(failures[k - 1] for k in used)
+    return np.where(status > 0, lookup[np.maximum(status, 0)], status)
 
 
 def concat_failures(
     parts: Iterable[tuple[Pixels, tuple[Failure, ...]]],
 ) -> tuple[list[Pixels], tuple[Failure, ...]]:
-    """Return each part's status with the codes of one common table, and that table.
+    """Return the status of each part renumbered into one common table of failures, and that table.
 
-    Equal failures become one: a table that is concatenated with itself again and again does not grow.
+    Equal failures are stored once: a table that is concatenated with itself repeatedly does not grow.
     """
     parts = list(parts)
     tables = {id(table): table for _, table in parts}
@@ -178,5 +165,5 @@ def concat_failures(
                 joined.append(failure)
                 codes[key] = len(joined)
             lookup[k] = codes[key]
-        statuses.append(np.where(status > 0, lookup[np.maximum(status, 0)], status))
+        statuses.append(_renumber(status, lookup))
     return statuses, tuple(joined)

@@ -1,4 +1,4 @@
-"""What images do not have, said in a sentence: an order and arithmetic."""
+"""Operations that images do not support: order and arithmetic. Each raises a TypeError that names the alternative."""
 
 from __future__ import annotations
 
@@ -17,13 +17,12 @@ _WITHOUT_REVERSE = ("lt", "le", "gt", "ge", "neg", "pos", "abs", "invert")
 
 
 def raise_unsupported(name: str) -> NoReturn:
-    """Raise the TypeError of everything that computes."""
-    message = f"an image column does not support operation '{name}': compute on series.img.to_numpy()"
-    raise TypeError(message)
+    """Raise the TypeError of a computation on the column."""
+    raise TypeError(f"an image column does not support operation '{name}': compute on series.img.to_numpy()")
 
 
 class UnsupportedOpsMixin(ExtensionArray):
-    """An extension array that cannot be sorted, summed or added to, and says what to do instead."""
+    """Mixin of an extension array without order and arithmetic."""
 
     def _values_for_argsort(self) -> NoReturn:
         raise_unordered()
@@ -43,22 +42,22 @@ class UnsupportedOpsMixin(ExtensionArray):
         raise_unsupported(name)
 
     def _reduce(self, name: str, **_: Any) -> Any:
-        # Counting is no arithmetic: it asks for nothing but what is missing.
+        # Counting is no arithmetic: only the mask is needed.
         return int((~self.isna()).sum()) if name == "count" else raise_unsupported(name)
 
 
-def _refusal(name: str) -> Callable[[UnsupportedOpsMixin, Any], Any]:
-    def refuse(self: UnsupportedOpsMixin, other: Any = None) -> Any:  # noqa: ARG001
+def _make_unsupported(name: str) -> Callable[[UnsupportedOpsMixin, Any], Any]:
+    def operator(self: UnsupportedOpsMixin, other: Any = None) -> Any:  # noqa: ARG001
         if isinstance(other, (pd.Series, pd.Index, pd.DataFrame)):
-            # pandas takes the array out of them and asks again.
+            # pandas extracts the array and calls again.
             return NotImplemented
         raise_unsupported(name)
 
-    refuse.__name__ = name
-    return refuse
+    operator.__name__ = name
+    return operator
 
 
 for _name in (*_OPERATORS, *_WITHOUT_REVERSE):
-    setattr(UnsupportedOpsMixin, f"__{_name}__", _refusal(f"__{_name}__"))
+    setattr(UnsupportedOpsMixin, f"__{_name}__", _make_unsupported(f"__{_name}__"))
 for _name in _OPERATORS:
-    setattr(UnsupportedOpsMixin, f"__r{_name}__", _refusal(f"__r{_name}__"))
+    setattr(UnsupportedOpsMixin, f"__r{_name}__", _make_unsupported(f"__r{_name}__"))

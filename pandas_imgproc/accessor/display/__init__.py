@@ -1,1 +1,1 @@
-"""Contact sheets: as an image and as HTML."""
+"""Contact sheets, as an image and as HTML."""

@@ -1,4 +1,4 @@
-"""What `show` gives: a contact sheet as HTML for a notebook, as an image for everything else."""
+"""Contact sheet as HTML for notebooks; the result of `show`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import functools
 import html
 from typing import TYPE_CHECKING, Any
 
-from pandas_imgproc.accessor.display.contact_sheet import contact_sheet, render_tile, to_data_uri
+from pandas_imgproc.accessor.display.contact_sheet import MAX_CAPTION_LINES, contact_sheet
+from pandas_imgproc.accessor.display.tiles import render_tile, to_data_uri
 
 if TYPE_CHECKING:
     import os
@@ -17,12 +18,11 @@ if TYPE_CHECKING:
     from pandas_imgproc.array import ImageArray
     from pandas_imgproc.errors import Failure
 
-SIDE = 160
+TILE_SIZE = 160
 MAX_HTML_CHARS = 2_000_000
-"""Characters of HTML, at most; what finds no room is counted at its foot."""
-LONGEST = 200
+MAX_TEXT_CHARS = 200
 
-# Colours are the page's own, so that both themes of every notebook are right.
+# Text inherits the color of the page, so that light and dark themes are legible.
 STYLE = (
     ".pimg{display:flex;flex-wrap:wrap;gap:14px;color:inherit;font:12px/1.35 system-ui,sans-serif}"
     ".pimg figure{margin:0;width:160px}.pimg div{height:160px;display:flex;align-items:center;justify-content:center}"
@@ -33,14 +33,14 @@ STYLE = (
 
 
 class ContactSheet:
-    """Images with captions; a notebook shows them, `image` and `save` are for everywhere else.
+    """Contact sheet of images with captions; notebooks display the HTML, `image` and `save` are for scripts.
 
     Attributes
     ----------
     n : int
-        How many rows are shown.
+        Number of rows shown.
     failures : int
-        How many of them have no image, for a reason that is known.
+        Number of rows with a recorded failure.
     """
 
     def __init__(
@@ -55,11 +55,11 @@ class ContactSheet:
 
     @functools.cached_property
     def image(self) -> Image.Image:
-        """The sheet as Pillow's image, of mode RGB and at most 2000 x 4000 pixels."""
-        return contact_sheet(self._images, self._captions, self._reasons, tile=SIDE)
+        """Sheet as a Pillow image, of mode RGB and at most 2000 x 4000 pixels."""
+        return contact_sheet(self._images, self._captions, self._reasons, tile=TILE_SIZE)
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the sheet as a file, in the format that its name says.
+        """Write the sheet to a file, in the format of its suffix.
 
         Parameters
         ----------
@@ -70,12 +70,12 @@ class ContactSheet:
 
     def _repr_html_(self) -> str:
         parts = [f"<style>{STYLE}</style><div class='pimg'>"]
-        room = MAX_HTML_CHARS - len(parts[0]) - 200
-        for done, row in enumerate(zip(self._images, self._captions, self._reasons, strict=True)):
-            figure = _figure(*row)
-            room -= len(figure)
-            if room < 0:
-                parts.append(f"<p>and {self.n - done:,} more</p>")
+        n_chars_left = MAX_HTML_CHARS - len(parts[0]) - 200
+        for i, row in enumerate(zip(self._images, self._captions, self._reasons, strict=True)):
+            figure = _tile_html(*row)
+            n_chars_left -= len(figure)
+            if n_chars_left < 0:
+                parts.append(f"<p>and {self.n - i:,} more</p>")
                 break
             parts.append(figure)
         return "".join([*parts, "</div>" if self.n else "no rows</div>"])
@@ -86,19 +86,22 @@ class ContactSheet:
         return f"<contact sheet of {rows} rows{failed}; .image, or .save('sheet.png')>"
 
 
-def _figure(image: Any, caption: list[str], reason: Failure | None) -> str:
-    shown = render_tile(image, SIDE)
-    if shown is not None:
-        tile = f"<div><img alt='' src='{to_data_uri(shown)}'></div>"
-    elif reason is not None:
-        tile = f"<div class='no'><b>{_text(reason['kind'])}</b><span>{_text(reason['message'])}</span></div>"
+def _tile_html(image: Any, caption: list[str], failure: Failure | None) -> str:
+    tile = render_tile(image, TILE_SIZE)
+    if tile is not None:
+        content = f"<div><img alt='' src='{to_data_uri(tile)}'></div>"
+    elif failure is not None:
+        content = f"<div class='no'><b>{_escape(failure['kind'])}</b><span>{_escape(failure['message'])}</span></div>"
     else:
-        tile = "<div class='no'>missing</div>"
-    lines = [f"<figcaption{' class=t' if k else ''}>{_text(line)}</figcaption>" for k, line in enumerate(caption[:6])]
-    return f"<figure>{tile}{''.join(lines)}</figure>"
+        content = "<div class='no'>missing</div>"
+    lines = [
+        f"<figcaption{' class=t' if i else ''}>{_escape(line)}</figcaption>"
+        for i, line in enumerate(caption[:MAX_CAPTION_LINES])
+    ]
+    return f"<figure>{content}{''.join(lines)}</figure>"
 
 
-def _text(text: str) -> str:
-    # A lone surrogate, from a name that is not UTF-8, would not leave the kernel.
+def _escape(text: str) -> str:
+    # The Jupyter protocol cannot encode a lone surrogate, which a file name that is not UTF-8 contains.
     text = text.encode("utf-8", "replace").decode()
-    return html.escape(text if len(text) <= LONGEST else f"{text[:LONGEST]}…")
+    return html.escape(text if len(text) <= MAX_TEXT_CHARS else f"{text[:MAX_TEXT_CHARS]}…")

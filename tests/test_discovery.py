@@ -1,4 +1,4 @@
-"""Images that lie in folders become a frame, in the order a person would give them."""
+"""`from_glob`: images in folders become a frame, in natural order."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def folder(tmp_path):
     return tmp_path
 
 
-def test_a_folder(folder):
+def test_folder_gives_images_in_natural_order_with_labels(folder):
     df = from_glob(folder)
     assert df["image_path"].tolist() == [str(folder / name) for name in IN_ORDER]
     assert df["image_path"].dtype == pd.Series(dtype="str").dtype
@@ -33,7 +33,7 @@ def test_a_folder(folder):
     assert isinstance(df.index, pd.RangeIndex)
 
 
-def test_relative_names_stay_relative(folder, monkeypatch):
+def test_relative_paths_stay_relative(folder, monkeypatch):
     monkeypatch.chdir(folder)
     assert from_glob("b")["image_path"].tolist() == ["b/img2.PNG", "b/img10.png"]
     df = from_glob("*.png")
@@ -44,34 +44,34 @@ def test_relative_names_stay_relative(folder, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("pattern", "found"),
+    ("pattern", "expected"),
     [
         ("*/*.png", ["b/img10.png"]),
         ("**/*.[pw]*", ["a2/x.webp", "b/img10.png", "top.png"]),
-        ("b/*", ["b/Thumbs.db", "b/img2.PNG", "b/img10.png"]),  # a pattern says what it wants
+        ("b/*", ["b/Thumbs.db", "b/img2.PNG", "b/img10.png"]),  # a pattern may match any suffix
         ("top.png", ["top.png"]),
     ],
 )
-def test_patterns(folder, pattern, found):
-    assert sorted(from_glob(f"{folder}/{pattern}")["image_path"]) == sorted(str(folder / name) for name in found)
+def test_pattern_matches_any_suffix(folder, pattern, expected):
+    assert sorted(from_glob(f"{folder}/{pattern}")["image_path"]) == sorted(str(folder / name) for name in expected)
 
 
-def test_links_to_folders_are_followed_once(folder, tmp_path_factory):
-    elsewhere = tmp_path_factory.mktemp("elsewhere")
-    (elsewhere / "far.png").touch()
-    (folder / "linked").symlink_to(elsewhere)
+def test_symlinked_folders_are_followed_once(folder, tmp_path_factory):
+    outside = tmp_path_factory.mktemp("outside")
+    (outside / "linked.png").touch()
+    (folder / "linked").symlink_to(outside)
     (folder / "b" / "loop").symlink_to(folder)
     df = from_glob(folder)
-    assert sorted(df["image_path"]) == sorted([str(folder / name) for name in NAMES] + [f"{folder}/linked/far.png"])
+    assert sorted(df["image_path"]) == sorted([str(folder / name) for name in NAMES] + [f"{folder}/linked/linked.png"])
 
 
-def test_names_that_are_not_text(tmp_path):
+def test_undecodable_file_name_is_listed(tmp_path):
     row_image(0).save(tmp_path / os.fsdecode(b"\xff.png"))
     df = from_glob(tmp_path)
     assert df["image_path"].tolist() == [os.fsdecode(bytes(tmp_path) + b"/\xff.png")]
 
 
-def test_a_url(folder):
+def test_url_of_folder_and_pattern_is_listed(folder):
     fs = fsspec.filesystem("memory")
     try:
         for name in NAMES + OTHERS:
@@ -80,13 +80,13 @@ def test_a_url(folder):
         assert df["image_path"].tolist() == [f"memory:///bucket/{name}" for name in IN_ORDER]
         assert from_glob("memory://bucket/b/*.png")["image_path"].tolist() == ["memory:///bucket/b/img10.png"]
         with pytest.raises(FileNotFoundError, match="no such folder"):
-            from_glob("memory://nobody")
+            from_glob("memory://missing")
     finally:
         fs.rm("/bucket", recursive=True)
 
 
 @pytest.mark.parametrize(
-    ("pattern", "error", "says"),
+    ("pattern", "error", "message"),
     [
         ("gone", FileNotFoundError, "no such folder"),
         ("*.jpg", FileNotFoundError, "matches no image"),
@@ -95,9 +95,9 @@ def test_a_url(folder):
         (b"photos", TypeError, "not a folder"),
     ],
 )
-def test_nothing_there(folder, monkeypatch, pattern, error, says):
+def test_missing_folder_or_match_raises(folder, monkeypatch, pattern, error, message):
     monkeypatch.chdir(folder)
-    with pytest.raises(error, match=says):
+    with pytest.raises(error, match=message):
         from_glob(pattern)
     (folder / "empty").mkdir()
     with pytest.raises(FileNotFoundError, match="matches no image"):
@@ -106,7 +106,7 @@ def test_nothing_there(folder, monkeypatch, pattern, error, says):
         from_glob("b", storage_options={"anon": True})
 
 
-def test_a_pattern_finds_each_image_once_where_a_link_leads_up(folder):
+def test_pattern_finds_each_image_once_behind_symlink_to_parent(folder):
     (folder / "b" / "loop").symlink_to(folder)
     assert from_glob(f"{folder}/**/*.png")["image_path"].tolist() == [
         str(folder / name) for name in IN_ORDER if name.endswith(".png")

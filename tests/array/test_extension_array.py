@@ -1,6 +1,7 @@
-"""The suite that pandas hands to authors of extension types, on images of 2 by 2 pixels.
+"""pandas' inherited test suite for extension arrays, on images of 2 by 2 pixels.
 
-What cannot hold for images stands in NOT_FOR_IMAGES, with its reason; what holds in another way is overridden.
+NOT_FOR_IMAGES lists the tests that cannot apply to images, with the reason; tests that apply in another form are
+overridden.
 """
 
 import numpy as np
@@ -14,9 +15,9 @@ if int(pd.__version__.split(".")[0]) < 3:
 
 import pandas._testing as tm
 from pandas.tests.extension import base
-from pandas.tests.extension.conftest import *  # noqa: F403  the suite's own fixtures
+from pandas.tests.extension.conftest import *  # noqa: F403  fixtures of the suite
 
-ORDER = "images have no order: everything that sorts or compares is refused"
+ORDER = "images have no order: sorting and ordered comparison raise"
 NOT_FOR_IMAGES = {
     "test_argmin_argmax": ORDER,
     "test_argmin_argmax_all_na": ORDER,
@@ -45,10 +46,10 @@ NOT_FOR_IMAGES = {
 
 
 def images(numbers):
-    """Return 2 by 2 images in these colours; None is missing."""
+    """Return 2 by 2 images filled with these numbers; None is missing."""
     values = np.array([0 if number is None else number for number in numbers], dtype=np.uint8)
-    block = np.broadcast_to(values[:, None, None, None], (len(values), 2, 2, 3)).copy()
-    return ImageArray(block, [-1 if number is None else 0 for number in numbers])
+    pixels = np.broadcast_to(values[:, None, None, None], (len(values), 2, 2, 3)).copy()
+    return ImageArray(pixels, [-1 if number is None else 0 for number in numbers])
 
 
 @pytest.fixture
@@ -90,7 +91,7 @@ def not_for_images(request):
 
 class TestImages(base.ExtensionTests):
     def _cast_pointwise_result(self, op_name, obj, other, pointwise_result):
-        # As with all arrays whose missing value is NA, a comparison is a nullable boolean.
+        # As for all arrays whose missing value is NA, a comparison is a nullable boolean.
         return pointwise_result.astype("boolean") if op_name in ("eq", "ne") else pointwise_result
 
     # Without their final sort_index: images have no order, and value_counts keeps that of appearance.
@@ -130,7 +131,7 @@ class TestImages(base.ExtensionTests):
         df.groupby("A", group_keys=False).B.apply(groupby_apply_op)
 
 
-def test_the_list_names_tests_that_exist():
+def test_skip_list_names_existing_tests():
     assert [name for name in NOT_FOR_IMAGES if not hasattr(base.ExtensionTests, name)] == []
 
 
@@ -147,10 +148,10 @@ def test_the_list_names_tests_that_exist():
         lambda s: s < s,
     ],
 )
-def test_what_sorts_is_refused_with_a_sentence(data, sort):
+def test_sorting_raises_with_alternative(data, sort):
     with pytest.raises(TypeError, match=r"images have no order|does not support operation"):
         sort(pd.Series(data))
 
 
-def test_scalars_are_cells(data):
+def test_scalar_is_image_cell(data):
     assert isinstance(data[0], ImageCell)

@@ -1,4 +1,4 @@
-"""A contact sheet of the first rows: each image under its own label, each failure with its reason, never too much."""
+"""`show`: the contact sheet of the first rows, as HTML and as a file."""
 
 from __future__ import annotations
 
@@ -29,25 +29,25 @@ def frame(tmp_path):
 
 
 def images(sheet):
-    found = re.findall(r"base64,([^']+)'", sheet._repr_html_())
-    return [Image.open(io.BytesIO(base64.b64decode(data))).convert("RGB") for data in found]
+    encoded = re.findall(r"base64,([^']+)'", sheet._repr_html_())
+    return [Image.open(io.BytesIO(base64.b64decode(data))).convert("RGB") for data in encoded]
 
 
 @pytest.mark.parametrize("scheduler", ["synchronous", "threads"])
-def test_the_first_rows_as_they_stand(frame, scheduler):
+def test_show_displays_first_rows_in_order(frame, scheduler):
     with dask.config.set(scheduler=scheduler):
         sheet = frame.iloc[::-1].img.show("image_path", n=4)
     assert [row_of(np.asarray(image)) for image in images(sheet)] == [29, 28, 27, 26]
 
 
-def test_the_same_from_a_cluster(frame, own_cluster):
+def test_show_on_cluster_gives_same_html(frame, own_cluster):
     with dask.config.set(scheduler="distributed"):
-        theirs = frame.img.show("image_path")
-    assert theirs._repr_html_() == frame.img.show("image_path")._repr_html_()
+        sheet = frame.img.show("image_path")
+    assert sheet._repr_html_() == frame.img.show("image_path")._repr_html_()
 
 
-def test_only_n_are_read_and_failures_say_why(frame):
-    frame.iloc[10:, 0] = "/nowhere/at/all.jpg"
+def test_show_reads_n_rows_and_displays_failures(frame):
+    frame.iloc[10:, 0] = "/not/read.jpg"
     sheet = frame.img.show("image_path", n=10)
     assert (sheet.n, sheet.failures) == (10, 1)
     html = sheet._repr_html_()
@@ -56,7 +56,7 @@ def test_only_n_are_read_and_failures_say_why(frame):
     assert html.count("<div class='no'>missing</div>") == 1
 
 
-def test_text_is_escaped_and_titles_stand_in_their_order(frame):
+def test_html_escapes_text_and_keeps_order_of_titles(frame):
     html = frame.img.show("image_path", n=2, title=["price", "name"])._repr_html_()
     assert "<b>cup" not in html
     first = html.split("<figure>")[1]
@@ -64,14 +64,14 @@ def test_text_is_escaped_and_titles_stand_in_their_order(frame):
     assert lines == ["0", "0", "&lt;b&gt;cup 0&lt;/b&gt; &amp; ünï"]
 
 
-def test_an_image_column_is_shown_with_its_own_reasons(frame):
+def test_show_of_image_column_displays_its_failures(frame):
     frame["image"] = frame.img.load_resized("image_path", 32, errors="coerce")
     for sheet in (frame.img.show("image"), frame["image"].img.show()):
         assert sheet.failures == 1
-        assert [row_of(np.asarray(p)) for p in images(sheet)] == [k for k in range(24) if k not in (3, 5)]
+        assert [row_of(np.asarray(image)) for image in images(sheet)] == [k for k in range(24) if k not in (3, 5)]
 
 
-def test_a_file(frame, tmp_path):
+def test_sheet_is_saved_as_file(frame, tmp_path):
     sheet = frame.img.show("image_path", title="name")
     sheet.save(tmp_path / "sheet.png")
     with Image.open(tmp_path / "sheet.png") as image:
@@ -79,20 +79,20 @@ def test_a_file(frame, tmp_path):
         assert image.width <= 2000
 
 
-def test_the_output_is_bounded():
+def test_html_size_is_bounded():
     noise = np.random.default_rng(0).integers(0, 256, (200, 160, 160, 3), dtype="uint8")
     html = pd.Series(pandas_imgproc.ImageArray(noise)).img.show(n=200)._repr_html_()
     assert len(html) <= MAX_HTML_CHARS
     assert re.search(r"and \d+ more", html)
 
 
-def test_proportions_are_kept(tmp_path):
+def test_tile_keeps_aspect_ratio(tmp_path):
     Image.new("RGB", (800, 200), "red").save(tmp_path / "wide.png")
     (image,) = images(pd.Series([tmp_path / "wide.png"]).img.show())
     assert image.size == (160, 40)
 
 
-def test_odd_frames(frame):
+def test_show_accepts_empty_missing_and_undecodable_rows(frame):
     assert "no rows" in frame.iloc[:0].img.show("image_path")._repr_html_()
     assert pd.Series([None, None]).img.show().n == 2
     assert (
@@ -106,7 +106,7 @@ def test_odd_frames(frame):
 
 
 @pytest.mark.parametrize(
-    ("how", "error", "said"),
+    ("arguments", "error", "message"),
     [
         ({"title": "nme"}, KeyError, "did you mean 'name'"),
         ({"n": 0}, ValueError, "n=0"),
@@ -114,29 +114,29 @@ def test_odd_frames(frame):
         ({"n": "9"}, TypeError, "n='9'"),
     ],
 )
-def test_mistakes(frame, how, error, said):
-    with pytest.raises(error, match=said):
-        frame.img.show("image_path", **how)
+def test_show_rejects_invalid_arguments(frame, arguments, error, message):
+    with pytest.raises(error, match=message):
+        frame.img.show("image_path", **arguments)
 
 
-def test_titles_from_elsewhere_stand_at_their_rows(frame):
+def test_title_series_needs_same_index(frame):
     html = frame["image_path"].iloc[::-1].img.show(n=1, title=[frame["price"].iloc[::-1]])._repr_html_()
     assert re.findall(r"<figcaption[^>]*>([^<]*)<", html) == ["1", "29"]
     with pytest.raises(ValueError, match="'price' is a column of another index"):
         frame["image_path"].iloc[::-1].img.show(n=1, title=frame["price"])
 
 
-def test_thumbnails_in_a_table(frame):
+def test_thumbnail_formats_styled_table(frame):
     frame["image"] = frame.img.load_resized("image_path", 32, errors="coerce")
     html = frame[["image", "name"]].head(6).style.format({"image": pandas_imgproc.thumbnail}, escape="html").to_html()
-    found = re.findall(r"base64,([^']+)'", html)
-    shown = [np.asarray(Image.open(io.BytesIO(base64.b64decode(data)))) for data in found]
+    encoded = re.findall(r"base64,([^']+)'", html)
+    shown = [np.asarray(Image.open(io.BytesIO(base64.b64decode(data)))) for data in encoded]
     assert [row_of(pixels) for pixels in shown] == [0, 1, 2, 4]  # 3 and 5 are missing
     assert {pixels.shape for pixels in shown} == {(96, 96, 3)}
     assert html.count("<img alt='' src='data:image/png;base64,") == 4
     assert "<b>cup" not in html
 
 
-def test_a_title_needs_a_frame(frame):
+def test_title_name_on_series_raises(frame):
     with pytest.raises(TypeError, match=r"df\.img\.show"):
         frame["image_path"].img.show(title="name")

@@ -1,4 +1,4 @@
-"""An image column goes through Dask unharmed, whichever of both is imported first."""
+"""Registration of the image dtype with Dask, in either order of import."""
 
 import subprocess
 import sys
@@ -21,13 +21,13 @@ from dask.tokenize import tokenize  # noqa: E402
 N = 20
 DTYPE = ImageDtype("uint8", (4, 4, 3))
 
-# Dask's own calls of what pandas 3.1 deprecates.
+# Dask calls an argument that pandas 3.1 deprecates.
 pytestmark = pytest.mark.filterwarnings("ignore:The inplace keyword in DataFrame:DeprecationWarning")
 
 
 @pytest.fixture(params=["synchronous", "threads"])
 def scheduler(request, tmp_path):
-    # A pool and a folder of the test's own: Dask keeps its threads, and shuffles leave their files behind.
+    # A pool and a folder per test: Dask keeps its threads, and shuffles leave their files behind.
     config = {"scheduler": request.param, "temporary_directory": str(tmp_path)}
     with ThreadPoolExecutor(2) as pool, dask.config.set(config, pool=pool):
         yield
@@ -35,12 +35,12 @@ def scheduler(request, tmp_path):
 
 @pytest.fixture
 def df():
-    block = np.zeros((N, 4, 4, 3), np.uint8)
-    block[:] = np.arange(N).reshape(-1, 1, 1, 1)
+    pixels = np.zeros((N, 4, 4, 3), np.uint8)
+    pixels[:] = np.arange(N).reshape(-1, 1, 1, 1)
     status = np.zeros(N, np.int32)
     status[[3, 11]] = 1, -1
-    block[[3, 11]] = 0
-    images = ImageArray(block, status, [failure(3, "3.jpg", "truncated", "half of it")])
+    pixels[[3, 11]] = 0
+    images = ImageArray(pixels, status, [failure(3, "3.jpg", "truncated", "half a file")])
     return pd.DataFrame({"k": np.arange(N)[::-1], "group": np.arange(N) % 3, "image": images})
 
 
@@ -50,12 +50,12 @@ def ddf(df, scheduler):
 
 
 def assert_same(result, expected):
-    """Compare frames whose rows may have been shuffled: k says which row is which."""
+    """Compare frames with rows in any order, by their key k."""
     result = result.sort_values("k").reset_index(drop=True)[list(expected.columns)]
     pd.testing.assert_frame_equal(result, expected.sort_values("k").reset_index(drop=True))
 
 
-def test_there_and_back(df, ddf):
+def test_dask_frame_roundtrip_keeps_dtype_and_failures(df, ddf):
     assert ddf.dtypes["image"] == DTYPE
     assert ddf._meta_nonempty["image"].dtype == DTYPE
     pd.testing.assert_frame_equal(ddf.compute(), df)
@@ -64,7 +64,7 @@ def test_there_and_back(df, ddf):
 
 
 @pytest.mark.parametrize(
-    "through",
+    "operation",
     [
         lambda d: d.persist(),
         lambda d: d.repartition(npartitions=2),
@@ -81,11 +81,11 @@ def test_there_and_back(df, ddf):
         lambda d: d.drop_duplicates(),
     ],
 )
-def test_every_row_keeps_its_image(df, ddf, through):
-    assert_same(through(ddf).compute(), df)
+def test_dask_operation_keeps_image_of_row(df, ddf, operation):
+    assert_same(operation(ddf).compute(), df)
 
 
-def test_functions_of_partitions_see_images(df, ddf):
+def test_map_partitions_function_receives_image_array(df, ddf):
     means = ddf.map_partitions(
         lambda part: pd.Series(part["image"].array.to_pixels(na_value=0).mean(axis=(1, 2, 3)), index=part.index),
         meta=pd.Series(dtype=float),
@@ -94,7 +94,7 @@ def test_functions_of_partitions_see_images(df, ddf):
     assert means.compute().tolist() == expected.tolist()
 
 
-def test_reductions(ddf):
+def test_dask_reductions_count_images(ddf):
     assert len(ddf) == N
     assert ddf["image"].isna().sum().compute() == 2
     assert ddf["image"].nunique().compute() == N - 2
@@ -105,7 +105,7 @@ def test_reductions(ddf):
     assert ddf.memory_usage().compute()["image"] == N * (4 * 4 * 3 + 4)
 
 
-def test_parquet(df, ddf, tmp_path):
+def test_dask_parquet_roundtrip(df, ddf, tmp_path):
     folder = tmp_path / "parts"
     ddf.to_parquet(folder)
     assert_same(dd.read_parquet(folder).compute(), df)
@@ -114,7 +114,7 @@ def test_parquet(df, ddf, tmp_path):
     assert dd.read_parquet(folder, columns=["image"]).compute().dtypes.to_dict() == {"image": DTYPE}
 
 
-def test_tokens_are_deterministic_and_say_what_differs(df):
+def test_token_is_deterministic_and_depends_on_content(df):
     array = df["image"].array
     with dask.config.set({"tokenize.ensure-deterministic": True}):
         token = tokenize(df)
@@ -126,14 +126,14 @@ def test_tokens_are_deterministic_and_say_what_differs(df):
             array[::-1],
             ImageArray(array.pixels + np.uint8(1), array.status, array.failures),
             ImageArray(array.pixels, np.zeros(N, np.int32)),
-            ImageArray(array.pixels, array.status, [failure(3, "4.jpg", "truncated", "half of it")]),
+            ImageArray(array.pixels, array.status, [failure(3, "4.jpg", "truncated", "half a file")]),
             array.astype("image[int8, (4, 4, 3)]"),
         ]
         assert len({tokenize(array), *map(tokenize, others)}) == 7
     assert dd.from_pandas(df, npartitions=4)._name == dd.from_pandas(df.copy(), npartitions=4)._name
 
 
-def test_tokens_are_the_same_in_another_process():
+def test_token_is_equal_in_another_process():
     code = (
         "import numpy as np, pandas_imgproc.dask_frames as d; d.register()\n"
         "from dask.tokenize import tokenize\n"
@@ -145,13 +145,13 @@ def test_tokens_are_the_same_in_another_process():
 
 
 @pytest.mark.parametrize("order", ["dask first", "dask last"])
-def test_either_may_be_imported_first(order):
-    ours = (
+def test_registration_works_in_either_import_order(order):
+    library = (
         "import sys, pandas_imgproc.dask_frames as d; d.register(); d.register()\n"
         "print('dask.dataframe' in sys.modules)\n"
     )
-    theirs = "import dask.dataframe as dd\n"
-    code = (theirs + ours if order == "dask first" else ours + theirs) + (
+    dask_import = "import dask.dataframe as dd\n"
+    code = (dask_import + library if order == "dask first" else library + dask_import) + (
         "import numpy as np, pandas as pd\n"
         "from pandas_imgproc.array import ImageArray\n"
         "df = pd.DataFrame({'image': ImageArray(np.zeros((4, 2, 2, 3), 'uint8'))})\n"

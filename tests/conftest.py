@@ -181,7 +181,7 @@ def gcs():
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    server = create_server("127.0.0.1", port, memory_sink=True, default_bucket="bucket")
+    server = create_server("127.0.0.1", port, in_memory=True, default_bucket="bucket")
     server.start()
     options = {"token": "anon", "endpoint_url": f"http://127.0.0.1:{port}"}
     yield fsspec.filesystem("gs", skip_instance_cache=True, **options), options

@@ -252,7 +252,7 @@ def test_a_missing_extra_is_one_line(monkeypatch):
 
 def test_options_for_one_of_several_schemes_are_refused():
     cells = pd.Series(["s3://bucket/a.jpg", "https://host/a.jpg"])
-    with pytest.raises(ValueError, match=r"for http or s3: say for which"):
+    with pytest.raises(ValueError, match=r"for http or s3: give them by protocol"):
         cells.img.load_resized(8, storage_options={"key": "x"})
 
 

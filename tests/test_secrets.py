@@ -98,7 +98,7 @@ def test_values_on_their_way_to_workers_say_nothing():
     source = make_source(root=f"https://ann:{QUOTED}@host/train", storage_options={"key": CANARY})
     rows = PartitionInput(range(1), [f"https://host/a.jpg?token={CANARY}"])
     again = pickle.loads(pickle.dumps(source))
-    assert again.options.of("s3") == {"key": CANARY}
+    assert again.options.for_protocol("s3") == {"key": CANARY}
     for value in (
         source,
         again,

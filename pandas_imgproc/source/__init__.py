@@ -3,11 +3,11 @@
 `source`         iterator over the files of a partition, in the order of the rows
 `validation`     checked arguments of a source
 `inputs`         values of a column as plain Python values
-`paths`          locations that names and URLs stand for, never outside of root
+`paths`          locations of names and URLs, never outside of the root
 `local`          local files
 `archive`        members of zip and tar archives
 `remote`         reader of remote files, with these parts:
-`prefetch`       reads ahead of the rows, with a budget of bytes
+`prefetch`       reads in flight while images are decoded, with a budget of bytes
 `retry`          retries, timeouts and limits per host
 `filesystems`    fsspec's file systems, and requests to each kind
 `error_mapping`  exceptions of file systems as failure kinds and messages

@@ -99,13 +99,7 @@ def _key(name: str) -> str:
 
 
 def find_member(index: MemberIndex, name: str) -> MemberInfo:
-    """Return the location of a member, following links within the archive.
-
-    Raises
-    ------
-    UnreadableImageError
-        ``missing``, ``not_a_file``, ``outside_root``, ``too_large`` or ``unsupported``.
-    """
+    """Return the location of a member, following links within the archive, or raise an UnreadableImageError."""
     key = _key(name)
     for _ in range(_MAX_LINKS):
         member = index.get(key)

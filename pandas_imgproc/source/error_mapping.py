@@ -28,9 +28,7 @@ _TRANSIENT_NAMES = frozenset(
     {"ClientConnectionError", "ClientPayloadError", "HTTPClientError", "HttpProcessingError", "IncompleteReadError",
      "ResponseStreamingError", "RequestException", "TransportError", "ChecksumError"}
 )  # fmt: skip
-_NO_CREDENTIALS = frozenset(
-    {"NoCredentialsError", "PartialCredentialsError", "DefaultCredentialsError", "RefreshError"}
-)
+_NO_AUTH = frozenset({"NoCredentialsError", "PartialCredentialsError", "DefaultCredentialsError", "RefreshError"})
 _INVALID_URL = frozenset({"ParamValidationError", "InvalidURL", "InvalidUrlClientError"})
 
 
@@ -105,16 +103,9 @@ def retry_after(exc: BaseException) -> float:
 
 
 def to_image_error(exc: BaseException, options: StorageOptions, attempts: int) -> UnreadableImageError:
-    """Return the failure of a remote file, without a secret.
+    """Return the failure of a remote file, without the values of its options.
 
-    Parameters
-    ----------
-    exc : BaseException
-        Exception of its file system.
-    options : StorageOptions
-        Values that the message must not show.
-    attempts : int
-        Number of attempts, for a transient exception.
+    The message of a transient exception has the number of attempts.
     """
     if isinstance(exc, UnreadableImageError):
         return exc
@@ -140,8 +131,9 @@ def _classify(exc: BaseException, options: StorageOptions) -> tuple[FailureKind,
 
 def _match_known(exc: BaseException) -> tuple[FailureKind, str] | None:
     names = _mro_names(exc)
+    is_unknown_option = isinstance(exc, TypeError) and "keyword argument" in str(exc)
     table: tuple[tuple[Any, FailureKind, str], ...] = (
-        (names & _NO_CREDENTIALS, "permission", "there are no credentials for it; give them in storage_options="),
+        (names & _NO_AUTH, "permission", "there are no credentials for it; give them in storage_options="),
         (names & _INVALID_URL, "invalid_path", "the server's name or the path cannot be one"),
         (isinstance(exc, TimeoutError), "timeout", "it took too long"),
         (names & {"ClientPayloadError", "IncompleteReadError"}, "remote", "the response ended too early"),
@@ -153,11 +145,7 @@ def _match_known(exc: BaseException) -> tuple[FailureKind, str] | None:
         (isinstance(exc, FileNotFoundError), "missing", "there is no such file"),
         (isinstance(exc, PermissionError), "permission", "it may not be read"),
         (isinstance(exc, IsADirectoryError), "not_a_file", "it is a folder"),
-        (
-            isinstance(exc, TypeError) and "keyword argument" in str(exc),
-            "remote",
-            f"storage_options= names what its file system does not know: {exc}",
-        ),
+        (is_unknown_option, "remote", f"storage_options= names what its file system does not know: {exc}"),
         (
             isinstance(exc, ImportError),
             "unsupported",

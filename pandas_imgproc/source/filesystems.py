@@ -40,12 +40,7 @@ _filesystems: dict[Any, asyncio.Future[Any]] = {}
 
 
 def check_installed(scheme: str) -> None:
-    """Raise a MissingExtraError with the package to install if the file system of a scheme is missing.
-
-    Examples
-    --------
-    >>> check_installed("file")
-    """
+    """Raise a MissingExtraError with the package to install if the file system of a scheme is missing."""
     import fsspec
 
     for part in scheme.split("::"):
@@ -99,18 +94,12 @@ def _create(family: str, url: str, storage_options: dict[str, Any], config: Read
         headers = {"User-Agent": config.user_agent, "Accept-Encoding": "identity"}
         options["headers"] = {**headers, **(options.get("headers") or {})}
     if family == "s3":
-        options["config_kwargs"] = {**_botocore_config(config), **(options.get("config_kwargs") or {})}
+        botocore = {"retries": {"total_max_attempts": 1}, "max_pool_connections": config.max_concurrency}
+        botocore["user_agent_extra"] = config.user_agent
+        options["config_kwargs"] = {**botocore, **(options.get("config_kwargs") or {})}
     fs = fsspec.filesystem(family, **options)
     _disable_builtin_retries(family, fs)
     return fs
-
-
-def _botocore_config(config: ReadConfig) -> dict[str, Any]:
-    return {
-        "retries": {"total_max_attempts": 1},
-        "max_pool_connections": config.max_concurrency,
-        "user_agent_extra": config.user_agent,
-    }
 
 
 def _disable_builtin_retries(family: str, fs: Any) -> None:
@@ -134,10 +123,7 @@ async def read_bytes(fs: Any, location: RemotePath, byte_range: ByteRange | None
 
 
 def version_hash(*version: object) -> int:
-    """Return a number for a server's version of a file.
-
-    It is a checksum: a signature, and with it the journal, holds a number where a local file has its time.
-    """
+    """Return a checksum of a server's version of a file: signatures and journals hold a number, not a text."""
     text = repr(version).encode()
     return zlib.crc32(text) | zlib.adler32(text) << 31
 
@@ -202,9 +188,6 @@ _READERS: dict[str, Callable[[Any, str, ByteRange | None], Awaitable[ReadResult]
     "s3": _s3_read,
     "gs": _gs_read,
 }
-
-
-# ---- info
 
 
 async def info(fs: Any, location: RemotePath) -> FileInfo:

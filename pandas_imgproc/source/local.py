@@ -85,7 +85,7 @@ def check_size(size: int) -> None:
 
 
 def os_error_reason(exc: OSError) -> UnreadableImageError:
-    """Return the failure that an exception of a local file stands for."""
+    """Return the failure for an exception of a local file."""
     for error_type, reason in _OSERROR_KINDS.items():
         if isinstance(exc, error_type):
             return UnreadableImageError(*reason)

@@ -99,13 +99,7 @@ def scheme_of(text: str) -> str | None:
 
 
 def parse_url(text: str, scheme: str, schemes: Collection[str]) -> RemotePath:
-    """Return the location of a URL.
-
-    Raises
-    ------
-    UnreadableImageError
-        ``unsupported`` if its scheme may not be read, ``invalid_path`` if it is not a valid URL.
-    """
+    """Return the location of a URL, or raise an UnreadableImageError if it is not valid or its scheme not allowed."""
     check_scheme(text, scheme, schemes)
     rest = text[len(scheme) + 3 :]
     if scheme in _WEB:
@@ -158,26 +152,19 @@ def quote_url(scheme: str, rest: str) -> str:
 
 
 def safe_join(name: str, root: str) -> str:
-    """Return a relative name without ``.`` and ``..``.
+    """Return a relative name without ``.`` and ``..``, or raise an UnreadableImageError with ``outside_root``.
 
-    Raises
-    ------
-    UnreadableImageError
-        ``outside_root`` if it leads out, also for a server that decodes it or takes a backslash for a slash.
+    A name leads out of the root also if it does so for a server that decodes it or takes a backslash for a slash.
     """
     decoded, previous = name, None
     while decoded != previous:
         slashed = decoded.replace("\\", "/")
         if slashed.startswith("/") or _escapes(slashed) or scheme_of(slashed):
-            raise _outside(root)
+            raise UnreadableImageError("outside_root", f"it leads out of root={redact_url(root)!r}")
         decoded, previous = unquote(decoded), decoded
     if "\0" in decoded:
         raise UnreadableImageError("invalid_path", "the path holds a NUL character")
     return _normalize(name)
-
-
-def _outside(root: str) -> UnreadableImageError:
-    return UnreadableImageError("outside_root", f"it leads out of root={redact_url(root)!r}")
 
 
 def _escapes(name: str) -> bool:
@@ -207,7 +194,7 @@ def join_local(root: str, name: str) -> str:
     except (OSError, ValueError) as exc:
         raise UnreadableImageError("invalid_path", f"the path cannot be followed: {exc}") from exc
     if not real_path.startswith(os.path.realpath(root).rstrip(os.sep) + os.sep):
-        raise _outside(root)
+        raise UnreadableImageError("outside_root", f"it leads out of root={redact_url(root)!r}")
     return path
 
 
@@ -218,7 +205,7 @@ def join_url(root: str, name: str, schemes: Collection[str]) -> RemotePath:
     prefix = path.rstrip("/") + "/"
     if scheme_of(name):
         if not name.startswith(prefix):
-            raise _outside(root)
+            raise UnreadableImageError("outside_root", f"it leads out of root={redact_url(root)!r}")
         safe_join(name[len(prefix) :].partition("?")[0], root)
         return parse_url(name, scheme, schemes)
     name = safe_join(name, root)
@@ -229,27 +216,19 @@ def join_url(root: str, name: str, schemes: Collection[str]) -> RemotePath:
 
 
 def make_resolver(root: str, folder: str, schemes: Collection[str]) -> Resolver:
-    """Return the resolver of a root: a function from a relative name to its location.
+    """Return the resolver of a root, or raise a ValueError: a function from a relative name to its location.
 
-    Parameters
-    ----------
-    root : str
-        Folder, zip or tar archive, or folder in an archive; a local path or a URL.
-    folder : str
-        Folder that a relative root starts from.
-    schemes : collection of str
-        Schemes that may be read.
-
-    Raises
-    ------
-    ValueError
-        If the root is not valid.
+    The root is a folder, an archive or a folder in an archive; a local path, relative to `folder`, or a URL.
     """
     scheme = scheme_of(root)
     if scheme == "file":
         scheme, root = None, root[7:]
     try:
-        _check_root(root, scheme, schemes)
+        if "\0" in root:
+            raise UnreadableImageError("invalid_path", "it holds a NUL character")
+        if scheme is not None:
+            check_scheme(root, scheme, schemes)
+            parse_url(f"{root.rstrip('/')}/x", scheme, schemes)
     except (UnreadableImageError, UnicodeError) as exc:
         reason = exc.message if isinstance(exc, UnreadableImageError) else str(exc)
         raise ValueError(f"root={redact_url(root)!r} cannot be read: {reason}") from None
@@ -258,14 +237,6 @@ def make_resolver(root: str, folder: str, schemes: Collection[str]) -> Resolver:
     path = os.path.join(folder, root)
     archive = None if os.path.isdir(path) else _archive_resolver(root, path, None, schemes)
     return archive or (lambda name: join_local(path, name))
-
-
-def _check_root(root: str, scheme: str | None, schemes: Collection[str]) -> None:
-    if "\0" in root:
-        raise UnreadableImageError("invalid_path", "it holds a NUL character")
-    if scheme is not None:
-        check_scheme(root, scheme, schemes)
-        parse_url(f"{root.rstrip('/')}/x", scheme, schemes)
 
 
 def _archive_resolver(root: str, path: str, scheme: str | None, schemes: Collection[str]) -> Resolver | None:

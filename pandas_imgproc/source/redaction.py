@@ -35,13 +35,7 @@ def protocol_family(scheme: str) -> str:
 
 
 class StorageOptions:
-    """Storage options of a call; only file systems see their values.
-
-    Parameters
-    ----------
-    options : mapping
-        Options of the only scheme of a call, or by scheme: ``{"s3": {…}, "https": {…}}``.
-    """
+    """Storage options of a call, or by scheme: ``{"s3": {…}, "https": {…}}``; only file systems see their values."""
 
     __slots__ = ("_by_scheme", "_tokens", "_unscoped")
 

@@ -30,12 +30,13 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class RemoteReader:
-    """Reader of remote files with the options of their file systems, the retry policy and the limits of one source."""
+    """Reader of remote files with the options of their file systems, the retry policy and the limits of one source.
+
+    Its coroutines run on fsspec's event loop; the other methods are for other threads.
+    """
 
     options: StorageOptions
     config: ReadConfig
-
-    # ---- coroutines, on fsspec's event loop
 
     async def read(self, location: RemotePath, byte_range: ByteRange | None = None) -> ReadResult:
         """Return the bytes of a file or of a range of it, and its signature if the response has one."""
@@ -67,8 +68,6 @@ class RemoteReader:
 
         await asyncio.gather(*(fetch_pending() for _ in range(self.config.max_concurrency)))
         return signatures
-
-    # ---- for other threads
 
     def submit(self, coroutine: Coroutine[Any, Any, T]) -> Future[T]:
         """Start a coroutine on fsspec's event loop."""

@@ -23,8 +23,6 @@ T = TypeVar("T")
 MAX_RETRY_AFTER = 60.0
 """Maximum wait, in seconds, that a server's ``Retry-After`` can cause."""
 
-MAX_HOSTS = 1000
-
 
 async def with_retries(request: Callable[[], Awaitable[T]], location: RemotePath, config: ReadConfig) -> T:
     """Return the result of a request, repeated while its error is transient and attempts remain."""
@@ -51,7 +49,7 @@ async def _with_limit(request: Callable[[], Awaitable[T]], location: RemotePath,
         return await request()
 
 
-@functools.lru_cache(MAX_HOSTS)
+@functools.lru_cache(1000)
 def _host_semaphore(pid: int, host: str, max_concurrency: int) -> asyncio.Semaphore:  # noqa: ARG001  parts of the key
     """Return the semaphore that limits the concurrent requests of a process to a host."""
     return asyncio.Semaphore(max_concurrency)

@@ -1,6 +1,6 @@
 """Source of a job: values of a column become an iterator over files, in the order of the rows.
 
-A file that cannot be read is not an error here but a file whose `InputFile.data` raises: the kernel's only ``try``
+A file that cannot be read is not an error at this point but a file whose `InputFile.data` raises: the kernel's only ``try``
 surrounds the row, not the iteration.
 """
 
@@ -47,11 +47,6 @@ class InputFile:
         Path that the task writes; the first one if there are several.
     fetch : callable, optional
         Function that returns the bytes and the signature of a prefetched file.
-
-    Attributes
-    ----------
-    signature : FileSignature
-        Signature of the file, known after `data`.
     """
 
     __slots__ = ("_fetch", "_source", "_value", "signature", "target")
@@ -60,7 +55,7 @@ class InputFile:
         self, value: Any, source: Source, target: str | None = None, fetch: Callable[[], ReadResult] | None = None
     ) -> None:
         self._value, self._source, self.target, self._fetch = value, source, target, fetch
-        self.signature = UNKNOWN_SIGNATURE
+        self.signature = UNKNOWN_SIGNATURE  # until `data` has read the file
 
     @property
     def path(self) -> str:
@@ -103,7 +98,7 @@ class Source:
     Attributes
     ----------
     root : str or None
-        Folder, zip or tar archive, local or a URL: relative paths start here, and nothing outside of it is read.
+        Folder, zip or tar archive, local or a URL: the start of relative paths, and nothing outside of it is read.
     suffix : str or None
         Text appended to each name, for a column of ids.
     folder : str
@@ -158,11 +153,7 @@ class Source:
     ) -> Iterator[tuple[int, InputFile]]:
         """Yield ``(i, file)`` for each row of a partition that names an image; missing rows are skipped.
 
-        Parameters
-        ----------
-        partition : PartitionInput
-        cancelled : callable
-            Whether the job was cancelled: remote files are not awaited then.
+        A remote file is not awaited any longer once `cancelled` returns True.
         """
         remote = self._remote_inputs(partition.inputs)
         with self.reader.prefetch(remote, cancelled) if remote else contextlib.nullcontext() as prefetcher:

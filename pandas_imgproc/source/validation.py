@@ -60,8 +60,9 @@ def _check_schemes(schemes: object) -> frozenset[str]:
 
 def used_protocols(inputs: Sequence[Any]) -> set[str]:
     """Return the schemes of the URLs in a column, without that of local files."""
-    urls = (value for value in map(path_or_bytes, inputs) if isinstance(value, str) and "://" in value)
-    return {scheme for scheme in map(paths.scheme_of, urls) if scheme not in (None, "file")}
+    texts = (value if isinstance(value, str) else path_or_bytes(value) for value in inputs)
+    schemes = {paths.scheme_of(text) for text in texts if isinstance(text, str) and "://" in text}
+    return {scheme for scheme in schemes if scheme not in (None, "file")}
 
 
 def check(source: Source, inputs: Sequence[Any]) -> None:

@@ -1,7 +1,7 @@
 """Source of a job: values of a column become an iterator over files, in the order of the rows.
 
-A file that cannot be read is not an error at this point but a file whose `InputFile.data` raises: the kernel's only ``try``
-surrounds the row, not the iteration.
+A file that cannot be read is no error during the iteration but a file whose `InputFile.data` raises: the kernel's only
+``try`` surrounds the row.
 """
 
 from __future__ import annotations

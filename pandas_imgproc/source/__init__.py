@@ -1,16 +1,18 @@
-"""Bytes in: what stands in a column becomes bytes, from here, from elsewhere or out of an archive.
+"""Bytes of images: values of a column become encoded bytes, read from local files, remote files and archives.
 
-`source`    what stands in a column, read in the order of the rows
-`arguments` how files are found, checked
-`column`    the cells of a column
-`names`     a name becomes a place, and never one outside of root
-`local`     files of this machine
-`archives`  members of zip and tar archives
-`ahead`     many requests under way, and patience with each
-`systems`   the file systems of other places
-`failing`   what their exceptions mean
-`config`  the configuration of all that
-`secrets`   what must not be shown
+`source`         iterator over the files of a partition, in the order of the rows
+`validation`     checked arguments of a source
+`inputs`         values of a column as plain Python values
+`paths`          locations of names and URLs, never outside of the root
+`local`          local files
+`archive`        members of zip and tar archives
+`remote`         reader of remote files, with these parts:
+`prefetch`       reads in flight while images are decoded, with a budget of bytes
+`retry`          retries, timeouts and limits per host
+`filesystems`    fsspec's file systems, and requests to each kind
+`error_mapping`  exceptions of file systems as failure kinds and messages
+`read_config`    configuration of remote reads
+`redaction`      storage options, and text and URLs without secrets
 """
 
 from pandas_imgproc.source.inputs import FailedInput, column_values, is_encoded, paths_to_series

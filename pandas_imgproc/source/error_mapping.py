@@ -1,4 +1,4 @@
-"""What an exception of a file system means: a kind, a sentence, and whether it can pass."""
+"""Exceptions of file systems mapped to failure kinds and messages, and whether they are transient."""
 
 from __future__ import annotations
 
@@ -17,39 +17,23 @@ if TYPE_CHECKING:
     from pandas_imgproc.source.redaction import StorageOptions
 
 _KINDS: dict[int, FailureKind] = {
-    401: "permission",
-    403: "permission",
-    404: "missing",
-    407: "permission",
-    408: "timeout",
-    410: "missing",
-    504: "timeout",
-}
-_PASSING_STATUS = frozenset({408, 425, 429})
+    401: "permission", 403: "permission", 407: "permission", 404: "missing", 410: "missing",
+    408: "timeout", 504: "timeout",
+}  # fmt: skip
+_TRANSIENT_STATUS = frozenset({408, 425, 429})
 
-# By name, because the libraries that raise them need not be installed; bases of what aiohttp, botocore, requests and
-# google.auth raise when a connection breaks.
-_PASSING_NAMES = frozenset(
-    {
-        "ClientConnectionError",
-        "ClientPayloadError",
-        "HTTPClientError",
-        "HttpProcessingError",
-        "IncompleteReadError",
-        "ResponseStreamingError",
-        "RequestException",
-        "TransportError",
-        "ChecksumError",
-    }
-)
-_NO_CREDENTIALS = frozenset(
-    {"NoCredentialsError", "PartialCredentialsError", "DefaultCredentialsError", "RefreshError"}
-)
-_NO_NAME = frozenset({"ParamValidationError", "InvalidURL", "InvalidUrlClientError"})
+# By name, because the libraries that raise them may not be installed; bases of the exceptions that aiohttp, botocore,
+# requests and google.auth raise when a connection breaks.
+_TRANSIENT_NAMES = frozenset(
+    {"ClientConnectionError", "ClientPayloadError", "HTTPClientError", "HttpProcessingError", "IncompleteReadError",
+     "ResponseStreamingError", "RequestException", "TransportError", "ChecksumError"}
+)  # fmt: skip
+_NO_AUTH = frozenset({"NoCredentialsError", "PartialCredentialsError", "DefaultCredentialsError", "RefreshError"})
+_INVALID_URL = frozenset({"ParamValidationError", "InvalidURL", "InvalidUrlClientError"})
 
 
 def exception_chain(exc: BaseException | None) -> Iterator[BaseException]:
-    """Yield an exception and what it came from."""
+    """Yield an exception and its causes or contexts."""
     seen: set[int] = set()
     while exc is not None and id(exc) not in seen:
         seen.add(id(exc))
@@ -57,14 +41,14 @@ def exception_chain(exc: BaseException | None) -> Iterator[BaseException]:
         exc = exc.__cause__ or exc.__context__
 
 
-def _names(exc: BaseException) -> set[str]:
+def _mro_names(exc: BaseException | None) -> set[str]:
     return {base.__name__ for base in type(exc).__mro__}
 
 
-def _answer(exc: BaseException) -> tuple[int | None, Mapping[str, str]]:
-    """Return the status and the headers that a server answered with, as each library hands them on."""
-    if any("HttpProcessingError" in _names(inner) for inner in (exc, exc.__cause__) if inner is not None):
-        return None, {}  # aiohttp's own 400, for an answer that it could not read
+def _http_response(exc: BaseException) -> tuple[int | None, Mapping[str, str]]:
+    """Return the status and the headers of the response that an exception of any of the libraries holds."""
+    if "HttpProcessingError" in _mro_names(exc) | _mro_names(exc.__cause__):
+        return None, {}  # aiohttp's own 400, for a response that is not HTTP
     response = getattr(exc, "response", None)
     if isinstance(response, Mapping):  # botocore
         meta = response.get("ResponseMetadata", {})
@@ -77,88 +61,83 @@ def _answer(exc: BaseException) -> tuple[int | None, Mapping[str, str]]:
 
 
 def http_status(exc: BaseException) -> tuple[int | None, Mapping[str, str]]:
-    """Return the status and the headers behind an exception, also one that a file system disguises."""
-    for inner in exception_chain(exc):
-        status, headers = _answer(inner)
+    """Return the HTTP status and headers behind an exception, also one that a file system has wrapped."""
+    for cause in exception_chain(exc):
+        status, headers = _http_response(cause)
         if status is not None:
             return status, headers
-    if any(isinstance(inner, OSError) and str(inner).startswith("Forbidden: ") for inner in exception_chain(exc)):
-        return 403, {}  # so gcsfs says it
+    if any(isinstance(cause, OSError) and str(cause).startswith("Forbidden: ") for cause in exception_chain(exc)):
+        return 403, {}  # gcsfs drops the response
     return None, {}
 
 
 def is_transient(exc: BaseException) -> bool:
-    """Return whether trying again may help: timeouts, resets, short bodies, 429 and 5xx; never a 404 or a 403."""
+    """Return whether a retry may succeed: timeouts, resets, short bodies, 429 and 5xx; never a 404 or a 403."""
     if isinstance(exc, UnreadableImageError):
         return exc.kind == "timeout"
     if not isinstance(exc, Exception):
         return False
     status, _ = http_status(exc)
     if status is not None:
-        return status >= 500 or status in _PASSING_STATUS
+        return status >= 500 or status in _TRANSIENT_STATUS
     causes = list(exception_chain(exc))
     if any(isinstance(cause, ssl.SSLCertVerificationError) for cause in causes):
         return False
     if any(isinstance(cause, socket.gaierror) and cause.errno == socket.EAI_NONAME for cause in causes):
         return False
-    return any(isinstance(cause, TimeoutError | ConnectionError) or _names(cause) & _PASSING_NAMES for cause in causes)
+    return any(
+        isinstance(cause, TimeoutError | ConnectionError) or _mro_names(cause) & _TRANSIENT_NAMES for cause in causes
+    )
 
 
 def retry_after(exc: BaseException) -> float:
-    """Return the seconds that the server asked to wait, 0 where it did not."""
+    """Return the seconds of a ``Retry-After`` header, 0 without one."""
     _, headers = http_status(exc)
-    asked = headers.get("Retry-After") or headers.get("retry-after") or ""
-    if asked.isdecimal():
-        return float(asked)
+    value = headers.get("Retry-After") or headers.get("retry-after") or ""
+    if value.isdecimal():
+        return float(value)
     try:
-        return max(0.0, parsedate_to_datetime(asked).timestamp() - time.time())
+        return max(0.0, parsedate_to_datetime(value).timestamp() - time.time())
     except (ValueError, OverflowError):
         return 0.0
 
 
 def to_image_error(exc: BaseException, options: StorageOptions, attempts: int) -> UnreadableImageError:
-    """Return why a file that is elsewhere could not be read, without a secret.
+    """Return the failure of a remote file, without the values of its options.
 
-    Parameters
-    ----------
-    exc : BaseException
-        What its file system raised.
-    options : StorageOptions
-        What must not be shown.
-    attempts : int
-        How often it was tried, if it could pass.
+    The message of a transient exception has the number of attempts.
     """
     if isinstance(exc, UnreadableImageError):
         return exc
-    kind, message = _reason(exc, options)
+    kind, message = _classify(exc, options)
     if attempts > 1 and is_transient(exc):
         message += f", each of {attempts} times"
     return UnreadableImageError(kind, message)
 
 
-def _reason(exc: BaseException, options: StorageOptions) -> tuple[FailureKind, str]:
+def _classify(exc: BaseException, options: StorageOptions) -> tuple[FailureKind, str]:
     status, _ = http_status(exc)
     if status is not None:
-        known = status in HTTPStatus.__members__.values()
-        phrase = f" ({HTTPStatus(status).phrase})" if known else ""
-        return _KINDS.get(status, "remote"), f"the server answered {status}{phrase}"
-    for cause in exception_chain(exc):
-        reason = _known(cause)
+        phrase = f" ({HTTPStatus(status).phrase})" if status in HTTPStatus.__members__.values() else ""
+        return _KINDS.get(status, "remote"), f"the server responded with {status}{phrase}"
+    causes = list(exception_chain(exc))
+    for cause in causes:
+        reason = _match_known(cause)
         if reason is not None:
             return reason
-    root = list(exception_chain(exc))[-1]
-    text = options.redact(" ".join(str(root).split()))[:200]
-    return "remote", f"it could not be read: {type(root).__name__}: {text}".rstrip(": ")
+    text = options.redact(" ".join(str(causes[-1]).split()))[:200]
+    return "remote", f"it could not be read: {type(causes[-1]).__name__}: {text}".rstrip(": ")
 
 
-def _known(exc: BaseException) -> tuple[FailureKind, str] | None:
-    names = _names(exc)
-    by_type: tuple[tuple[Any, FailureKind, str], ...] = (
-        (names & _NO_CREDENTIALS, "permission", "there are no credentials for it; give them in storage_options="),
-        (names & _NO_NAME, "invalid_path", "the server's name or the path cannot be one"),
+def _match_known(exc: BaseException) -> tuple[FailureKind, str] | None:
+    names = _mro_names(exc)
+    is_unknown_option = isinstance(exc, TypeError) and "keyword argument" in str(exc)
+    table: tuple[tuple[Any, FailureKind, str], ...] = (
+        (names & _NO_AUTH, "permission", "there are no credentials for it; give them in storage_options="),
+        (names & _INVALID_URL, "invalid_path", "the server's name or the path cannot be one"),
         (isinstance(exc, TimeoutError), "timeout", "it took too long"),
-        (names & {"ClientPayloadError", "IncompleteReadError"}, "remote", "the answer ended too early"),
-        (names & {"HttpProcessingError"}, "remote", "the answer is not that of a web server"),
+        (names & {"ClientPayloadError", "IncompleteReadError"}, "remote", "the response ended too early"),
+        (names & {"HttpProcessingError"}, "remote", "the response is not that of a web server"),
         (isinstance(exc, socket.gaierror), "remote", "the server's name is not known"),
         (isinstance(exc, ssl.SSLError), "remote", "there is no safe connection to the server"),
         (isinstance(exc, ConnectionRefusedError), "remote", "the server refused the connection"),
@@ -166,11 +145,11 @@ def _known(exc: BaseException) -> tuple[FailureKind, str] | None:
         (isinstance(exc, FileNotFoundError), "missing", "there is no such file"),
         (isinstance(exc, PermissionError), "permission", "it may not be read"),
         (isinstance(exc, IsADirectoryError), "not_a_file", "it is a folder"),
+        (is_unknown_option, "remote", f"storage_options= names what its file system does not know: {exc}"),
         (
-            isinstance(exc, TypeError) and "keyword argument" in str(exc),
-            "remote",
-            f"storage_options= names what its file system does not know: {exc}",
+            isinstance(exc, ImportError),
+            "unsupported",
+            "the package for its scheme is not installed where the call runs",
         ),
-        (isinstance(exc, ImportError), "unsupported", "what reads its scheme is not installed where the call runs"),
     )
-    return next(((kind, message) for holds, kind, message in by_type if holds), None)
+    return next(((kind, message) for matches, kind, message in table if matches), None)

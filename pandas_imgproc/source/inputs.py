@@ -1,4 +1,4 @@
-"""What stands in a column, as plain Python values."""
+"""Inputs: values of a column as plain Python values."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class FailedInput:
-    """What stands in an image column where there was no image: the reason goes on."""
+    """Input for a missing value of an image column: its failure becomes the failure of the result."""
 
     path: str
     kind: FailureKind
@@ -26,7 +26,7 @@ class FailedInput:
 
 
 def column_values(column: pd.Series[Any]) -> list[Any]:
-    """Return what stands in a column as plain Python values, None where missing.
+    """Return the values of a column as plain Python values, None where missing.
 
     Examples
     --------
@@ -36,32 +36,42 @@ def column_values(column: pd.Series[Any]) -> list[Any]:
     """
     values = column.to_numpy(dtype=object, copy=True)
     missing = column.isna().to_numpy()
-    if isinstance(column.dtype, pd.StringDtype):  # nothing but text: looking at each would cost more than the rest
+    if isinstance(column.dtype, pd.StringDtype):  # text only: a look at every value would cost more than the rest
         values[missing] = None
         return values.tolist()
-    return [None if na else _plain(value) for value, na in zip(values.tolist(), missing.tolist(), strict=True)]
+    return [None if na else _to_plain(value) for value, na in zip(values.tolist(), missing.tolist(), strict=True)]
 
 
 def paths_to_series(paths: Sequence[str] | np.ndarray[Any, Any], index: Any = None) -> pd.Series[Any]:
-    """Return paths as a column of str, or of objects where a name is none that Arrow can hold: it is of bytes."""
+    """Return paths as a column of str, or of objects if Arrow cannot store one: a file name of any bytes."""
     try:
         return pd.Series(paths, index=index, dtype="str")
     except UnicodeEncodeError:
         return pd.Series(paths, index=index, dtype=object)
 
 
-def is_encoded(cell: Any) -> bool:
-    """Return whether a cell holds an image, rather than the name of one."""
-    if isinstance(cell, Mapping):
-        return cell.get("bytes") is not None
-    return isinstance(cell, bytes | bytearray | memoryview) or (
-        hasattr(cell, "__array_interface__") and not isinstance(cell, np.generic)
-    )
+def is_encoded(value: Any) -> bool:
+    """Return whether an input holds an image, rather than the name of one."""
+    if isinstance(value, Mapping):
+        return value.get("bytes") is not None
+    return isinstance(value, bytes | bytearray | memoryview) or is_pixel_array(value)
 
 
-def _plain(value: Any) -> Any:
+def is_pixel_array(value: Any) -> bool:
+    """Return whether an input is an image in memory."""
+    return hasattr(value, "__array_interface__") and not isinstance(value, np.generic)
+
+
+def path_or_bytes(value: Any) -> Any:
+    """Return the bytes of a ``{bytes, path}`` mapping, its path if there are none, and any other input as is."""
+    if not isinstance(value, str) and isinstance(value, Mapping):  # text first: the second check is slow
+        return value.get("path") if value.get("bytes") is None else value["bytes"]
+    return value
+
+
+def _to_plain(value: Any) -> Any:
     if isinstance(value, str):  # nearly always
         return value
-    if isinstance(value, Mapping) and value.get("bytes") is None and value.get("path") is None:
+    if path_or_bytes(value) is None:
         return None
     return os.fspath(value) if isinstance(value, os.PathLike) else value

@@ -1,4 +1,4 @@
-"""Files of this machine."""
+"""Local files: bytes, file signatures, reasons why a file cannot be read."""
 
 from __future__ import annotations
 
@@ -13,15 +13,17 @@ if TYPE_CHECKING:
     from pandas_imgproc.errors import FailureKind
 
 MAX_FILE_BYTES = 2**30
-"""A file of more bytes is `too_large`: a worker reads it whole, and a sparse file may claim any size."""
+"""Maximum size of a file, else it is `too_large`: a worker reads it whole, and a sparse file may claim any size."""
 
 FileSignature = tuple[int, int]
+"""Size in bytes, and the time of modification in nanoseconds or a checksum of the server's version."""
+
 UNKNOWN_SIGNATURE: FileSignature = (-1, -1)
 
 # The disk or the network failed, not the path.
-_FAILED = {errno.EIO, errno.ESTALE, errno.ECONNRESET, errno.EHOSTDOWN, errno.EREMOTEIO, errno.ENOTCONN}
+_IO_ERRNOS = {errno.EIO, errno.ESTALE, errno.ECONNRESET, errno.EHOSTDOWN, errno.EREMOTEIO, errno.ENOTCONN}
 
-_REASONS: dict[type[OSError], tuple[FailureKind, str]] = {
+_OSERROR_KINDS: dict[type[OSError], tuple[FailureKind, str]] = {
     FileNotFoundError: ("missing", "there is no such file"),
     NotADirectoryError: ("missing", "a part of its path is a file, not a folder"),
     PermissionError: ("permission", "it may not be read by this user"),
@@ -30,12 +32,12 @@ _REASONS: dict[type[OSError], tuple[FailureKind, str]] = {
 
 
 def signature_of(status: os.stat_result) -> FileSignature:
-    """Return what tells a file from a later one of the same name."""
+    """Return the signature of a local file, which changes when the file is replaced."""
     return status.st_size, status.st_mtime_ns
 
 
 def read_file(path: str) -> tuple[bytes, FileSignature]:
-    """Return the bytes of a file of this machine, and its stamp.
+    """Return the bytes and the signature of a local file.
 
     Raises
     ------
@@ -43,7 +45,7 @@ def read_file(path: str) -> tuple[bytes, FileSignature]:
         With one of the kinds missing, permission, not_a_file, invalid_path, too_large, remote.
     """
     try:
-        # O_NONBLOCK: opening a named pipe would wait for a writer for ever.
+        # O_NONBLOCK: opening a named pipe would wait for a writer forever.
         fd = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0))
         try:
             status = os.fstat(fd)
@@ -51,9 +53,9 @@ def read_file(path: str) -> tuple[bytes, FileSignature]:
             return _read_all(fd, status.st_size), signature_of(status)
         finally:
             os.close(fd)
+    except UnreadableImageError:
+        raise
     except OSError as exc:
-        if isinstance(exc, UnreadableImageError):
-            raise
         raise os_error_reason(exc) from exc
     except ValueError as exc:  # among them UnicodeEncodeError, for half of a surrogate pair
         raise UnreadableImageError("invalid_path", f"it cannot be a path: {exc}") from exc
@@ -63,7 +65,7 @@ def _read_all(fd: int, size: int) -> bytes:
     data = os.read(fd, size + 1)
     if len(data) == size:
         return data
-    # It has grown or shrunk since it was asked for its size, or a network file system gives less than it could.
+    # Its size has changed since the fstat, or a network file system returned fewer bytes than there are.
     with open(fd, "rb", buffering=0, closefd=False) as file:
         return data + file.readall()
 
@@ -73,14 +75,19 @@ def _check_regular(status: os.stat_result) -> None:
         raise UnreadableImageError("not_a_file", "it is a folder")
     if not stat.S_ISREG(status.st_mode):
         raise UnreadableImageError("not_a_file", "it is a pipe, a socket or a device")
-    if status.st_size > MAX_FILE_BYTES:
-        raise UnreadableImageError("too_large", f"it has {status.st_size:,} bytes, more than {MAX_FILE_BYTES:,}")
+    check_size(status.st_size)
+
+
+def check_size(size: int) -> None:
+    """Raise an UnreadableImageError if a file of so many bytes is too large."""
+    if size > MAX_FILE_BYTES:
+        raise UnreadableImageError("too_large", f"it has {size:,} bytes, more than {MAX_FILE_BYTES:,}")
 
 
 def os_error_reason(exc: OSError) -> UnreadableImageError:
-    """Return why a file of this machine could not be opened."""
-    for known, reason in _REASONS.items():
-        if isinstance(exc, known):
+    """Return the failure for an exception of a local file."""
+    for error_type, reason in _OSERROR_KINDS.items():
+        if isinstance(exc, error_type):
             return UnreadableImageError(*reason)
-    kind: FailureKind = "remote" if exc.errno in _FAILED else "invalid_path"
+    kind: FailureKind = "remote" if exc.errno in _IO_ERRNOS else "invalid_path"
     return UnreadableImageError(kind, f"it could not be opened: {exc.strerror or exc}")

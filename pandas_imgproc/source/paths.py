@@ -1,4 +1,4 @@
-"""A name becomes a place: here, elsewhere or in an archive, and never outside of root."""
+"""Locations of images: local paths, URLs and members of archives, and never one outside of the root."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pandas_imgproc.errors import UnreadableImageError
 from pandas_imgproc.source.redaction import redact_url
 
 SCHEMES = frozenset({"file", "s3", "gs", "http", "https"})
-"""Schemes that are read without being asked for."""
+"""Schemes that may be read by default."""
 
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.:-]*(?=://)")
 _ARCHIVE = re.compile(r"((?:[^/]+://[^/]+/)?.+?\.(?:zip|tar))(?:/(.*))?", re.IGNORECASE | re.DOTALL)
@@ -23,20 +23,12 @@ _COMPRESSED = re.compile(
 _BUCKETS = frozenset({"s3", "s3a", "gs", "gcs"})
 _WEB = frozenset({"http", "https"})
 _NO_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
-_PATH = "/!$&'()*+,;=:@~[]"  # what may stand in a path as it is
+_PATH_CHARS = "/!$&'()*+,;=:@~[]"  # literal in a path
 
 
 @dataclass(frozen=True)
 class RemotePath:
-    """A file that is elsewhere.
-
-    Attributes
-    ----------
-    scheme : str
-        Of its URL.
-    path : str
-        As its file system has it.
-    """
+    """Location of a remote file: in a bucket the path without the scheme, else the URL."""
 
     scheme: str
     path: str = field(repr=False)  # it may hold a password
@@ -44,51 +36,42 @@ class RemotePath:
 
 @dataclass(frozen=True)
 class ArchiveMember:
-    """A file in an archive.
-
-    Attributes
-    ----------
-    archive : str or RemotePath
-        The path of the archive.
-    name : str
-        Its name there.
-    """
+    """Location of a file in a local or remote archive."""
 
     archive: str | RemotePath
     name: str
 
 
-Location = str | RemotePath | ArchiveMember
-"""Where a file is; the path of one of this machine is plain text."""
+RemoteLocation = RemotePath | ArchiveMember
+Location = str | RemoteLocation
+"""Location of a file; a local path is plain text."""
+
+Resolver = Callable[[str], Location]
+"""Function from a relative name to its location below a root."""
 
 
-def display_path(place: Location) -> str:
-    """Return a place as a path, or as a URL without user, password, query and percent-encoding, to name things by.
+def display_path(location: Location) -> str:
+    """Return a location as a path, or as a URL without user, password, query and percent-encoding.
 
     Examples
     --------
     >>> display_path(RemotePath("https", "https://me:secret@example.org/a%20b.jpg?token=1"))
     'https://example.org/a b.jpg'
     """
-    if isinstance(place, ArchiveMember):
-        return f"{display_path(place.archive)}/{place.name}"
-    if isinstance(place, str):
-        return place
-    if place.scheme not in _WEB:
-        return f"{place.scheme}://{place.path.removeprefix(f'{place.scheme}://')}"
-    parts = urlsplit(place.path)
-    plain = unquote(parts.path)
-    return f"{place.scheme}://{parts.netloc.rpartition('@')[2]}{plain if plain.isprintable() else parts.path}"
+    if isinstance(location, ArchiveMember):
+        return f"{display_path(location.archive)}/{location.name}"
+    if isinstance(location, str):
+        return location
+    if location.scheme not in _WEB:
+        return f"{location.scheme}://{location.path.removeprefix(f'{location.scheme}://')}"
+    parts = urlsplit(location.path)
+    decoded = unquote(parts.path)
+    path = decoded if decoded.isprintable() else parts.path
+    return f"{location.scheme}://{parts.netloc.rpartition('@')[2]}{path}"
 
 
 def to_path_text(name: object, *, has_suffix: bool) -> str:
-    """Return a name as text.
-
-    Raises
-    ------
-    UnreadableImageError
-        ``invalid_path`` if it cannot be one.
-    """
+    """Return a name as text, or raise an UnreadableImageError with ``invalid_path``."""
     if isinstance(name, str):
         if not name.strip():
             raise UnreadableImageError("invalid_path", "the path is an empty text")
@@ -98,32 +81,25 @@ def to_path_text(name: object, *, has_suffix: bool) -> str:
     if has_suffix and isinstance(name, numbers.Integral):
         return str(name)
     if has_suffix and isinstance(name, float) and name.is_integer():
-        return str(int(name))  # pandas makes floats of a column of ids with a hole
-    kind = type(name).__name__
-    shown = redact_url(f"{name!r:.100}")
-    raise UnreadableImageError("invalid_path", f"a path, URL or bytes was expected, not {kind} {shown}")
+        return str(int(name))  # pandas converts a column of ids to float if a value is missing
+    text = f"{type(name).__name__} {redact_url(f'{name!r:.100}')}"
+    raise UnreadableImageError("invalid_path", f"a path, URL or bytes was expected, not {text}")
 
 
 def scheme_of(text: str) -> str | None:
-    """Return the scheme of a URL, in small letters; None where a text is a path of this machine.
+    """Return the scheme of a URL, in lower case; None for a local path.
 
     Examples
     --------
     >>> scheme_of("S3://bucket/a.jpg"), scheme_of("simplecache::s3://bucket/a.jpg"), scheme_of("a/b.jpg")
     ('s3', 'simplecache::s3', None)
     """
-    found = _SCHEME.match(text)
-    return found[0].lower() if found else None
+    match = _SCHEME.match(text)
+    return match[0].lower() if match else None
 
 
 def parse_url(text: str, scheme: str, schemes: Collection[str]) -> RemotePath:
-    """Return the place that a URL names.
-
-    Raises
-    ------
-    UnreadableImageError
-        ``unsupported`` if its scheme is not to be read, ``invalid_path`` if it is no URL.
-    """
+    """Return the location of a URL, or raise an UnreadableImageError if it is not valid or its scheme not allowed."""
     check_scheme(text, scheme, schemes)
     rest = text[len(scheme) + 3 :]
     if scheme in _WEB:
@@ -137,18 +113,18 @@ def parse_url(text: str, scheme: str, schemes: Collection[str]) -> RemotePath:
 
 
 def check_scheme(text: str, scheme: str, schemes: Collection[str]) -> None:
-    """Raise an UnreadableImageError if a URL, or a part of a chained one, is of a scheme that is not to be read."""
-    more = [part for part in text[len(scheme) :].split("::")[1:] if "://" in part or scheme not in _WEB | _BUCKETS]
-    parts = [*scheme.split("::"), *(part.partition("://")[0].lower() for part in more)]
-    wrong = [part for part in parts if part not in schemes]
-    if wrong:
-        raise UnreadableImageError("unsupported", f"{wrong[0]}:// is not read; schemes={wrong[:1]!r} allows it")
-    if len(parts) > 1 and set(parts) <= SCHEMES:
-        raise UnreadableImageError("unsupported", "chained URLs are not read; schemes= names what may stand before ::")
+    """Raise an UnreadableImageError if the scheme of a URL, or of a part of a chained one, may not be read."""
+    targets = [part for part in text[len(scheme) :].split("::")[1:] if "://" in part or scheme not in _WEB | _BUCKETS]
+    used = [*scheme.split("::"), *(part.partition("://")[0].lower() for part in targets)]
+    refused = [part for part in used if part not in schemes]
+    if refused:
+        raise UnreadableImageError("unsupported", f"{refused[0]}:// is not read; schemes={refused[:1]!r} allows it")
+    if len(used) > 1 and set(used) <= SCHEMES:
+        raise UnreadableImageError("unsupported", "chained URLs are not read; schemes= allows a protocol before ::")
 
 
 def quote_url(scheme: str, rest: str) -> str:
-    """Return a URL as it is sent: what may not stand in one is encoded, what is encoded stays.
+    """Return a URL as sent: characters that are not valid in a URL are encoded, encoded ones stay.
 
     Examples
     --------
@@ -164,35 +140,29 @@ def quote_url(scheme: str, rest: str) -> str:
     if not host.strip(":"):
         raise UnreadableImageError("invalid_path", "the URL names no server")
     try:
-        urlsplit(f"//{host}").port  # noqa: B018  it raises where it is none
+        urlsplit(f"//{host}").port  # noqa: B018  it raises for an invalid one
     except ValueError:
         raise UnreadableImageError("invalid_path", "the port in the URL is no number from 0 to 65535") from None
-    path = quote(_NO_ESCAPE.sub("%25", path), safe=_PATH + "%")
-    query = quote(_NO_ESCAPE.sub("%25", query), safe=_PATH + "%?")
-    return f"{scheme}://{quote(user, safe=_PATH + '%')}{at}{host}/{path}{mark}{query}"
+    path = quote(_NO_ESCAPE.sub("%25", path), safe=_PATH_CHARS + "%")
+    query = quote(_NO_ESCAPE.sub("%25", query), safe=_PATH_CHARS + "%?")
+    return f"{scheme}://{quote(user, safe=_PATH_CHARS + '%')}{at}{host}/{path}{mark}{query}"
 
 
 # ---- root
 
 
 def safe_join(name: str, root: str) -> str:
-    """Return a relative name without ``.`` and ``..``.
+    """Return a relative name without ``.`` and ``..``, or raise an UnreadableImageError with ``outside_root``.
 
-    Raises
-    ------
-    UnreadableImageError
-        ``outside_root`` if it leads out, also for a server that decodes it or takes a backslash for a slash.
+    A name leads out of the root also if it does so for a server that decodes it or takes a backslash for a slash.
     """
-    reading = name
-    while True:
-        slashed = reading.replace("\\", "/")
+    decoded, previous = name, None
+    while decoded != previous:
+        slashed = decoded.replace("\\", "/")
         if slashed.startswith("/") or _escapes(slashed) or scheme_of(slashed):
             raise UnreadableImageError("outside_root", f"it leads out of root={redact_url(root)!r}")
-        decoded = unquote(reading)
-        if decoded == reading:
-            break
-        reading = decoded
-    if "\0" in reading:
+        decoded, previous = unquote(decoded), decoded
+    if "\0" in decoded:
         raise UnreadableImageError("invalid_path", "the path holds a NUL character")
     return _normalize(name)
 
@@ -217,60 +187,42 @@ def _normalize(name: str) -> str:
 
 
 def join_local(root: str, name: str) -> str:
-    """Return the path of a name below a folder of this machine."""
+    """Return the path of a name below a local folder."""
     path = os.path.join(root, name)
     try:
-        found = os.path.realpath(path)
+        real_path = os.path.realpath(path)
     except (OSError, ValueError) as exc:
         raise UnreadableImageError("invalid_path", f"the path cannot be followed: {exc}") from exc
-    make_resolver = os.path.realpath(root)
-    if not found.startswith(make_resolver.rstrip(os.sep) + os.sep):
-        raise UnreadableImageError("outside_root", f"it leads out of root={root!r}")
+    if not real_path.startswith(os.path.realpath(root).rstrip(os.sep) + os.sep):
+        raise UnreadableImageError("outside_root", f"it leads out of root={redact_url(root)!r}")
     return path
 
 
 def join_url(root: str, name: str, schemes: Collection[str]) -> RemotePath:
-    """Return the place of a name below a URL; a whole URL must begin with it."""
+    """Return the location of a name below a URL; a complete URL must begin with the root."""
     scheme = scheme_of(root) or ""
+    path, mark, query = root.partition("?")
+    prefix = path.rstrip("/") + "/"
     if scheme_of(name):
-        make_resolver = root.partition("?")[0].rstrip("/") + "/"
-        if not name.startswith(make_resolver):
+        if not name.startswith(prefix):
             raise UnreadableImageError("outside_root", f"it leads out of root={redact_url(root)!r}")
-        safe_join(name[len(make_resolver) :].partition("?")[0], root)
+        safe_join(name[len(prefix) :].partition("?")[0], root)
         return parse_url(name, scheme, schemes)
     name = safe_join(name, root)
     if scheme not in _WEB:
         return parse_url(f"{root.rstrip('/')}/{name}", scheme, schemes)
-    path, mark, query = root.partition("?")
-    # Below root= a name is the name of a file: nothing in it means anything to a server.
-    return parse_url(f"{path.rstrip('/')}/{quote(name, safe=_PATH)}{mark}{query}", scheme, schemes)
-
-
-Resolver = Callable[[str], Location]
+    # Below root= a name is the name of a file: none of its characters has a meaning for the server.
+    return parse_url(f"{prefix}{quote(name, safe=_PATH_CHARS)}{mark}{query}", scheme, schemes)
 
 
 def make_resolver(root: str, folder: str, schemes: Collection[str]) -> Resolver:
-    """Return what finds names below a root.
+    """Return the resolver of a root, or raise a ValueError: a function from a relative name to its location.
 
-    Parameters
-    ----------
-    root : str
-        A folder, a zip or tar archive, or a folder in one; here, or a URL.
-    folder : str
-        What a relative root starts from.
-    schemes : collection of str
-        The schemes that may be read.
-
-    Raises
-    ------
-    ValueError
-        If it is none of them.
+    The root is a folder, an archive or a folder in an archive; a local path, relative to `folder`, or a URL.
     """
     scheme = scheme_of(root)
     if scheme == "file":
         scheme, root = None, root[7:]
-    here = scheme is None
-    path = os.path.join(folder, root) if here else root
     try:
         if "\0" in root:
             raise UnreadableImageError("invalid_path", "it holds a NUL character")
@@ -280,25 +232,24 @@ def make_resolver(root: str, folder: str, schemes: Collection[str]) -> Resolver:
     except (UnreadableImageError, UnicodeError) as exc:
         reason = exc.message if isinstance(exc, UnreadableImageError) else str(exc)
         raise ValueError(f"root={redact_url(root)!r} cannot be read: {reason}") from None
-    if not (here and os.path.isdir(path)):
-        archive = _archive(root, path, scheme, schemes)
-        if archive is not None:
-            return archive
-    if here:
-        return lambda name: join_local(path, name)
-    return lambda name: join_url(root, name, schemes)
+    if scheme is not None:
+        return _archive_resolver(root, root, scheme, schemes) or (lambda name: join_url(root, name, schemes))
+    path = os.path.join(folder, root)
+    archive = None if os.path.isdir(path) else _archive_resolver(root, path, None, schemes)
+    return archive or (lambda name: join_local(path, name))
 
 
-def _archive(root: str, path: str, scheme: str | None, schemes: Collection[str]) -> Resolver | None:
-    bare = path if scheme is None else path.partition("?")[0]
-    if _COMPRESSED.fullmatch(bare.rstrip("/")) and not (scheme is None and os.path.isdir(path)):
+def _archive_resolver(root: str, path: str, scheme: str | None, schemes: Collection[str]) -> Resolver | None:
+    """Return the resolver of names in an archive; None for a root without an archive."""
+    without_query = path if scheme is None else path.partition("?")[0]
+    if _COMPRESSED.fullmatch(without_query.rstrip("/")):
         raise ValueError(
             f"root={redact_url(root)!r} is compressed as a whole, so its members cannot be read in place: unpack "
-            "it, or make it a .zip or a plain .tar"
+            "it, or convert it to a .zip or a plain .tar"
         )
-    found = _ARCHIVE.fullmatch(bare.rstrip("/"))
-    if found is None or (scheme is None and os.path.isdir(found[1])):
+    match = _ARCHIVE.fullmatch(without_query.rstrip("/"))
+    if match is None or (scheme is None and os.path.isdir(match[1])):
         return None
-    archive = found[1] if scheme is None else parse_url(found[1] + path[len(bare) :], scheme, schemes)
-    prefix = f"{found[2]}/" if found[2] else ""
+    archive = match[1] if scheme is None else parse_url(match[1] + path[len(without_query) :], scheme, schemes)
+    prefix = f"{match[2]}/" if match[2] else ""
     return lambda name: ArchiveMember(archive, prefix + safe_join(name, root))

@@ -1,4 +1,4 @@
-"""How long and how often files that are elsewhere are asked for, and how many at a time."""
+"""Configuration of remote reads: attempts, timeouts, waits, concurrency."""
 
 from __future__ import annotations
 
@@ -10,63 +10,36 @@ from pandas_imgproc.config import setting
 
 @dataclass(frozen=True)
 class ReadConfig:
-    """The configuration of reading, as it is in the caller: that of a worker may be another.
+    """Configuration of remote reads, taken in the caller: a worker may be configured differently."""
 
-    Attributes
-    ----------
-    attempts : int
-        How often a file is asked for before it is a failure.
-    timeout : float
-        Seconds that one attempt may take.
-    wait_initial, wait_max : float
-        Seconds before the second attempt, twice as many before each further one, and the most.
-    max_concurrency : int
-        Requests under way at a time, in one process.
-    prefetch_bytes : int
-        Bytes that are read ahead, in one process.
-    user_agent : str
-        What web servers are told.
-    """
-
-    attempts: int
-    timeout: float
-    wait_initial: float
-    wait_max: float
-    max_concurrency: int
-    prefetch_bytes: int
-    user_agent: str
+    attempts: int  # requests for a file before it is a failure
+    timeout: float  # seconds that one attempt may take
+    wait_initial: float  # seconds, upper bound of the random wait before the second attempt; it doubles
+    wait_max: float  # seconds, where the doubling ends
+    max_concurrency: int  # requests in flight to one host, per process
+    prefetch_bytes: int  # bytes of encoded images that one process prefetches
+    user_agent: str  # header of HTTP requests
 
     @classmethod
     def current(cls) -> ReadConfig:
-        """Return the configuration of this process.
-
-        Raises
-        ------
-        ValueError, TypeError
-            Names the setting.
-        """
+        """Return the configuration of this process, or raise a ValueError with the name of an invalid setting."""
         from dask.utils import parse_bytes
 
         return cls(
-            attempts=int(_positive("retry-attempts")),
-            timeout=_positive("read-timeout"),
-            wait_initial=_number("retry-wait-initial"),
-            wait_max=_number("retry-wait-max"),
-            max_concurrency=int(_positive("max-connections")),
+            attempts=int(_number("retry-attempts")),
+            timeout=_number("read-timeout"),
+            wait_initial=_number("retry-wait-initial", may_be_zero=True),
+            wait_max=_number("retry-wait-max", may_be_zero=True),
+            max_concurrency=int(_number("max-connections")),
             prefetch_bytes=int(parse_bytes(setting("prefetch-bytes"))),
             user_agent=str(setting("user-agent")),
         )
 
 
-def _number(name: str) -> float:
+def _number(name: str, *, may_be_zero: bool = False) -> float:
     value: Any = setting(name)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not value >= 0:
-        raise ValueError(f"pandas-imgproc.{name}={value!r} in the configuration is not a number from 0 up")
-    return value
-
-
-def _positive(name: str) -> float:
-    value = _number(name)
-    if value <= 0:
-        raise ValueError(f"pandas-imgproc.{name}={value!r} in the configuration must be more than 0")
-    return value
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not is_number or not (value > 0 or (may_be_zero and value == 0)):
+        legal = "from 0 up" if may_be_zero else "above 0"
+        raise ValueError(f"pandas-imgproc.{name}={value!r} in the configuration is not a number {legal}")
+    return value  # type: ignore[no-any-return]

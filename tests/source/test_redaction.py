@@ -1,4 +1,4 @@
-"""A planted secret is found nowhere: no message, repr, log, warning, traceback, failure table, task or file."""
+"""Redaction: a planted secret is in no message, repr, log, warning, traceback, failure table, task or file."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ def is_clean(text):
 
 
 @pytest.fixture
-def everything_logged():
-    """What any logger says, down to the last detail."""
+def debug_log():
+    """Messages of all loggers, at the level DEBUG."""
     stream = io.StringIO()
     handler = logging.StreamHandler(stream)
     names = ["", "pandas_imgproc", "fsspec", "fsspec.http", "s3fs", "gcsfs", "distributed", "distributed.worker",
@@ -50,7 +50,7 @@ def signed(web, name):
 
 
 @pytest.mark.parametrize("scheduler", ["synchronous", "distributed"])
-def test_a_canary_is_found_nowhere(web, tmp_path, everything_logged, scheduler, request):
+def test_secret_is_redacted_everywhere(web, tmp_path, debug_log, scheduler, request):
     client = request.getfixturevalue("own_cluster") if scheduler == "distributed" else None
     web.files.update({f"{k}.jpg": image_bytes(k) for k in range(20)})
     faults = {"1.jpg": "403", "2.jpg": "503", "3.jpg": "reset", "4.jpg": "truncated", "5.jpg": "stall"}
@@ -58,53 +58,53 @@ def test_a_canary_is_found_nowhere(web, tmp_path, everything_logged, scheduler, 
     names = pd.Series([signed(web, f"{k}.jpg") for k in range(21)])
     options = {"headers": {"X-Auth": CANARY}, "cookies": {"session": CANARY}}
     quick = {"pandas-imgproc.read-timeout": 1.5, "pandas-imgproc.retry-attempts": 2, "scheduler": scheduler}
-    with dask.config.set(quick), warnings.catch_warnings(record=True) as warned:
+    with dask.config.set(quick), warnings.catch_warnings(record=True) as caught_warnings:
         warnings.simplefilter("always")
         column = names.img.load_resized(8, storage_options=options, out=tmp_path / "x.npy")
     assert [row_of(image) for image in column.dropna().img.to_numpy()] == [0, *range(6, 20)]
-    assert web.requests[0][2]["X-Auth"] == CANARY, "it is of no use if it is not sent"
-    said = column.img.failures.to_string(max_colwidth=None) + "".join(str(x.message) for x in warned)
-    assert is_clean(said), said
-    assert len(warned) == 1
+    assert web.requests[0][2]["X-Auth"] == CANARY, "the secret was not sent"
+    shown = column.img.failures.to_string(max_colwidth=None) + "".join(str(x.message) for x in caught_warnings)
+    assert is_clean(shown), shown
+    assert len(caught_warnings) == 1
     for path in tmp_path.rglob("*"):
         assert is_clean(path.read_bytes().decode(errors="replace")), path
-    logged = everything_logged.getvalue() + (str(client.get_worker_logs()) if client else "")
+    logged = debug_log.getvalue() + (str(client.get_worker_logs()) if client else "")
     assert is_clean(logged)
     with dask.config.set(quick), pytest.raises(UnreadableImageError) as caught:
         names[1:].img.load_resized(8, storage_options=options, errors="raise")
     assert is_clean("".join(traceback.format_exception(caught.value)))
 
 
-def test_a_root_with_a_secret_is_not_shown(web, tmp_path):
+def test_root_with_secret_is_redacted(web, tmp_path):
     root = signed(web, "train")
     names = pd.Series(["a.jpg", "b.jpg", "../c.jpg"])
     with pytest.raises(pandas_imgproc.NoReadableImageError) as caught:
         names.img.load_resized(8, root=root, out=tmp_path / "x.npy")
     assert is_clean("".join(traceback.format_exception(caught.value)))
     assert is_clean((tmp_path / "x.npy.journal").read_text())
-    with pytest.raises(ValueError, match="cannot be read") as refused:
+    with pytest.raises(ValueError, match="cannot be read") as invalid_root:
         names.img.load_resized(8, root=root.replace("http:", "ftp:"))
-    assert is_clean(str(refused.value))
+    assert is_clean(str(invalid_root.value))
 
 
-def test_s3_refuses_without_saying_the_secret(s3):
+def test_s3_failure_hides_secret(s3):
     _, options = s3
     wrong = {**options, "secret": CANARY, "config_kwargs": {"signature_version": CANARY}}
     column = pd.Series(["s3://bucket/a.jpg"]).img.load_resized(8, storage_options=wrong, errors="coerce")
     assert is_clean(column.img.failures.to_string(max_colwidth=None))
 
 
-def test_values_on_their_way_to_workers_say_nothing():
+def test_repr_of_pickled_source_hides_secrets():
     source = make_source(root=f"https://ann:{QUOTED}@host/train", storage_options={"key": CANARY})
-    rows = PartitionInput(range(1), [f"https://host/a.jpg?token={CANARY}"])
-    again = pickle.loads(pickle.dumps(source))
-    assert again.options.of("s3") == {"key": CANARY}
+    partition = PartitionInput(range(1), [f"https://host/a.jpg?token={CANARY}"])
+    restored = pickle.loads(pickle.dumps(source))
+    assert restored.options.for_protocol("s3") == {"key": CANARY}
     for value in (
         source,
-        again,
-        rows,
+        restored,
+        partition,
         source.options,
-        [file for _, file in source.read(rows)],
+        [file for _, file in source.read(partition)],
         source.resolve("a.jpg"),
     ):
         assert is_clean(repr(value))
@@ -113,7 +113,7 @@ def test_values_on_their_way_to_workers_say_nothing():
 
 
 @pytest.mark.parametrize(
-    "cell",
+    "value",
     [
         f"https://ann:{QUOTED}@host/a.jpg",
         f"https://host/a.jpg?sig={CANARY}",
@@ -126,20 +126,20 @@ def test_values_on_their_way_to_workers_say_nothing():
         [f"https://ann:{QUOTED}@host/a.jpg?sig={CANARY}"],
     ],
 )
-def test_paths_are_redacted_whatever_they_are(cell):
-    [(_, file)] = Source().read(PartitionInput(range(1), [cell]))
+def test_file_path_is_redacted(value):
+    [(_, file)] = Source().read(PartitionInput(range(1), [value]))
     assert is_clean(file.path), file.path
     with pytest.raises(UnreadableImageError) as caught:
-        Source(root="here").data(cell)
+        Source(root="folder").data(value)
     assert is_clean(str(caught.value))
 
 
-def test_what_is_no_secret_stays():
+def test_url_without_secret_is_unchanged():
     for name in ("a?b#c.jpg", "s3://bucket/a?b#c.jpg", "https://host/a@b.jpg", "https://host/a.jpg?id=7&w=20"):
         assert redact_url(name) == name
 
 
-def test_what_stands_in_the_options_is_scrubbed_from_any_text():
+def test_redact_masks_option_values():
     options = StorageOptions({"key": CANARY, "more": [{"inner": b"another-s3cret"}], "anon": False})
     text = options.redact(f"key {CANARY} or {QUOTED} or another-s3cret at https://host/?t={CANARY}")
     assert text == "key … or … or … at https://host/?t=…"

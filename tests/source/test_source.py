@@ -1,4 +1,4 @@
-"""Whatever stands in a column is bytes, or an to_image_error failure: never a hang, never a file from elsewhere."""
+"""Sources: every value of a column is bytes or a failure with a reason; never a hang, never a file outside of root."""
 
 from __future__ import annotations
 
@@ -17,31 +17,31 @@ from pandas_imgproc.partition import PartitionInput
 from pandas_imgproc.source import MAX_FILE_BYTES, Source, column_values
 
 
-def kind_of(cell, **source):
+def kind_of(value, **source):
     with pytest.raises(UnreadableImageError) as caught:
-        Source(**source).data(cell)
+        Source(**source).data(value)
     return caught.value.kind
 
 
-def test_reads_paths_bytes_and_structs(tmp_path):
+def test_data_reads_paths_bytes_and_structs(tmp_path):
     (tmp_path / "a b#?%é.jpg").write_bytes(b"xyz")
     path = str(tmp_path / "a b#?%é.jpg")
-    for cell in (path, b"xyz", bytearray(b"xyz"), {"bytes": b"xyz", "path": None}, {"bytes": None, "path": path}):
-        assert Source().data(cell)[0] == b"xyz"
+    for value in (path, b"xyz", bytearray(b"xyz"), {"bytes": b"xyz", "path": None}, {"bytes": None, "path": path}):
+        assert Source().data(value)[0] == b"xyz"
     assert Source().data("file://" + path)[0] == b"xyz"
 
 
-def test_a_struct_of_nothing_is_a_missing_cell():
+def test_column_values_empty_struct_is_missing():
     assert column_values(pd.Series([{"bytes": None, "path": None}, {"path": "a.jpg"}])) == [None, {"path": "a.jpg"}]
 
 
-def test_suffix_and_root_make_a_path_of_an_id(tmp_path):
+def test_id_with_root_and_suffix_is_read(tmp_path):
     (tmp_path / "17.jpg").write_bytes(b"xyz")
     assert Source(root=str(tmp_path), suffix=".jpg").data(17)[0] == b"xyz"
 
 
 @pytest.mark.parametrize(
-    ("cell", "kind"),
+    ("value", "kind"),
     [
         ("gone.jpg", "missing"),
         ("gone/gone.jpg", "missing"),
@@ -61,11 +61,11 @@ def test_suffix_and_root_make_a_path_of_an_id(tmp_path):
         ("ftp://host/a.jpg", "unsupported"),
     ],
 )
-def test_absurd_cells_are_explained(cell, kind):
-    assert kind_of(cell) == kind
+def test_invalid_value_has_failure_kind(value, kind):
+    assert kind_of(value) == kind
 
 
-def test_special_files_neither_hang_nor_fill_the_memory(tmp_path):
+def test_special_file_fails_at_once(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     assert kind_of(str(tmp_path / "pipe")) == "not_a_file"
     with socket.socket(socket.AF_UNIX) as server:
@@ -82,12 +82,12 @@ def test_special_files_neither_hang_nor_fill_the_memory(tmp_path):
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
-def test_a_file_that_may_not_be_read(tmp_path):
+def test_forbidden_file_is_permission_failure(tmp_path):
     (tmp_path / "secret.jpg").touch(mode=stat.S_IWUSR)
     assert kind_of(str(tmp_path / "secret.jpg")) == "permission"
 
 
-def test_nothing_outside_root_is_read(tmp_path):
+def test_local_name_outside_root_is_rejected(tmp_path):
     root = tmp_path / "root"
     (root / "sub").mkdir(parents=True)
     (root / "in.jpg").write_bytes(b"in")
@@ -102,28 +102,28 @@ def test_nothing_outside_root_is_read(tmp_path):
         assert kind_of(name, root=str(root)) == "outside_root", name
 
 
-def test_a_root_whose_name_begins_another(tmp_path):
+def test_sibling_of_root_with_same_prefix_is_rejected(tmp_path):
     for name in ("a", "ab"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "x.jpg").write_bytes(name.encode())
     assert kind_of("../ab/x.jpg", root=str(tmp_path / "a")) == "outside_root"
 
 
-def test_missing_rows_are_passed_over():
-    numbers = [number for number, _ in Source().read(PartitionInput(range(4), ["a", None, "b", None]))]
-    assert numbers == [0, 2]
+def test_read_skips_missing_rows():
+    positions = [i for i, _ in Source().read(PartitionInput(range(4), ["a", None, "b", None]))]
+    assert positions == [0, 2]
 
 
 @pytest.mark.parametrize("dtype", ["object", "str", "string", "category"])
-def test_cells_of_any_dtype(dtype):
+def test_column_values_of_text_dtypes(dtype):
     assert column_values(pd.Series(["a.jpg", None], dtype=dtype)) == ["a.jpg", None]
 
 
-def test_cells_of_paths_and_missing_values():
+def test_column_values_of_objects():
     column = pd.Series([Path("a.jpg"), pd.NA, float("nan"), pd.NaT, 7, [1, 2]], dtype=object)
     assert column_values(column) == ["a.jpg", None, None, None, 7, [1, 2]]
 
 
 @given(st.text())
-def test_any_text_is_bytes_or_a_known_failure(text):
+def test_random_text_is_known_failure(text):
     assert kind_of(text, root="no such folder") in FAILURE_KINDS

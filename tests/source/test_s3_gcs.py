@@ -1,4 +1,4 @@
-"""Images in buckets, by the real clients, from servers of S3 and Google Cloud Storage on loopback."""
+"""Reads from buckets through the real clients, from servers of S3 and Google Cloud Storage on loopback."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from image_factory import image_bytes, row_of
 import pandas_imgproc
 
 N = 40
-ODD = "odd/a b#?%41+é.jpg"
+SPECIAL_NAME = "special/a b#?%41+é.jpg"
 
 
 @pytest.fixture(params=["s3", "gs"])
 def bucket(request, s3, gcs):
-    """The scheme and the options of a bucket with N images under ``train``."""
+    """Scheme and storage options of a bucket with N images under ``train``."""
     fs, options = s3 if request.param == "s3" else gcs
     filled(fs, "bucket/train", [(f"{k}.jpg", image_bytes(k)) for k in range(N)])
-    fs.pipe_file(f"bucket/train/{ODD}", image_bytes(77))
+    fs.pipe_file(f"bucket/train/{SPECIAL_NAME}", image_bytes(77))
     with dask.config.set({"pandas-imgproc.retry-wait-initial": 0.0}):
         yield request.param, options
 
@@ -33,9 +33,9 @@ def load(names, **options):
         return names.img.load_resized(8, **options)
 
 
-def test_names_below_a_root_and_urls(bucket):
+def test_bucket_names_and_urls_are_read(bucket):
     scheme, options = bucket
-    names = pd.Series([f"{k}.jpg" for k in range(N)] + [ODD, "gone.jpg", "../train/1.jpg"])
+    names = pd.Series([f"{k}.jpg" for k in range(N)] + [SPECIAL_NAME, "gone.jpg", "../train/1.jpg"])
     column = load(names, root=f"{scheme}://bucket/train", storage_options=options, errors="coerce")
     assert rows_of(column.dropna()) == [*range(N), 77]
     assert column.img.failures["kind"].to_dict() == {N + 1: "missing", N + 2: "outside_root"}
@@ -43,13 +43,13 @@ def test_names_below_a_root_and_urls(bucket):
     assert rows_of(load(urls, storage_options={scheme: options})) == list(range(5))
 
 
-def test_no_such_bucket_is_missing(bucket):
+def test_missing_bucket_is_missing(bucket):
     scheme, options = bucket
-    column = load(pd.Series([f"{scheme}://nobody/a.jpg"]), storage_options=options, errors="coerce")
+    column = load(pd.Series([f"{scheme}://no-such-bucket/a.jpg"]), storage_options=options, errors="coerce")
     assert column.img.failures["kind"].tolist() == ["missing"]
 
 
-def test_workers_read_too(bucket, own_cluster):
+def test_workers_read_buckets(bucket, own_cluster):
     scheme, options = bucket
     names = pd.Series([f"{k}.jpg" for k in range(N)])
     with dask.config.set(scheduler="distributed"):
@@ -57,17 +57,17 @@ def test_workers_read_too(bucket, own_cluster):
     assert rows_of(column) == list(range(N))
 
 
-def test_a_file_that_has_changed_is_made_again(bucket, s3, gcs, tmp_path):
+def test_resume_reads_changed_objects_again(bucket, s3, gcs, tmp_path):
     scheme, options = bucket
     names = pd.Series([f"{k}.jpg" for k in range(5)])
-    how = {"root": f"{scheme}://bucket/train", "storage_options": options, "out": tmp_path / "x.npy"}
-    load(names, **how)
+    read_options = {"root": f"{scheme}://bucket/train", "storage_options": options, "out": tmp_path / "x.npy"}
+    load(names, **read_options)
     fs = (s3 if scheme == "s3" else gcs)[0]
     fs.pipe_file("bucket/train/3.jpg", image_bytes(103))
-    assert rows_of(load(names, **how)) == [0, 1, 2, 103, 4]
+    assert rows_of(load(names, **read_options)) == [0, 1, 2, 103, 4]
 
 
-def test_an_image_of_a_service(s3):
+def test_load_image_reads_s3_url(s3):
     fs, options = s3
     fs.pipe_file("bucket/one.jpg", image_bytes(9))
     image = pandas_imgproc.load_image("s3://bucket/one.jpg", size=8, storage_options=options)
@@ -75,25 +75,30 @@ def test_an_image_of_a_service(s3):
 
 
 @pytest.mark.parametrize("scheduler", ["synchronous", "distributed"])
-def test_results_are_kept_in_a_bucket_and_continue(s3, request, scheduler):
+def test_parquet_result_in_bucket_resumes(s3, request, scheduler):
     if scheduler == "distributed":
         request.getfixturevalue("own_cluster")
     fs, options = s3
-    filled(fs, f"bucket/kept-{scheduler}", [(f"{k}.jpg", image_bytes(k)) for k in range(N) if k != 5])
+    filled(fs, f"bucket/input-{scheduler}", [(f"{k}.jpg", image_bytes(k)) for k in range(N) if k != 5])
     out = f"s3://bucket/{scheduler}.parquet"
     names = pd.Series([f"{k}.jpg" for k in range(N)])
 
-    def load_there():
+    def load_and_read():
         with dask.config.set(scheduler=scheduler):
-            how = {"root": f"s3://bucket/kept-{scheduler}", "storage_options": options, "out": out, "errors": "coerce"}
-            names.img.load_resized(8, **how)
+            read_options = {
+                "root": f"s3://bucket/input-{scheduler}",
+                "storage_options": options,
+                "out": out,
+                "errors": "coerce",
+            }
+            names.img.load_resized(8, **read_options)
         return pandas_imgproc.read_result(out, storage_options=options)
 
-    column = load_there()
+    column = load_and_read()
     assert rows_of(column.dropna()) == [k for k in range(N) if k != 5]
     assert column.img.failures["kind"].to_dict() == {5: "missing"}
-    fs.pipe_file(f"bucket/kept-{scheduler}/5.jpg", image_bytes(5))
-    assert rows_of(load_there()) == list(range(N))
+    fs.pipe_file(f"bucket/input-{scheduler}/5.jpg", image_bytes(5))
+    assert rows_of(load_and_read()) == list(range(N))
     for path in fs.find(out):
         assert b"CANARY" not in fs.cat_file(path)
 
@@ -102,12 +107,12 @@ def test_results_are_kept_in_a_bucket_and_continue(s3, request, scheduler):
     ("scheme", "options"),
     [("s3", {"key": "k", "secret": "s", "client_kwargs": {"region_name": "eu-west-1"}}), ("gs", {"token": "anon"})],
 )
-@pytest.mark.parametrize(("status", "kind", "times"), [("503", "remote", 2), ("403", "permission", 1)])
-def test_a_bucket_that_fails_is_asked_as_often_as_it_was_said(web, scheme, options, status, kind, times):
+@pytest.mark.parametrize(("status", "kind", "n_requests"), [("503", "remote", 2), ("403", "permission", 1)])
+def test_failing_bucket_is_requested_once_per_attempt(web, scheme, options, status, kind, n_requests):
     web.fault = lambda path, k: status
-    where = web.url().rstrip("/")
-    options = {**options, "endpoint_url": where}
+    endpoint = web.url().rstrip("/")
+    options = {**options, "endpoint_url": endpoint}
     with dask.config.set({"pandas-imgproc.retry-attempts": 2}):
         column = load(pd.Series([f"{scheme}://bucket/a.jpg"]), storage_options=options, errors="coerce")
     assert column.img.failures["kind"].tolist() == [kind]
-    assert sum(web.asked.values()) == times
+    assert sum(web.asked.values()) == n_requests

@@ -1,0 +1,102 @@
+"""Reader of remote files: storage options and retry policy in one object, for reads, file info and prefetching."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from pandas_imgproc.source import archive, filesystems
+from pandas_imgproc.source.error_mapping import to_image_error
+from pandas_imgproc.source.local import UNKNOWN_SIGNATURE
+from pandas_imgproc.source.paths import ArchiveMember
+from pandas_imgproc.source.prefetch import Prefetcher
+from pandas_imgproc.source.retry import with_retries
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Coroutine, Sequence
+    from concurrent.futures import Future
+
+    from pandas_imgproc.source.filesystems import ByteRange, FileInfo, ReadResult
+    from pandas_imgproc.source.local import FileSignature
+    from pandas_imgproc.source.paths import RemoteLocation, RemotePath
+    from pandas_imgproc.source.read_config import ReadConfig
+    from pandas_imgproc.source.redaction import StorageOptions
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class RemoteReader:
+    """Reader of remote files with the options of their file systems, the retry policy and the limits of one source.
+
+    Its coroutines run on fsspec's event loop; the other methods are for other threads.
+    """
+
+    options: StorageOptions
+    config: ReadConfig
+
+    async def read(self, location: RemotePath, byte_range: ByteRange | None = None) -> ReadResult:
+        """Return the bytes of a file or of a range of it, and its signature if the response has one."""
+        return await self._request(filesystems.read_bytes, location, byte_range)
+
+    async def info(self, location: RemotePath) -> FileInfo:
+        """Return the size and the signature of a file, without reading the file."""
+        return await self._request(filesystems.info, location)
+
+    async def _request(self, request: Callable[..., Awaitable[T]], location: RemotePath, *args: Any) -> T:
+        # Before the timeout starts: to create a file system may take a second.
+        fs = await filesystems.get_filesystem(location, self.options, self.config)
+        return await with_retries(functools.partial(request, fs, location, *args), location, self.config)
+
+    async def read_file(self, location: RemoteLocation) -> ReadResult:
+        """Return the bytes and the signature of a whole file or of a member of a remote archive."""
+        if isinstance(location, ArchiveMember):
+            return await archive.read_remote_member(location, self)
+        return await self.read(location)
+
+    async def _fetch_signatures(self, locations: Sequence[RemotePath]) -> list[FileSignature]:
+        signatures = [UNKNOWN_SIGNATURE] * len(locations)
+        pending = iter(enumerate(locations))
+
+        async def fetch_pending() -> None:
+            for i, location in pending:
+                with contextlib.suppress(Exception):
+                    _, signatures[i] = await self.info(location)
+
+        await asyncio.gather(*(fetch_pending() for _ in range(self.config.max_concurrency)))
+        return signatures
+
+    def submit(self, coroutine: Coroutine[Any, Any, T]) -> Future[T]:
+        """Start a coroutine on fsspec's event loop."""
+        from fsspec.asyn import get_loop
+
+        return asyncio.run_coroutine_threadsafe(coroutine, get_loop())
+
+    def result(self, future: Future[T]) -> T:
+        """Return the result of a coroutine, or raise an UnreadableImageError with the reason.
+
+        The exception of the file system is not its cause: a traceback would show the URL with its secrets.
+        """
+        exc = future.exception()
+        if exc is not None:
+            raise to_image_error(exc, self.options, self.config.attempts) from None
+        return future.result()
+
+    def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        """Return the result of a coroutine, run on fsspec's event loop; see `result`."""
+        future = self.submit(coroutine)
+        try:
+            return self.result(future)
+        finally:
+            future.cancel()  # after an interrupt; a finished future ignores it
+
+    def signatures(self, locations: Sequence[RemotePath]) -> list[FileSignature]:
+        """Return the current signatures of files, `UNKNOWN_SIGNATURE` where the server reports none."""
+        return self.submit(self._fetch_signatures(locations)).result()
+
+    def prefetch(self, files: dict[int, RemoteLocation], cancelled: Callable[[], bool]) -> Prefetcher:
+        """Return a prefetcher of files; see `Prefetcher`."""
+        return Prefetcher(self, files, cancelled)

@@ -5,14 +5,14 @@ The exceptions form one tree::
     ImgprocError
     ├── UnreadableImageError (OSError)       one image could not be read
     ├── NoReadableImageError (OSError)       none of a call's images could be read
-    ├── UserFunctionError                    a user's function raised, or returned an unusable value
     ├── MissingImagesError (ValueError)      an array was requested, and some of its images are missing
     ├── ResultTooLargeError (MemoryError)    the result cannot fit into memory
     ├── JournalError (ValueError)            the result at out= or to= belongs to another job, or is damaged
     ├── MissingExtraError (ImportError)      a package for a URL scheme, or for plots, is not installed
-    └── ClusterError (RuntimeError)          the cluster is gone or cannot be used
+    ├── ClusterError (RuntimeError)          the cluster is gone or cannot be used
+    └── UserFunctionError                    a user's function raised, or returned an unusable value
 
-and one warning, `UnreadableImageWarning`, is shown each time, not once per line.
+The warning, `UnreadableImageWarning`, is shown each time, not once per line.
 """
 
 from __future__ import annotations
@@ -94,14 +94,6 @@ class NoReadableImageError(ImgprocError, OSError):
     """Call of which no image could be read: a wrong folder or column, rather than bad images."""
 
 
-class UserFunctionError(ImgprocError):
-    """Exception or unusable return value of a user's function, for one row.
-
-    The message holds the last line of the traceback and the line of the user's code. The failure kind of the row is
-    ``"function"``; `UnreadableImageError` is raised for the row with ``errors="raise"``.
-    """
-
-
 class MissingImagesError(ImgprocError, ValueError):
     """Array of pixels that cannot be returned, because some of its images are missing."""
 
@@ -120,6 +112,13 @@ class MissingExtraError(ImgprocError, ImportError):
 
 class ClusterError(ImgprocError, RuntimeError):
     """Cluster that is gone or cannot be used."""
+
+
+class UserFunctionError(ImgprocError):
+    """Exception or unusable return value of a user's function.
+
+    The kernel turns it into a failure of the row, of kind ``"function"``.
+    """
 
 
 class UnreadableImageWarning(UserWarning):

@@ -9,12 +9,11 @@ import sys
 import warnings
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
 
-from pandas_imgproc._validation import check_choice
 from pandas_imgproc.array import ImageArray
 from pandas_imgproc.cluster import worker_rpc
 from pandas_imgproc.errors import (
@@ -42,12 +41,6 @@ _COERCE_HINT = "errors='coerce' gives missing values instead of this error."
 
 MAX_SCANNED_ENTRIES = 2000
 """Limit of the directory entries that are scanned for a missing path."""
-
-
-def check_errors(errors: object) -> Errors:
-    """Return `errors`; raise ValueError for an illegal value."""
-    policy: Errors = check_choice("errors", errors, get_args(Errors))
-    return policy
 
 
 def apply_errors_policy(

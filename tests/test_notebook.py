@@ -123,7 +123,8 @@ def test_dashboard_is_link_if_reachable(kernel):
     (message,) = kernel.run(show)
     assert "<a href='http://127.0.0.1:8787/status' target='_blank'>" in message["content"]["data"]["text/html"]
     query = "from pandas_imgproc.cluster import dashboard\n[dashboard._browser_is_remote(x) for x in ({},"
-    query += " {'SSH_CONNECTION': ''}, {'SSH_CONNECTION': '', 'VSCODE_PID': ''}, {'KAGGLE_KERNEL_RUN_TYPE': ''}, {'COLAB_RELEASE_TAG': ''})]"
+    query += " {'SSH_CONNECTION': ''}, {'SSH_CONNECTION': '', 'VSCODE_PID': ''},"
+    query += " {'KAGGLE_KERNEL_RUN_TYPE': ''}, {'COLAB_RELEASE_TAG': ''})]"
     (message,) = kernel.run(query)
     assert message["content"]["data"]["text/plain"] == "[False, True, False, True, True]"
 

@@ -1,4 +1,4 @@
-"""Short tracebacks: an error of this library ends at the user's line, because the frames below do not help there."""
+"""Short tracebacks: an error of this library ends at the line of the user, as frames of the library do not help."""
 
 from __future__ import annotations
 

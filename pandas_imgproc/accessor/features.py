@@ -287,7 +287,7 @@ class _FeatureMethods(_ImageAccessorBase):
         return result
 
     def _hash_column(self, method: str) -> pd.Series[Any] | None:
-        """Return the column as one of hashes that can be grouped; None if it holds images."""
+        """Return the column in the dtype for grouping, if it holds hashes."""
         return parse_hash_column(self._column, method)
 
     def _measure(

@@ -15,8 +15,8 @@ from pandas_imgproc.accessor.options import (
     READ,
     SOURCE,
     STORE,
+    InspectKwargs,
     LoadKwargs,
-    VerifyKwargs,
     decode_and_read_options,
     load_options,
     read_options,
@@ -139,7 +139,7 @@ class _LoadMethods(_ImageAccessorBase):
         return column
 
     @delegates(LIMITS, (read_options, ("npartitions", "progress")), SOURCE)
-    def verify(self, **options: Unpack[VerifyKwargs]) -> pd.DataFrame:
+    def verify(self, **options: Unpack[InspectKwargs]) -> pd.DataFrame:
         """Find the broken images, by decoding each to its last pixel without storing any.
 
         Parameters

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, Any, TypedDict, get_args
 
 import pandas as pd
 
 from pandas_imgproc import codec
-from pandas_imgproc._validation import check_bool, check_int, shorten
+from pandas_imgproc._validation import check_bool, check_choice, check_int, shorten
 from pandas_imgproc.array import ImageDtype
 from pandas_imgproc.errors import did_you_mean
-from pandas_imgproc.failures import Errors, check_errors
+from pandas_imgproc.failures import Errors
 from pandas_imgproc.sinks import Retry, check_retry
 from pandas_imgproc.sinks.out import Place, parse_out
 from pandas_imgproc.source import Source, make_source
@@ -30,16 +30,12 @@ class SourceKwargs(TypedDict, total=False):
     schemes: Sequence[str]
 
 
-class RunKwargs(TypedDict, total=False):
-    """Keyword arguments that control the run of a call."""
+class ReadKwargs(SourceKwargs, total=False):
+    """Keyword arguments of `read_options`."""
 
     errors: Errors
     npartitions: int | None
     progress: bool | None
-
-
-class ReadKwargs(SourceKwargs, RunKwargs, total=False):
-    """Keyword arguments of `read_options`."""
 
 
 class WriteKwargs(TypedDict, total=False):
@@ -55,22 +51,11 @@ class StoreKwargs(WriteKwargs, total=False):
     out: str | os.PathLike[str] | None
 
 
-class LimitKwargs(TypedDict, total=False):
-    """Keyword arguments that limit the files that are opened."""
+class InspectKwargs(ReadKwargs, total=False):
+    """Keyword arguments of a method that inspects images."""
 
     max_pixels: int | None
     formats: str | Iterable[str]
-
-
-class VerifyKwargs(LimitKwargs, SourceKwargs, total=False):
-    """Keyword arguments of `verify`, which has no policy for errors."""
-
-    npartitions: int | None
-    progress: bool | None
-
-
-class InspectKwargs(LimitKwargs, ReadKwargs, total=False):
-    """Keyword arguments of a method that inspects images."""
 
 
 class FeatureKwargs(InspectKwargs, StoreKwargs, total=False):
@@ -127,7 +112,7 @@ def read_options(
     progress: bool | None = None,
 ) -> ReadOptions:
     """Check the arguments; a ValueError or TypeError names the argument, the value and the legal ones."""
-    errors = check_errors(errors)
+    check_choice("errors", errors, get_args(Errors))
     source = make_source(root=root, suffix=suffix, storage_options=storage_options, schemes=schemes)
     n = None if npartitions is None else check_int("npartitions", npartitions)
     return ReadOptions(source, errors, n, progress)
@@ -147,12 +132,12 @@ def open_store(
 
 # Arguments of `delegates`. Signatures show them in the order in which a method names them.
 SOURCE = (read_options, SourceKwargs.__annotations__)
-RUN = (read_options, RunKwargs.__annotations__)
+RUN = (read_options, ("errors", "npartitions", "progress"))
 READ = (read_options, ReadKwargs.__annotations__)
 WRITE = (write_options, WriteKwargs.__annotations__)
 STORE = (open_store, ("out", "overwrite", "retry"))
 DECODE = (codec.decode_options, codec.DecodeKwargs.__annotations__)
-LIMITS = (codec.decode_options, LimitKwargs.__annotations__)
+LIMITS = (codec.decode_options, ("max_pixels", "formats"))
 
 
 def decode_and_read_options(

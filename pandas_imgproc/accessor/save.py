@@ -17,7 +17,6 @@ from pandas_imgproc.accessor.options import (
     WRITE,
     ReadKwargs,
     ReadOptions,
-    RunKwargs,
     SaveKwargs,
     ThumbnailKwargs,
     WriteKwargs,
@@ -223,7 +222,7 @@ class _SaveMethods(_ImageAccessorBase):
         quality: int = 75,
         overwrite: bool = False,
         retry: Retry = "transient",
-        **options: Unpack[RunKwargs],
+        **options: Unpack[ReadKwargs],
     ) -> pd.Series[Any]:
         """Write each image of an image column, unchanged, to its own file.
 

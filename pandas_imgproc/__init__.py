@@ -27,6 +27,7 @@ from pandas_imgproc.errors import (
     ResultTooLargeError,
     UnreadableImageError,
     UnreadableImageWarning,
+    UserFunctionError,
 )
 from pandas_imgproc.features import register_feature, unregister_feature
 from pandas_imgproc.scaling import scaling_report
@@ -47,6 +48,7 @@ __all__ = [
     "ResultTooLargeError",
     "UnreadableImageError",
     "UnreadableImageWarning",
+    "UserFunctionError",
     "__version__",
     "close",
     "from_glob",

@@ -207,7 +207,7 @@ def test_what_is_wrong_with_a_transform_is_told(frame, transform, says):
     ("arguments", "error", "says"),
     [
         ({"transform": 3}, TypeError, "transform=3 cannot be called"),
-        ({"n": 0}, ValueError, "n=0 is less than 1"),
+        ({"n": 0}, ValueError, "n=0 is not a whole number from 1 up"),
         ({"n": 2.5}, TypeError, "n=2.5 is not a whole number"),
         ({"seed": -1}, ValueError, "seed=-1"),
         ({"keep_original": 1}, TypeError, "keep_original=1"),

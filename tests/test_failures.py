@@ -1,4 +1,4 @@
-"""What a person reads when images cannot be read."""
+"""Errors policy: the warning, the exceptions and the table of images that cannot be read."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def folder(tmp_path, monkeypatch):
     return tmp_path / "data" / "images"
 
 
-def test_warn_names_counts_and_the_first_three_at_the_users_line(folder):
+def test_warning_has_counts_and_first_three_at_users_line(folder):
     paths = pd.Series(["0.png", *(f"gone{k}.png" for k in range(5))], index=list("abcdef"))
     with pytest.warns(UnreadableImageWarning) as caught:
         paths.img.load_resized(8, root=folder)
@@ -34,7 +34,7 @@ def test_warn_names_counts_and_the_first_three_at_the_users_line(folder):
     assert caught[0].filename == __file__
 
 
-def test_the_warning_is_shown_each_time(folder):
+def test_warning_is_shown_each_time(folder):
     paths = pd.Series(["0.png", "gone.png"])
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("default")
@@ -44,13 +44,13 @@ def test_the_warning_is_shown_each_time(folder):
     assert len(caught) == 2
 
 
-def test_coerce_is_silent_and_never_raises(folder):
+def test_errors_coerce_neither_warns_nor_raises(folder):
     column = pd.Series(["gone.png", "gone too.png"]).img.load_resized(8, root=folder, errors="coerce")
     assert column.isna().all()
     assert len(column.img.failures) == 2
 
 
-def test_raise_names_label_path_and_reason(folder):
+def test_errors_raise_names_label_path_and_reason(folder):
     paths = pd.Series(["0.png", "gone.png", "1.png"], index=list("abc"))
     with pytest.raises(UnreadableImageError, match=r"row 1 \(label 'b'\), 'gone.png': there is no such file") as caught:
         paths.img.load_resized(8, root=folder, errors="raise")
@@ -58,7 +58,7 @@ def test_raise_names_label_path_and_reason(folder):
     assert pickle.loads(pickle.dumps(caught.value)).kind == "missing"
 
 
-def test_a_cluster_stays_usable_after_raise(folder, own_cluster):
+def test_cluster_stays_usable_after_errors_raise(folder, own_cluster):
     paths = pd.Series(["0.png", "gone.png", *["1.png"] * 200])
     with pytest.raises(UnreadableImageError):
         paths.img.load_resized(8, root=folder, errors="raise", npartitions=50)
@@ -66,7 +66,7 @@ def test_a_cluster_stays_usable_after_raise(folder, own_cluster):
     assert good.notna().all()
 
 
-def test_none_of_several_is_an_error_and_one_of_one_is_not(folder):
+def test_no_readable_image_raises_for_several_and_warns_for_one(folder):
     with pytest.raises(NoReadableImageError, match="none of 2 images could be read"):
         pd.Series(["gone.png", "gone.jpg"]).img.load_resized(8, root=folder)
     with pytest.warns(UnreadableImageWarning):
@@ -74,7 +74,7 @@ def test_none_of_several_is_an_error_and_one_of_one_is_not(folder):
     assert pd.Series([None, None], dtype=object).img.load_resized(8).isna().all()
 
 
-def test_the_root_that_was_forgotten_is_suggested(folder):
+def test_forgotten_root_or_suffix_is_suggested(folder):
     with pytest.raises(NoReadableImageError, match=r"It would be found with root='data/images'\."):
         pd.Series(["0.png", "1.png"]).img.load_resized(8)
     with pytest.raises(NoReadableImageError, match=r"root='data/images' and suffix='\.png'\."):
@@ -84,12 +84,12 @@ def test_the_root_that_was_forgotten_is_suggested(folder):
 
 
 @pytest.mark.parametrize("name", ["s3://a/b.png", "a\0b", "\ud800", "/gone.png", "../gone.png", "gone.png", "x" * 5000])
-def test_a_suggestion_of_nothing(folder, name):
+def test_suggestion_for_unfindable_name_is_none(folder, name):
     assert suggest_location(name, Source()) is None
 
 
 @pytest.mark.parametrize(
-    ("arguments", "error", "says"),
+    ("arguments", "error", "message"),
     [
         ({"size": "64"}, TypeError, "size"),
         ({"size": (64, 64, 3)}, ValueError, "size"),
@@ -107,12 +107,12 @@ def test_a_suggestion_of_nothing(folder, name):
         ({"size": 8, "max_pixels": -1}, ValueError, "max_pixels"),
     ],
 )
-def test_argument_mistakes_are_errors_before_anything_is_read(arguments, error, says):
-    with pytest.raises(error, match=says):
+def test_illegal_argument_raises_before_reading(arguments, error, message):
+    with pytest.raises(error, match=message):
         pd.Series(["gone.png", "gone.jpg"]).img.load_resized(**arguments)
 
 
-def test_a_mistyped_column_lists_near_names():
+def test_mistyped_column_lists_near_names():
     frame = pd.DataFrame({"image_path": ["a"], "label": [1]})
     with pytest.raises(KeyError, match="did you mean 'image_path'"):
         frame.img.load_resized("image_pth", size=8)
@@ -125,15 +125,15 @@ def test_a_mistyped_column_lists_near_names():
         twice.img.load_resized("label", size=8)
 
 
-def test_verify_tells_the_broken_from_the_whole(folder):
+def test_verify_finds_broken_images(folder):
     (folder / "text.png").write_text("no image")
     frame = pd.DataFrame({"image_path": ["0.png", "text.png", None, "gone.png"]}, index=[5, 5, 6, 7])
-    verdict = frame.img.verify("image_path", root=folder)
-    assert verdict.index.tolist() == [5, 5, 6, 7]
-    assert verdict["kind"].isna().tolist() == [True, False, True, False]
-    assert verdict["message"].isna().tolist() == [True, False, True, False]
-    assert verdict.img.failures["kind"].tolist() == ["unidentified", "missing"]
-    frame[verdict.columns] = verdict
+    report = frame.img.verify("image_path", root=folder)
+    assert report.index.tolist() == [5, 5, 6, 7]
+    assert report["kind"].isna().tolist() == [True, False, True, False]
+    assert report["message"].isna().tolist() == [True, False, True, False]
+    assert report.img.failures["kind"].tolist() == ["unidentified", "missing"]
+    frame[report.columns] = report
     assert frame["kind"].astype(object).tolist()[1] == "unidentified"
 
 
@@ -146,12 +146,12 @@ def test_verify_tells_the_broken_from_the_whole(folder):
         pd.MultiIndex.from_tuples([("x", 2), ("x", 1), ("w", 1), ("w", 0)], names=["a", "b"]),
     ],
 )
-def test_failures_of_a_frame_keep_their_labels(folder, tmp_path, index):
+def test_failures_of_frame_keep_labels(folder, tmp_path, index):
     paths = pd.Series(["0.png", "gone.png", "1.png", "lost.png"], index=index)
-    verdict = paths.img.verify(root=folder)
-    for answer in (verdict, verdict.sort_index(), verdict.iloc[1:]):
-        table = answer.img.failures
+    report = paths.img.verify(root=folder)
+    for result in (report, report.sort_index(), report.iloc[1:]):
+        table = result.img.failures
         assert table["path"].tolist() == ["gone.png", "lost.png"]
         pd.testing.assert_index_equal(table.index, index[[1, 3]], exact="equiv")
-    verdict.to_parquet(tmp_path / "verdict.parquet")
-    assert pd.read_parquet(tmp_path / "verdict.parquet").attrs["failures"][0]["path"] == "gone.png"
+    report.to_parquet(tmp_path / "report.parquet")
+    assert pd.read_parquet(tmp_path / "report.parquet").attrs["failures"][0]["path"] == "gone.png"

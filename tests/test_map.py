@@ -159,7 +159,7 @@ def fails(pixels):
 
 
 def test_what_the_function_raises_costs_its_row(frame):
-    with pytest.warns(UnreadableImageWarning, match=r"5 of 40 images gave no answer .* \(5 function\)"):
+    with pytest.warns(UnreadableImageWarning, match=r"5 of 40 images gave no result .* \(5 function\)"):
         answer = frame.reset_index(drop=True).img.map("image_path", fails)
     assert answer.isna().sum() == 5
     failures = answer.img.failures
@@ -217,7 +217,7 @@ def test_the_file_of_a_function_is_no_part_of_the_job():
 
 
 def test_a_function_that_always_fails_is_an_error(frame):
-    with pytest.raises(NoReadableImageError, match=r"none of 40 images gave an answer.*division by zero"):
+    with pytest.raises(NoReadableImageError, match=r"none of 40 images gave a result.*division by zero"):
         frame.img.map("image_path", lambda pixels: 1 / 0)
 
 

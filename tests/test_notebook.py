@@ -1,4 +1,4 @@
-"""What a person sees in a real kernel: one bar for each call, closed however it ends, images, and short errors."""
+"""Display in a real kernel: one progress bar for each call, images, tables and short errors."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def slow(pixels):
 
 
 class Kernel:
-    """A kernel that runs cells and returns what a front end is told."""
+    """Kernel that runs cells and returns the messages to the front end."""
 
     def __init__(self, folder):
         from jupyter_client.manager import start_new_kernel
@@ -33,16 +33,16 @@ class Kernel:
         self.manager, self.client = start_new_kernel(kernel_name="python3", cwd=str(folder), env=env)
 
     def run(self, code, when=None):
-        """Run a cell; interrupt it as soon as it shows something of that type."""
-        told = []
+        """Run a cell; interrupt it at the first message of type `when`."""
+        messages = []
 
-        def hear(message):
-            told.append(message)
-            if message["msg_type"] == when and [one["msg_type"] for one in told].count(when) == 1:
+        def receive(message):
+            messages.append(message)
+            if message["msg_type"] == when and [sent["msg_type"] for sent in messages].count(when) == 1:
                 self.manager.interrupt_kernel()
 
-        self.client.execute_interactive(code, output_hook=hear)
-        return [message for message in told if message["msg_type"] not in ("status", "execute_input")]
+        self.client.execute_interactive(code, output_hook=receive)
+        return [message for message in messages if message["msg_type"] not in ("status", "execute_input")]
 
 
 @pytest.fixture(scope="module")
@@ -58,40 +58,40 @@ def kernel(tmp_path_factory):
     running.manager.shutdown_kernel(now=True)
 
 
-def bars(told):
-    """Return the states of each bar, by the output that it is."""
-    found = {}
-    for message in told:
+def bars(messages):
+    """Return the states of each progress bar."""
+    states = {}
+    for message in messages:
         assert message["msg_type"] in ("display_data", "update_display_data", "error"), message
         if message["msg_type"] != "error":
-            known = found.setdefault(message["content"]["transient"]["display_id"], [])
+            known = states.setdefault(message["content"]["transient"]["display_id"], [])
             assert bool(known) == (message["msg_type"] == "update_display_data")
             known.append(message["content"]["data"])
-    return list(found.values())
+    return list(states.values())
 
 
 @pytest.mark.parametrize("widgets", ["sys.modules['ipywidgets'] = None", "sys.modules.pop('ipywidgets', None)"])
-def test_one_bar_for_each_call_with_and_without_widgets(kernel, widgets):
+def test_progress_bar_is_one_output_with_and_without_widgets(kernel, widgets):
     call = "_ = df.img.load_resized('image_path', 8, errors='coerce')"
     (states,) = bars(kernel.run(f"{widgets}\n{call}"))
-    under_way = r"load_resized: \d+ %, \d+ of 300 images, \d+ images/s, .* left, \d+ failed"
-    assert re.match(under_way, states[0]["text/plain"])
+    running = r"load_resized: \d+ %, \d+ of 300 images, \d+ images/s, .* left, \d+ failed"
+    assert re.match(running, states[0]["text/plain"])
     assert re.match(r"load_resized: 300 images in .*; 100 failed; in line on", states[-1]["text/plain"])
     assert states[-1]["text/html"].startswith("<progress value='300' max='300'")
     assert len(bars(kernel.run(f"{call}\n{call}"))) == 2
 
 
-def test_a_bar_is_closed_after_an_interrupt_and_the_next_call_works(kernel):
-    told = kernel.run("df.img.map('image_path', slow, dtype='int64')", when="display_data")
-    (states,) = bars(told)
+def test_progress_bar_is_closed_after_interrupt(kernel):
+    messages = kernel.run("df.img.map('image_path', slow, dtype='int64')", when="display_data")
+    (states,) = bars(messages)
     assert re.match(r"map: stopped after \d+ of 300 images", states[-1]["text/plain"])
-    assert told[-1]["content"]["ename"] == "KeyboardInterrupt"
-    assert len(told[-1]["content"]["traceback"]) <= 5
-    test_one_bar_for_each_call_with_and_without_widgets(kernel, "pass")
+    assert messages[-1]["content"]["ename"] == "KeyboardInterrupt"
+    assert len(messages[-1]["content"]["traceback"]) <= 5
+    test_progress_bar_is_one_output_with_and_without_widgets(kernel, "pass")
 
 
-def test_a_mistake_is_told_in_few_lines(kernel):
-    for call, said in (
+def test_usage_error_is_short_in_kernel(kernel):
+    for call, text in (
         ("df.img.load_resized('image_pth', 8)", "did you mean 'image_path'?"),
         ("df.img.load_resized('image_path', '8')", "write the number without quotes"),
         (
@@ -99,12 +99,12 @@ def test_a_mistake_is_told_in_few_lines(kernel):
             "ZeroDivisionError: division by zero (<lambda>, line 1)",
         ),
     ):
-        error = next(one["content"] for one in kernel.run(call) if one["msg_type"] == "error")
-        assert said in error["evalue"]
+        error = next(sent["content"] for sent in kernel.run(call) if sent["msg_type"] == "error")
+        assert text in error["evalue"]
         assert len("\n".join(error["traceback"]).splitlines()) < 16
 
 
-def test_images_are_seen(kernel):
+def test_images_are_displayed(kernel):
     kernel.run("small = df[:2].copy(); small['image'] = small.img.load_resized('image_path', 8, errors='coerce')")
 
     def last(code):
@@ -117,18 +117,19 @@ def test_images_are_seen(kernel):
     assert table.count("<img alt='' src='data:image/png;base64,") == 1
 
 
-def test_the_dashboard_is_a_link_where_it_can_be_opened(kernel):
+def test_dashboard_is_link_if_reachable(kernel):
     show = "from pandas_imgproc.execution.progress import progress as show\n"
-    show += "show('x', 1).link('Dask dashboard', 'http://127.0.0.1:8787/status')"
-    (told,) = kernel.run(show)
-    assert "<a href='http://127.0.0.1:8787/status' target='_blank'>" in told["content"]["data"]["text/html"]
-    ask = "from pandas_imgproc.cluster import link\n[link._is_elsewhere(x) for x in ({}, {'SSH_CONNECTION': ''},"
-    ask += " {'SSH_CONNECTION': '', 'VSCODE_PID': ''}, {'KAGGLE_KERNEL_RUN_TYPE': ''}, {'COLAB_RELEASE_TAG': ''})]"
-    (told,) = kernel.run(ask)
-    assert told["content"]["data"]["text/plain"] == "[False, True, False, True, True]"
+    show += "show('x', 1).write_link('Dask dashboard', 'http://127.0.0.1:8787/status')"
+    (message,) = kernel.run(show)
+    assert "<a href='http://127.0.0.1:8787/status' target='_blank'>" in message["content"]["data"]["text/html"]
+    query = "from pandas_imgproc.cluster import dashboard\n[dashboard._browser_is_remote(x) for x in ({},"
+    query += " {'SSH_CONNECTION': ''}, {'SSH_CONNECTION': '', 'VSCODE_PID': ''},"
+    query += " {'KAGGLE_KERNEL_RUN_TYPE': ''}, {'COLAB_RELEASE_TAG': ''})]"
+    (message,) = kernel.run(query)
+    assert message["content"]["data"]["text/plain"] == "[False, True, False, True, True]"
 
 
-def test_large_frames_are_shown_as_they_are(kernel):
+def test_large_frame_is_displayed_fast(kernel):
     """200,000 rows; of three times the best is taken, and of the processor alone: the machine may be busy."""
     cell = """
 import numpy as np
@@ -151,7 +152,7 @@ def seconds(function):
     assert displayed[1][1] < 1000
 
 
-def test_no_table_is_a_wall_of_numbers(tmp_path):
+def test_frame_formats_have_no_pixels(tmp_path):
     row_image(7).save(tmp_path / "7.png")
     frame = pd.DataFrame({"image_path": ["7.png", "gone.png"], "label": ["a", "b"]})
     frame["image"] = frame.img.load_resized("image_path", 64, root=tmp_path, errors="coerce")

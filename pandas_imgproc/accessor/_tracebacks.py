@@ -1,4 +1,4 @@
-"""What a call does wrong is told at the line that called: the way through this library is of no help there."""
+"""Short tracebacks: an error of this library ends at the line of the user, as frames of the library do not help."""
 
 from __future__ import annotations
 
@@ -24,46 +24,46 @@ Class = TypeVar("Class", bound=type)
 
 
 def trim_tracebacks(cls: Class) -> Class:
-    """Make the errors of a class's public methods short, also of those that it inherits.
-
-    Parameters
-    ----------
-    cls : type
-
-    Returns
-    -------
-    type
-        The same.
-    """
+    """Trim the tracebacks of a class's public methods, inherited ones included, and return the class."""
     for name, method in inspect.getmembers(cls, inspect.isfunction):
         if not name.startswith("_"):
-            setattr(cls, name, _short(method))
+            setattr(cls, name, _trim(method))
     return cls
 
 
-def _short(method: Callable[P, R]) -> Callable[P, R]:
-    """Return a method whose errors end at the line that called it, if it is this library that raises them.
+def _trim(method: Callable[P, R]) -> Callable[P, R]:
+    """Return the method with tracebacks that end at the caller's line, for errors that this library raises.
 
-    What pandas, Pillow or Dask raise by themselves keeps its traceback, and so does what nobody expects. The whole
-    traceback of the others, with what caused them, is logged at level DEBUG.
+    Errors of pandas, Pillow or Dask keep their traceback, and so do unexpected ones. The complete traceback is logged
+    at level DEBUG.
     """
 
     @functools.wraps(method)
-    def called(*args: P.args, **kwargs: P.kwargs) -> R:
+    def trimmed(*args: P.args, **kwargs: P.kwargs) -> R:
         try:
             return method(*args, **kwargs)
         except (ImgprocError, OSError, ValueError, TypeError, KeyError, KeyboardInterrupt) as exc:
-            if not _is_ours(exc):
+            if not _raised_by_package(exc):
                 raise
             logger.debug("%s", type(exc).__name__, exc_info=exc)
-            raise exc.with_traceback(None) from None
+            _drop_frames(exc)
+            raise  # the traceback starts again at this line
 
-    return called
+    return trimmed
 
 
-def _is_ours(exc: BaseException) -> bool:
-    """Return whether this library has raised an exception, here or in another process; a Ctrl-C comes anywhere."""
+def _raised_by_package(exc: BaseException) -> bool:
+    """Return whether this library raised an exception, in any process; an interrupt may be raised anywhere."""
     if isinstance(exc, ImgprocError | KeyboardInterrupt):
         return True
     *_, (frame, _) = traceback.walk_tb(exc.__traceback__)
     return frame.f_code.co_filename.startswith(_PACKAGE_DIR)
+
+
+def _drop_frames(exc: BaseException) -> None:
+    """Remove the frames of an exception and of its causes. The causes stay: they hold the errno, for example."""
+    cause: BaseException | None = exc
+    while cause is not None:
+        cause.__suppress_context__ = True
+        cause.__traceback__ = None
+        cause = cause.__cause__

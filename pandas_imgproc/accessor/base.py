@@ -1,4 +1,4 @@
-"""A column of images, and the one way that every method takes: task, call, driver, answer."""
+"""Base of the accessors: a column of images, and the steps of every method from inputs to result."""
 
 from __future__ import annotations
 
@@ -23,18 +23,10 @@ if TYPE_CHECKING:
 
 
 class _ImageAccessorBase:
-    """A column of images, as paths, encoded bytes, ``{bytes, path}`` structs or images.
-
-    Parameters
-    ----------
-    column : Series
-        The column.
-    frame : DataFrame, optional
-        The frame that it is a column of, if the method was called on that.
-    """
+    """Column of images, and its frame if the method was called on the frame."""
 
     _requires_schema: ClassVar[str | None] = None
-    """What asks for the form of the answers before the first is there, as an error calls it."""
+    """Reason why dtype and shape must be known before the first result, as an error names it."""
 
     def __init__(self, column: pd.Series[Any], frame: pd.DataFrame | None = None) -> None:
         self._column, self._frame = column, frame
@@ -48,59 +40,62 @@ class _ImageAccessorBase:
             "load it first: .img.load_resized(size=64)"
         )
 
-    def _run(self, task: Task, how: ReadOptions, kept: Place | None = None) -> Any:
-        """Do a task on every row, and wrap the answer with the index of the column."""
-        call = self._make_job(task, how, column_inputs(self._column))
-        sink = memory_sink(task, len(call.inputs)) if kept is None else kept.open(call, self._column.index)
-        return self._execute(call, sink, how)
+    def _run(self, task: Task, read_options: ReadOptions, store: Place | None = None) -> Any:
+        """Run a task on every row, and return the result with the index of the column."""
+        job = self._make_job(task, read_options, column_inputs(self._column))
+        sink = memory_sink(task, len(job.inputs)) if store is None else store.open(job, self._column.index)
+        return self._execute(job, sink, read_options)
 
     def _write(
         self,
         task: Task,
-        how: ReadOptions,
-        where: WriteOptions,
+        read_options: ReadOptions,
+        write_options: WriteOptions,
         *,
         encode_options: codec.EncodeOptions | None = None,
         mode: str | None = None,
         variants: Sequence[int] = (),
     ) -> Any:
-        """Do a task whose answers are the bytes of files, write them, and wrap their paths (see `targets.resolve_output_paths`)."""
-        rows = column_inputs(self._column)
-        call = self._make_job(task, how, rows)
+        """Run a task that encodes files, write them, and return their paths."""
+        inputs = column_inputs(self._column)
+        job = self._make_job(task, read_options, inputs)
         targets = resolve_output_paths(
-            where.to, rows, how.source, index=self._column.index, frame=self._frame, encode_options=encode_options,
-            variants=variants,
+            write_options.to, inputs, read_options.source, index=self._column.index, frame=self._frame,
+            encode_options=encode_options, variants=variants,
         )  # fmt: skip
         check_modes(targets, encode_options, mode)
-        sink = ImageFileSink(task, len(rows), targets)
-        sink.open(how.source, rows, overwrite=where.overwrite, retry=where.retry)
-        return self._execute(dataclasses.replace(call, targets=targets), sink, how)
+        sink = ImageFileSink(task, len(inputs), targets)
+        sink.open(read_options.source, inputs, overwrite=write_options.overwrite, retry=write_options.retry)
+        return self._execute(dataclasses.replace(job, targets=targets), sink, read_options)
 
     @staticmethod
-    def _apply_to_all_rows(answer: Any, function: Callable[[Any], Any], *, by_row: bool = False) -> Any:  # noqa: ARG004
-        """Return what a function makes of all rows of an answer; `by_row` if each depends on itself alone."""
-        return function(answer)
+    def _apply_to_all_rows(result: Any, function: Callable[[Any], Any], *, by_row: bool = False) -> Any:  # noqa: ARG004
+        """Return a function's value for all rows of a result; `by_row` if each row depends on itself alone."""
+        return function(result)
 
-    def _make_job(self, task: Task, how: ReadOptions, rows: list[Any]) -> execution.Job:
-        check_column(self._column, how.source)
-        check(how.source, rows)
+    def _make_job(self, task: Task, read_options: ReadOptions, inputs: list[Any]) -> execution.Job:
+        check_column(self._column, read_options.source)
+        check(read_options.source, inputs)
         check_row_memory(task)
-        return execution.Job(task, how.source, rows, how.npartitions, how.progress, fail_fast=how.errors == "raise")
+        return execution.Job(
+            task, read_options.source, inputs, read_options.npartitions, read_options.progress,
+            fail_fast=read_options.errors == "raise",
+        )  # fmt: skip
 
-    def _execute(self, call: execution.Job, sink: MemorySink, how: ReadOptions) -> Any:
-        execution.execute(call, sink)
+    def _execute(self, job: execution.Job, sink: MemorySink, read_options: ReadOptions) -> Any:
+        execution.execute(job, sink)
         status, failed = sink.status()
-        failures.apply_errors_policy(how.errors, status, failed, self._column.index, how.source)
-        return sink.to_pandas(call.task, self._column.index)
+        failures.apply_errors_policy(read_options.errors, status, failed, self._column.index, read_options.source)
+        return sink.to_pandas(job.task, self._column.index)
 
 
 def column_inputs(column: pd.Series[Any]) -> list[Any]:
-    """Return what stands in a column; in an image column also why some images are missing."""
-    found = column_values(column)
+    """Return the values of a column as inputs; missing images of an image column are `FailedInput`."""
+    inputs = column_values(column)
     if isinstance(column.array, ImageArray):
-        for position, failed in zip(*column.array.failure_rows(), strict=True):
-            found[position] = FailedInput(failed["path"], failed["kind"], failed["message"])
-    return found
+        for i, failed in zip(*column.array.failure_rows(), strict=True):
+            inputs[i] = FailedInput(failed["path"], failed["kind"], failed["message"])
+    return inputs
 
 
 def check_modes(targets: Iterable[str | None], encode_options: codec.EncodeOptions | None, mode: str | None) -> None:

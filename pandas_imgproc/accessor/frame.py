@@ -1,13 +1,4 @@
-"""``.img`` on pandas: check the arguments, make the task, call a driver, wrap the answer.
-
-`arguments`  what methods share, checked
-`column`     the one way that every method takes
-`naming`     a column of a frame by its name
-`sheet`      what `show` gives
-`tracebacks` errors end at the line that called
-`loading`, `saving`, `transforming`, `measuring`, `showing`
-             the methods, by what they are for
-"""
+"""Accessor of frames: ``df.img``, the methods of ``series.img`` with the name of a column as first argument."""
 
 from __future__ import annotations
 
@@ -18,18 +9,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, Concatenate, ParamSpec, TypeVar
 import pandas as pd
 
 from pandas_imgproc import failures
-from pandas_imgproc.accessor import _tracebacks
-from pandas_imgproc.accessor.features import _FeatureMethods
-from pandas_imgproc.accessor.load import _LoadMethods
-from pandas_imgproc.accessor.naming import column_of
-from pandas_imgproc.accessor.save import _SaveMethods
-from pandas_imgproc.accessor.show import _DisplayMethods
-from pandas_imgproc.accessor.transform import _TransformMethods
+from pandas_imgproc.accessor._tracebacks import trim_tracebacks
+from pandas_imgproc.accessor.options import get_column
+from pandas_imgproc.accessor.series import SeriesImageAccessor
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-__all__ = ["FrameImageAccessor", "SeriesImageAccessor", "register"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -40,43 +25,30 @@ _COLUMN_DOC = """column : label
 """
 
 
-@_tracebacks.trim_tracebacks
-class SeriesImageAccessor(_LoadMethods, _SaveMethods, _TransformMethods, _FeatureMethods, _DisplayMethods):
-    """``series.img``: a column of images, as paths, encoded bytes, ``{bytes, path}`` structs or images.
-
-    Parameters
-    ----------
-    column : Series
-        The column.
-    frame : DataFrame, optional
-        The frame that it is a column of, if the method was called on that.
-    """
-
-
 def _frame_method(
     method: Callable[Concatenate[SeriesImageAccessor, P], R],
 ) -> Callable[Concatenate[FrameImageAccessor, Any, P], R]:
-    """Return a method of a column as one of a frame, which is told the column first."""
+    """Return a method of a series as a method of a frame, with the column as first argument."""
 
     @functools.wraps(method)
     def on_frame(self: FrameImageAccessor, column: Any, *args: P.args, **kwargs: P.kwargs) -> R:
-        of_column = self._series_accessor(column_of(self._df, column), self._df)
-        answer: R = getattr(of_column, method.__name__)(*args, **kwargs)
-        return answer
+        accessor = self._series_accessor(get_column(self._df, column), self._df)
+        result: R = getattr(accessor, method.__name__)(*args, **kwargs)
+        return result
 
     signature = inspect.signature(method)
-    own, *rest = signature.parameters.values()
+    accessor, *rest = signature.parameters.values()
     column = inspect.Parameter("column", inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    on_frame.__signature__ = signature.replace(parameters=[own, column, *rest])  # type: ignore[attr-defined]
+    on_frame.__signature__ = signature.replace(parameters=[accessor, column, *rest])  # type: ignore[attr-defined]
     on_frame.__doc__ = inspect.cleandoc(method.__doc__ or "").replace(
         _PARAMETERS_HEADER, _PARAMETERS_HEADER + _COLUMN_DOC, 1
     )
-    return on_frame  # type: ignore[return-value]  # the column may be named, which Concatenate cannot say
+    return on_frame  # type: ignore[return-value]  # the column may be a keyword, which Concatenate cannot express
 
 
-@_tracebacks.trim_tracebacks
+@trim_tracebacks
 class FrameImageAccessor:
-    """``df.img``: the methods of ``series.img``, each told the column of images first.
+    """Accessor ``df.img``: the methods of ``series.img``, with the name of the image column as first argument.
 
     Parameters
     ----------
@@ -102,24 +74,21 @@ class FrameImageAccessor:
     features = _frame_method(SeriesImageAccessor.features)
     hash = _frame_method(SeriesImageAccessor.hash)
     duplicate_groups = _frame_method(SeriesImageAccessor.duplicate_groups)
-    _issues_of_column = _frame_method(SeriesImageAccessor.issues)
+    _column_issues = _frame_method(SeriesImageAccessor.issues)
 
-    @functools.wraps(SeriesImageAccessor.issues)
-    def issues(self, column: Any = None, include: Any = None, **how: Any) -> pd.DataFrame:  # noqa: D102  as wrapped
+    @functools.wraps(_column_issues)
+    def issues(self, column: Any = None, include: Any = None, **options: Any) -> pd.DataFrame:  # noqa: D102  as wrapped
         if column is None:
-            return self._series_accessor._issues_of_features(self._df, include, **how)
-        return self._issues_of_column(column, include, **how)
-
-    issues.__signature__ = inspect.signature(_issues_of_column)  # type: ignore[attr-defined]
-    issues.__doc__ = _issues_of_column.__doc__
+            return self._series_accessor._issues_from_features(self._df, include, **options)
+        return self._column_issues(column, include, **options)
 
     @property
     def failures(self) -> pd.DataFrame:
-        """Why rows of an answer that is a frame have no value (see `Series.img.failures`)."""
+        """Failures of the call that returned this frame (see `Series.img.failures`)."""
         return failures.failures_frame(self._df)
 
 
 def register() -> None:
-    """Register ``.img`` on the frames and columns of pandas."""
+    """Register ``.img`` on the frames and series of pandas."""
     pd.api.extensions.register_dataframe_accessor("img")(FrameImageAccessor)
     pd.api.extensions.register_series_accessor("img")(SeriesImageAccessor)

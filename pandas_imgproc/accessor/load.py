@@ -1,4 +1,4 @@
-"""The methods that load images, and those of an image column."""
+"""Methods that load and verify images, and those of an image column."""
 
 from __future__ import annotations
 
@@ -6,104 +6,93 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from pandas_imgproc import codec, failures
+from pandas_imgproc import failures
+from pandas_imgproc._delegates import delegates
 from pandas_imgproc.accessor.base import _ImageAccessorBase
-from pandas_imgproc.accessor.options import ReadKwargs, SourceKwargs, read_options, with_read_kwargs, with_source_kwargs
-from pandas_imgproc.sinks.out import parse_out
+from pandas_imgproc.accessor.options import (
+    DECODE,
+    LIMITS,
+    READ,
+    SOURCE,
+    STORE,
+    InspectKwargs,
+    LoadKwargs,
+    decode_and_read_options,
+    load_options,
+    read_options,
+)
 from pandas_imgproc.tasks import LoadResized, Verify
 
 if TYPE_CHECKING:
-    import os
-    from collections.abc import Sequence
     from typing import Unpack
 
     import numpy as np
 
-    from pandas_imgproc.sinks import Retry
-
 
 class _LoadMethods(_ImageAccessorBase):
-    """Load images as they are, or at one size."""
+    """Methods that load and verify images."""
 
-    @with_read_kwargs
-    def load_resized(
-        self,
-        size: int | tuple[int, int],
-        *,
-        mode: str = "RGB",
-        fit: str = "stretch",
-        resample: str = "bicubic",
-        reducing_gap: float | None = 2.0,
-        background: str | tuple[int, ...] | None = "white",
-        exif_transpose: bool = True,
-        scale_depth: bool = True,
-        frame: int = 0,
-        max_pixels: int | None = None,
-        formats: Sequence[str] = codec.FORMATS,
-        out: str | os.PathLike[str] | None = None,
-        overwrite: bool = False,
-        retry: Retry = "transient",
-        **options: Unpack[ReadKwargs],
-    ) -> pd.Series[Any]:
+    @delegates(DECODE, STORE, READ)
+    def load_resized(self, size: int | tuple[int, int], **options: Unpack[LoadKwargs]) -> pd.Series[Any]:
         """Load each image at one size, as a column of images.
 
         Parameters
         ----------
         size : int or (int, int)
-            Pixels: one side of a square, or ``(width, height)`` as Pillow has it.
+            Pixels: one side of a square, or ``(width, height)`` as in Pillow.
         mode : {"RGB", "L", "RGBA", "P", "CMYK"}
-            Pillow's mode of the answer; its channels are 3, 1, 4, 1 and 4. ``"P"`` keeps the class numbers of a
+            Pillow's mode of the result; its channels are 3, 1, 4, 1 and 4. ``"P"`` keeps the class numbers of a
             mask and is always resized by ``"nearest"``.
         fit : {"stretch", "crop", "pad"}
-            How an image of another aspect becomes this shape: stretched; filling it, the rest cut off
-            (`PIL.ImageOps.fit`); or all of it on the background (`PIL.ImageOps.pad`).
+            Fit of an image of another aspect: stretched; filling the shape, with the rest cut off
+            (`PIL.ImageOps.fit`); or complete on the background (`PIL.ImageOps.pad`).
         resample : {"nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"}
             Pillow's filter.
         reducing_gap : float or None
             As in `PIL.Image.Image.thumbnail`: a JPEG is decoded at a reduced scale of at least `reducing_gap`
             times the size, and other images are reduced before they are resized. None is exact and slower.
         background : color or None
-            What is behind transparent pixels and around padded images, in any of Pillow's notations. None drops
-            transparency and shows the hidden colours.
+            Color behind transparent pixels and around padded images, in any of Pillow's notations. None drops
+            transparency and shows the hidden colors.
         exif_transpose : bool
             Whether images are turned upright by their EXIF orientation.
         scale_depth : bool
             Whether 16 bits are scaled to 8; False clips them as Pillow's ``convert`` does.
         frame : int
-            Which frame of an animation.
+            Index of the frame of an animation.
         max_pixels : int, optional
             Images of more pixels are failures of kind ``too_large``. It can only lower Pillow's own limit
             (``PIL.Image.MAX_IMAGE_PIXELS``).
         formats : sequence of str
-            Pillow's names of the formats that are read, by default `pandas_imgproc.FORMATS`; add what a plugin brings.
+            Pillow's names of the formats that are read, by default `pandas_imgproc.FORMATS`; add those of a plugin.
         errors : {"warn", "coerce", "raise"}
-            What becomes of images that cannot be read: missing values and one warning, missing values in
-            silence, or an exception at the first.
+            Policy for images that cannot be read: missing values and one warning, missing values without a
+            warning, or an exception at the first.
         root : path or URL, optional
-            What relative paths start from, and nothing outside of it is read: a folder, here or at a URL
-            (``"gs://bucket/train"``), or a ``.zip`` or plain ``.tar`` archive, whose members are read in place.
+            Base of relative paths; nothing outside of it is read. A local folder, a URL (``"gs://bucket/train"``),
+            or a ``.zip`` or plain ``.tar`` archive, whose members are read without extracting it.
         suffix : str, optional
             Added to each name: ``suffix=".jpg"`` for a column of ids.
         storage_options : dict, optional
             For the file system of fsspec that reads URLs: ``{"anon": True}``, or by scheme
             ``{"s3": {…}, "https": {"headers": {…}}}``. They are never shown.
         schemes : sequence of str
-            Schemes of URLs that are read beside file, s3, gs, http and https: ``["sftp"]``. One that stands before
-            ``::`` allows chained URLs: ``["simplecache"]``.
+            Schemes of URLs that are read in addition to file, s3, gs, http and https: ``["sftp"]``. One that is used
+            before ``::`` allows chained URLs: ``["simplecache"]``.
         npartitions : int, optional
-            How many partitions; a call that says so runs on a cluster.
+            Number of partitions; a call that gives it runs on a cluster.
         progress : bool, optional
-            Whether a bar is shown; by default where there is a terminal or a notebook.
+            Whether a progress bar is shown; by default in a terminal or a notebook.
         out : path, optional
-            A ``.npy`` file, or a folder ``….parquet`` of parts (here or at a URL), that is written as images are
-            done, with a journal. The same call again continues: what is done is not read again, unless its file has
-            changed. A frame that has grown at its end continues with the new rows. The answer maps the ``.npy`` file,
-            and nothing is read until it is used; of a folder it is the part that holds each row, and
+            A ``.npy`` file, or a local or remote folder ``….parquet`` of parts, that is written while images are
+            processed, with a journal. The same call again continues: finished rows are not read again, unless their
+            file has changed. A frame that has grown at its end continues with the new rows. The result maps the
+            ``.npy`` file, and nothing is read until it is used; of a folder it is the part that holds each row, and
             `pandas_imgproc.read_result` reads them.
         overwrite : bool
-            Whether `out` is started anew, whatever stands there.
+            Whether an existing `out` is replaced.
         retry : {"transient", "all"}
-            Which failed rows of an earlier run are tried again: those that failed for a passing reason
+            Failed rows of an earlier run that are tried again: those with a transient failure
             (``missing``, ``remote``, ``timeout``, ``worker_died``), or all.
 
         Returns
@@ -117,22 +106,22 @@ class _LoadMethods(_ImageAccessorBase):
         ValueError, TypeError
             If an argument is wrong; before anything is read.
         MissingExtraError
-            If what reads the URLs is not installed; before anything is read.
+            If the package that reads the URLs is not installed; before anything is read.
         NoReadableImageError
             If none of at least two images could be read, with ``errors="warn"``.
         UnreadableImageError
-            At the first image that is found not to be readable, with ``errors="raise"``: where several are, and are
-            read at the same time, it may be any of the first.
+            At the first image that cannot be read, with ``errors="raise"``: of several that are read concurrently,
+            it may be any of the first.
         ResultTooLargeError
-            If the answer cannot fit into memory, and there is no `out`.
+            If the result cannot fit into memory, and there is no `out`.
         JournalError
-            If what stands at `out` is of another job or another frame.
+            If the result at `out` belongs to another job or another frame.
         OSError
-            If `out` cannot be written; what was finished is kept.
+            If `out` cannot be written; finished rows stay on disk.
 
         Notes
         -----
-        Row i of the answer is the image of row i, whatever the index holds. A missing path is a missing image
+        Row i of the result is the image of row i, independent of the index. A missing path is a missing image
         and not a failure; every other row without an image is in ``.img.failures``.
 
         Examples
@@ -145,30 +134,13 @@ class _LoadMethods(_ImageAccessorBase):
         >>> df.dropna(subset=["image"])["image"].img.to_numpy().shape
         (2, 4, 6, 3)
         """
-        decode_options = codec.decode_options(
-            size=size, mode=mode, fit=fit, resample=resample, reducing_gap=reducing_gap, background=background,
-            exif_transpose=exif_transpose, scale_depth=scale_depth, frame=frame, max_pixels=max_pixels,
-            formats=formats,
-        )  # fmt: skip
-        how = read_options(**options)
-        column: pd.Series[Any] = self._run(
-            LoadResized(decode_options),
-            how,
-            parse_out(out, overwrite=overwrite, retry=retry, options=how.source.options),
-        )
+        decode_options, read_options, store = load_options(size, options)
+        column: pd.Series[Any] = self._run(LoadResized(decode_options), read_options, store)
         return column
 
-    @with_source_kwargs
-    def verify(
-        self,
-        *,
-        max_pixels: int | None = None,
-        formats: Sequence[str] = codec.FORMATS,
-        npartitions: int | None = None,
-        progress: bool | None = None,
-        **options: Unpack[SourceKwargs],
-    ) -> pd.DataFrame:
-        """Tell which images are broken, by decoding each to its last pixel and keeping none.
+    @delegates(LIMITS, (read_options, ("npartitions", "progress")), SOURCE)
+    def verify(self, **options: Unpack[InspectKwargs]) -> pd.DataFrame:
+        """Find the broken images, by decoding each to its last pixel without storing any.
 
         Parameters
         ----------
@@ -178,8 +150,8 @@ class _LoadMethods(_ImageAccessorBase):
         Returns
         -------
         DataFrame
-            ``kind`` (category) and ``message`` (string), with the index of the column; both are missing where a
-            image is whole, or where there is no path.
+            ``kind`` (category) and ``message`` (string), with the index of the column; both are missing where an
+            image is intact, or where there is no path.
 
         Examples
         --------
@@ -188,24 +160,23 @@ class _LoadMethods(_ImageAccessorBase):
         >>> df.img.verify("image_path", root=folder)["kind"].to_dict()
         {'r': nan, 'h': 'truncated'}
         """
-        decode_options = codec.decode_options(size=None, max_pixels=max_pixels, formats=formats)
-        how = read_options(errors="coerce", npartitions=npartitions, progress=progress, **options)
-        verdict: pd.DataFrame = self._run(Verify(decode_options), how)
-        return verdict
+        decode_options, read_options = decode_and_read_options(None, {**options, "errors": "coerce"})
+        report: pd.DataFrame = self._run(Verify(decode_options), read_options)
+        return report
 
     def to_numpy(
         self, dtype: Any = None, copy: bool = False, na_value: Any = pd.api.extensions.no_default
     ) -> np.ndarray[Any, Any]:
-        """Return an image column as one block.
+        """Return an image column as one array.
 
         Parameters
         ----------
         dtype : dtype, optional
-            Another dtype than the column's, for example ``"float32"``; makes one copy.
+            Another dtype than the column's, for example ``"float32"``; requires one copy.
         copy : bool
-            Whether the block is the caller's own and writeable; by default it is a read-only view.
+            Whether the array is a writeable copy; by default it is a read-only view.
         na_value : scalar, optional
-            What the pixels of missing images are.
+            Value of the pixels of missing images.
 
         Returns
         -------
@@ -226,7 +197,7 @@ class _LoadMethods(_ImageAccessorBase):
 
     @property
     def failures(self) -> pd.DataFrame:
-        """Why rows have no image.
+        """Failures: the rows without an image, and the reasons.
 
         Returns
         -------
@@ -245,11 +216,17 @@ class _LoadMethods(_ImageAccessorBase):
 
     @property
     def failure_kind(self) -> pd.Series[Any]:
-        """The kind of failure of each row of an image column, missing where there is none.
+        """Kind of failure of each row of an image column; missing for every other row.
 
         Returns
         -------
         Series of category
-            Named ``failure``, with the index of the column.
+            Named ``failure_kind``, with the index of the column; its categories are `pandas_imgproc.FAILURE_KINDS`.
+
+        Examples
+        --------
+        >>> column = pd.Series(["red.png", "gone.png"]).img.load_resized(4, root=getfixture("photos"), errors="coerce")
+        >>> column.img.failure_kind.tolist()
+        [nan, 'missing']
         """
-        return pd.Series(self._image_array.failure_kinds(), index=self._column.index, name="failure")
+        return pd.Series(self._image_array.failure_kinds(), index=self._column.index, name="failure_kind")

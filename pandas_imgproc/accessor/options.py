@@ -1,40 +1,90 @@
-"""The arguments that methods share, checked before anything starts."""
+"""Shared keyword arguments of the methods: checks, types for ``Unpack``, and groups for `delegates`."""
 
 from __future__ import annotations
 
-import numbers
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, Any, TypedDict, get_args
 
 import pandas as pd
 
 from pandas_imgproc import codec
-from pandas_imgproc._delegates import delegates
+from pandas_imgproc._validation import check_bool, check_choice, check_int, shorten
 from pandas_imgproc.array import ImageDtype
-from pandas_imgproc.failures import Errors, check_errors
+from pandas_imgproc.errors import did_you_mean
+from pandas_imgproc.failures import Errors
 from pandas_imgproc.sinks import Retry, check_retry
+from pandas_imgproc.sinks.out import Place, parse_out
 from pandas_imgproc.source import Source, make_source
 
 if TYPE_CHECKING:
     import os
 
 
+class SourceKwargs(TypedDict, total=False):
+    """Keyword arguments that locate the files."""
+
+    root: str | os.PathLike[str] | None
+    suffix: str | None
+    storage_options: Mapping[str, Any] | None
+    schemes: Sequence[str]
+
+
+class ReadKwargs(SourceKwargs, total=False):
+    """Keyword arguments of `read_options`."""
+
+    errors: Errors
+    npartitions: int | None
+    progress: bool | None
+
+
+class WriteKwargs(TypedDict, total=False):
+    """Keyword arguments of `write_options`."""
+
+    overwrite: bool
+    retry: Retry
+
+
+class StoreKwargs(WriteKwargs, total=False):
+    """Keyword arguments of `open_store`."""
+
+    out: str | os.PathLike[str] | None
+
+
+class InspectKwargs(ReadKwargs, total=False):
+    """Keyword arguments of a method that inspects images."""
+
+    max_pixels: int | None
+    formats: str | Iterable[str]
+
+
+class FeatureKwargs(InspectKwargs, StoreKwargs, total=False):
+    """Keyword arguments of a method that measures images."""
+
+
+class ImageKwargs(codec.DecodeKwargs, ReadKwargs, total=False):
+    """Keyword arguments that change pixels, and those of `read_options`."""
+
+
+class LoadKwargs(ImageKwargs, StoreKwargs, total=False):
+    """Keyword arguments of a method that returns a column."""
+
+
+class SaveKwargs(ImageKwargs, WriteKwargs, total=False):
+    """Keyword arguments of a method that writes image files."""
+
+
+class ThumbnailKwargs(InspectKwargs, WriteKwargs, total=False):
+    """Keyword arguments of a method that writes thumbnails."""
+
+    mode: str
+    resample: str | int
+    background: str | int | tuple[int, ...] | None
+
+
 @dataclass(frozen=True)
 class ReadOptions:
-    """ReadOptions a call reads and runs.
-
-    Attributes
-    ----------
-    source : Source
-        ReadOptions what stands in the column becomes files.
-    errors : {"warn", "coerce", "raise"}
-        What becomes of images that cannot be read.
-    npartitions : int, optional
-        ReadOptions many partitions.
-    progress : bool, optional
-        Whether a bar is shown.
-    """
+    """Read and run options of a call: checked `ReadKwargs`, with the source that finds the files."""
 
     source: Source
     errors: Errors
@@ -44,51 +94,11 @@ class ReadOptions:
 
 @dataclass(frozen=True)
 class WriteOptions:
-    """Where a call writes files.
-
-    Attributes
-    ----------
-    to : object
-        A folder or a template.
-    overwrite : bool
-        Whether files take the place of whatever stands there.
-    retry : {"transient", "all"}
-        Which failed rows of an earlier run are tried again.
-    """
+    """Write options of a call: checked `WriteKwargs`, with the folder or the template of the files."""
 
     to: object
     overwrite: bool
     retry: Retry
-
-
-def write_options(to: object, *, overwrite: object, retry: object) -> WriteOptions:
-    """Check the arguments that say where files are written.
-
-    Raises
-    ------
-    ValueError, TypeError
-        Names the argument, the value and the legal ones.
-    """
-    if not isinstance(overwrite, bool):
-        raise TypeError(f"overwrite={overwrite!r} is not True or False")
-    return WriteOptions(to, overwrite, check_retry(retry))
-
-
-class SourceKwargs(TypedDict, total=False):
-    """The keyword arguments of `read_options` that say where files are."""
-
-    root: str | os.PathLike[str] | None
-    suffix: str | None
-    storage_options: Mapping[str, Any] | None
-    schemes: Sequence[str]
-
-
-class ReadKwargs(SourceKwargs, total=False):
-    """All keyword arguments of `read_options`."""
-
-    errors: Errors
-    npartitions: int | None
-    progress: bool | None
 
 
 def read_options(
@@ -101,41 +111,64 @@ def read_options(
     npartitions: int | None = None,
     progress: bool | None = None,
 ) -> ReadOptions:
-    """Check the arguments and return what they mean.
-
-    Raises
-    ------
-    ValueError, TypeError
-        Names the argument, the value and the legal ones.
-    """
-    errors = check_errors(errors)
+    """Check the arguments; a ValueError or TypeError names the argument, the value and the legal ones."""
+    check_choice("errors", errors, get_args(Errors))
     source = make_source(root=root, suffix=suffix, storage_options=storage_options, schemes=schemes)
-    return ReadOptions(
-        source, errors, None if npartitions is None else check_count("npartitions", npartitions), progress
-    )
+    n = None if npartitions is None else check_int("npartitions", npartitions)
+    return ReadOptions(source, errors, n, progress)
 
 
-class ImageKwargs(codec.DecodeKwargs, ReadKwargs, total=False):
-    """The keyword arguments of `read_options`, and those of `codec.recipe` that change pixels."""
+def write_options(to: object, *, overwrite: bool = False, retry: Retry = "transient") -> WriteOptions:
+    """Check the arguments; a ValueError or TypeError names the argument, the value and the legal ones."""
+    return WriteOptions(to, check_bool("overwrite", overwrite), check_retry(retry))
 
 
-def decode_and_read_options(size: Any, options: ImageKwargs) -> tuple[codec.DecodeOptions, ReadOptions]:
-    """Check the arguments of a method that decodes images, and return what they mean."""
-    of_how: Any = {name: value for name, value in options.items() if name in ReadKwargs.__annotations__}
-    of_recipe: Any = {name: value for name, value in options.items() if name not in of_how}
-    return codec.decode_options(size, **of_recipe), read_options(**of_how)
+def open_store(
+    source: Source, *, out: str | os.PathLike[str] | None = None, overwrite: bool = False, retry: Retry = "transient"
+) -> Place | None:
+    """Return the store at `out`, with the storage options of the source; None without `out`."""
+    return parse_out(out, overwrite=overwrite, retry=retry, options=source.options)
 
 
-with_read_kwargs = delegates((read_options, ReadKwargs.__annotations__))
-"""For methods that hand all arguments of `read_options` on to it."""
+# Arguments of `delegates`. Signatures show them in the order in which a method names them.
+SOURCE = (read_options, SourceKwargs.__annotations__)
+RUN = (read_options, ("errors", "npartitions", "progress"))
+READ = (read_options, ReadKwargs.__annotations__)
+WRITE = (write_options, WriteKwargs.__annotations__)
+STORE = (open_store, ("out", "overwrite", "retry"))
+DECODE = (codec.decode_options, codec.DecodeKwargs.__annotations__)
+LIMITS = (codec.decode_options, ("max_pixels", "formats"))
 
-with_image_kwargs = delegates(
-    (codec.decode_options, codec.DecodeKwargs.__annotations__), (read_options, ReadKwargs.__annotations__)
-)
-"""For methods that hand all but the size on to `decode_and_read_options`."""
 
-with_source_kwargs = delegates((read_options, SourceKwargs.__annotations__))
-"""For methods that hand on those that say where files are."""
+def decode_and_read_options(
+    size: Any, options: Mapping[str, Any], **decode: Any
+) -> tuple[codec.DecodeOptions, ReadOptions]:
+    """Return the decode and the read options among the keyword arguments of a method, checked."""
+    decode |= select_kwargs(options, codec.DecodeKwargs)
+    return codec.decode_options(size, **decode), read_options(**select_kwargs(options, ReadKwargs))
+
+
+def load_options(size: Any, options: Mapping[str, Any]) -> tuple[codec.DecodeOptions, ReadOptions, Place | None]:
+    """Return the decode and the read options, and the store, among the keyword arguments of a method, checked."""
+    decode_options, read_options = decode_and_read_options(size, options)
+    return decode_options, read_options, open_store(read_options.source, **select_kwargs(options, StoreKwargs))
+
+
+def select_kwargs(options: Mapping[str, Any], kwargs: Any) -> dict[str, Any]:
+    """Return the keyword arguments that a TypedDict declares."""
+    return {name: value for name, value in options.items() if name in kwargs.__annotations__}
+
+
+def get_column(frame: pd.DataFrame, name: Any) -> pd.Series[Any]:
+    """Return a column of a frame; a mistyped name lists the near ones."""
+    if not isinstance(name, Hashable):
+        raise TypeError(f"column={name!r:.100} is not the name of a column; give one name, such as 'image_path'")
+    if name not in frame.columns:
+        raise KeyError(f"the frame has no column {name!r}; {did_you_mean(name, frame.columns)}")
+    column: pd.Series[Any] = frame[name]
+    if column.ndim == 2:
+        raise ValueError(f"the frame has {column.shape[1]} columns named {name!r}; rename them, or use .iloc[:, k]")
+    return column
 
 
 def check_column(column: pd.Series[Any], source: Source) -> None:
@@ -149,35 +182,19 @@ def check_column(column: pd.Series[Any], source: Source) -> None:
     raise TypeError(f"the column {column.name!r} holds {dtype}, not paths; {advice}")
 
 
-def check_count(name: str, value: Any, *, least: int = 1) -> int:
-    """Return a whole number of at least so much, or raise."""
-    if isinstance(value, bool) or not isinstance(value, numbers.Integral):
-        raise TypeError(f"{name}={value!r:.100} is not a whole number")
-    if value < least:
-        raise ValueError(f"{name}={value!r} is less than {least}")
-    return int(value)
-
-
-def check_flag(name: str, value: Any) -> bool:
-    """Return True or False, or raise."""
-    if not isinstance(value, bool):
-        raise TypeError(f"{name}={value!r:.100} is neither True nor False")
-    return value
-
-
 def check_callable(name: str, value: Any) -> Callable[..., Any]:
-    """Return a function, or raise."""
+    """Return a callable; raise TypeError for anything else."""
     if not callable(value):
-        raise TypeError(f"{name}={value!r:.100} cannot be called; give a function of one image's pixels")
+        raise TypeError(f"{name}={shorten(value)} cannot be called; give a function of one image's pixels")
     function: Callable[..., Any] = value
     return function
 
 
 def check_dtype(dtype: Any) -> Any:
-    """Return a dtype of pandas, a dict of them, or None; raise if it is none."""
+    """Return a dtype of pandas, a dict of them, or None; raise TypeError for anything else."""
     if isinstance(dtype, Mapping):
-        return {name: check_dtype(one) for name, one in dtype.items()}
+        return {name: check_dtype(value) for name, value in dtype.items()}
     try:
         return None if dtype is None else pd.api.types.pandas_dtype(dtype)
-    except TypeError:
-        raise TypeError(f"dtype={dtype!r} is no dtype of pandas: 'float64', 'Int64', or a dict of them") from None
+    except TypeError as exc:
+        raise TypeError(f"dtype={dtype!r} is no dtype of pandas: 'float64', 'Int64', or a dict of them") from exc

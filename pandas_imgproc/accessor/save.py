@@ -1,4 +1,4 @@
-"""The methods that write images to files."""
+"""Methods that write images to files."""
 
 from __future__ import annotations
 
@@ -8,34 +8,42 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pandas_imgproc import codec
+from pandas_imgproc._delegates import delegates
 from pandas_imgproc.accessor.base import _ImageAccessorBase
 from pandas_imgproc.accessor.options import (
+    DECODE,
+    READ,
+    RUN,
+    WRITE,
     ReadKwargs,
     ReadOptions,
+    SaveKwargs,
+    ThumbnailKwargs,
+    WriteKwargs,
     WriteOptions,
+    decode_and_read_options,
     read_options,
-    with_read_kwargs,
+    select_kwargs,
     write_options,
 )
 from pandas_imgproc.sinks.output_paths import is_template
 from pandas_imgproc.tasks import Download, SaveResized
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from typing import Unpack
 
     import pandas as pd
 
-    from pandas_imgproc.failures import Errors
     from pandas_imgproc.sinks import Retry
 
 _MODE_OF = {1: "L", 3: "RGB", 4: "RGBA"}
+_THUMBNAIL = (codec.decode_options, ("mode", "resample", "background", "max_pixels", "formats"))
 
 
 class _SaveMethods(_ImageAccessorBase):
-    """Write each image to a file of its own."""
+    """Methods that write one file for each image."""
 
-    @with_read_kwargs
+    @delegates(DECODE, WRITE, READ)
     def save_resized(
         self,
         to: str | os.PathLike[str],
@@ -43,38 +51,27 @@ class _SaveMethods(_ImageAccessorBase):
         *,
         format: str | None = None,  # noqa: A002  Pillow's word
         quality: int = 75,
-        mode: str = "RGB",
-        fit: str = "stretch",
-        resample: str = "bicubic",
-        reducing_gap: float | None = 2.0,
-        background: str | tuple[int, ...] | None = "white",
-        exif_transpose: bool = True,
-        scale_depth: bool = True,
-        frame: int = 0,
-        max_pixels: int | None = None,
-        formats: Sequence[str] = codec.FORMATS,
-        overwrite: bool = False,
-        retry: Retry = "transient",
-        **options: Unpack[ReadKwargs],
+        **options: Unpack[SaveKwargs],
     ) -> pd.Series[Any]:
-        """Write each image, resized, to a file of its own.
+        """Write each image, resized, to its own file.
 
-        The same call again continues: files that were made of the same images by the same call are left, and what
-        is missing is made.
+        The same call again continues: files that the same call wrote from the same images are left, and missing ones
+        are written.
 
         Parameters
         ----------
         to : path
-            A folder, below which the images' own folders are kept, from `root` or from their common parent on. Or a
-            template: ``"{dir}/{stem}_128.jpg"`` writes beside the originals, ``"train/{label}/{stem}.jpg"`` sorts a
-            flat folder into those of a column. Between braces stands a column of the frame, or ``dir``, ``stem``,
-            ``name``, ``suffix`` of the path, ``index``, ``position``; Python's formats go (``{position:06d}``).
+            A folder, in which the images' own folders are repeated, from `root` or from their common parent on. Or a
+            template: ``"{dir}/{stem}_128.jpg"`` writes next to the originals, ``"train/{label}/{stem}.jpg"`` sorts a
+            flat folder into those of a column. Fields are a column of the frame; ``dir``, ``stem``, ``name`` or
+            ``suffix`` of the path; ``index`` and ``position``. Python's format specifications are allowed
+            (``{position:06d}``).
         size : int or (int, int) or None
             Pixels: one side of a square, or ``(width, height)``. None keeps each image's own size.
         format : str, optional
-            Pillow's name, ``"JPEG"``, ``"PNG"``, ``"WEBP"``, …; by default what the suffix of the file says.
+            Pillow's name, ``"JPEG"``, ``"PNG"``, ``"WEBP"``, …; by default the one of the file's suffix.
         quality : int
-            1 to 100, of JPEG, WebP and AVIF. 75 is what Pillow writes JPEG files with.
+            1 to 100, of JPEG, WebP and AVIF. 75 is Pillow's default for JPEG files.
         mode : {"RGB", "L", "RGBA", "P"}
             As in `load_resized`. JPEG files hold ``"RGB"`` and ``"L"``; ``"RGBA"`` keeps transparency in PNG, WebP, …,
             ``"P"`` the class numbers of a mask.
@@ -86,16 +83,16 @@ class _SaveMethods(_ImageAccessorBase):
         errors, root, suffix, storage_options, schemes, npartitions, progress
             As in `load_resized`.
         overwrite : bool
-            Whether every file is made anew and takes the place of whatever stands there.
+            Whether every file is written again and replaces an existing one.
         retry : {"transient", "all"}
-            Which images that an earlier run could not read are tried again: those that failed for a passing reason,
-            or all. A file that has changed always is.
+            Failed images of an earlier run that are tried again: those with a transient failure, or all. A file that
+            has changed always is.
 
         Returns
         -------
         Series
-            Named ``path``, of str, with the index of the column: the files, missing where there is none.
-            ``.img.failures`` tells why.
+            Named ``path``, of str, with the index of the column: the files, missing for rows without one; the
+            reasons are in ``.img.failures``.
 
         Raises
         ------
@@ -103,17 +100,17 @@ class _SaveMethods(_ImageAccessorBase):
             If an argument is wrong, two images would be written to one file, or a file over a source; before
             anything is written.
         JournalError
-            If a file is there that was not made here, or of another image, or with other arguments: the message
-            names the first difference. It is a ValueError.
+            If a file exists that was not written by this library, or from another image, or with other arguments:
+            the message names the first difference. It is a ValueError.
         NoReadableImageError, UnreadableImageError
             As in `load_resized`.
         OSError
-            If a file cannot be written; what was finished is kept, and the same call continues.
+            If a file cannot be written; finished files stay on disk, and the same call continues.
 
         Notes
         -----
-        A file is written whole or not at all. Its colour profile is kept; it holds no EXIF, and its pixels stand
-        upright. In each folder a hidden journal, ``.pandas-imgproc.jsonl``, says what was made of what.
+        Files are written atomically. The color profile is preserved; there is no EXIF, and the pixels are upright.
+        In each folder a hidden manifest, ``.pandas-imgproc.jsonl``, records the source of each file.
 
         Examples
         --------
@@ -123,16 +120,11 @@ class _SaveMethods(_ImageAccessorBase):
         >>> paths.str.removeprefix(str(out)).tolist()
         ['/warm/red.jpg', '/cold/blue.jpg']
         """
-        decode_options = codec.decode_options(
-            size=size, mode=mode, fit=fit, resample=resample, reducing_gap=reducing_gap, background=background,
-            exif_transpose=exif_transpose, scale_depth=scale_depth, frame=frame, max_pixels=max_pixels,
-            formats=formats, allow_any_size=True,
-        )  # fmt: skip
-        how = read_options(**options)
+        decode_options, read_options = decode_and_read_options(size, options, allow_any_size=True)
         task = SaveResized(decode_options, codec.encode_options(format, quality))
-        return self._save_images(task, how, write_options(to, overwrite=overwrite, retry=retry))
+        return self._save_images(task, read_options, write_options(to, **select_kwargs(options, WriteKwargs)))
 
-    @with_read_kwargs
+    @delegates(_THUMBNAIL, WRITE, READ)
     def save_thumbnails(
         self,
         to: str | os.PathLike[str],
@@ -140,15 +132,8 @@ class _SaveMethods(_ImageAccessorBase):
         *,
         format: str | None = None,  # noqa: A002  Pillow's word
         quality: int = 75,
-        mode: str = "RGB",
-        resample: str = "bicubic",
         reducing_gap: float | None = 1.5,
-        background: str | tuple[int, ...] | None = "white",
-        max_pixels: int | None = None,
-        formats: Sequence[str] = codec.FORMATS,
-        overwrite: bool = False,
-        retry: Retry = "transient",
-        **options: Unpack[ReadKwargs],
+        **options: Unpack[ThumbnailKwargs],
     ) -> pd.Series[Any]:
         """Write a thumbnail of each image: of the size and aspect of `PIL.Image.Image.thumbnail`, never enlarged.
 
@@ -157,10 +142,10 @@ class _SaveMethods(_ImageAccessorBase):
         to : path
             As in `save_resized`.
         size : int or (int, int)
-            Pixels: what the thumbnail lies within.
+            Pixels: the bounds of the thumbnail.
         reducing_gap : float or None
             As in `save_resized`. Pillow's own value for thumbnails is 2.0; with 1.5 an image of 500 pixels is
-            decoded at half its scale, and what differs is less than what JPEG loses.
+            decoded at half its scale, and the difference is less than the loss of JPEG.
         format, quality, mode, resample, background, max_pixels, formats
             As in `save_resized`.
         errors, root, suffix, storage_options, schemes, npartitions, progress, overwrite, retry
@@ -182,14 +167,12 @@ class _SaveMethods(_ImageAccessorBase):
         (12, 8)
         (8, 12)
         """
-        thumbnails: pd.Series[Any] = self.save_resized(
-            to, size, fit="thumbnail", format=format, quality=quality, mode=mode, resample=resample,
-            reducing_gap=reducing_gap, background=background, max_pixels=max_pixels, formats=formats,
-            overwrite=overwrite, retry=retry, **options,
-        )  # fmt: skip
-        return thumbnails
+        paths: pd.Series[Any] = self.save_resized(
+            to, size, fit="thumbnail", format=format, quality=quality, reducing_gap=reducing_gap, **options
+        )
+        return paths
 
-    @with_read_kwargs
+    @delegates(READ)
     def download(
         self,
         to: str | os.PathLike[str],
@@ -198,14 +181,14 @@ class _SaveMethods(_ImageAccessorBase):
         retry: Retry = "transient",
         **options: Unpack[ReadKwargs],
     ) -> pd.Series[Any]:
-        """Copy each file as it is to this machine: fetch once, train many times.
+        """Copy each remote file unchanged to a local one: fetch once, train many times.
 
-        The same call again continues: files that are there are left, unless their source has changed.
+        The same call again continues: existing files are left, unless their source has changed.
 
         Parameters
         ----------
         to : path
-            As in `save_resized`. Names stay as they are.
+            As in `save_resized`. Names are unchanged.
         errors, root, suffix, storage_options, schemes, npartitions, progress, overwrite, retry
             As in `save_resized`.
 
@@ -216,8 +199,8 @@ class _SaveMethods(_ImageAccessorBase):
 
         Notes
         -----
-        Nothing is decoded: a page of HTML that a server gives for an image is copied too; `verify` tells. A file is
-        written whole or not at all.
+        Nothing is decoded: a page of HTML that a server returns for an image is copied too; `verify` finds it. Files
+        are written atomically.
 
         Examples
         --------
@@ -226,33 +209,32 @@ class _SaveMethods(_ImageAccessorBase):
         >>> paths.str.removeprefix(str(out)).fillna("none").tolist()
         ['/red.png', 'none']
         """
-        how = read_options(**options)
-        paths: pd.Series[Any] = self._write(Download(), how, write_options(to, overwrite=overwrite, retry=retry))
+        files = write_options(to, overwrite=overwrite, retry=retry)
+        paths: pd.Series[Any] = self._write(Download(), read_options(**options), files)
         return paths
 
+    @delegates(RUN)
     def save(
         self,
         to: str | os.PathLike[str],
         *,
         format: str | None = None,  # noqa: A002  Pillow's word
         quality: int = 75,
-        errors: Errors = "warn",
-        npartitions: int | None = None,
-        progress: bool | None = None,
         overwrite: bool = False,
         retry: Retry = "transient",
+        **options: Unpack[ReadKwargs],
     ) -> pd.Series[Any]:
-        """Write each image of an image column, as it is, to a file of its own.
+        """Write each image of an image column, unchanged, to its own file.
 
         Parameters
         ----------
         to : path
-            A folder, where files are called by their row's label, as PNG if there is no `format`; or a template, as
+            A folder, where files are named by their row's label, as PNG if there is no `format`; or a template, as
             in `save_resized`: ``"train/{label}/{index}.jpg"``. Images have no path, so that ``{stem}`` means nothing.
         format, quality
             As in `save_resized`.
         errors, npartitions, progress, overwrite, retry
-            As in `save_resized`; missing images are missing files, with the reason that they had.
+            As in `save_resized`; missing images are missing files, with the reason of the image.
 
         Returns
         -------
@@ -272,15 +254,14 @@ class _SaveMethods(_ImageAccessorBase):
             raise TypeError(f"the column {self._column.name!r} holds {dtype}; files hold uint8 of 1, 3 or 4 channels")
         if isinstance(to, str | os.PathLike) and not is_template(to):
             to, format = os.path.join(os.fspath(to), "{index}"), format or "PNG"  # noqa: A001
-        how = read_options(errors=errors, npartitions=npartitions, progress=progress)
-        task = SaveResized(
-            codec.decode_options(size=None, mode=mode, allow_any_size=True), codec.encode_options(format, quality)
-        )
-        return self._save_images(task, how, write_options(to, overwrite=overwrite, retry=retry))
+        decode_options = codec.decode_options(size=None, mode=mode, allow_any_size=True)
+        task = SaveResized(decode_options, codec.encode_options(format, quality))
+        files = write_options(to, overwrite=overwrite, retry=retry)
+        return self._save_images(task, read_options(**options), files)
 
-    def _save_images(self, task: SaveResized, how: ReadOptions, where: WriteOptions) -> pd.Series[Any]:
+    def _save_images(self, task: SaveResized, read_options: ReadOptions, write_options: WriteOptions) -> pd.Series[Any]:
         """Write images in formats that can hold them."""
         paths: pd.Series[Any] = self._write(
-            task, how, where, encode_options=task.encode_options, mode=task.decode_options.mode
+            task, read_options, write_options, encode_options=task.encode_options, mode=task.decode_options.mode
         )
         return paths

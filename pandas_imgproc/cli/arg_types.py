@@ -85,7 +85,6 @@ def parse_json(text: str) -> Any:
 _TYPES: dict[str, tuple[Any, str | None]] = {
     "bool": (bool, None),
     "tuple[int, int]": (parse_size, "N|WxH"),
-    "int": (parse_int, "N"),
     "float": (float, None),
     "Sequence[str]": (parse_names, "A,B"),
     "Iterable[str]": (parse_names, "A,B"),
@@ -95,6 +94,7 @@ _TYPES: dict[str, tuple[Any, str | None]] = {
     "Retry": (Retry, None),
     "os.PathLike[str]": (str, "PATH"),
     "str": (str, "TEXT"),
+    "int": (parse_int, "N"),
 }
 """Parser and placeholder by a member of the type hint, or a type that cyclopts reads itself. The first that is in a
 union reads all of its values."""

@@ -232,7 +232,7 @@ def _examples(command: str, *lines: str) -> str:
 
 def _option(parameter: inspect.Parameter, doc: tuple[str, str]) -> inspect.Parameter:
     kind, text = doc
-    if kind.startswith("{") and parameter.annotation == "str":
+    if kind.startswith("{") and "str" in parameter.annotation.split(" | "):
         text += f" One of {kind[1:].partition('}')[0]}.".replace('"', "")  # some with some formats only
     if takes_none(parameter):
         text += f" None is written {NONE_WORD}."

@@ -160,7 +160,7 @@ class DaskSeriesImageAccessor(SeriesImageAccessor):
         is_digest = method in DIGEST_METHODS and parse_hash_column(self._column.compute(), method) is not None
         return self._column if is_digest else None
 
-    def _long(self, variants: Any, n: int) -> Any:
+    def _explode(self, variants: Any, n: int) -> Any:
         frame: Any = self._frame
         if frame is None:
             return variants

@@ -213,10 +213,10 @@ def test_help_shows_docstrings_and_exit_codes(capfd):
     text = " ".join(out.replace("│", " ").split())
     assert code == EXIT_OK
     assert "TABLE COLUMN TO [options]" in out
-    assert "--size N|WxH Pixels: what the thumbnail lies within. [default: 128]" in text
-    assert "TO A folder, below which the" in text
+    assert "--size N|WxH Pixels: the bounds of the thumbnail. [default: 128]" in text
+    assert "TO A folder, in which the" in text
     assert "--quality N 1 to 100, of JPEG, WebP and AVIF." in text  # as in save_resized
-    assert "--errors CHOICE What becomes of" in text  # as in load_resized
+    assert "--errors CHOICE Policy for images" in text  # as in load_resized
     assert "[choices: warn, coerce, raise] [default: warn]" in text
     assert "--empty-" not in text
     assert "--no-exif-transpose" in run("load-resized --help", capfd)[1]

@@ -1,4 +1,4 @@
-"""What the pages say is true: the README's snippet, the messages of "When something goes wrong", the reference."""
+"""Docs and README against the code: the snippet, the quoted messages, the API reference, the notebooks."""
 
 import functools
 import inspect
@@ -27,7 +27,7 @@ FAILURES = (DOCS / "failures.md").read_text()
 # ---- The README
 
 
-def test_the_readme_s_snippet_prints_what_it_says(tmp_path):
+def test_readme_snippet_prints_the_quoted_output(tmp_path):
     readme = (ROOT / "README.md").read_text()
     snippet, printed = re.findall(r"^```(?:python|text)\n(.*?)^```", readme, re.MULTILINE | re.DOTALL)[:2]
     names = ["cat", "coffee", "temple", "dahlia", "rocket"]
@@ -45,14 +45,17 @@ def test_the_readme_s_snippet_prints_what_it_says(tmp_path):
         capture_output=True, text=True, check=True,
     )  # fmt: skip
     warned, _, frame = printed.partition("\n\n")
-    said = done.stderr[done.stderr.index("UnreadableImageWarning") :]
-    # How Pillow says that a file is cut off differs by version; the line of the script follows the warning.
-    why = re.compile("(?<=the file ends too early: ).*")
-    assert [why.sub("", line) for line in said.splitlines()[:-1]] == [why.sub("", line) for line in warned.splitlines()]
+    warning = done.stderr[done.stderr.index("UnreadableImageWarning") :]
+    # Pillow's message about truncation differs by version; the line of the script follows the warning.
+    detail = re.compile("(?<=the file ends too early: ).*")
+    lines, quoted = (
+        [detail.sub("", line) for line in text.splitlines()] for text in (warning.rpartition("\n  ")[0], warned)
+    )
+    assert lines == quoted
     assert done.stdout == frame
 
 
-def test_the_readme_has_its_parts_and_its_links_lead_somewhere():
+def test_readme_parts_and_links_of_all_pages_exist():
     readme = (ROOT / "README.md").read_text()
     assert len(re.findall(r"^```sh$", readme, re.MULTILINE)) == 2
     assert len(re.findall(r"^- .*\]\(", readme, re.MULTILINE)) == 6
@@ -62,7 +65,7 @@ def test_the_readme_has_its_parts_and_its_links_lead_somewhere():
             assert "://" in link or (page.parent / link).exists(), f"{page.name}: {link}"
 
 
-# ---- The messages of "When something goes wrong"; … stands there for anything
+# ---- The messages of docs/failures.md; … is a variable part
 
 
 def pattern(message):
@@ -91,12 +94,12 @@ def frame(tmp_path_factory):
     os.chdir(before)
 
 
-def load(frame, column="image_path", size=64, **how):
-    return frame.img.load_resized(column, size, **how)
+def load(frame, column="image_path", size=64, **options):
+    return frame.img.load_resized(column, size, **options)
 
 
-def quietly(frame, **how):
-    return load(frame, errors="coerce", **how)
+def quietly(frame, **options):
+    return load(frame, errors="coerce", **options)
 
 
 def without_s3fs(_):
@@ -145,8 +148,8 @@ PROVOKED = [
 ]
 
 
-def said(provoke, frame):
-    """Return what a user reads last: the warning, or the error."""
+def message_of(provoke, frame):
+    """Return the warning or the error of a call."""
     with warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always")
         try:
@@ -157,23 +160,23 @@ def said(provoke, frame):
     return f"{warned[0].category.__name__}: {warned[0].message}"
 
 
-def test_every_message_of_the_page_is_one_that_is_said(frame, own_cluster):
-    unsaid = {heading for heading in HEADINGS if not heading.startswith("ClusterError")}
+def test_quoted_messages_are_those_of_the_code(frame, own_cluster):
+    missing = {heading for heading in HEADINGS if not heading.startswith("ClusterError")}
     for provoke in PROVOKED:
-        text = said(provoke, frame)
+        text = message_of(provoke, frame)
         found = {heading for heading in HEADINGS if pattern(heading).fullmatch(text)}
         assert found, text
-        unsaid -= found
-    assert not unsaid
+        missing -= found
+    assert not missing
 
 
-def test_messages_about_clusters_stand_in_the_source():
+def test_quoted_cluster_messages_are_in_the_source():
     source = "".join(path.read_text() for path in (ROOT / "pandas_imgproc").rglob("*.py"))
     for heading in (heading for heading in HEADINGS if heading.startswith("ClusterError")):
         assert all(part in source for part in re.split(r" ?… ?", heading.removeprefix("ClusterError: ")))
 
 
-def test_rows_say_what_the_table_of_kinds_lists(tmp_path):
+def test_failure_messages_are_in_table_of_kinds(tmp_path):
     files = {
         "html": b"<!DOCTYPE html><h1>404</h1>", "text": b"hello there", "zeros": bytes(5000), "empty": b"",
         "lfs": b"version https://git-lfs.github.com/spec/v1", "heic": b"\0\0\0\x18ftypheic" + bytes(100),
@@ -182,33 +185,33 @@ def test_rows_say_what_the_table_of_kinds_lists(tmp_path):
     for name, data in files.items():
         (tmp_path / name).write_bytes(data)
     (tmp_path / "folder").mkdir()
-    cells = [*files, "folder", "gone", "", "a\0b", 17, "../x.jpg", "ftp://host/a.jpg"]
-    verdict = pd.Series(cells, dtype=object).img.verify(root=tmp_path)
+    inputs = [*files, "folder", "gone", "", "a\0b", 17, "../x.jpg", "ftp://host/a.jpg"]
+    report = pd.Series(inputs, dtype=object).img.verify(root=tmp_path)
     table, kinds = {}, []
     for line in FAILURES.split("## Failure kinds")[1].splitlines():
         if line.startswith(("| `", "| |")):
             first, _, messages, _ = (cell.strip() for cell in line.strip("|").split("|"))
-            kinds = re.findall(r"`(\w+)`", first) or kinds  # an empty cell goes on with the kind above
+            kinds = re.findall(r"`(\w+)`", first) or kinds  # an empty cell continues the kind above
             for kind in kinds:
                 table.setdefault(kind, []).extend(re.findall(r"`([^`]+)`", messages))
     assert set(table) == set(pandas_imgproc.FAILURE_KINDS)
-    for kind, message in verdict.itertuples(index=False):
+    for kind, message in report.itertuples(index=False):
         assert any(pattern(listed).fullmatch(message) for listed in table[kind]), (kind, message)
 
 
 # ---- The reference
 
 
-def test_the_reference_names_all_that_is_public():
+def test_api_reference_lists_all_public_names():
     reference = (DOCS / "api.md").read_text()
     for owner, accessor in (("DataFrame", FrameImageAccessor), ("Series", SeriesImageAccessor)):
         for name in (name for name in dir(accessor) if not name.startswith("_")):
             assert re.search(rf"^   {owner}\.img\.{name}$", reference, re.MULTILINE), f"{owner}.img.{name}"
-    for name in pandas_imgproc.__all__:
+    for name in set(pandas_imgproc.__all__) - {"__version__"}:
         assert re.search(rf"^( {{3}}|\.\. autodata:: ){name}$", reference, re.MULTILINE), name
 
 
-def test_methods_of_a_frame_tell_of_the_column():
+def test_frame_methods_document_the_column():
     for name, method in inspect.getmembers(FrameImageAccessor, inspect.isfunction):
         if not name.startswith("_"):
             assert "Parameters\n----------\ncolumn : label" in method.__doc__, name
@@ -218,7 +221,7 @@ def test_methods_of_a_frame_tell_of_the_column():
 
 
 @pytest.mark.parametrize("name", ["quickstart", "features", "errors"])
-def test_notebooks_are_stored_as_they_ran_from_the_start(name):
+def test_notebook_outputs_are_of_one_complete_run(name):
     text = (ROOT / "examples" / f"{name}.ipynb").read_text()
     cells = [cell for cell in json.loads(text)["cells"] if cell["cell_type"] == "code"]
     assert [cell["execution_count"] for cell in cells] == list(range(1, len(cells) + 1))

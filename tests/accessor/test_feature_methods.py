@@ -1,4 +1,4 @@
-"""`metadata`, `features`, `hash`, `duplicate_groups` and `issues` on frames and columns."""
+"""Feature methods: `metadata`, `features`, `hash`, `duplicate_groups` and `issues` on frames and series."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ SOME = ["phash", "width", "brightness", "format", "md5", "is_grayscale", "hue"]
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Return a folder of twelve images and a file that is none."""
-    there = tmp_path_factory.mktemp("images")
+    """Return a folder of twelve images and a text file."""
+    path = tmp_path_factory.mktemp("images")
     for n in range(12):
-        scene(300 + 20 * n, 200, n).save(there / f"{n}.jpg")
-    (there / "text.jpg").write_text("no image")
-    return there
+        scene(300 + 20 * n, 200, n).save(path / f"{n}.jpg")
+    (path / "text.jpg").write_text("no image")
+    return path
 
 
 @pytest.fixture
@@ -41,7 +41,7 @@ def frame(folder):
     return pd.DataFrame({"image_path": names, "label": 7}, index=list("abcabcabcab"))
 
 
-def test_rows_stay_where_they_are(frame, folder):
+def test_features_are_aligned_with_rows(frame, folder):
     found = frame.img.features("image_path", SOME, root=folder, errors="coerce")
     assert list(found.columns) == SOME
     assert found.index.tolist() == frame.index.tolist()
@@ -51,14 +51,14 @@ def test_rows_stay_where_they_are(frame, folder):
     missing = [value is pd.NA for value in expected]
     # MD5 is of any bytes, but a row that could not be measured has nothing at all
     assert found.isna().all(axis=1).tolist() == missing
-    assert found.drop(columns="hue").notna().all(axis=1).tolist() == [not here for here in missing]
+    assert found.drop(columns="hue").notna().all(axis=1).tolist() == [not is_missing for is_missing in missing]
     dtypes = ["UInt64", "Int64", "float64", "category", "string", "boolean", "float64"]
     assert found.dtypes.astype(str).tolist() == dtypes
     assert found.img.failures["kind"].tolist() == ["missing", "unidentified"]
     assert found.img.failures.index.tolist() == ["a", "b"]
 
 
-def test_features_are_assigned_and_joined_by_their_place(frame, folder):
+def test_features_are_assigned_and_joined_by_position(frame, folder):
     found = frame.img.features("image_path", ["width", "blur"], root=folder, errors="coerce")
     frame[found.columns] = found
     assert frame["width"].isna().sum() == 3
@@ -66,7 +66,7 @@ def test_features_are_assigned_and_joined_by_their_place(frame, folder):
 
 
 @pytest.mark.parametrize("index", [pd.RangeIndex(0), pd.MultiIndex.from_tuples([], names=["a", "b"])])
-def test_an_empty_frame_has_the_same_dtypes(index):
+def test_empty_frame_has_same_dtypes(index):
     empty = pd.DataFrame({"image_path": pd.Series([], dtype=object)}).set_axis(index, axis=0)
     one = pd.Series([encoded(scene(8, 8))]).img.features()
     found = empty.img.features("image_path")
@@ -76,19 +76,19 @@ def test_an_empty_frame_has_the_same_dtypes(index):
     assert empty.img.duplicate_groups("image_path").dtype == "Int64"
 
 
-def test_the_same_anywhere(frame, folder, own_cluster):
-    here = frame.img.features("image_path", feature_names(), root=folder, errors="coerce")
-    there = frame.img.features("image_path", feature_names(), root=folder, errors="coerce", npartitions=3)
+def test_features_are_equal_on_every_scheduler(frame, folder, own_cluster):
+    local = frame.img.features("image_path", feature_names(), root=folder, errors="coerce")
+    on_cluster = frame.img.features("image_path", feature_names(), root=folder, errors="coerce", npartitions=3)
     with dask.config.set(scheduler="synchronous"):
-        alone = frame.img.features("image_path", feature_names(), root=folder, errors="coerce")
-    pd.testing.assert_frame_equal(here, there)
-    pd.testing.assert_frame_equal(here, alone)
+        synchronous = frame.img.features("image_path", feature_names(), root=folder, errors="coerce")
+    pd.testing.assert_frame_equal(local, on_cluster)
+    pd.testing.assert_frame_equal(local, synchronous)
 
 
-def test_many_rows_go_through_shared_memory(own_cluster):
-    cells = [image_bytes(row % 4096, "PNG", (4, 4)) for row in range(6000)]
+def test_features_of_many_rows_use_shared_memory(own_cluster):
+    inputs = [image_bytes(row % 4096, "PNG", (4, 4)) for row in range(6000)]
     task = Measure("features", ("width",), codec.decode_options(), None, ())
-    found = pd.Series(cells, index=np.arange(6000)[::-1]).img.features(["mean_r", "md5", "camera"], npartitions=4)
+    found = pd.Series(inputs, index=np.arange(6000)[::-1]).img.features(["mean_r", "md5", "camera"], npartitions=4)
     assert not task.allocate(0).dtype.hasobject
     expected = [8 + 16 * (row % 4096 >> 8 & 15) for row in range(6000)]
     assert found["mean_r"].tolist() == expected
@@ -96,7 +96,7 @@ def test_many_rows_go_through_shared_memory(own_cluster):
     assert found["md5"].nunique() == 4096
 
 
-def test_one_decode_and_one_read_an_image(folder, monkeypatch):
+def test_image_is_read_and_decoded_once(folder, monkeypatch):
     decoded, opened = [], []
     load, read = measure.codec.load, pandas_imgproc.source.source.read_file
     monkeypatch.setattr(measure.codec, "load", lambda *args: decoded.append(1) or load(*args))
@@ -108,7 +108,7 @@ def test_one_decode_and_one_read_an_image(folder, monkeypatch):
     assert len(decoded) == 5
 
 
-def test_only_what_is_included_is_computed(folder, own_cluster):
+def test_feature_not_included_is_not_computed(folder, own_cluster):
     pandas_imgproc.register_feature("corner")(lambda pixels: 1.0)
     pandas_imgproc.register_feature("other")(lambda pixels: 1 / 0)
     try:
@@ -121,20 +121,20 @@ def test_only_what_is_included_is_computed(folder, own_cluster):
         pandas_imgproc.unregister_feature("other")
 
 
-def test_by_default_there_are_all_but_hashes(folder):
+def test_default_features_are_all_but_hashes(folder):
     found = pd.Series([str(folder / "1.jpg")]).img.features()
     assert list(found.columns) == [name for name in feature_names() if name not in HASHES]
     assert list(found.columns[: len(HEADER)]) == list(HEADER)
 
 
-def test_a_value_does_not_depend_on_what_else_is_included():
+def test_feature_is_independent_of_included_columns():
     photo = pd.Series([encoded(scene(1600, 900), "JPEG")])
     together = photo.img.features(feature_names())
     for name in ("brightness", "blur", "sharpness", "dominant_r", "phash", "pixel_md5"):
         assert photo.img.features(name)[name].equals(together[name])
 
 
-def test_the_working_size_has_the_same_longest_edge_for_all(own_cluster):
+def test_working_size_limits_longest_edge(own_cluster):
     pandas_imgproc.register_feature("shape", dtype="string")(lambda pixels: str(pixels.shape))
     sizes = [(256, 100), (257, 100), (500, 375), (300, 3000), (4000, 3), (5, 7)]
     photos = pd.Series([encoded(Image.new("RGB", size)) for size in sizes])
@@ -147,7 +147,7 @@ def test_the_working_size_has_the_same_longest_edge_for_all(own_cluster):
     assert seen[2] == ["(39, 100, 3)", "(39, 100, 3)", "(75, 100, 3)", "(100, 10, 3)", "(1, 100, 3)", "(7, 5, 3)"]
 
 
-def test_images_are_measured_as_they_are_seen():
+def test_features_are_of_upright_image_on_white():
     image = scene(40, 30)
     upright = pd.Series([oriented(image, n, "PNG") for n in range(1, 9)])
     assert upright.img.hash("pixel_md5").nunique() == 1
@@ -156,7 +156,7 @@ def test_images_are_measured_as_they_are_seen():
     assert pd.Series([encoded(clear)]).img.features("brightness")["brightness"].tolist() == [1]
 
 
-def test_an_image_column_is_measured_too():
+def test_image_column_has_features():
     paths = pd.Series([encoded(scene(40, 30)), None, b"nothing"])
     images = paths.img.load_resized(16, errors="coerce")
     found = images.img.features(["mean_r", "width", "md5", "phash"], errors="coerce")
@@ -166,7 +166,7 @@ def test_an_image_column_is_measured_too():
     assert found.img.failures["kind"].tolist() == ["unidentified"]
 
 
-def test_sources_of_every_kind(folder):
+def test_inputs_of_every_type_are_hashed(folder):
     paths = [folder / "1.jpg", str(folder / "1.jpg"), (folder / "1.jpg").read_bytes()]
     paths.append({"bytes": None, "path": str(folder / "1.jpg")})
     (folder / "größe.jpg").write_bytes((folder / "1.jpg").read_bytes())
@@ -176,7 +176,7 @@ def test_sources_of_every_kind(folder):
     assert ids.img.metadata(root=folder, suffix=".jpg")["width"].tolist() == [320, 340]
 
 
-def test_it_survives_parquet(frame, folder, tmp_path):
+def test_features_survive_parquet(frame, folder, tmp_path):
     found = frame.img.features("image_path", feature_names(), root=folder, errors="coerce").reset_index(drop=True)
     found.to_parquet(tmp_path / "x.parquet")
     read = pd.read_parquet(tmp_path / "x.parquet").drop(columns="camera")  # which no image has
@@ -184,7 +184,7 @@ def test_it_survives_parquet(frame, folder, tmp_path):
     pd.testing.assert_frame_equal(read, found.drop(columns="camera"), check_categorical=False)
 
 
-def test_errors_raise_and_warn(frame, folder):
+def test_errors_policy_of_metadata_and_features(frame, folder):
     with pytest.raises(pandas_imgproc.UnreadableImageError, match=r"gone\.jpg"):
         frame.img.metadata("image_path", root=folder, errors="raise")
     with pytest.warns(pandas_imgproc.UnreadableImageWarning, match="2 of 11"):
@@ -194,7 +194,7 @@ def test_errors_raise_and_warn(frame, folder):
 
 
 @pytest.mark.parametrize(
-    ("call", "error", "said"),
+    ("call", "error", "message"),
     [
         (lambda s: s.img.features("brightnes"), ValueError, "did you mean 'brightness"),
         (lambda s: s.img.features(["blur", "blur"]), ValueError, "'blur' twice"),
@@ -206,8 +206,8 @@ def test_errors_raise_and_warn(frame, folder):
         (lambda s: s.img.features(errors="ignore"), ValueError, "errors='ignore'"),
         (lambda s: s.img.hash("whash"), ValueError, "kind='whash' is not one of 'phash'"),
         (lambda s: s.img.duplicate_groups("name"), ValueError, "method='name' is not one of"),
-        (lambda s: s.img.duplicate_groups(max_distance=65), ValueError, "between 0 and 64"),
-        (lambda s: s.img.duplicate_groups(max_distance=1.5), TypeError, "whole number of bits"),
+        (lambda s: s.img.duplicate_groups(max_distance=65), ValueError, "from 0 to 64"),
+        (lambda s: s.img.duplicate_groups(max_distance=1.5), TypeError, "whole number from 0 to 64"),
         (lambda s: s.img.duplicate_groups("md5", 3), ValueError, "makes no sense with method='md5'"),
         (lambda s: s.img.issues("is_ugly"), ValueError, "'is_ugly', which is no issue"),
         (lambda s: s.img.issues(dark="very"), ValueError, "dark='very'"),
@@ -215,8 +215,8 @@ def test_errors_raise_and_warn(frame, folder):
         (lambda s: s.astype("category").cat.codes.astype(float).img.duplicate_groups(), TypeError, "loses bits"),
     ],
 )
-def test_mistakes_are_said_before_anything_is_read(call, error, said):
-    with pytest.raises(error, match=said):
+def test_illegal_argument_raises_before_reading(call, error, message):
+    with pytest.raises(error, match=message):
         call(pd.Series(["a.jpg", "b.jpg"]))
 
 
@@ -226,15 +226,15 @@ def test_mistakes_are_said_before_anything_is_read(call, error, said):
 def brute_force(hashes, distance):
     """Return the groups by the definition: every pair is compared, and pairs are followed."""
     groups, known = [], {}
-    for i, one in enumerate(hashes):
-        if one is None or i in known:
+    for i, first in enumerate(hashes):
+        if first is None or i in known:
             continue
         known[i], stack = len(groups), [i]
         groups.append(i)
         while stack:
-            here = hashes[stack.pop()]
+            current = hashes[stack.pop()]
             for j, other in enumerate(hashes):
-                if j not in known and other is not None and (here ^ other).bit_count() <= distance:
+                if j not in known and other is not None and (current ^ other).bit_count() <= distance:
                     known[j] = len(groups) - 1
                     stack.append(j)
     return [known.get(i, -1) for i in range(len(hashes))]
@@ -242,13 +242,13 @@ def brute_force(hashes, distance):
 
 @pytest.mark.parametrize("distance", [0, 1, 2, 3, 5, 8, 13, 20, 31, 32, 63, 64])
 @pytest.mark.parametrize("bits", [64, 40, 12])
-def test_groups_are_those_of_comparing_every_pair(distance, bits):
+def test_group_ids_equal_brute_force(distance, bits):
     rng = np.random.default_rng(distance * 64 + bits)
     seeds = rng.integers(0, 2**bits, 40, dtype=np.uint64)
     hashes = [int(seeds[n]) for n in rng.integers(0, 40, 200)]
     hashes = [
-        one ^ (1 << int(bit)) ^ (1 << int(more))
-        for one, bit, more in zip(hashes, *rng.integers(0, 64, (2, 200)), strict=True)
+        value ^ (1 << int(bit)) ^ (1 << int(other_bit))
+        for value, bit, other_bit in zip(hashes, *rng.integers(0, 64, (2, 200)), strict=True)
     ]
     hashes[3] = hashes[50] = None
     found = group_ids(pd.array(hashes, dtype="UInt64"), distance).tolist()
@@ -256,7 +256,7 @@ def test_groups_are_those_of_comparing_every_pair(distance, bits):
 
 
 @pytest.mark.parametrize("distance", [1, 2, 4, 7])
-def test_both_ways_to_compare_hashes_find_the_same(distance):
+def test_lsh_and_scan_find_same_groups(distance):
     rng = np.random.default_rng(distance)
     hashes = np.unique(
         rng.integers(0, 2**9, 300, dtype=np.uint64) << np.uint64(20) ^ rng.integers(0, 8, 300, dtype=np.uint64)
@@ -268,19 +268,19 @@ def test_both_ways_to_compare_hashes_find_the_same(distance):
         assert pd.factorize(roots)[0].tolist() == expected
 
 
-def test_no_pair_is_lost_where_two_pull_at_one_root():
+def test_union_keeps_pairs_with_common_root():
     parents = np.arange(6)
     duplicates._join(parents, np.array([3, 4, 1]), np.array([5, 5, 5]))
     assert len(set(duplicates._roots(parents, np.array([1, 3, 4, 5])).tolist())) == 1
 
 
-def test_groups_follow_chains():
+def test_group_ids_follow_chains():
     chain = [(1 << n) - 1 for n in range(10)]
     assert set(group_ids(pd.array(chain, dtype="UInt64"), 1).tolist()) == {0}
     assert group_ids(pd.array(chain[::2], dtype="UInt64"), 1).tolist() == [0, 1, 2, 3, 4]
 
 
-def test_a_hundred_thousand_hashes_do_not_take_their_square(monkeypatch):
+def test_hundred_thousand_hashes_are_not_scanned(monkeypatch):
     monkeypatch.setattr(duplicates, "_by_scan", None)
     rng = np.random.default_rng(0)
     hashes = rng.integers(0, 2**64, 100_000, dtype=np.uint64)
@@ -306,7 +306,7 @@ def doubles(folder):
         ("dhash", 12, [0, 0, 0, 0, 1]),
     ],
 )
-def test_groups_of_files(doubles, method, distance, groups):
+def test_duplicate_groups_of_files(doubles, method, distance, groups):
     found = doubles.img.duplicate_groups("image", method, distance, errors="coerce")
     assert found.tolist() == [*groups, pd.NA, 4 if method == "md5" else pd.NA]  # MD5 is of any bytes
     assert found.name == "duplicate_group"
@@ -317,7 +317,7 @@ def test_groups_of_files(doubles, method, distance, groups):
     assert kinds == ["unidentified"]
 
 
-def test_a_column_of_hashes_is_not_decoded(doubles, monkeypatch):
+def test_hash_column_is_not_decoded(doubles, monkeypatch):
     kinds = {"phash": 8, "dhash": 12, "md5": 0, "pixel_md5": 0}
     hashes = doubles.img.features("image", kinds, errors="coerce")
     expected = {
@@ -327,12 +327,12 @@ def test_a_column_of_hashes_is_not_decoded(doubles, monkeypatch):
     for kind, distance in kinds.items():
         found = hashes.img.duplicate_groups(kind, kind, distance).dropna()
         assert found.iloc[:5].tolist() == expected[kind].iloc[:5].tolist()
-    signed = hashes["phash"].dropna().astype("uint64").astype("int64")  # as a database keeps them
+    signed = hashes["phash"].dropna().astype("uint64").astype("int64")  # as databases store them
     assert signed.img.duplicate_groups(max_distance=8).tolist() == expected["phash"].tolist()
     assert hashes["phash"].astype(object).img.duplicate_groups(max_distance=8).iloc[:5].tolist() == [0, 0, 0, 0, 1]
 
 
-def test_a_leak_between_two_frames_is_found(folder):
+def test_duplicates_between_two_frames_are_found(folder):
     train, test = ([str(folder / f"{n}.jpg") for n in numbers] for numbers in ((0, 1, 2), (2, 3)))
     both = pd.concat({"train": pd.Series(train), "test": pd.Series(test)})
     groups = both.img.duplicate_groups()
@@ -369,7 +369,7 @@ def suspects():
     return pd.Series({**files, "missing": None})
 
 
-def test_each_issue_is_found(suspects):
+def test_every_issue_is_found(suspects):
     found = suspects.img.issues()
     assert tuple(found.columns) == ISSUES
     assert found.dtypes.eq("boolean").all()
@@ -382,7 +382,7 @@ def test_each_issue_is_found(suspects):
     assert found["is_grayscale"].sum() == 1
 
 
-def test_issues_of_a_features_frame_are_the_same_and_read_nothing(suspects, monkeypatch):
+def test_issues_of_features_frame_are_equal_without_reading(suspects, monkeypatch):
     features = suspects.img.features(["phash", *HEADER, *feature_names("pixels", "grey")])
     expected = suspects.img.issues(blurry=0.4, max_distance=4)
     monkeypatch.setattr("pandas_imgproc.execution.execute", None)
@@ -393,13 +393,13 @@ def test_issues_of_a_features_frame_are_the_same_and_read_nothing(suspects, monk
         features.set_axis([0] * len(features)).img.issues(blurry=0.4, max_distance=4).reset_index(drop=True),
         expected.reset_index(drop=True),
     )
-    # floats, as CSV files keep booleans with gaps
+    # floats, as CSV files store booleans with gaps
     features["is_grayscale"] = features["is_grayscale"].astype("float64")
     assert features.img.issues()["is_grayscale"].sum() == 1
 
 
 @pytest.mark.parametrize("threshold", ["dark", "light", "blurry", "low_information", "odd_size", "odd_aspect_ratio"])
-def test_thresholds_are_arguments(suspects, threshold):
+def test_threshold_arguments_change_issues(suspects, threshold):
     features = suspects.img.features()
     name = f"is_{threshold}"
     if threshold == "odd_size":
@@ -410,7 +410,7 @@ def test_thresholds_are_arguments(suspects, threshold):
         assert features.img.issues(include=name, **{threshold: 10})[name].dropna().all()
 
 
-def test_defaults_are_those_of_cleanvision():
+def test_default_thresholds_equal_cleanvision():
     at = pd.DataFrame(
         {"brightness_p99": [0.3199, 0.32], "brightness_p05": [0.9501, 0.9499], "sharpness": [0.2899, 0.29]}
     )
@@ -423,12 +423,12 @@ def test_defaults_are_those_of_cleanvision():
     assert edges.img.issues(include="is_odd_size")["is_odd_size"].tolist() == outside.tolist()
 
 
-def test_images_of_one_size_have_no_odd_size_but_one_that_differs_has():
+def test_odd_size_is_only_the_differing_image():
     sizes = pd.DataFrame({"width": [64] * 9 + [65], "height": 64})
     assert sizes.img.issues(include="is_odd_size")["is_odd_size"].tolist() == [False] * 9 + [True]
 
 
-def test_a_frame_without_the_features_is_told_what_it_lacks():
+def test_issues_of_frame_without_features_names_missing_column():
     with pytest.raises(KeyError, match="no column 'brightness_p99'"):
         pd.DataFrame({"image_path": ["a.jpg"]}).img.issues()
     with pytest.raises(TypeError, match="root= needs a column of images"):
@@ -437,7 +437,7 @@ def test_a_frame_without_the_features_is_told_what_it_lacks():
         pd.DataFrame({"phash": [1]}).img.issues(include="is_duplicate", max_distance=True)
 
 
-def test_no_warning_of_numpy_or_pandas():
+def test_missing_images_raise_no_warning():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         pd.Series([None, None], dtype=object).img.issues()

@@ -1,7 +1,8 @@
-"""What a mistake says: the argument, the value and what to do, in a traceback that ends at the user's line."""
+"""Messages of usage errors: the argument, the value and the remedy, in a traceback that ends at the user's line."""
 
 from __future__ import annotations
 
+import errno
 import functools
 import logging
 import threading
@@ -14,7 +15,7 @@ from image_factory import row_image
 
 import pandas_imgproc
 
-LINES = 15
+MAX_LINES = 15
 
 
 @pytest.fixture
@@ -36,16 +37,16 @@ def locked(lock, pixels):
         return 1
 
 
-def told(frame, call, kind, said):
-    """Return the traceback that a person sees, after a look at the message."""
+def traceback_lines(frame, call, kind, message):
+    """Check the message of the error, and return the lines of its traceback."""
     with pytest.raises(kind) as caught:
         eval(call, globals(), {"df": frame, "held": functools.partial(locked, threading.Lock())})
-    assert said in str(caught.value)
+    assert message in str(caught.value)
     return "".join(traceback.format_exception(caught.value)).splitlines()
 
 
 @pytest.mark.parametrize(
-    ("call", "kind", "said"),
+    ("call", "kind", "message"),
     [
         ("df.img.load_resized('image_pth', 8)", KeyError, "did you mean 'image_path'?"),
         ("df.img.show('image_path', title=['lable'])", KeyError, "did you mean 'label'?"),
@@ -76,34 +77,46 @@ def told(frame, call, kind, said):
         ("df['image_path'].img.to_numpy()", TypeError, "not images; load it first"),
     ],
 )
-def test_a_mistake_is_told_in_few_lines(frame, call, kind, said):
-    assert len(told(frame, call, kind, said)) < LINES
+def test_usage_error_has_short_traceback(frame, call, kind, message):
+    assert len(traceback_lines(frame, call, kind, message)) < MAX_LINES
 
 
 @pytest.mark.parametrize(
-    ("call", "kind", "said"),
+    ("call", "kind", "message"),
     [
         ("df.img.load_resized('image_path', 8, errors='raise', npartitions=2)", OSError, "there is no such file"),
-        ("df[:4].img.map('image_path', ratio, errors='raise')", OSError, "(ratio, line 31 of test_messages.py)"),
+        ("df[:4].img.map('image_path', ratio, errors='raise')", OSError, "(ratio, line 32 of test_error_messages.py)"),
         ("df.img.map('image_path', lambda pixels: pixels, errors='coerce')", ValueError, "func must return one form"),
         ("df.img.map('image_path', held)", TypeError, "cannot be sent to another process: cannot pickle"),
         ("df.img.map('image_path', str, dtype='float64', out='x.parquet')", ValueError, "dtype='float64' cannot hold"),
     ],
 )
-def test_dask_does_not_show(frame, own_cluster, call, kind, said):
-    lines = told(frame, call, kind, said)
-    assert len(lines) < LINES
+def test_error_on_workers_has_no_frames_of_dask(frame, own_cluster, call, kind, message):
+    lines = traceback_lines(frame, call, kind, message)
+    assert len(lines) < MAX_LINES
     assert not [line for line in lines if "distributed" in line or "cloudpickle" in line]
 
 
-def test_the_whole_way_is_in_the_log(frame, caplog):
+def test_complete_traceback_is_logged_at_debug(frame, caplog):
     caplog.set_level(logging.DEBUG, "pandas_imgproc")
     with pytest.raises(KeyError):
         frame.img.load_resized("image_pth", 8)
-    assert "naming.py" in caplog.text
+    assert "options.py" in caplog.text
 
 
-def test_what_this_library_did_not_raise_keeps_its_traceback(frame):
+def test_error_keeps_its_cause_without_frames(frame):
+    with pytest.raises(OSError, match="cannot be written") as caught:
+        frame.img.load_resized("image_path", 8, out="no/x.npy")
+    cause = caught.value.__cause__
+    assert isinstance(cause, FileNotFoundError)
+    assert cause.errno == errno.ENOENT
+    assert cause.__traceback__ is None
+    with pytest.raises(TypeError, match="is no dtype") as caught:
+        frame.img.map("image_path", len, dtype="nothing")
+    assert isinstance(caught.value.__cause__, TypeError)
+
+
+def test_foreign_error_keeps_its_traceback(frame):
     class Odd(str):
         __slots__ = ()
 
@@ -115,24 +128,24 @@ def test_what_this_library_did_not_raise_keeps_its_traceback(frame):
     assert len(traceback.extract_tb(caught.value.__traceback__)) > 3
 
 
-def test_numpys_integers_are_numbers(frame):
+def test_numpy_integer_size_is_accepted(frame):
     assert frame.head(2).img.load_resized("image_path", np.int64(8)).dtype.shape == (8, 8, 3)
 
 
 @pytest.mark.parametrize("port", ["99999", "99999999", "x", "-1"])
-def test_a_port_that_is_none(port):
+def test_url_with_illegal_port_is_invalid_path(port):
     column = pd.Series([f"http://127.0.0.1:{port}/a.jpg"]).img.load_resized(8, errors="coerce")
     assert column.img.failures["kind"].tolist() == ["invalid_path"]
 
 
-def test_a_user_with_a_space_is_not_shown():
+def test_url_user_with_space_is_redacted():
     column = pd.Series(["http://CANARY secret@127.0.0.1:x/a.jpg"]).img.load_resized(8, errors="coerce")
     assert column.img.failures["path"].tolist() == ["http://…@127.0.0.1:x/a.jpg"]
 
 
-def test_options_that_a_file_system_does_not_know(web):
+def test_unknown_storage_option_is_named(web):
     web.files["a.jpg"] = b"x"
-    said = r"storage_options= names what its file system does not know: .* argument 'foo'"
-    with pytest.raises(pandas_imgproc.NoReadableImageError, match=said) as caught:
+    message = r"storage_options= names what its file system does not know: .* argument 'foo'"
+    with pytest.raises(pandas_imgproc.NoReadableImageError, match=message) as caught:
         pd.Series([web.url("a.jpg")] * 2).img.load_resized(8, storage_options={"foo": 3})
     assert "Is this the column" not in str(caught.value)

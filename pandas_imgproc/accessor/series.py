@@ -1,0 +1,23 @@
+"""Accessor of series: ``series.img``."""
+
+from __future__ import annotations
+
+from pandas_imgproc.accessor._tracebacks import trim_tracebacks
+from pandas_imgproc.accessor.features import _FeatureMethods
+from pandas_imgproc.accessor.load import _LoadMethods
+from pandas_imgproc.accessor.save import _SaveMethods
+from pandas_imgproc.accessor.show import _DisplayMethods
+from pandas_imgproc.accessor.transform import _TransformMethods
+
+
+@trim_tracebacks
+class SeriesImageAccessor(_LoadMethods, _SaveMethods, _TransformMethods, _FeatureMethods, _DisplayMethods):
+    """Accessor ``series.img``: methods for a column of paths, encoded bytes, ``{bytes, path}`` structs or images.
+
+    Parameters
+    ----------
+    column : Series
+        The column.
+    frame : DataFrame, optional
+        The frame of the column, if the method was called on the frame.
+    """

@@ -9,7 +9,8 @@ The exceptions form one tree::
     ├── ResultTooLargeError (MemoryError)    the answer cannot fit into memory
     ├── JournalError (ValueError)            what stands at out= is of another job, or damaged
     ├── MissingExtraError (ImportError)      what reads a scheme, or draws, is not installed
-    └── ClusterError (RuntimeError)          the cluster is gone or cannot be used
+    ├── ClusterError (RuntimeError)          the cluster is gone or cannot be used
+    └── UserFunctionError                    a user's function raised, or returned an unusable value
 
 and one warning, `UnreadableImageWarning`, is shown each time, not once per line.
 """
@@ -112,6 +113,10 @@ class MissingExtraError(ImgprocError, ImportError):
 
 class ClusterError(ImgprocError, RuntimeError):
     """The cluster is gone or cannot be used."""
+
+
+class UserFunctionError(ImgprocError):
+    """Exception or unusable return value of a user's function."""
 
 
 class UnreadableImageWarning(UserWarning):

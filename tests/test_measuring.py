@@ -198,7 +198,7 @@ def test_errors_raise_and_warn(frame, folder):
     [
         (lambda s: s.img.features("brightnes"), ValueError, "did you mean 'brightness"),
         (lambda s: s.img.features(["blur", "blur"]), ValueError, "'blur' twice"),
-        (lambda s: s.img.features([]), ValueError, "names no measure"),
+        (lambda s: s.img.features([]), ValueError, "names no feature"),
         (lambda s: s.img.features(7), TypeError, "include=7 is not a list"),
         (lambda s: s.img.features([7]), TypeError, "is not a list of names"),
         (lambda s: s.img.features(size=0), ValueError, "size=0"),
@@ -209,7 +209,7 @@ def test_errors_raise_and_warn(frame, folder):
         (lambda s: s.img.duplicate_groups(max_distance=65), ValueError, "between 0 and 64"),
         (lambda s: s.img.duplicate_groups(max_distance=1.5), TypeError, "whole number of bits"),
         (lambda s: s.img.duplicate_groups("md5", 3), ValueError, "makes no sense with method='md5'"),
-        (lambda s: s.img.issues("is_ugly"), ValueError, "'is_ugly', which is no issue"),
+        (lambda s: s.img.issues("is_ugly"), ValueError, "'is_ugly', which is not an issue"),
         (lambda s: s.img.issues(dark="very"), ValueError, "dark='very'"),
         (lambda s: s.img.issues(dark=float("nan")), ValueError, "dark=nan"),
         (lambda s: s.astype("category").cat.codes.astype(float).img.duplicate_groups(), TypeError, "loses bits"),

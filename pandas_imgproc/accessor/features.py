@@ -317,7 +317,7 @@ class _FeatureMethods(_ImageAccessorBase):
     @classmethod
     def _find_issues(cls, features: pd.DataFrame, wanted: tuple[str, ...], limits: Thresholds) -> pd.DataFrame:
         needed = [name for name in issues.required_features(wanted) if name in features.columns]
-        find = functools.partial(issues.find_issues, issues=wanted, limits=limits)
+        find = functools.partial(issues.find_issues, issues=wanted, thresholds=limits)
         found: pd.DataFrame = cls._apply_to_all_rows(features[needed], find, by_row=issues.is_row_wise(wanted))
         return found
 

@@ -6,6 +6,7 @@ import copy
 import dataclasses
 import inspect
 import json
+import operator
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 
 Pixels = np.ndarray[Any, np.dtype[Any]]
-Convention = Callable[[Any, Pixels, np.random.Generator], Any]
 
 
 @dataclass(frozen=True)
@@ -107,9 +107,9 @@ class Augment(Task):
         parameters = {"transform": json.loads(json.dumps(to_dict(), default=str))} if to_dict else {}
         return super().fingerprint() | parameters
 
-    def _transform(self, call: Convention, pixels: Pixels, position: int, variant: int) -> Pixels:
+    def _transform(self, call: Callable[..., Any], pixels: Pixels, position: int, variant: int) -> Pixels:
         with timed("function"), seeded(self.transform, self.seed, position, variant) as rng, user_code():
-            result = call(self.transform, pixels, rng)
+            result = call(pixels, rng)
         image = as_image_array(result["image"] if isinstance(result, Mapping) and "image" in result else result)
         if image is None:
             raise UserFunctionError(
@@ -130,25 +130,15 @@ class Augment(Task):
 
 @dataclass(frozen=True)
 class SaveAugmented(FileTask):
-    """Encoded files of random variants of each image.
-
-    Attributes
-    ----------
-    variants : Augment
-        Task that computes the pixels.
-    encode_options : EncodeOptions
-        File format and quality; the row's output path implies a format that is not given.
-    """
+    """Encoded files of the random variants that another task computes."""
 
     variants: Augment
     encode_options: codec.EncodeOptions
     name = "augment"
     needs_cluster = True
 
-    @property
-    def n_outputs(self) -> int:
-        """Number of variants of each image."""
-        return self.variants.n
+    n_outputs = property(operator.attrgetter("variants.n_outputs"))
+    nbytes_per_row = property(operator.attrgetter("variants.nbytes_per_row"))
 
     def index(self, index: pd.Index[Any]) -> pd.Index[Any]:
         """Return each label n times, with the number of the variant."""
@@ -157,11 +147,6 @@ class SaveAugmented(FileTask):
     def clone_for_partition(self) -> Self:
         """Return the task with a copy of the transform."""
         return dataclasses.replace(self, variants=self.variants.clone_for_partition())
-
-    @property
-    def nbytes_per_row(self) -> int:
-        """Bytes of the decoded image, of a copy and of the variants."""
-        return self.variants.nbytes_per_row
 
     def fill(self, out: Values, position: int, file: InputFile) -> None:
         """Decode one image and encode its variants into ``out``."""
@@ -186,25 +171,24 @@ def variant_index(index: pd.Index[Any], n: int) -> pd.MultiIndex:
     return pd.MultiIndex.from_arrays([*levels, variants], names=[*index.names, "variant"])
 
 
-def calling_convention(transform: Callable[..., Any]) -> Convention:
-    """Return the function that calls a transform with pixels and a generator.
+def calling_convention(transform: Callable[..., Any]) -> Callable[[Pixels, np.random.Generator], Any]:
+    """Return a function of pixels and a generator that calls a transform with the arguments it takes.
 
     Albumentations takes ``image=``, torchvision a PIL image; a function takes the pixels, or a PIL image if its
     first argument is annotated as one, and the generator if it has an argument ``rng``.
     """
     family = {cls.__module__.partition(".")[0] for cls in type(transform).__mro__}
-    if "albumentations" in family:
-        return _call_with_image_kwarg
     if "torchvision" in family:
-        return _call_with_pil
-    parameters = _parameters(transform)
-    first = parameters[0] if parameters else None
-    if first is None or first.kind in (first.KEYWORD_ONLY, first.VAR_KEYWORD):
-        return _call_with_image_kwarg
-    takes_pil = first.annotation is not first.empty and "Image" in str(first.annotation)
+        return lambda pixels, _: transform(_to_pil(pixels))
+    parameters = [] if "albumentations" in family else _parameters(transform)
+    if not parameters or parameters[0].kind in (inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.VAR_KEYWORD):
+        return lambda pixels, _: transform(image=pixels)
+    annotation = parameters[0].annotation
+    takes_pil = annotation is not inspect.Parameter.empty and "Image" in str(annotation)
+    convert: Callable[[Pixels], Any] = _to_pil if takes_pil else np.asarray
     if any(parameter.name == "rng" for parameter in parameters):
-        return _call_with_pil_and_rng if takes_pil else _call_with_array_and_rng
-    return _call_with_pil if takes_pil else _call_with_array
+        return lambda pixels, rng: transform(convert(pixels), rng=rng)
+    return lambda pixels, _: transform(convert(pixels))
 
 
 def _parameters(transform: Callable[..., Any]) -> list[inspect.Parameter]:
@@ -212,26 +196,6 @@ def _parameters(transform: Callable[..., Any]) -> list[inspect.Parameter]:
         return list(inspect.signature(transform).parameters.values())
     except (TypeError, ValueError):  # written in C
         return [inspect.Parameter("pixels", inspect.Parameter.POSITIONAL_ONLY)]
-
-
-def _call_with_array(transform: Any, pixels: Pixels, _: np.random.Generator) -> Any:
-    return transform(pixels)
-
-
-def _call_with_array_and_rng(transform: Any, pixels: Pixels, rng: np.random.Generator) -> Any:
-    return transform(pixels, rng=rng)
-
-
-def _call_with_image_kwarg(transform: Any, pixels: Pixels, _: np.random.Generator) -> Any:
-    return transform(image=pixels)
-
-
-def _call_with_pil(transform: Any, pixels: Pixels, _: np.random.Generator) -> Any:
-    return transform(_to_pil(pixels))
-
-
-def _call_with_pil_and_rng(transform: Any, pixels: Pixels, rng: np.random.Generator) -> Any:
-    return transform(_to_pil(pixels), rng=rng)
 
 
 def _to_pil(pixels: Pixels) -> Image.Image:

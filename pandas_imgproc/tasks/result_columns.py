@@ -78,18 +78,9 @@ def nullable(dtype: Any) -> Any:
 
 
 def to_frame(values: ObjectArray, valid: Mask, dtype: Any, index: pd.Index[Any]) -> pd.DataFrame | None:
-    """Return dicts or vectors as a frame, None if the values are scalars.
+    """Return dicts or arrays of shape (k,) as a frame, None if the values are scalars.
 
-    Parameters
-    ----------
-    values : ndarray of object, shape (n,)
-        Dicts, or arrays of shape (k,).
-    valid : ndarray of bool, shape (n,)
-        Mask of the rows with a result.
-    dtype : dtype, or dict of dtype by column, optional
-        Of the columns.
-    index : Index
-        Of the frame.
+    Parameters are those of `to_column`; `dtype` may be a dict of dtype by column.
 
     Raises
     ------

@@ -41,15 +41,7 @@ class FileTask(Task):
 
 @dataclass(frozen=True)
 class SaveResized(FileTask):
-    """Encoded file of each image.
-
-    Attributes
-    ----------
-    decode_options : DecodeOptions
-        Every option that changes the pixels.
-    encode_options : EncodeOptions
-        File format and quality; the row's output path implies a format that is not given.
-    """
+    """Encoded file of each image; the row's output path implies a format that `encode_options` do not have."""
 
     decode_options: codec.DecodeOptions
     encode_options: codec.EncodeOptions

@@ -262,16 +262,19 @@ def test_both_ways_to_compare_hashes_find_the_same(distance):
         rng.integers(0, 2**9, 300, dtype=np.uint64) << np.uint64(20) ^ rng.integers(0, 8, 300, dtype=np.uint64)
     )
     rng.shuffle(hashes)
-    bands = [duplicates.band_of(hashes, low, high) for low, high in pairwise(duplicates._edges(distance + 1))]
+    bands = [duplicates.extract_band(hashes, *edges) for edges in pairwise(duplicates._band_edges(distance + 1))]
     expected = brute_force(hashes.tolist(), distance)
-    for roots in (duplicates._by_bands(hashes, bands, distance), duplicates._by_scan(hashes, distance)):
+    for roots in (
+        duplicates._components_by_lsh(hashes, bands, distance),
+        duplicates._components_by_scan(hashes, distance),
+    ):
         assert pd.factorize(roots)[0].tolist() == expected
 
 
 def test_no_pair_is_lost_where_two_pull_at_one_root():
     parents = np.arange(6)
-    duplicates._join(parents, np.array([3, 4, 1]), np.array([5, 5, 5]))
-    assert len(set(duplicates._roots(parents, np.array([1, 3, 4, 5])).tolist())) == 1
+    duplicates._union(parents, np.array([3, 4, 1]), np.array([5, 5, 5]))
+    assert len(set(duplicates._find_roots(parents, np.array([1, 3, 4, 5])).tolist())) == 1
 
 
 def test_groups_follow_chains():
@@ -281,7 +284,7 @@ def test_groups_follow_chains():
 
 
 def test_a_hundred_thousand_hashes_do_not_take_their_square(monkeypatch):
-    monkeypatch.setattr(duplicates, "_by_scan", None)
+    monkeypatch.setattr(duplicates, "_components_by_scan", None)
     rng = np.random.default_rng(0)
     hashes = rng.integers(0, 2**64, 100_000, dtype=np.uint64)
     hashes[50_000:] = hashes[:50_000] ^ (np.uint64(1) << rng.integers(0, 64, 50_000).astype(np.uint64))

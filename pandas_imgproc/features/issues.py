@@ -53,6 +53,7 @@ class Thresholds:
 
 
 Columns = dict[str, "pd.Series[Any]"]
+Rule = Callable[[Columns, Thresholds], Any]
 
 
 def _is_dark(features: Columns, thresholds: Thresholds) -> Any:
@@ -92,7 +93,7 @@ def _is_duplicate(features: Columns, thresholds: Thresholds) -> Any:
     return groups.duplicated(keep=False).set_axis(features["phash"].index)
 
 
-_ISSUE_RULES: dict[str, tuple[tuple[str, ...], Callable[[Columns, Thresholds], Any]]] = {
+_ISSUE_RULES: dict[str, tuple[tuple[str, ...], Rule]] = {
     "is_dark": (("brightness_p99",), _is_dark),
     "is_light": (("brightness_p05",), _is_light),
     "is_blurry": (("sharpness",), _is_blurry),
@@ -171,15 +172,16 @@ def find_issues(features: pd.DataFrame, issues: Iterable[str], thresholds: Thres
             "column of images, compute the features with .img.features(column, include=[…]), or select other issues: "
             "include="
         )
-    columns = {}
-    for issue in issues:
-        names, rule = _ISSUE_RULES[issue]
-        missing = features[list(names)].isna().any(axis=1).to_numpy()
-        flags = np.asarray(rule({name: _to_float(features[name]) for name in names}, thresholds), dtype=bool)
-        columns[issue] = pd.arrays.BooleanArray(flags, missing)
+    columns = {issue: _apply_rule(features, *_ISSUE_RULES[issue], thresholds) for issue in issues}
     result = pd.DataFrame(columns, index=features.index)
     result.attrs["failures"] = features.attrs.get("failures", ())
     return result
+
+
+def _apply_rule(features: pd.DataFrame, names: tuple[str, ...], rule: Rule, thresholds: Thresholds) -> Any:
+    missing = features[list(names)].isna().any(axis=1).to_numpy()
+    flags = np.asarray(rule({name: _to_float(features[name]) for name in names}, thresholds), dtype=bool)
+    return pd.arrays.BooleanArray(flags, missing)
 
 
 def _to_float(column: pd.Series[Any]) -> pd.Series[Any]:

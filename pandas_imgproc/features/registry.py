@@ -83,7 +83,7 @@ class FeatureSpec:
 
     @property
     def storage_dtype(self) -> np.dtype[Any]:
-        """NumPy dtype of a value before it becomes part of a column."""
+        """NumPy dtype of the stored values, before their conversion to a column."""
         kind = DTYPES[self.dtype]
         return np.dtype(f"S{self.max_bytes}" if kind == "S" else kind)
 

@@ -172,7 +172,7 @@ def variant_index(index: pd.Index[Any], n: int) -> pd.MultiIndex:
 
 
 def calling_convention(transform: Callable[..., Any]) -> Callable[[Pixels, np.random.Generator], Any]:
-    """Return a function of pixels and a generator that calls a transform with the arguments it takes.
+    """Return a function of pixels and a generator that calls a transform according to its signature.
 
     Albumentations takes ``image=``, torchvision a PIL image; a function takes the pixels, or a PIL image if its
     first argument is annotated as one, and the generator if it has an argument ``rng``.

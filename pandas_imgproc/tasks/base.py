@@ -120,7 +120,7 @@ def _to_json(value: Any) -> Any:
 def with_labels(failures: tuple[Failure, ...], index: pd.Index[Any]) -> tuple[dict[str, Any], ...]:
     """Return failures with their row labels, for ``attrs``, which pandas keeps unchanged when rows are selected.
 
-    The values are of Python's own types, because pandas writes ``attrs`` as JSON.
+    The values are built-in Python types, because pandas writes ``attrs`` as JSON.
 
     Examples
     --------

@@ -154,7 +154,7 @@ def normalize_result(result: Any) -> Any:
 
 
 def _column_names(result: Any) -> Iterable[Any] | None:
-    """Return the names of the columns that a result has values for; None if it is not a row of a frame."""
+    """Return the column names of a result that is a row of a frame, else None."""
     if isinstance(result, np.ndarray) and result.ndim == 1:
         return range(len(result))
     return result if isinstance(result, dict) else None

@@ -61,12 +61,8 @@ class Measure(Task):
 
     @cached_property
     def _computed(self) -> dict[str, FeatureSpec]:
-        """Every computed column, also those that are not in `names`, with its feature."""
+        """Feature of each computed column, in the order of the stored values; `names` may lack some."""
         return {name: feature for feature in self.features for name in feature.names}
-
-    @cached_property
-    def _field_index(self) -> dict[str, int]:
-        return {name: k for k, name in enumerate(self._computed)}
 
     @cached_property
     def _row_dtype(self) -> np.dtype[Any]:
@@ -79,7 +75,7 @@ class Measure(Task):
         return np.zeros(n, dtype=self._row_dtype)
 
     def fill(self, out: Values, position: int, file: InputFile) -> None:  # noqa: ARG002  the interface's
-        """Compute the features of one image; it is opened and decoded once, and only if a feature needs it."""
+        """Compute the features of one image, with one decode at most."""
         inputs = _FeatureInputs(file, self.decode_options, self.size)
         row = out[0]
         valid = row["valid"]
@@ -111,9 +107,9 @@ class Measure(Task):
         index: pd.Index[Any],
     ) -> pd.DataFrame:
         """Return the DataFrame of the columns, in the order of their names."""
-        columns = {}
+        columns, computed = {}, list(self._computed)
         for name in self.names:
-            k = self._field_index[name]
+            k = computed.index(name)
             columns[name] = _to_column(values[f"value {k}"], values["valid"][:, k], self._computed[name].dtype)
         frame = pd.DataFrame(columns, index=index)
         frame.attrs["failures"] = with_labels(failures, index)

@@ -53,6 +53,6 @@ class SaveResized(FileTask):
         return 3 * self.decode_options.nbytes
 
     def fill(self, out: Values, position: int, file: InputFile) -> None:  # noqa: ARG002  the interface's
-        """Decode one image and encode it into ``out[0]``."""
+        """Decode one image and write the encoded file into ``out[0]``."""
         image = codec.load(file.data(), self.decode_options)
         out[0] = codec.encode(image, self.encode_options, file.target or "")

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Verify(Task):
-    """Check that each image can be decoded to its last pixel; `decode_options` are of full size."""
+    """Integrity check of each image: a full-size decode to the last pixel, with `decode_options`."""
 
     decode_options: codec.DecodeOptions
     name = "verify"

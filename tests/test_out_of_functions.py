@@ -144,9 +144,9 @@ def test_what_cannot_be_kept_is_told(paths, tmp_path, call, says):
 @pytest.mark.parametrize(
     ("call", "says"),
     [
-        (lambda p, o: p.img.map(facts, out=o, dtype="int64", errors="coerce"), "a dict of dtypes says columns"),
+        (lambda p, o: p.img.map(facts, out=o, dtype="int64", errors="coerce"), "a dict of dtypes declares columns"),
         (lambda p, o: p.img.map(row_of, out=o, dtype={"a": "int64"}, errors="coerce"), "by dtype= it is a dict"),
-        (lambda p, o: p.img.map(row_of, dtype=ImageDtype("uint8", (4, 4, 3)), errors="coerce"), "it gave int of sh"),
+        (lambda p, o: p.img.map(row_of, dtype=ImageDtype("uint8", (4, 4, 3)), errors="coerce"), "it returned int of"),
         (lambda p, o: p.img.augment(lambda a: a[:4], n=2, size=8, out=o, errors="coerce"), r"shape \(4, 8, 3\), not"),
     ],
 )

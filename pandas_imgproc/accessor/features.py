@@ -282,7 +282,7 @@ class _FeatureMethods(_ImageAccessorBase):
     @classmethod
     def _find_issues(cls, features: pd.DataFrame, names: tuple[str, ...], thresholds: Thresholds) -> pd.DataFrame:
         required = [name for name in issues.required_features(names) if name in features.columns]
-        find = functools.partial(issues.find_issues, issues=names, limits=thresholds)
+        find = functools.partial(issues.find_issues, issues=names, thresholds=thresholds)
         result: pd.DataFrame = cls._apply_to_all_rows(features[required], find, by_row=issues.is_row_wise(names))
         return result
 

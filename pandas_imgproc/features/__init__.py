@@ -1,14 +1,18 @@
-"""What can be measured of an image: pure functions of one array or of a header, and the names they go by.
+"""Features of images: pure functions of one array or of a header, registered by name.
 
-`registry`  names, dtypes and what each function reads; the decorator that adds one
-`header`    size, format, camera: nothing is decoded
-`colours`   brightness, hue, colorfulness, ... of the image at the working size
-`dominant`  its dominant colour
-`detail`    contrast, entropy, blur of its grey levels
-`hashes`    of the whole image, and of the file
+`registry`    names, dtypes and inputs of the features, and the decorator that adds one
+`header`      size, format, camera, ... from the header, without decoding
+`color`       brightness, hue, colorfulness, ... at the working size
+`dominant`    dominant color, by k-means
+`detail`      contrast, entropy, blur, sharpness of the gray levels
+`hashes`      hashes of the image and of the file
+`issues`      rules that detect problems from features
+`duplicates`  groups of equal or similar hashes
 """
 
 from pandas_imgproc.features import color, detail, dominant, hashes, header
+from pandas_imgproc.features.hashes import HASHES
+from pandas_imgproc.features.header import HEADER
 from pandas_imgproc.features.registry import (
     DTYPES,
     FeatureSpec,
@@ -18,12 +22,6 @@ from pandas_imgproc.features.registry import (
     select_features,
     unregister_feature,
 )
-
-HEADER = feature_names("header")
-"""The names of what the header alone tells."""
-
-HASHES = ("phash", "dhash", "ahash", "md5", "pixel_md5")
-"""The names of the hashes."""
 
 __all__ = [
     "DTYPES",

@@ -1,88 +1,47 @@
-"""What the header tells: nothing is decoded."""
+"""Features of the header: nothing is decoded."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import operator
+from typing import Any
 
-from pandas_imgproc.features.registry import _builtin_feature
-
-if TYPE_CHECKING:
-    from datetime import datetime
+from pandas_imgproc.features.registry import _builtin_feature, feature_names
 
 
 @_builtin_feature("width", "height", "area", dtype="Int64", input="header")
 def size(header: Any) -> tuple[int, int, int]:
-    """Width, height (pixels, as seen: after EXIF orientation) and their product."""
+    """Return width and height in pixels, after EXIF orientation, and their product."""
     return header.width, header.height, header.width * header.height
 
 
 @_builtin_feature("aspect_ratio", input="header")
 def aspect_ratio(header: Any) -> float:
-    """Width / height; above 1 it is a landscape."""
+    """Return width / height; above 1 for a landscape."""
     return float(header.width / header.height)
 
 
-@_builtin_feature("mode", dtype="category", input="header", max_bytes=8)
-def mode(header: Any) -> str:
-    """Pillow's mode of what is stored: "RGB", "L", "P", "I;16", ..."""
-    return str(header.mode)
+def _attribute(*names: str, dtype: str, max_bytes: int = 64) -> None:
+    """Register attributes of `codec.Header` as features; None is a missing value."""
+    _builtin_feature(*names, dtype=dtype, input="header", max_bytes=max_bytes)(operator.attrgetter(*names))
 
 
-@_builtin_feature("channels", dtype="Int64", input="header")
-def channels(header: Any) -> int:
-    """Channels of that mode; 1 for a palette."""
-    return int(header.channels)
-
-
-@_builtin_feature("format", dtype="category", input="header", max_bytes=16)
-def format_(header: Any) -> str | None:
-    """Pillow's name of the format; missing for an image that is in memory already."""
-    found: str | None = header.format
-    return found
-
-
-@_builtin_feature("n_frames", dtype="Int64", input="header")
-def n_frames(header: Any) -> int | None:
-    """Images in the file: frames of an animation, pages of a TIFF file."""
-    found: int | None = header.n_frames
-    return found
-
-
-@_builtin_feature("file_size", dtype="Int64", input="header")
-def file_size(header: Any) -> int | None:
-    """Bytes of the file; missing for an image that is in memory already."""
-    found: int | None = header.file_size
-    return found
+_attribute("mode", dtype="category", max_bytes=8)  # Pillow's, of the stored image: "RGB", "L", "P", "I;16", ...
+_attribute("channels", dtype="Int64")  # of that mode; 1 for a palette
+_attribute("format", dtype="category", max_bytes=16)  # Pillow's name; None for an image in memory
+_attribute("n_frames", dtype="Int64")  # frames of an animation, pages of a TIFF file
+_attribute("file_size", dtype="Int64")  # bytes; None for an image in memory
 
 
 @_builtin_feature("bytes_per_pixel", input="header")
 def bytes_per_pixel(header: Any) -> float | None:
-    """Bytes of the file / area: how hard the image was to compress, or how hard it was compressed."""
+    """Return bytes of the file / area: high for an image that compresses badly, or that was compressed little."""
     return None if header.file_size is None else float(header.file_size / (header.width * header.height))
 
 
-@_builtin_feature("orientation", dtype="Int64", input="header")
-def orientation(header: Any) -> int | None:
-    """EXIF orientation, 1 to 8; missing where the file does not say."""
-    found: int | None = header.orientation
-    return found
+_attribute("orientation", dtype="Int64")  # of EXIF, 1 to 8
+_attribute("has_alpha", "has_icc", dtype="boolean")  # transparency, color profile
+_attribute("camera", dtype="category")  # make and model in EXIF; without the make where the model begins with it
+_attribute("taken_at", dtype="datetime64[s]")  # DateTimeOriginal, else DateTimeDigitized, else DateTime of EXIF
 
-
-@_builtin_feature("has_alpha", "has_icc", dtype="boolean", input="header")
-def has(header: Any) -> tuple[bool, bool]:
-    """Whether anything in the image can be transparent, and whether it carries a colour profile."""
-    return bool(header.has_alpha), bool(header.has_icc)
-
-
-@_builtin_feature("camera", dtype="category", input="header", max_bytes=64)
-def camera(header: Any) -> str | None:
-    """Maker and model by EXIF; the maker is left out where the model begins with it."""
-    found: str | None = header.camera
-    return found
-
-
-@_builtin_feature("taken_at", dtype="datetime64[s]", input="header")
-def taken_at(header: Any) -> datetime | None:
-    """When it was taken, by the camera's clock and EXIF (DateTimeOriginal, else DateTimeDigitized, else DateTime)."""
-    found: datetime | None = header.taken_at
-    return found
+HEADER = feature_names("header")
+"""Names of the features of the header."""

@@ -1,13 +1,13 @@
-"""What may be wrong with images, told from their features.
+"""Detection of problems with images from their features.
 
 The definitions and thresholds are cleanvision's (version 0.3.6, https://github.com/cleanlab/cleanvision), except that
-features are of the working size, and that an image of equal channels is grey however it is stored.
+features are of the working size, and that an image of equal channels is grayscale whichever the mode of its file.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,7 @@ from pandas_imgproc.features.duplicates import group_ids
 
 @dataclass(frozen=True)
 class Thresholds:
-    """When something is an issue.
+    """Thresholds of the issues.
 
     Attributes
     ----------
@@ -31,7 +31,7 @@ class Thresholds:
     low_information : float
         An image has little information if a tenth of its entropy in bits is below.
     odd_size : float
-        A size is odd if sqrt(area) is further from the quartiles of all than so many times their distance.
+        A size is odd if sqrt(area) is outside the quartiles of all images by more than so many times their distance.
     odd_aspect_ratio : float
         An aspect ratio is odd if the shorter edge / the longer edge is below.
     max_distance : int
@@ -47,100 +47,100 @@ class Thresholds:
     max_distance: int = 0
 
     def __post_init__(self) -> None:
-        for each in fields(self):
-            value = getattr(self, each.name)
+        for name, value in vars(self).items():
             if isinstance(value, bool) or not isinstance(value, int | float | np.number) or not value >= 0:
-                raise ValueError(f"{each.name}={value!r} is not a number from 0 up")
+                raise ValueError(f"{name}={value!r} is not a number from 0 up")
 
 
 Columns = dict[str, "pd.Series[Any]"]
+Rule = Callable[[Columns, Thresholds], Any]
 
 
-def _dark(of: Columns, limits: Thresholds) -> Any:
-    return of["brightness_p99"] < limits.dark
+def _is_dark(features: Columns, thresholds: Thresholds) -> Any:
+    return features["brightness_p99"] < thresholds.dark
 
 
-def _light(of: Columns, limits: Thresholds) -> Any:
-    return 1 - of["brightness_p05"] < limits.light
+def _is_light(features: Columns, thresholds: Thresholds) -> Any:
+    return 1 - features["brightness_p05"] < thresholds.light
 
 
-def _blurry(of: Columns, limits: Thresholds) -> Any:
-    return of["sharpness"] < limits.blurry
+def _is_blurry(features: Columns, thresholds: Thresholds) -> Any:
+    return features["sharpness"] < thresholds.blurry
 
 
-def _low_information(of: Columns, limits: Thresholds) -> Any:
-    return of["entropy"] / 10 < limits.low_information
+def _is_low_information(features: Columns, thresholds: Thresholds) -> Any:
+    return features["entropy"] / 10 < thresholds.low_information
 
 
-def _odd_size(of: Columns, limits: Thresholds) -> Any:
-    edges = (of["width"] * of["height"]) ** 0.5
+def _is_odd_size(features: Columns, thresholds: Thresholds) -> Any:
+    edges = (features["width"] * features["height"]) ** 0.5
     low, high = edges.quantile([0.25, 0.75]) if edges.notna().any() else (0.0, 0.0)
-    reach = limits.odd_size * (high - low)
-    return (edges < low - reach) | (edges > high + reach)
+    margin = thresholds.odd_size * (high - low)
+    return (edges < low - margin) | (edges > high + margin)
 
 
-def _odd_aspect_ratio(of: Columns, limits: Thresholds) -> Any:
-    ratio = of["width"] / of["height"]
-    return np.minimum(ratio, 1 / ratio) < limits.odd_aspect_ratio
+def _is_odd_aspect_ratio(features: Columns, thresholds: Thresholds) -> Any:
+    ratio = features["width"] / features["height"]
+    return np.minimum(ratio, 1 / ratio) < thresholds.odd_aspect_ratio
 
 
-def _grayscale(of: Columns, limits: Thresholds) -> Any:  # noqa: ARG001  nothing to choose
-    return of["is_grayscale"] == 1
+def _is_grayscale(features: Columns, _: Thresholds) -> Any:
+    return features["is_grayscale"] == 1
 
 
-def _duplicate(of: Columns, limits: Thresholds) -> Any:
-    groups = pd.Series(group_ids(of["phash"].array, limits.max_distance))
-    return groups.duplicated(keep=False).set_axis(of["phash"].index)
+def _is_duplicate(features: Columns, thresholds: Thresholds) -> Any:
+    groups = pd.Series(group_ids(features["phash"].array, thresholds.max_distance))
+    return groups.duplicated(keep=False).set_axis(features["phash"].index)
 
 
-_ISSUES: dict[str, tuple[tuple[str, ...], Callable[[Columns, Thresholds], Any]]] = {
-    "is_dark": (("brightness_p99",), _dark),
-    "is_light": (("brightness_p05",), _light),
-    "is_blurry": (("sharpness",), _blurry),
-    "is_low_information": (("entropy",), _low_information),
-    "is_odd_size": (("width", "height"), _odd_size),
-    "is_odd_aspect_ratio": (("width", "height"), _odd_aspect_ratio),
-    "is_grayscale": (("is_grayscale",), _grayscale),
-    "is_duplicate": (("phash",), _duplicate),
+_ISSUE_RULES: dict[str, tuple[tuple[str, ...], Rule]] = {
+    "is_dark": (("brightness_p99",), _is_dark),
+    "is_light": (("brightness_p05",), _is_light),
+    "is_blurry": (("sharpness",), _is_blurry),
+    "is_low_information": (("entropy",), _is_low_information),
+    "is_odd_size": (("width", "height"), _is_odd_size),
+    "is_odd_aspect_ratio": (("width", "height"), _is_odd_aspect_ratio),
+    "is_grayscale": (("is_grayscale",), _is_grayscale),
+    "is_duplicate": (("phash",), _is_duplicate),
 }
 
-ISSUES = tuple(_ISSUES)
-"""The issues that are looked for."""
+ISSUES = tuple(_ISSUE_RULES)
+"""Names of the issues."""
 
 
 def select_issues(include: Any) -> tuple[str, ...]:
-    """Return the issues that are asked for; None asks for all.
+    """Return the names of the requested issues; None requests all.
 
     Raises
     ------
     ValueError, TypeError
-        If one is not known.
+        If `include` has an unknown name or none, or is not a list.
     """
     if include is None:
         return ISSUES
     names = (include,) if isinstance(include, str) else tuple(include) if isinstance(include, Iterable) else None
     if names is None:
         raise TypeError(f"include={include!r:.200} is not a list of issues, such as ['is_dark', 'is_blurry']")
-    wrong = [name for name in names if name not in _ISSUES]
-    if wrong or not names:
-        named = f"{wrong[0]!r}, which is no issue" if wrong else "no issue"
-        raise ValueError(f"include names {named}; known are {', '.join(ISSUES)}")
+    unknown = [name for name in names if name not in _ISSUE_RULES]
+    if unknown or not names:
+        problem = f"{unknown[0]!r}, which is not an issue" if unknown else "no issue"
+        raise ValueError(f"include names {problem}; known are {', '.join(ISSUES)}")
     return tuple(dict.fromkeys(names))
 
 
 def required_features(issues: Iterable[str]) -> tuple[str, ...]:
-    """Return the features that some issues are told from.
+    """Return the names of the features from which some issues are derived.
 
     Examples
     --------
     >>> required_features(["is_odd_size", "is_dark"])
     ('width', 'height', 'brightness_p99')
     """
-    return tuple(dict.fromkeys(name for issue in issues for name in _ISSUES[issue][0]))
+    return tuple(dict.fromkeys(name for issue in issues for name in _ISSUE_RULES[issue][0]))
 
 
 def is_row_wise(issues: Iterable[str]) -> bool:
-    """Return whether issues are told from each row alone, and not by comparing rows.
+    """Return whether issues are derived from each row alone, without a comparison of rows.
 
     Examples
     --------
@@ -150,13 +150,13 @@ def is_row_wise(issues: Iterable[str]) -> bool:
     return not {"is_odd_size", "is_duplicate"} & set(issues)
 
 
-def find_issues(features: pd.DataFrame, issues: Iterable[str], limits: Thresholds) -> pd.DataFrame:
-    """Return a nullable boolean column for each issue, with the index of the features; missing where they are.
+def find_issues(features: pd.DataFrame, issues: Iterable[str], thresholds: Thresholds) -> pd.DataFrame:
+    """Return a nullable boolean column for each issue, missing where a feature is, with the index of the features.
 
     Raises
     ------
     KeyError
-        If the features are not in the frame.
+        If the frame lacks a column of features.
 
     Examples
     --------
@@ -165,25 +165,25 @@ def find_issues(features: pd.DataFrame, issues: Iterable[str], limits: Threshold
     [True, False, <NA>]
     """
     issues = tuple(issues)
-    needed = required_features(issues)
-    missing = [name for name in needed if name not in features.columns]
-    if missing:
+    lacking = [name for name in required_features(issues) if name not in features.columns]
+    if lacking:
         raise KeyError(
-            f"the frame has no column {', '.join(map(repr, missing))}, which the issues are told from; name the column "
-            "of images, make them with .img.features(column, include=[…]), or say which issues are wanted: include="
+            f"the frame has no column {', '.join(map(repr, lacking))}, from which the issues are derived; name the "
+            "column of images, compute the features with .img.features(column, include=[…]), or select other issues: "
+            "include="
         )
-    found = {}
-    for issue in issues:
-        names, rule = _ISSUES[issue]
-        unknown = features[list(names)].isna().any(axis=1).to_numpy()
-        of = {name: _plain(features[name]) for name in names}
-        flags = np.asarray(rule(of, limits), dtype=bool)
-        found[issue] = pd.arrays.BooleanArray(flags, unknown)
-    answer = pd.DataFrame(found, index=features.index)
-    answer.attrs["failures"] = features.attrs.get("failures", ())
-    return answer
+    columns = {issue: _apply_rule(features, *_ISSUE_RULES[issue], thresholds) for issue in issues}
+    result = pd.DataFrame(columns, index=features.index)
+    result.attrs["failures"] = features.attrs.get("failures", ())
+    return result
 
 
-def _plain(column: pd.Series[Any]) -> pd.Series[Any]:
-    """Return numbers as floats; hashes, which floats cannot hold, as they are."""
+def _apply_rule(features: pd.DataFrame, names: tuple[str, ...], rule: Rule, thresholds: Thresholds) -> Any:
+    missing = features[list(names)].isna().any(axis=1).to_numpy()
+    flags = np.asarray(rule({name: _to_float(features[name]) for name in names}, thresholds), dtype=bool)
+    return pd.arrays.BooleanArray(flags, missing)
+
+
+def _to_float(column: pd.Series[Any]) -> pd.Series[Any]:
+    """Return a column as floats, except hashes, which need 64 bits."""
     return column if column.name == "phash" else column.astype("float64")

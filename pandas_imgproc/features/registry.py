@@ -1,4 +1,4 @@
-"""Measures by name: what each reads, what it gives, and the decorator that adds one."""
+"""Registry of the features: names, inputs and dtypes, and the decorator that adds one."""
 
 from __future__ import annotations
 
@@ -12,22 +12,23 @@ import cloudpickle
 import numpy as np
 
 from pandas_imgproc import _pickling
+from pandas_imgproc._validation import check_choice, check_int
 from pandas_imgproc.errors import did_you_mean
 
 InputKind = Literal["header", "pixels", "grey", "full_grey", "full", "bytes"]
-"""What a measure is a function of.
+"""Input of a feature's function.
 
-``header``     a `codec.Header`: nothing is decoded
-``bytes``      the encoded file; None for an image that is in memory already
+``header``     a `codec.Header`, without decoding
+``bytes``      the encoded file; None for an image in memory
 ``pixels``     the image at the working size: ndarray of uint8, shape (height, width, 3), RGB
-``grey``       the same in grey levels (ITU-R 601 luma, as Pillow's "L"): ndarray of uint8, shape (height, width)
-``full``       the whole upright image: ndarray of uint8, shape (height, width, 3), RGB
-``full_grey``  the same in grey levels: ndarray of uint8, shape (height, width)
+``grey``       the same in gray levels (ITU-R 601 luma, as Pillow's "L"): ndarray of uint8, shape (height, width)
+``full``       the upright image at its original size: ndarray of uint8, shape (height, width, 3), RGB
+``full_grey``  the same in gray levels: ndarray of uint8, shape (height, width)
 """
 
 DEFAULT_INPUTS: tuple[InputKind, ...] = ("header", "pixels", "grey")
-"""What those measures read that are computed unless names are given: a hash costs as much as all of them together, and
-no model learns from it."""
+"""Inputs of the built-in features that are computed by default: one hash costs as much as all of them together, and no
+model learns from it."""
 
 DTYPES: dict[str, str] = {
     "float64": "f8",
@@ -38,7 +39,7 @@ DTYPES: dict[str, str] = {
     "string": "S",
     "category": "S",
 }
-"""The dtypes that a measure's column can have, and how a value is stored."""
+"""Legal dtypes of a feature's column, with the NumPy dtype that stores its values."""
 
 _ALIASES = {
     "float": "float64",
@@ -55,7 +56,7 @@ Function = TypeVar("Function", bound=Callable[[Any], Any])
 
 @dataclass(frozen=True)
 class FeatureSpec:
-    """One function and the columns that it fills.
+    """Function of an image, and the columns that it fills.
 
     Attributes
     ----------
@@ -68,9 +69,9 @@ class FeatureSpec:
     dtype : str
         See `DTYPES`.
     max_bytes : int
-        Bytes that are kept of a text, in UTF-8.
+        Maximum length of a text in UTF-8; longer ones are truncated.
     builtin : bool
-        Whether it is the library's own, and not the user's.
+        Whether the feature is the library's, and not the user's.
     """
 
     names: tuple[str, ...]
@@ -82,26 +83,26 @@ class FeatureSpec:
 
     @property
     def storage_dtype(self) -> np.dtype[Any]:
-        """How a value is stored until it is a column."""
+        """NumPy dtype of the stored values, before their conversion to a column."""
         kind = DTYPES[self.dtype]
         return np.dtype(f"S{self.max_bytes}" if kind == "S" else kind)
 
     @property
     def needs_decode(self) -> bool:
-        """Whether the image must be decoded for it."""
+        """Whether the image must be decoded."""
         return self.input not in ("header", "bytes")
 
     def __reduce__(self) -> Any:
-        fields = (self.names, self.input, self.dtype, self.max_bytes, self.builtin)
+        fields = vars(self)
         if self.builtin:
-            return _restored, (self.function, *fields)
+            return FeatureSpec, tuple(fields.values())
         with _by_value(self.function):
-            return _unpickled, (_pickling.dumps(self.function), *fields)
+            return _unpickle, (fields | {"function": _pickling.dumps(self.function)},)
 
 
 @contextlib.contextmanager
 def _by_value(function: Any) -> Any:
-    """Let a function travel with all that its module holds of it: a worker elsewhere has no such module."""
+    """Pickle the module of a function by value within the context: a remote worker has no such module."""
     module = sys.modules.get(getattr(function, "__module__", None) or "")
     if module is None or module.__name__ in {"__main__", *cloudpickle.list_registry_pickle_by_value()}:
         yield
@@ -113,15 +114,11 @@ def _by_value(function: Any) -> Any:
         cloudpickle.unregister_pickle_by_value(module)
 
 
-def _restored(function: Any, names: Any, kind: Any, dtype: str, max_bytes: int, own: bool) -> FeatureSpec:
-    return FeatureSpec(names, function, kind, dtype, max_bytes, own)
+def _unpickle(fields: dict[str, Any]) -> FeatureSpec:
+    return FeatureSpec(**fields | {"function": cloudpickle.loads(fields["function"])})
 
 
-def _unpickled(function: bytes, *fields: Any) -> FeatureSpec:
-    return _restored(cloudpickle.loads(function), *fields)
-
-
-_known: dict[str, FeatureSpec] = {}
+_registry: dict[str, FeatureSpec] = {}
 
 
 def register_feature(
@@ -130,35 +127,35 @@ def register_feature(
     input: InputKind = "pixels",  # noqa: A002  the field's word
     max_bytes: int = 64,
 ) -> Callable[[Function], Function]:
-    """Add a measure: a function of one image becomes a column of `features`.
+    """Register a function of one image as a column of `features`.
 
     Parameters
     ----------
     *names : str
         The columns: one for a function that returns a value, several for one that returns as many.
     dtype : {"float64", "Int64", "UInt64", "boolean", "string", "category", "datetime64[s]"}
-        Of the columns. What the function returns as None (or NaN) is a missing value.
+        Of the columns. A return value of None (or NaN) is a missing value.
     input : {"pixels", "grey", "full", "full_grey", "bytes", "header"}
-        What the function is given. ``"pixels"``: the image at the working size, upright and on white, as ndarray
-        of uint8, shape (height, width, 3); ``"grey"``: its grey levels, shape (height, width); ``"full"`` and
-        ``"full_grey"``: the same of the whole image; ``"bytes"``: the encoded file; ``"header"``: an object with
-        the attributes of `codec.Header`. With neither of the first four alone is anything decoded.
+        Argument of the function. ``"pixels"``: the image at the working size, upright and on white, as ndarray
+        of uint8, shape (height, width, 3); ``"grey"``: its gray levels, shape (height, width); ``"full"`` and
+        ``"full_grey"``: the same at the original size; ``"bytes"``: the encoded file; ``"header"``: an object with
+        the attributes of `codec.Header`. Only the first four require decoding.
     max_bytes : int
-        Bytes (UTF-8) that are kept of a text.
+        Maximum length of a text in bytes of UTF-8; longer ones are truncated.
 
     Returns
     -------
     callable
-        The decorator; it returns the function as it is.
+        The decorator; it returns the function unchanged.
 
     Raises
     ------
     TypeError, ValueError
-        If a name is taken by a measure of the library, or an argument is wrong.
+        If a name is that of a built-in feature, or an argument is wrong.
 
     Notes
     -----
-    The function runs in processes of its own, where it travels by value. What it raises costs the row, as a failure
+    The function runs in worker processes, to which it is pickled by value. An exception costs the row, as a failure
     of kind ``function``.
 
     Examples
@@ -172,53 +169,47 @@ def register_feature(
     0      1.0
     >>> pandas_imgproc.unregister_feature("redness")
     """
-    dtype = _ALIASES.get(dtype, dtype)
-    _check(names, dtype, input, max_bytes)
+    dtype = check_choice("dtype", _ALIASES.get(dtype, dtype), DTYPES)
+    check_choice("input", input, get_args(InputKind))
+    max_bytes = check_int("max_bytes", max_bytes)
+    _check_names(names)
 
     def add(function: Function) -> Function:
         if not callable(function):
             raise TypeError(f"register_feature({names[0]!r}) decorates a function, got {function!r}")
-        _add(FeatureSpec(tuple(names), function, input, dtype, max_bytes, builtin=False))
+        for name in names:
+            unregister_feature(name)
+        _registry.update(dict.fromkeys(names, FeatureSpec(names, function, input, dtype, max_bytes, builtin=False)))
         return function
 
     return add
 
 
-def _check(names: tuple[Any, ...], dtype: Any, kind: Any, max_bytes: Any) -> None:
+def _check_names(names: tuple[Any, ...]) -> None:
     if not names or not all(isinstance(name, str) and name for name in names):
-        raise TypeError(f"register_feature(*names) wants names of columns, such as measure('redness'), got {names!r}")
+        raise TypeError(
+            f"register_feature(*names) wants names of columns, such as register_feature('redness'), got {names!r}"
+        )
     if len(set(names)) < len(names):
         raise ValueError(f"register_feature(*names) names a column twice: {names!r}")
-    taken = [name for name in names if name in _known and _known[name].builtin]
-    if taken:
-        raise ValueError(f"register_feature({taken[0]!r}) is the name of a measure of the library; choose another")
-    if dtype not in DTYPES:
-        raise ValueError(f"dtype={dtype!r} is not one of {', '.join(map(repr, DTYPES))}")
-    if kind not in get_args(InputKind):
-        raise ValueError(f"input={kind!r} is not one of {', '.join(map(repr, get_args(InputKind)))}")
-    if isinstance(max_bytes, bool) or not isinstance(max_bytes, int) or max_bytes < 1:
-        raise ValueError(f"max_bytes={max_bytes!r} is not a number of bytes from 1 up")
-
-
-def _add(measured: FeatureSpec) -> None:
-    for name in measured.names:
-        unregister_feature(name)
-    _known.update(dict.fromkeys(measured.names, measured))
+    builtin = [name for name in names if name in _registry and _registry[name].builtin]
+    if builtin:
+        raise ValueError(f"register_feature({builtin[0]!r}) is the name of a built-in feature; choose another")
 
 
 def unregister_feature(name: str) -> None:
-    """Forget a measure that was added, with all of its columns; one that is not known is no error.
+    """Remove a registered feature, with all of its columns; an unknown name is ignored.
 
     Raises
     ------
     ValueError
-        If it is a measure of the library.
+        If the feature is built in.
     """
-    known = _known.get(name)
-    if known is not None and known.builtin:
-        raise ValueError(f"{name!r} is a measure of the library")
-    for other in known.names if known else ():
-        del _known[other]
+    spec = _registry.get(name)
+    if spec is not None and spec.builtin:
+        raise ValueError(f"{name!r} is a built-in feature")
+    for column in spec.names if spec else ():
+        del _registry[column]
 
 
 def _builtin_feature(
@@ -227,18 +218,17 @@ def _builtin_feature(
     input: InputKind = "pixels",  # noqa: A002  the field's word
     max_bytes: int = 64,
 ) -> Callable[[Function], Function]:
-    """Add a measure of the library (see `register_feature`)."""
+    """Register a built-in feature (see `register_feature`)."""
 
     def add(function: Function) -> Function:
-        known = FeatureSpec(names, function, input, dtype, max_bytes, builtin=True)
-        _known.update(dict.fromkeys(names, known))
+        _registry.update(dict.fromkeys(names, FeatureSpec(names, function, input, dtype, max_bytes, builtin=True)))
         return function
 
     return add
 
 
 def feature_names(*inputs: InputKind) -> tuple[str, ...]:
-    """Return the names of all measures, or of those that read one of these; the user's come last.
+    """Return the names of all features, or of those with one of these inputs; the user's come last.
 
     Examples
     --------
@@ -246,43 +236,42 @@ def feature_names(*inputs: InputKind) -> tuple[str, ...]:
     (True, False)
     """
     order = get_args(InputKind)
-    found = [name for name, known in _known.items() if not inputs or known.input in inputs]
-    return tuple(sorted(found, key=lambda name: (not _known[name].builtin, order.index(_known[name].input))))
+    names = [name for name, spec in _registry.items() if not inputs or spec.input in inputs]
+    return tuple(sorted(names, key=lambda name: (not _registry[name].builtin, order.index(_registry[name].input))))
 
 
 def select_features(include: Any) -> tuple[tuple[str, ...], tuple[FeatureSpec, ...]]:
-    """Return the names that are asked for, in their order, and the measures that give them, each once.
+    """Return the requested names in their order, and the features that compute them, each once.
 
     Parameters
     ----------
     include : str, iterable of str, or None
-        None asks for all but the library's hashes.
+        None requests all except the built-in hashes.
 
     Raises
     ------
     TypeError, ValueError
-        If it is no list of names, names none, one twice, or one that is not known.
+        If it is not a list of names, is empty, or has a name twice or one that is not known.
     """
-    names = _names(include)
-    wrong = [name for name in names if name not in _known]
-    if wrong:
-        raise ValueError(f"include names {wrong[0]!r}, which is no measure; {did_you_mean(wrong[0], _known)}")
-    return names, tuple(dict.fromkeys(_known[name] for name in names))
+    names = _requested_names(include)
+    unknown = [name for name in names if name not in _registry]
+    if unknown:
+        raise ValueError(f"include names {unknown[0]!r}, which is not a feature; {did_you_mean(unknown[0], _registry)}")
+    return names, tuple(dict.fromkeys(_registry[name] for name in names))
 
 
-def _names(include: Any) -> tuple[str, ...]:
+def _requested_names(include: Any) -> tuple[str, ...]:
     if include is None:
-        return tuple(
-            name for name in feature_names() if not _known[name].builtin or _known[name].input in DEFAULT_INPUTS
-        )
+        specs = [(name, _registry[name]) for name in feature_names()]
+        return tuple(name for name, spec in specs if not spec.builtin or spec.input in DEFAULT_INPUTS)
     if isinstance(include, str):
         return (include,)
     names = tuple(include) if isinstance(include, Iterable) else None
     if names is None or not all(isinstance(name, str) for name in names):
-        raise TypeError(f"include={include!r:.200} is not a list of names of measures, such as ['brightness', 'blur']")
+        raise TypeError(f"include={include!r:.200} is not a list of names of features, such as ['brightness', 'blur']")
     if not names:
-        raise ValueError("include=[] names no measure; None asks for all but hashes")
+        raise ValueError("include=[] names no feature; None requests all except hashes")
     if len(set(names)) < len(names):
-        twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"include names {twice!r} twice")
+        duplicate = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"include names {duplicate!r} twice")
     return names

@@ -1,20 +1,18 @@
-"""What one row means. A task is a frozen value: equal tasks give equal answers, on any machine.
+"""Tasks: the operation of each accessor method on one row, independent of where and in which order rows run.
 
-A new feature is a new task; the kernel knows none of them.
-
-`task`          what the kernel and the drivers need to know, and what tasks share
-`load`          images as pixels of one shape
-`download`      files as they are
-`save`          images as the bytes of files
-`measuring`     images as numbers
-`thumbnail`     small images to look at
-`verify`        whether images are whole
-`mapping`       any function of one image
-`augmentation`  random variants of each image
-`function`      a user's own function: what it is given, and what may come of it
-`randomness`    random numbers that depend on the row and the variant alone
-`fingerprint`   what a user's function is known by
-`columns`       answers of a user's function become columns
+`base`            interface of a task, and shared conversions
+`load`            images as pixels of one shape
+`save`            images as encoded files
+`download`        files as they are
+`verify`          checks that images are complete
+`thumbnail`       small images for display
+`measure`         images as features
+`map`             return values of a user's function
+`augment`         random variants of each image
+`user_function`   input, result and errors of a user's function
+`result_columns`  pandas columns from the results of a user's function
+`rng`             random numbers seeded by row and variant
+`fingerprint`     fingerprints of functions, to recognize the same job
 """
 
 from pandas_imgproc.tasks.augment import Augment, SaveAugmented, variant_index

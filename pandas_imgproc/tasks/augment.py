@@ -1,4 +1,4 @@
-"""Random variants of each image."""
+"""Tasks of `augment`: random variants of each image, as pixels or as files."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ import copy
 import dataclasses
 import inspect
 import json
+import operator
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import pandas as pd
@@ -18,48 +19,41 @@ from PIL import Image
 from pandas_imgproc import codec
 from pandas_imgproc._timing import timed
 from pandas_imgproc.array import ImageArray
+from pandas_imgproc.errors import UserFunctionError
 from pandas_imgproc.tasks.base import Task
 from pandas_imgproc.tasks.rng import isolate_dask_rng, seeded
 from pandas_imgproc.tasks.save import FileTask
-from pandas_imgproc.tasks.user_function import (
-    UserFunctionError,
-    as_image_array,
-    explain,
-    load_pixels,
-    store_result,
-    user_code,
-)
+from pandas_imgproc.tasks.user_function import as_image_array, load_pixels, store_result, user_code
 
 if TYPE_CHECKING:
-    from pandas_imgproc.errors import Failure, FailureKind
+    from pandas_imgproc.errors import Failure
     from pandas_imgproc.source import InputFile
     from pandas_imgproc.tasks.base import Values
 
-# Albumentations asks the network for a newer version when it is imported, in every worker, unless it is told not to.
+# Without it, Albumentations requests its newest version number from the network at import, in every worker.
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 
 Pixels = np.ndarray[Any, np.dtype[Any]]
-Convention = Callable[[Any, Pixels, np.random.Generator], Any]
 
 
 @dataclass(frozen=True)
 class Augment(Task):
-    """Variants that a transform makes of each image.
+    """Random variants of each image.
 
     Attributes
     ----------
     transform : callable
-        As Albumentations', torchvision's, or a function of pixels (see `convention`).
+        Of Albumentations, of torchvision, or a function of pixels (see `calling_convention`).
     n : int
-        Variants of each image.
+        Number of variants of each image.
     decode_options : DecodeOptions
-        How images become pixels.
+        Options of the decoded image that the transform receives.
     seed : int
-        What the random numbers begin with.
+        First part of the key of the random numbers.
     keep_original : bool
         Whether variant 0 is the image itself.
     shape : tuple of int, optional
-        (height, width, channels) of all variants, where it must be known before the first.
+        (height, width, channels) of all variants, if declared.
     """
 
     transform: Callable[..., Any]
@@ -68,16 +62,17 @@ class Augment(Task):
     seed: int = 0
     keep_original: bool = False
     shape: tuple[int, int, int] | None = None
-    name: ClassVar[str] = "augment"
-    uses_position: ClassVar[bool] = True
-    needs_cluster: ClassVar[bool] = True
-    mixed_shapes_hint: ClassVar[str] = (
+    name = "augment"
+    uses_position = True
+    needs_cluster = True
+    mixed_shapes_hint = (
         "one column holds images of one shape: give size=(width, height), let the transform keep or set the shape, "
         "or write files with to="
     )
 
     @property
-    def n_outputs(self) -> int:  # noqa: D102  see Task
+    def n_outputs(self) -> int:
+        """Number of variants of each image."""
         return self.n
 
     def index(self, index: pd.Index[Any]) -> pd.Index[Any]:
@@ -85,52 +80,48 @@ class Augment(Task):
         return variant_index(index, self.n)
 
     def clone_for_partition(self) -> Self:
-        """Return a task with a transform of its own: its random generator is not for several threads."""
+        """Return the task with a copy of the transform, whose generator must not be shared by threads."""
         isolate_dask_rng()
         return dataclasses.replace(self, transform=copy.deepcopy(self.transform))
 
     @property
     def nbytes_per_row(self) -> int:
-        """Bytes of the pixels of one row, on their way."""
+        """Bytes of the decoded image, of a copy and of the variants."""
         return (2 + self.n) * self.decode_options.nbytes
 
     def allocate(self, n: int) -> Values:
-        """Return n black images, or room for n objects where the shape is what the transform makes."""
+        """Return n black images, or an array of objects if the shape is not declared."""
         return np.full(n, None, dtype=object) if self.shape is None else np.zeros((n, *self.shape), dtype=np.uint8)
 
     def fill(self, out: Values, position: int, file: InputFile) -> None:
-        """Decode one image, and make its variants."""
-        pixels, call = load_pixels(file.data(), self.decode_options), convention(self.transform)
+        """Decode one image and write its variants into ``out``."""
+        pixels, call = load_pixels(file.data(), self.decode_options), calling_convention(self.transform)
         for variant in range(self.n):
-            original = self.keep_original and variant == 0
-            store_result(
-                out, variant, pixels.copy() if original else self._variant(call, pixels.copy(), position, variant)
-            )
+            is_original = self.keep_original and variant == 0
+            image = pixels.copy() if is_original else self._transform(call, pixels.copy(), position, variant)
+            store_result(out, variant, image)
 
     def fingerprint(self) -> dict[str, Any]:
-        """Return what makes this task equal to another; all that Albumentations' transforms are made of."""
-        whole = getattr(self.transform, "to_dict", None)
-        return super().fingerprint() | ({"transform": json.loads(json.dumps(whole(), default=str))} if whole else {})
+        """Return the parameters as JSON-serializable values, with those of Albumentations' transforms."""
+        to_dict = getattr(self.transform, "to_dict", None)
+        parameters = {"transform": json.loads(json.dumps(to_dict(), default=str))} if to_dict else {}
+        return super().fingerprint() | parameters
 
-    def _variant(self, call: Convention, pixels: Pixels, position: int, variant: int) -> Pixels:
+    def _transform(self, call: Callable[..., Any], pixels: Pixels, position: int, variant: int) -> Pixels:
         with timed("function"), seeded(self.transform, self.seed, position, variant) as rng, user_code():
-            result = call(self.transform, pixels, rng)
-        made = as_image_array(result["image"] if isinstance(result, Mapping) and "image" in result else result)
-        if made is None:
+            result = call(pixels, rng)
+        image = as_image_array(result["image"] if isinstance(result, Mapping) and "image" in result else result)
+        if image is None:
             raise UserFunctionError(
                 f"the transform returned {type(result).__name__}, not an image of 1, 3 or 4 channels"
             )
-        return made
-
-    def explain(self, exc: BaseException) -> tuple[FailureKind, str]:
-        """Return why a row has no variants."""
-        return explain(exc)
+        return image
 
     def to_pandas(
         self, values: Values, status: Values, failures: tuple[Failure, ...], index: pd.Index[Any]
     ) -> pd.Series[Any]:
         """Return the Series named ``image``, each row n times, with the level ``variant`` in its index."""
-        if values.dtype == object:  # nobody has seen an image: the shape is a guess
+        if values.dtype == object:  # no row has a result: the shape is a guess
             width, height = self.decode_options.size or (1, 1)
             values = np.zeros((len(values), height, width, codec.CHANNELS[self.decode_options.mode]), dtype=np.uint8)
         images = ImageArray(values, np.repeat(status, self.n), failures)
@@ -139,50 +130,32 @@ class Augment(Task):
 
 @dataclass(frozen=True)
 class SaveAugmented(FileTask):
-    """The same variants as the bytes of files.
-
-    Attributes
-    ----------
-    variants : Augment
-        How they are made.
-    encode_options : EncodeOptions
-        How they become files; the row's target says the format where this does not.
-    """
+    """Encoded files of the random variants that another task computes."""
 
     variants: Augment
     encode_options: codec.EncodeOptions
-    name: ClassVar[str] = "augment"
-    needs_cluster: ClassVar[bool] = True
+    name = "augment"
+    needs_cluster = True
 
-    @property
-    def n_outputs(self) -> int:  # noqa: D102  see Task
-        return self.variants.n
+    n_outputs = property(operator.attrgetter("variants.n_outputs"))
+    nbytes_per_row = property(operator.attrgetter("variants.nbytes_per_row"))
 
     def index(self, index: pd.Index[Any]) -> pd.Index[Any]:
         """Return each label n times, with the number of the variant."""
         return self.variants.index(index)
 
     def clone_for_partition(self) -> Self:
-        """Return a task with a transform of its own."""
+        """Return the task with a copy of the transform."""
         return dataclasses.replace(self, variants=self.variants.clone_for_partition())
 
-    @property
-    def nbytes_per_row(self) -> int:
-        """Bytes of the pixels of one row, on their way."""
-        return self.variants.nbytes_per_row
-
     def fill(self, out: Values, position: int, file: InputFile) -> None:
-        """Decode one image, and make the files of its variants."""
-        made = self.variants.allocate(self.n_outputs)
-        self.variants.fill(made, position, file)
-        for variant, pixels in enumerate(made):
+        """Decode one image and encode its variants into ``out``."""
+        images = self.variants.allocate(self.n_outputs)
+        self.variants.fill(images, position, file)
+        for variant, pixels in enumerate(images):
             if pixels.dtype != np.uint8:
                 raise UserFunctionError(f"the transform returned pixels of {pixels.dtype}; files hold uint8")
-            out[variant] = codec.encode(_pil(pixels), self.encode_options, file.target or "")
-
-    def explain(self, exc: BaseException) -> tuple[FailureKind, str]:
-        """Return why a row has no variants."""
-        return explain(exc)
+            out[variant] = codec.encode(_to_pil(pixels), self.encode_options, file.target or "")
 
 
 def variant_index(index: pd.Index[Any], n: int) -> pd.MultiIndex:
@@ -193,63 +166,37 @@ def variant_index(index: pd.Index[Any], n: int) -> pd.MultiIndex:
     >>> variant_index(pd.Index(["a", "b"], name="id"), 2).tolist()
     [('a', 0), ('a', 1), ('b', 0), ('b', 1)]
     """
-    levels = [index.get_level_values(k).repeat(n) for k in range(index.nlevels)]
+    levels = [index.get_level_values(level).repeat(n) for level in range(index.nlevels)]
     variants = np.tile(np.arange(n), len(index))
     return pd.MultiIndex.from_arrays([*levels, variants], names=[*index.names, "variant"])
 
 
-def convention(transform: Callable[..., Any]) -> Convention:
-    """Return how a transform is called.
+def calling_convention(transform: Callable[..., Any]) -> Callable[[Pixels, np.random.Generator], Any]:
+    """Return a function of pixels and a generator that calls a transform according to its signature.
 
     Albumentations takes ``image=``, torchvision a PIL image; a function takes the pixels, or a PIL image if its
     first argument is annotated as one, and the generator if it has an argument ``rng``.
-
-    Returns
-    -------
-    callable
-        Of the transform, the pixels and a generator.
     """
-    family = {kind.__module__.partition(".")[0] for kind in type(transform).__mro__}
-    if "albumentations" in family:
-        return _by_name
+    family = {cls.__module__.partition(".")[0] for cls in type(transform).__mro__}
     if "torchvision" in family:
-        return _as_pil
-    parameters = _parameters(transform)
-    first = parameters[0] if parameters else None
-    if first is None or first.kind in (first.KEYWORD_ONLY, first.VAR_KEYWORD):
-        return _by_name
-    as_pil = first.annotation is not first.empty and "Image" in str(first.annotation)
+        return lambda pixels, _: transform(_to_pil(pixels))
+    parameters = [] if "albumentations" in family else _parameters(transform)
+    if not parameters or parameters[0].kind in (inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.VAR_KEYWORD):
+        return lambda pixels, _: transform(image=pixels)
+    annotation = parameters[0].annotation
+    takes_pil = annotation is not inspect.Parameter.empty and "Image" in str(annotation)
+    convert: Callable[[Pixels], Any] = _to_pil if takes_pil else np.asarray
     if any(parameter.name == "rng" for parameter in parameters):
-        return _as_pil_with_rng if as_pil else _with_rng
-    return _as_pil if as_pil else _plain
+        return lambda pixels, rng: transform(convert(pixels), rng=rng)
+    return lambda pixels, _: transform(convert(pixels))
 
 
 def _parameters(transform: Callable[..., Any]) -> list[inspect.Parameter]:
     try:
         return list(inspect.signature(transform).parameters.values())
-    except (TypeError, ValueError):  # made in C
+    except (TypeError, ValueError):  # written in C
         return [inspect.Parameter("pixels", inspect.Parameter.POSITIONAL_ONLY)]
 
 
-def _plain(transform: Any, pixels: Pixels, rng: np.random.Generator) -> Any:  # noqa: ARG001  one form for all
-    return transform(pixels)
-
-
-def _with_rng(transform: Any, pixels: Pixels, rng: np.random.Generator) -> Any:
-    return transform(pixels, rng=rng)
-
-
-def _by_name(transform: Any, pixels: Pixels, rng: np.random.Generator) -> Any:  # noqa: ARG001  one form for all
-    return transform(image=pixels)
-
-
-def _as_pil(transform: Any, pixels: Pixels, rng: np.random.Generator) -> Any:  # noqa: ARG001  one form for all
-    return transform(_pil(pixels))
-
-
-def _as_pil_with_rng(transform: Any, pixels: Pixels, rng: np.random.Generator) -> Any:
-    return transform(_pil(pixels), rng=rng)
-
-
-def _pil(pixels: Pixels) -> Image.Image:
+def _to_pil(pixels: Pixels) -> Image.Image:
     return Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)

@@ -1,15 +1,16 @@
-"""What the kernel and the drivers need to know of a task, and what tasks share."""
+"""Base class of the tasks, and the conversions that tasks share."""
 
 from __future__ import annotations
 
 import dataclasses
 import pickle
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
 from pandas_imgproc import _pickling, codec
+from pandas_imgproc.errors import UserFunctionError
 from pandas_imgproc.tasks.fingerprint import function_fingerprint
 
 if TYPE_CHECKING:
@@ -20,84 +21,90 @@ if TYPE_CHECKING:
 
 Values = np.ndarray[Any, np.dtype[Any]]
 
+# Keys of fields that have another name in journals and manifests on disk, which must still be resumed.
+_DISK_KEYS = {"decode_options": "recipe", "encode_options": "encoding", "strict": "promised"}
+
 
 @dataclasses.dataclass(frozen=True)
 class Task(ABC):
-    """What one row means.
+    """Operation on each row of a column of images.
 
-    Attributes
-    ----------
-    name : str
-        The method's name: what the dashboard and the summary call it.
-    n_outputs : int
-        Rows of the answer for each row of the frame.
-    uses_position : bool
-        Whether the answer depends on where the row stands in the frame.
-    needs_cluster : bool
-        Whether rows run what may end their process: only on a cluster does that cost one row.
-    mixed_shapes_hint : str
-        What to do when the answers are not of one form.
+    The kernel and the executors know this interface only. Equal tasks give equal results, on any machine.
     """
 
-    name: ClassVar[str]
-    uses_position: ClassVar[bool] = False
-    needs_cluster: ClassVar[bool] = False
-    mixed_shapes_hint: ClassVar[str] = ""
+    mixed_shapes_hint = ""  # advice for an error on results that differ in dtype or shape
 
     @property
-    def n_outputs(self) -> int:  # noqa: D102  see Attributes
+    @abstractmethod
+    def name(self) -> str:
+        """Name of the accessor's method, as on the dashboard and in the summary."""
+
+    @property
+    def n_outputs(self) -> int:
+        """Number of result rows for each row of the frame."""
         return 1
 
     @property
+    def uses_position(self) -> bool:
+        """Whether a result depends on the row's position in the frame."""
+        return False
+
+    @property
+    def needs_cluster(self) -> bool:
+        """Whether rows run code that may end its process: on a cluster, that costs one row only."""
+        return False
+
+    @property
     def nbytes_per_row(self) -> int:
-        """Bytes that one row needs while it is done, as far as that is known before."""
+        """Bytes that the processing of one row needs, as far as known in advance."""
         return 0
 
     @abstractmethod
     def allocate(self, n: int) -> Values:
-        """Return room for n rows, holding what a row without an answer holds.
+        """Return an array of n rows, each with the value of a row without a result.
 
-        Room for objects means that the form of the answers is not known before the first.
+        An array of objects means that dtype and shape are not known before the first result.
         """
 
     @abstractmethod
     def fill(self, out: Values, position: int, file: InputFile) -> None:
-        """Write the answer of one row into ``out[:copies]``."""
+        """Write the results of one row into ``out``, which has ``n_outputs`` rows; `position` is that in the frame."""
 
     def index(self, index: pd.Index[Any]) -> pd.Index[Any]:
-        """Return the index of the answer, by that of the frame."""
+        """Return the index of the result for the index of the frame."""
         return index
 
     def explain(self, exc: BaseException) -> tuple[FailureKind, str]:
-        """Return the kind and the message of what `fill` raised."""
-        return codec.classify_error(exc)
+        """Return the kind and the message of an exception that `fill` raised."""
+        return ("function", str(exc)) if isinstance(exc, UserFunctionError) else codec.classify_error(exc)
 
     @abstractmethod
     def to_pandas(
         self, values: Values, status: Values, failures: tuple[Failure, ...], index: pd.Index[Any]
     ) -> pd.Series[Any] | pd.DataFrame:
-        """Return the answer as pandas; the only place where the index comes back."""
+        """Return the result with the index of the frame, which has never left the caller."""
 
     def fingerprint(self) -> dict[str, Any]:
-        """Return what makes this task equal to another, as values that JSON has: a job is known by it."""
-        return {"method": self.name, **{f.name: _to_json(getattr(self, f.name)) for f in dataclasses.fields(self)}}
+        """Return the parameters as JSON-serializable values; two jobs with equal values are the same job."""
+        fields = {f.name: _to_json(getattr(self, f.name)) for f in dataclasses.fields(self)}
+        return {"method": self.name, **{_DISK_KEYS.get(name, name): value for name, value in fields.items()}}
 
     def with_nullable_dtype(self) -> Self:
-        """Return a task whose answers have one dtype, whichever rows are missing: for frames in many parts."""
+        """Return the task with a dtype that holds missing values, so that all partitions have the same one."""
         return self
 
     def clone_for_partition(self) -> Self:
-        """Return a task for one partition alone: threads do not share what has a state."""
+        """Return a copy for one partition, because threads must not share state."""
         return self
 
     def __reduce__(self) -> Any:
-        # Dask pickles tasks of its graphs by itself, and loses the names of files that failures of functions name.
-        return _restored, (_pickling.dumps((type(self), vars(self))),)
+        # Dask pickles the tasks of its graphs with plain cloudpickle, which drops the file names of functions.
+        return _rebuild, (_pickling.dumps((type(self), vars(self))),)
 
 
-def _restored(pickled: bytes) -> Task:
-    kind, attributes = pickle.loads(pickled)
-    task: Task = object.__new__(kind)
+def _rebuild(pickled: bytes) -> Task:
+    cls, attributes = pickle.loads(pickled)
+    task: Task = object.__new__(cls)
     vars(task).update(attributes)
     return task
 
@@ -111,9 +118,9 @@ def _to_json(value: Any) -> Any:
 
 
 def with_labels(failures: tuple[Failure, ...], index: pd.Index[Any]) -> tuple[dict[str, Any], ...]:
-    """Return failures with the labels of their rows, for ``attrs``, which stay as they are when rows are selected.
+    """Return failures with their row labels, for ``attrs``, which pandas keeps unchanged when rows are selected.
 
-    Plain values only: pandas writes ``attrs`` as JSON.
+    The values are built-in Python types, because pandas writes ``attrs`` as JSON.
 
     Examples
     --------

@@ -1,9 +1,9 @@
-"""Files as they are."""
+"""Task of `download`: files as they are."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 from pandas_imgproc.errors import UnreadableImageError
 from pandas_imgproc.tasks.save import FileTask
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Download(FileTask):
-    """The bytes of each file; nothing is decoded."""
+    """Bytes of each file, not decoded."""
 
-    name: ClassVar[str] = "download"
+    name = "download"
 
-    def fill(self, out: Values, position: int, file: InputFile) -> None:  # noqa: ARG002  the task's
-        """Read one file."""
+    def fill(self, out: Values, position: int, file: InputFile) -> None:  # noqa: ARG002  the interface's
+        """Read one file into ``out[0]``."""
         data = file.data()
         if not isinstance(data, bytes):
             raise UnreadableImageError("unsupported", "it is an image in memory, not a file; write it with .img.save")

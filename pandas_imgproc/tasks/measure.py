@@ -1,4 +1,4 @@
-"""Images as numbers: header fields, measures and hashes, in one pass."""
+"""Task of `features`, `metadata` and `hash`: images as numbers, in one pass."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from pandas_imgproc import codec
 from pandas_imgproc._timing import timed
 from pandas_imgproc.tasks.base import Task, with_labels
 from pandas_imgproc.tasks.fingerprint import function_fingerprint
-from pandas_imgproc.tasks.user_function import explain, user_code
+from pandas_imgproc.tasks.user_function import user_code
 
 if TYPE_CHECKING:
     from PIL import Image
 
-    from pandas_imgproc.errors import Failure, FailureKind
+    from pandas_imgproc.errors import Failure
     from pandas_imgproc.features import FeatureSpec
     from pandas_imgproc.source import InputFile
     from pandas_imgproc.tasks.base import Values
@@ -27,109 +27,104 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Measure(Task):
-    """What is measured of each image.
+    """Features of each image.
 
     Attributes
     ----------
-    name : str
-        The method's name.
+    method : str
+        Name of the accessor's method: three share this task.
     names : tuple of str
-        The columns of the answer, in their order.
+        Columns of the result, in their order.
     decode_options : DecodeOptions
-        Of full size: formats and limits, and how the image is decoded if any measure wants it.
+        Of full size: formats and limits, and options of the decoded image if any feature needs one.
     size : int or None
-        The working size: pixels of the longest edge; None is the whole image.
+        Working size: longest edge in pixels; None is the original size.
     features : tuple of FeatureSpec
-        The functions that give the columns; the user's own travel with the task.
+        Functions that compute the columns; those of the user travel with the task.
     """
 
-    name: str  # type: ignore[misc]  # of one task for three methods
+    method: str
     names: tuple[str, ...]
     decode_options: codec.DecodeOptions
     size: int | None
     features: tuple[FeatureSpec, ...] = field(repr=False)
 
     @property
-    def needs_cluster(self) -> bool:  # type: ignore[override]  # of the user's measures alone
-        """Whether the user's own functions run, which may end their process."""
-        return not all(measured.builtin for measured in self.features)
+    def name(self) -> str:
+        """Name of the accessor's method."""
+        return self.method
+
+    @property
+    def needs_cluster(self) -> bool:
+        """Whether a feature of the user's is computed, whose function may end its process."""
+        return not all(feature.builtin for feature in self.features)
 
     @cached_property
-    def _places(self) -> dict[str, int]:
-        """Where each column's value is kept in a row."""
-        filled = [name for measured in self.features for name in measured.names]
-        return {name: place for place, name in enumerate(filled)}
+    def _computed(self) -> dict[str, FeatureSpec]:
+        """Feature of each computed column, in the order of the stored values; `names` may lack some."""
+        return {name: feature for feature in self.features for name in feature.names}
 
     @cached_property
-    def _row(self) -> np.dtype[Any]:
+    def _row_dtype(self) -> np.dtype[Any]:
         # One dtype without objects, so that rows can lie in shared memory. Zeros are missing values.
-        stored = [(measured, name) for measured in self.features for name in measured.names]
-        fields: list[Any] = [(f"value {place}", measured.storage_dtype) for place, (measured, _) in enumerate(stored)]
-        return np.dtype([*fields, ("there", "?", (len(stored),))])
+        fields: list[Any] = [(f"value {k}", spec.storage_dtype) for k, spec in enumerate(self._computed.values())]
+        return np.dtype([*fields, ("valid", "?", (len(fields),))])
 
     def allocate(self, n: int) -> Values:
-        """Return n rows of missing values: a structured array, a field for each value and which of them are there."""
-        return np.zeros(n, dtype=self._row)
+        """Return a structured array of n rows of missing values: a field for each value, and one for their mask."""
+        return np.zeros(n, dtype=self._row_dtype)
 
-    def fill(self, out: Values, position: int, file: InputFile) -> None:  # noqa: ARG002  the protocol's
-        """Measure one image; it is opened and decoded once, and only if a measure wants it."""
-        views = _FeatureInputs(file, self.decode_options, self.size)
+    def fill(self, out: Values, position: int, file: InputFile) -> None:  # noqa: ARG002  the interface's
+        """Compute the features of one image, with one decode at most."""
+        inputs = _FeatureInputs(file, self.decode_options, self.size)
         row = out[0]
-        there = row["there"]
-        place = 0
-        for measured in self.features:
-            view = views.of(measured)
-            with timed("measure"), nullcontext() if measured.builtin else user_code():
-                found = measured.function(view)
-                for value in _values(measured, found):
-                    if not _is_missing(value):
-                        row[place] = _stored(value, measured.dtype)
-                        there[place] = True
-                    place += 1
-
-    def explain(self, exc: BaseException) -> tuple[FailureKind, str]:
-        """Return why an image could not be measured."""
-        return explain(exc)
+        valid = row["valid"]
+        k = 0
+        for feature in self.features:
+            value = inputs.get(feature)
+            with timed("measure"), nullcontext() if feature.builtin else user_code():
+                for item in _unpack(feature, feature.function(value)):
+                    if not _is_missing(item):
+                        row[k] = _to_storage(item, feature.dtype)
+                        valid[k] = True
+                    k += 1
 
     def fingerprint(self) -> dict[str, Any]:
-        """Return what makes this task equal to another, as values that JSON has."""
-        functions = [function_fingerprint(measured.function) for measured in self.features if not measured.builtin]
-        decode_options = asdict(self.decode_options)
+        """Return the parameters as JSON-serializable values, with the user's functions."""
         return {
             "method": self.name,
             "names": self.names,
-            "recipe": decode_options,
+            "recipe": asdict(self.decode_options),
             "size": self.size,
-            "functions": functions,
+            "functions": [function_fingerprint(feature.function) for feature in self.features if not feature.builtin],
         }
 
     def to_pandas(
         self,
         values: Values,
-        status: Values,  # noqa: ARG002  rows without an answer hold nothing
+        status: Values,  # noqa: ARG002  a row without a result holds missing values
         failures: tuple[Failure, ...],
         index: pd.Index[Any],
     ) -> pd.DataFrame:
         """Return the DataFrame of the columns, in the order of their names."""
-        dtypes = {name: measured.dtype for measured in self.features for name in measured.names}
-        columns = {}
+        columns, computed = {}, list(self._computed)
         for name in self.names:
-            place = self._places[name]
-            columns[name] = _column(values[f"value {place}"], values["there"][:, place], dtypes[name])
+            k = computed.index(name)
+            columns[name] = _to_column(values[f"value {k}"], values["valid"][:, k], self._computed[name].dtype)
         frame = pd.DataFrame(columns, index=index)
         frame.attrs["failures"] = with_labels(failures, index)
         return frame
 
 
 class _FeatureInputs:
-    """One image in the forms that measures read, each made once and only if it is read."""
+    """One image as each `InputKind`, computed at most once and only when needed."""
 
     def __init__(self, file: InputFile, decode_options: codec.DecodeOptions, size: int | None) -> None:
-        self._file, self._recipe, self._size = file, decode_options, size
+        self._file, self._decode_options, self._size = file, decode_options, size
 
-    def of(self, measured: FeatureSpec) -> Any:
-        """Return what a measure reads."""
-        return self.planar if measured.builtin and measured.input == "pixels" else getattr(self, measured.input)
+    def get(self, feature: FeatureSpec) -> Any:
+        """Return the input of a feature."""
+        return self.planar if feature.builtin and feature.input == "pixels" else getattr(self, feature.input)
 
     @cached_property
     def _data(self) -> Any:
@@ -137,7 +132,7 @@ class _FeatureInputs:
 
     @cached_property
     def _image(self) -> Image.Image:
-        return codec.load(self._data, self._recipe)
+        return codec.load(self._data, self._decode_options)
 
     @cached_property
     def _working(self) -> Image.Image:
@@ -150,7 +145,7 @@ class _FeatureInputs:
 
     @cached_property
     def header(self) -> codec.Header:
-        return codec.read_header(self._data, self._recipe)
+        return codec.read_header(self._data, self._decode_options)
 
     @cached_property
     def full(self) -> Values:
@@ -166,7 +161,7 @@ class _FeatureInputs:
 
     @cached_property
     def planar(self) -> Values:
-        """`pixels` with each channel in one piece, as the library's own measures are quickest."""
+        """`pixels` with contiguous channels, on which the built-in features are fastest."""
         return np.stack([np.asarray(channel) for channel in self._working.split()]).transpose(1, 2, 0)
 
     @cached_property
@@ -174,11 +169,11 @@ class _FeatureInputs:
         return np.asarray(self._working.convert("L"))
 
 
-def _values(measured: FeatureSpec, found: Any) -> Any:
-    """Return the values that a measure gave, one for each of its names."""
-    n = len(measured.names)
-    values = (found,) if n == 1 else tuple(found)
-    if measured.builtin:
+def _unpack(feature: FeatureSpec, result: Any) -> Any:
+    """Return the values of a feature, one for each of its names."""
+    n = len(feature.names)
+    values = (result,) if n == 1 else tuple(result)
+    if feature.builtin:
         return values
     if len(values) != n:
         raise ValueError(f"it returned {len(values)} values for {n} columns")
@@ -189,10 +184,10 @@ def _values(measured: FeatureSpec, found: Any) -> Any:
 
 
 def _is_missing(value: Any) -> bool:
-    return value is None or value is pd.NA or bool(value != value)  # NaN and NaT are not themselves
+    return value is None or value is pd.NA or bool(value != value)  # NaN and NaT differ from themselves
 
 
-def _stored(value: Any, dtype: str) -> Any:
+def _to_storage(value: Any, dtype: str) -> Any:
     if dtype in ("string", "category"):
         return str(value).encode(errors="replace")
     if dtype in ("Int64", "UInt64") and value != int(value):
@@ -200,22 +195,22 @@ def _stored(value: Any, dtype: str) -> Any:
     return value
 
 
-def _column(values: Values, there: Values, dtype: str) -> Any:
-    """Return stored values as a column of pandas."""
+def _to_column(values: Values, valid: Values, dtype: str) -> Any:
+    """Return stored values as a pandas column."""
     if dtype == "float64":
-        return np.where(there, values, np.nan)
+        return np.where(valid, values, np.nan)
     if dtype == "datetime64[s]":
-        return np.where(there, values, np.datetime64("NaT", "s"))
+        return np.where(valid, values, np.datetime64("NaT", "s"))
     if dtype in ("string", "category"):
         texts = np.full(len(values), None, dtype=object)
-        # a character that was cut at the end of its room goes
-        texts[there] = [text.decode(errors="ignore") for text in values[there].tolist()]
-        return _categorical(texts) if dtype == "category" else pd.array(texts, dtype="string")
-    kind = pd.arrays.BooleanArray if dtype == "boolean" else pd.arrays.IntegerArray
-    return kind(values.copy(), ~there)
+        # errors="ignore" drops a character that was truncated at `max_bytes`
+        texts[valid] = [text.decode(errors="ignore") for text in values[valid].tolist()]
+        return _to_categorical(texts) if dtype == "category" else pd.array(texts, dtype="string")
+    array_type = pd.arrays.BooleanArray if dtype == "boolean" else pd.arrays.IntegerArray
+    return array_type(values.copy(), ~valid)
 
 
-def _categorical(texts: Values) -> pd.Categorical:
-    # Where no row has one, pandas would infer another dtype of the categories, and parts would not fit together.
+def _to_categorical(texts: Values) -> pd.Categorical:
+    # Where all rows are missing, pandas would infer another dtype of the categories, and partitions would differ.
     categories = pd.Index(sorted({text for text in texts if text is not None}), dtype="str")
     return pd.Categorical(texts, categories=categories)

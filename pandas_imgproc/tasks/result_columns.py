@@ -1,4 +1,4 @@
-"""Answers of a user's function, row by row, become columns of pandas; integers stay integers where rows are missing."""
+"""Conversion of a user function's results to pandas columns; integers stay integers where rows are missing."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ ObjectArray = np.ndarray[Any, np.dtype[Any]]
 Mask = np.ndarray[Any, np.dtype[np.bool_]]
 
 
-def column_of(values: ObjectArray, there: Mask, dtype: Any = None) -> Any:
-    """Return scalars as one column, missing where there is no answer.
+def to_column(values: ObjectArray, valid: Mask, dtype: Any = None) -> Any:
+    """Return scalars as one column, missing where the mask is False.
 
     Parameters
     ----------
     values : ndarray of object, shape (n,)
         The scalars.
-    there : ndarray of bool, shape (n,)
-        Which rows have one.
+    valid : ndarray of bool, shape (n,)
+        Mask of the rows with a result.
     dtype : dtype, optional
-        Of the column; by default what pandas infers. One that cannot hold a missing value is replaced by the one
-        of pandas that can, where a row is missing.
+        Of the column; by default inferred by pandas. If a row is missing, a dtype without missing values is replaced
+        by pandas' nullable one.
 
     Returns
     -------
@@ -38,31 +38,31 @@ def column_of(values: ObjectArray, there: Mask, dtype: Any = None) -> Any:
 
     Examples
     --------
-    >>> column_of(np.array([1, None], dtype=object), np.array([True, False]))
+    >>> to_column(np.array([1, None], dtype=object), np.array([True, False]))
     <IntegerArray>
     [1, <NA>]
     Length: 2, dtype: Int64
     """
-    whole = _series(list(values[there]), dtype if dtype is not None or there.any() else "float64")
-    if there.all():
-        return whole.array
-    holds_missing = nullable(whole.dtype)
-    if holds_missing is not None:
-        whole = whole.astype(holds_missing)
-    whole.index = pd.Index(np.flatnonzero(there))
-    return whole.reindex(range(len(values))).array
+    column = _to_series(list(values[valid]), dtype if dtype is not None or valid.any() else "float64")
+    if valid.all():
+        return column.array
+    nullable_dtype = nullable(column.dtype)
+    if nullable_dtype is not None:
+        column = column.astype(nullable_dtype)
+    column.index = pd.Index(np.flatnonzero(valid))
+    return column.reindex(range(len(values))).array
 
 
-def _series(values: list[Any], dtype: Any) -> pd.Series[Any]:
+def _to_series(values: list[Any], dtype: Any) -> pd.Series[Any]:
     try:
         column: pd.Series[Any] = pd.Series(values, dtype=dtype)
     except (ValueError, TypeError, OverflowError) as exc:
-        raise ValueError(f"dtype={str(dtype)!r} cannot hold what func gave: {exc}") from None
+        raise ValueError(f"dtype={str(dtype)!r} cannot hold the return value of func: {exc}") from exc
     return column
 
 
 def nullable(dtype: Any) -> Any:
-    """Return the dtype that holds the same numbers and missing values; None if this one does.
+    """Return the dtype that holds the same numbers and missing values; None if `dtype` itself does.
 
     Examples
     --------
@@ -77,67 +77,57 @@ def nullable(dtype: Any) -> Any:
     return None
 
 
-def frame_of(values: ObjectArray, there: Mask, dtype: Any, index: pd.Index[Any]) -> pd.DataFrame | None:
-    """Return dicts or vectors as a frame, None if the values are scalars.
+def to_frame(values: ObjectArray, valid: Mask, dtype: Any, index: pd.Index[Any]) -> pd.DataFrame | None:
+    """Return dicts or arrays of shape (k,) as a frame, None if the values are scalars.
 
-    Parameters
-    ----------
-    values : ndarray of object, shape (n,)
-        Dicts, or arrays of shape (k,).
-    there : ndarray of bool, shape (n,)
-        Which rows have an answer.
-    dtype : dtype, or dict of dtype by column, optional
-        Of the columns.
-    index : Index
-        Of the frame.
+    Parameters are those of `to_column`; `dtype` may be a dict of dtype by column.
 
     Raises
     ------
     ValueError
-        If the answers are not all of one form; it names two rows.
+        If the results differ in type or shape; the message names two rows.
     """
-    first = _same_form(values, there)
+    first = _check_homogeneous(values, valid)
     names: dict[Hashable, None] = dict.fromkeys(dtype) if isinstance(dtype, dict) else {}
     if isinstance(first, dict):
-        names |= dict.fromkeys(name for row in values[there] for name in row)
+        names |= dict.fromkeys(name for result in values[valid] for name in result)
     elif isinstance(first, np.ndarray):
         names |= dict.fromkeys(range(len(first)))
     elif not isinstance(dtype, dict):
         return None
-    found = {name: _picked(values, there, name) for name in names}
-    dtypes = dtype if isinstance(dtype, dict) else dict.fromkeys(found, dtype)
-    made = {name: column_of(column, has, dtypes.get(name)) for name, (column, has) in found.items()}
-    return pd.DataFrame(made, index=index, columns=list(found))
+    dtypes = dtype if isinstance(dtype, dict) else dict.fromkeys(names, dtype)
+    columns = {name: to_column(*_extract_column(values, valid, name), dtypes.get(name)) for name in names}
+    return pd.DataFrame(columns, index=index, columns=list(names))
 
 
-def _picked(values: ObjectArray, there: Mask, name: Any) -> tuple[ObjectArray, Mask]:
-    """Return what one column of a frame is, and which rows have it: a dict may lack a name."""
-    column, has = np.full(len(values), None, dtype=object), there.copy()
-    for row in np.flatnonzero(there):
-        answer = values[row]
-        if name not in (answer if isinstance(answer, dict) else range(len(answer))):
-            has[row] = False
+def _extract_column(values: ObjectArray, valid: Mask, name: Any) -> tuple[ObjectArray, Mask]:
+    """Return the values of one column and the mask of the rows that have one: a dict may lack a name."""
+    column, has_value = np.full(len(values), None, dtype=object), valid.copy()
+    for i in np.flatnonzero(valid):
+        result = values[i]
+        if name in (result if isinstance(result, dict) else range(len(result))):
+            column[i] = result[name]
         else:
-            column[row] = answer[name]
-    return column, has
+            has_value[i] = False
+    return column, has_value
 
 
-def _same_form(values: ObjectArray, there: Mask) -> Any:
-    """Return the first answer, if all are of its form."""
-    rows = np.flatnonzero(there)
+def _check_homogeneous(values: ObjectArray, valid: Mask) -> Any:
+    """Return the first result; raise a ValueError if another one differs in type or shape."""
+    rows = np.flatnonzero(valid)
     if not len(rows):
         return None
-    known = _form(values[rows[0]])
-    for row in rows[1:]:
-        if _form(values[row]) != known:
-            other = f"row {rows[0]} gave {known}, row {row} {_form(values[row])}"
-            raise ValueError(f"func must return one form for all images: {other}")
+    form = _describe_form(values[rows[0]])
+    for i in rows[1:]:
+        other = _describe_form(values[i])
+        if other != form:
+            raise ValueError(
+                f"func must return results of one type and shape: row {rows[0]} returned {form}, row {i} {other}"
+            )
     return values[rows[0]]
 
 
-def _form(answer: Any) -> str:
-    if isinstance(answer, dict):
+def _describe_form(result: Any) -> str:
+    if isinstance(result, dict):
         return "a dict"
-    if isinstance(answer, np.ndarray):
-        return f"an array of shape {answer.shape}"
-    return "a scalar"
+    return f"an array of shape {result.shape}" if isinstance(result, np.ndarray) else "a scalar"

@@ -1,4 +1,4 @@
-"""Random numbers that depend on the row and the variant alone, not on who draws them or when."""
+"""Random numbers seeded by row and variant, so that they do not depend on process, thread or order."""
 
 from __future__ import annotations
 
@@ -20,41 +20,42 @@ _lock = threading.RLock()
 
 
 def isolate_dask_rng() -> None:
-    """Give Dask a generator of its own in this process: the one of `random` is seeded for a user's function.
+    """Replace the `random` module inside Dask's modules by a copy with its own generator.
 
-    Dask draws from it, to guess sizes and to choose workers, in a thread that no lock of ours can stop.
+    `random` is seeded for each transform, and Dask draws from it in other threads, to choose workers: without a copy
+    the seeds would steer Dask's scheduling, and its draws would change the transform's numbers.
     """
     for name, module in list(sys.modules.items()):
         if name.startswith(("dask.", "distributed.", "tornado.")) and getattr(module, "random", None) is random:
-            vars(module)["random"] = _apart()
+            vars(module)["random"] = _separate_random_module()
 
 
 @functools.cache
-def _apart() -> ModuleType:
-    """Return the module `random` with another generator behind it."""
-    module, own = ModuleType("random"), random.Random()
+def _separate_random_module() -> ModuleType:
+    """Return a copy of the module `random` with its own generator."""
+    module, generator = ModuleType("random"), random.Random()
     shared = getattr(random.random, "__self__", None)
     for name, value in vars(random).items():
-        drawing = shared is not None and getattr(value, "__self__", None) is shared
-        vars(module)[name] = getattr(own, name) if drawing else value
+        draws = shared is not None and getattr(value, "__self__", None) is shared
+        vars(module)[name] = getattr(generator, name) if draws else value
     return module
 
 
 @contextlib.contextmanager
 def seeded(transform: Any, *key: int) -> Iterator[np.random.Generator]:
-    """Seed all that a transform may draw from, and put the states back.
+    """Seed every generator that a transform may draw from, and restore their states at the end.
 
     Parameters
     ----------
     transform : callable
-        If it has ``set_random_seed``, that is called.
+        Its ``set_random_seed`` is called if it has one.
     *key : int
-        What the numbers depend on: seed, position of the row, variant.
+        Seed of the call, position of the row in the frame, number of the variant.
 
     Yields
     ------
     numpy.random.Generator
-        For functions that ask for one.
+        For functions with a parameter ``rng``.
 
     Examples
     --------
@@ -66,9 +67,9 @@ def seeded(transform: Any, *key: int) -> Iterator[np.random.Generator]:
     """
     sequence = np.random.SeedSequence(key)
     seed = int(sequence.generate_state(1)[0])
-    with _lock, _states_put_back():
+    with _lock, _restore_rng_state():
         random.seed(seed)
-        np.random.seed(seed)  # noqa: NPY002  what transforms draw from
+        np.random.seed(seed)  # noqa: NPY002  transforms draw from it
         torch = sys.modules.get("torch")
         if torch is not None:
             torch.manual_seed(seed)
@@ -78,14 +79,14 @@ def seeded(transform: Any, *key: int) -> Iterator[np.random.Generator]:
 
 
 @contextlib.contextmanager
-def _states_put_back() -> Iterator[None]:
+def _restore_rng_state() -> Iterator[None]:
     torch = sys.modules.get("torch")
-    plain, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002
-    state = None if torch is None else torch.get_rng_state()
+    python_state, numpy_state = random.getstate(), np.random.get_state()  # noqa: NPY002
+    torch_state = None if torch is None else torch.get_rng_state()
     try:
         yield
     finally:
-        random.setstate(plain)
-        np.random.set_state(numpy)  # noqa: NPY002
+        random.setstate(python_state)
+        np.random.set_state(numpy_state)  # noqa: NPY002
         if torch is not None:
-            torch.set_rng_state(state)
+            torch.set_rng_state(torch_state)

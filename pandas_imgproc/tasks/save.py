@@ -1,9 +1,9 @@
-"""Images as the bytes of files."""
+"""Tasks that encode images as files."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -20,20 +20,20 @@ if TYPE_CHECKING:
 
 
 class FileTask(Task):
-    """A task whose answers are the bytes of files, which the destination writes; it gives their paths."""
+    """Task whose results are the bytes of files, which the sink writes; the Series holds their paths."""
 
     def allocate(self, n: int) -> Values:
-        """Return n times nothing: ndarray of object, shape (n,)."""
+        """Return an array of None: ndarray of object, shape (n,)."""
         return np.full(n, None, dtype=object)
 
     def to_pandas(
         self,
         values: Values,
-        status: Values,  # noqa: ARG002  the values are missing where there is no answer
+        status: Values,  # noqa: ARG002  values are None where a row has no result
         failures: tuple[Failure, ...],
         index: pd.Index[Any],
     ) -> pd.Series[Any]:
-        """Return the Series of str named ``path``: the files that were written, missing where there is none."""
+        """Return the Series of str named ``path``: the written files, missing where a row has none."""
         paths = paths_to_series(values, self.index(index)).rename("path")
         paths.attrs["failures"] = with_labels(failures, index)
         return paths
@@ -41,26 +41,18 @@ class FileTask(Task):
 
 @dataclass(frozen=True)
 class SaveResized(FileTask):
-    """Each image as the bytes of a file.
-
-    Attributes
-    ----------
-    decode_options : DecodeOptions
-        Everything that changes the pixels.
-    encode_options : EncodeOptions
-        How they become a file; the row's target says the format where this does not.
-    """
+    """Encoded file of each image; the row's output path implies a format that `encode_options` do not have."""
 
     decode_options: codec.DecodeOptions
     encode_options: codec.EncodeOptions
-    name: ClassVar[str] = "save_resized"
+    name = "save_resized"
 
     @property
     def nbytes_per_row(self) -> int:
-        """Bytes of the pixels of one row, on their way."""
+        """Bytes of the decoded, the resized and the encoded image."""
         return 3 * self.decode_options.nbytes
 
-    def fill(self, out: Values, position: int, file: InputFile) -> None:  # noqa: ARG002  the task's
-        """Decode one image and encode it into ``out[0]``."""
+    def fill(self, out: Values, position: int, file: InputFile) -> None:  # noqa: ARG002  the interface's
+        """Decode one image and write the encoded file into ``out[0]``."""
         image = codec.load(file.data(), self.decode_options)
         out[0] = codec.encode(image, self.encode_options, file.target or "")

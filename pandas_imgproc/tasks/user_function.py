@@ -1,4 +1,4 @@
-"""A user's own function on pixels: what it is given, and what may come of it."""
+"""Calls of a user's function: its input, its result and its errors."""
 
 from __future__ import annotations
 
@@ -10,24 +10,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pandas_imgproc import codec
+from pandas_imgproc.errors import UserFunctionError
 
 if TYPE_CHECKING:
     from types import TracebackType
 
-    from pandas_imgproc.errors import FailureKind
-
-LONGEST = 300
-"""Characters of a failure's message."""
+MAX_MESSAGE_CHARS = 300
 
 _PACKAGE_DIR = os.path.join(os.path.dirname(os.path.dirname(__file__)), "")
 
 
-class UserFunctionError(Exception):
-    """A user's function raised, or returned what cannot be used."""
-
-
-class user_code:  # noqa: N801  reads as a statement: with called()
-    """Tell what a user's function raises from what reading the image raises; ``sys.exit`` is one of them.
+class user_code:  # noqa: N801  reads as a statement: with user_code()
+    """Context that turns any exception of a user's function, also ``sys.exit``, into a UserFunctionError.
 
     Raises
     ------
@@ -41,50 +35,34 @@ class user_code:  # noqa: N801  reads as a statement: with called()
         pass
 
     def __exit__(self, _: object, exc: BaseException | None, tb: TracebackType | None) -> None:
-        # Ctrl-C reaches the main thread alone: what looks like it elsewhere is the function's own.
-        is_stop = isinstance(exc, codec.INTERRUPTS) and threading.current_thread() is threading.main_thread()
-        if exc is not None and not is_stop:
+        # Ctrl-C reaches the main thread alone: in any other, KeyboardInterrupt was raised by the function.
+        is_interrupt = isinstance(exc, codec.INTERRUPTS) and threading.current_thread() is threading.main_thread()
+        if exc is not None and not is_interrupt:
             last = traceback.format_exception_only(exc)[-1].strip()
             frames = [frame for frame in traceback.extract_tb(tb) if not frame.filename.startswith(_PACKAGE_DIR)]
-            where = f" ({_said(frames[0])})" if frames else ""
-            raise UserFunctionError(last[: LONGEST - len(where)] + where) from exc
+            location = f" ({_describe(frames[0])})" if frames else ""
+            raise UserFunctionError(last[: MAX_MESSAGE_CHARS - len(location)] + location) from exc
 
 
-def _said(frame: traceback.FrameSummary) -> str:
-    """Return a place in the user's code; a cell of a notebook has no file that anybody knows."""
+def _describe(frame: traceback.FrameSummary) -> str:
+    """Return function, line and file of a frame; the file of a notebook's cell has no name that users know."""
     is_file = os.path.isfile(frame.filename) and "ipykernel" not in frame.filename
     return f"{frame.name}, line {frame.lineno}" + (f" of {os.path.basename(frame.filename)}" if is_file else "")
 
 
-def explain(exc: BaseException) -> tuple[FailureKind, str]:
-    """Return the kind and the message of what a user's function, or reading its image, raised.
-
-    Examples
-    --------
-    >>> classify_error(UserFunctionError("ZeroDivisionError: division by zero (ratio, line 2)"))
-    ('function', 'ZeroDivisionError: division by zero (ratio, line 2)')
-    """
-    return ("function", str(exc)) if isinstance(exc, UserFunctionError) else codec.classify_error(exc)
-
-
 def load_pixels(data: Any, decode_options: codec.DecodeOptions) -> np.ndarray[Any, np.dtype[np.uint8]]:
-    """Return an image's pixels, which the function may change.
-
-    Returns
-    -------
-    ndarray of uint8, shape (height, width, channels)
-    """
+    """Return an image as a writable ndarray of uint8, shape (height, width, channels)."""
     pixels = np.array(codec.load(data, decode_options))
     return pixels if pixels.ndim == 3 else pixels[:, :, np.newaxis]
 
 
 def as_image_array(result: Any) -> np.ndarray[Any, Any] | None:
-    """Return the pixels of what a function returned, or None if it is no image.
+    """Return the pixels of a function's result, or None if the result is not an image.
 
     Parameters
     ----------
     result : ndarray, PIL.Image.Image, torch.Tensor or anything with ``__array__``
-        Of two dimensions, or three with 1, 3 or 4 channels: the last, or the first of a tensor's.
+        Of two dimensions, or three with 1, 3 or 4 channels: the last dimension, or the first of a tensor.
 
     Returns
     -------
@@ -98,20 +76,20 @@ def as_image_array(result: Any) -> np.ndarray[Any, Any] | None:
     if pixels.ndim != 3 or pixels.dtype.kind not in "buif" or 0 in pixels.shape:
         return None
     if type(result).__module__.partition(".")[0] == "torch":
-        pixels = np.moveaxis(pixels, 0, 2)  # (channels, height, width) there
+        pixels = np.moveaxis(pixels, 0, 2)  # a tensor is (channels, height, width)
     return np.ascontiguousarray(pixels) if pixels.shape[2] in (1, 3, 4) else None
 
 
-def store_result(out: np.ndarray[Any, Any], row: int, answer: Any) -> None:
-    """Put an answer where it belongs.
+def store_result(out: np.ndarray[Any, Any], i: int, result: Any) -> None:
+    """Write a result into ``out[i]``.
 
     Raises
     ------
     UserFunctionError
-        If the form of all answers is known, and this one has another.
+        If `out` has a declared dtype and shape, and the result has another.
     """
     if out.dtype != object:
-        found = (answer.dtype, answer.shape) if isinstance(answer, np.ndarray) else (type(answer).__name__, ())
-        if found != (out.dtype, out.shape[1:]):
-            raise UserFunctionError(f"it gave {found[0]} of shape {found[1]}, not {out.dtype} of shape {out.shape[1:]}")
-    out[row] = answer
+        dtype, shape = (result.dtype, result.shape) if isinstance(result, np.ndarray) else (type(result).__name__, ())
+        if (dtype, shape) != (out.dtype, out.shape[1:]):
+            raise UserFunctionError(f"it returned {dtype} of shape {shape}, not {out.dtype} of shape {out.shape[1:]}")
+    out[i] = result

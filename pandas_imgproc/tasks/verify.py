@@ -1,9 +1,9 @@
-"""Whether images are whole."""
+"""Task of `verify`: checks that images are complete."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -19,33 +19,27 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Verify(Task):
-    """Whether each image can be read to its last pixel; no pixel is kept.
-
-    Attributes
-    ----------
-    decode_options : DecodeOptions
-        Of full size: what is decoded, and by which formats and limits.
-    """
+    """Integrity check of each image: a full-size decode to the last pixel, with `decode_options`."""
 
     decode_options: codec.DecodeOptions
-    name: ClassVar[str] = "verify"
+    name = "verify"
 
     def allocate(self, n: int) -> Values:
-        """Return n rows of nothing: the verdict is the row's status."""
+        """Return n rows of no values: the result is the row's status."""
         return np.zeros((n, 0), dtype=np.uint8)
 
-    def fill(self, out: Values, position: int, file: InputFile) -> None:  # noqa: ARG002  the task's
+    def fill(self, out: Values, position: int, file: InputFile) -> None:  # noqa: ARG002  the interface's
         """Decode one image, or raise."""
         codec.load(file.data(), self.decode_options)
 
     def to_pandas(
         self,
-        values: Values,  # noqa: ARG002  there are none
+        values: Values,  # noqa: ARG002  they have no bytes
         status: Values,
         failures: tuple[Failure, ...],
         index: pd.Index[Any],
     ) -> pd.DataFrame:
-        """Return the DataFrame ``kind``, ``message``: both missing where nothing is wrong."""
+        """Return the DataFrame ``kind``, ``message``: both missing for a valid image."""
         kinds = [failures[code - 1]["kind"] if code > 0 else None for code in status]
         messages = [failures[code - 1]["message"] if code > 0 else None for code in status]
         columns = {

@@ -198,7 +198,7 @@ def test_errors_policy_of_metadata_and_features(frame, folder):
     [
         (lambda s: s.img.features("brightnes"), ValueError, "did you mean 'brightness"),
         (lambda s: s.img.features(["blur", "blur"]), ValueError, "'blur' twice"),
-        (lambda s: s.img.features([]), ValueError, "names no measure"),
+        (lambda s: s.img.features([]), ValueError, "names no feature"),
         (lambda s: s.img.features(7), TypeError, "include=7 is not a list"),
         (lambda s: s.img.features([7]), TypeError, "is not a list of names"),
         (lambda s: s.img.features(size=0), ValueError, "size=0"),
@@ -209,7 +209,7 @@ def test_errors_policy_of_metadata_and_features(frame, folder):
         (lambda s: s.img.duplicate_groups(max_distance=65), ValueError, "from 0 to 64"),
         (lambda s: s.img.duplicate_groups(max_distance=1.5), TypeError, "whole number from 0 to 64"),
         (lambda s: s.img.duplicate_groups("md5", 3), ValueError, "makes no sense with method='md5'"),
-        (lambda s: s.img.issues("is_ugly"), ValueError, "'is_ugly', which is no issue"),
+        (lambda s: s.img.issues("is_ugly"), ValueError, "'is_ugly', which is not an issue"),
         (lambda s: s.img.issues(dark="very"), ValueError, "dark='very'"),
         (lambda s: s.img.issues(dark=float("nan")), ValueError, "dark=nan"),
         (lambda s: s.astype("category").cat.codes.astype(float).img.duplicate_groups(), TypeError, "loses bits"),
@@ -262,16 +262,19 @@ def test_lsh_and_scan_find_same_groups(distance):
         rng.integers(0, 2**9, 300, dtype=np.uint64) << np.uint64(20) ^ rng.integers(0, 8, 300, dtype=np.uint64)
     )
     rng.shuffle(hashes)
-    bands = [duplicates.band_of(hashes, low, high) for low, high in pairwise(duplicates._edges(distance + 1))]
+    bands = [duplicates.extract_band(hashes, *edges) for edges in pairwise(duplicates._band_edges(distance + 1))]
     expected = brute_force(hashes.tolist(), distance)
-    for roots in (duplicates._by_bands(hashes, bands, distance), duplicates._by_scan(hashes, distance)):
+    for roots in (
+        duplicates._components_by_lsh(hashes, bands, distance),
+        duplicates._components_by_scan(hashes, distance),
+    ):
         assert pd.factorize(roots)[0].tolist() == expected
 
 
 def test_union_keeps_pairs_with_common_root():
     parents = np.arange(6)
-    duplicates._join(parents, np.array([3, 4, 1]), np.array([5, 5, 5]))
-    assert len(set(duplicates._roots(parents, np.array([1, 3, 4, 5])).tolist())) == 1
+    duplicates._union(parents, np.array([3, 4, 1]), np.array([5, 5, 5]))
+    assert len(set(duplicates._find_roots(parents, np.array([1, 3, 4, 5])).tolist())) == 1
 
 
 def test_group_ids_follow_chains():
@@ -281,7 +284,7 @@ def test_group_ids_follow_chains():
 
 
 def test_hundred_thousand_hashes_are_not_scanned(monkeypatch):
-    monkeypatch.setattr(duplicates, "_by_scan", None)
+    monkeypatch.setattr(duplicates, "_components_by_scan", None)
     rng = np.random.default_rng(0)
     hashes = rng.integers(0, 2**64, 100_000, dtype=np.uint64)
     hashes[50_000:] = hashes[:50_000] ^ (np.uint64(1) << rng.integers(0, 64, 50_000).astype(np.uint64))

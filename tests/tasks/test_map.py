@@ -1,4 +1,4 @@
-"""Any function of an image: what it is given, what becomes of its answers, and of what it raises."""
+"""Task `map`: the input of the function, its results as columns, and its exceptions as failures."""
 
 from __future__ import annotations
 
@@ -13,16 +13,12 @@ import numba
 import numpy as np
 import pandas as pd
 import pytest
-from dask.tokenize import tokenize
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from image_factory import row_image, row_of
 from PIL import Image
 
 from pandas_imgproc import NoReadableImageError, UnreadableImageError, UnreadableImageWarning
-from pandas_imgproc.codec import decode_options
-from pandas_imgproc.tasks import Map
-from pandas_imgproc.tasks.fingerprint import function_fingerprint
 
 cloudpickle.register_pickle_by_value(image_factory)
 cloudpickle.register_pickle_by_value(sys.modules[__name__])
@@ -31,24 +27,24 @@ cloudpickle.register_pickle_by_value(sys.modules[__name__])
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("map")
-    for number in range(40):
-        row_image(number, (24, 16)).save(folder / f"{number}.png")
+    for row in range(40):
+        row_image(row, (24, 16)).save(folder / f"{row}.png")
     (folder / "broken.png").write_bytes(b"no image")
     return folder
 
 
 @pytest.fixture
 def frame(folder):
-    names = [f"{number}.png" for number in range(40)]
+    names = [f"{row}.png" for row in range(40)]
     return pd.DataFrame({"image_path": [str(folder / name) for name in names]}, index=np.arange(40) % 7)
 
 
-def test_numbers_become_a_column_with_the_index_of_the_frame(frame):
+def test_numbers_become_column_with_frame_index(frame):
     rows = frame.img.map("image_path", row_of)
     pd.testing.assert_series_equal(rows, pd.Series(range(40), index=frame.index, name="row_of"))
 
 
-def test_integers_stay_integers_where_rows_are_missing(frame, folder):
+def test_integers_become_nullable_where_rows_are_missing(frame, folder):
     paths = [*frame["image_path"][:3], None, str(folder / "broken.png")]
     rows = pd.Series(paths).img.map(row_of, errors="coerce")
     pd.testing.assert_series_equal(rows, pd.Series([0, 1, 2, None, None], dtype="Int64", name="row_of"))
@@ -59,43 +55,43 @@ def test_integers_stay_integers_where_rows_are_missing(frame, folder):
     ("value", "dtype"),
     [(True, "boolean"), (1.5, "float64"), (np.float32(1.5), "float32"), (np.uint8(3), "UInt8"), (None, "object")],
 )
-def test_what_a_missing_row_leaves_of_a_dtype(frame, value, dtype):
-    answer = pd.Series([frame["image_path"].iloc[0], None]).img.map(lambda pixels: value)
-    assert answer.dtype == dtype
-    assert pd.isna(answer[1])
+def test_result_dtype_with_missing_row_is_nullable(frame, value, dtype):
+    result = pd.Series([frame["image_path"].iloc[0], None]).img.map(lambda pixels: value)
+    assert result.dtype == dtype
+    assert pd.isna(result[1])
 
 
-def test_texts_and_times(frame):
-    answer = frame[:2].img.map("image_path", lambda pixels: f"{pixels.shape}")
-    assert answer.tolist() == ["(16, 24, 3)"] * 2
+def test_texts_and_timestamps_become_columns(frame):
+    result = frame[:2].img.map("image_path", lambda pixels: f"{pixels.shape}")
+    assert result.tolist() == ["(16, 24, 3)"] * 2
     when = pd.Timestamp("2020-01-01")
     assert frame[:2].img.map("image_path", lambda pixels: when).dtype.kind == "M"
 
 
-def test_a_dict_becomes_a_frame(frame, folder):
+def test_dict_becomes_frame(frame, folder):
     def facts(pixels):
         row = row_of(pixels)
         return {"row": row, "mean": float(pixels.mean()), "odd": "yes"} if row % 2 else {"row": row, "mean": 0.0}
 
     paths = pd.Series([*frame["image_path"][:4], str(folder / "broken.png")])
-    answer = paths.img.map(facts, errors="coerce")
-    assert answer["row"].tolist() == [0, 1, 2, 3, pd.NA]
-    assert answer["odd"].isna().tolist() == [True, False, True, False, True]
-    assert answer.dtypes["mean"] == "float64"
-    assert answer.img.failures.index.tolist() == [4]
+    result = paths.img.map(facts, errors="coerce")
+    assert result["row"].tolist() == [0, 1, 2, 3, pd.NA]
+    assert result["odd"].isna().tolist() == [True, False, True, False, True]
+    assert result.dtypes["mean"] == "float64"
+    assert result.img.failures.index.tolist() == [4]
 
 
 @pytest.mark.parametrize("kind", [list, tuple, np.array])
-def test_a_vector_becomes_a_frame(frame, kind):
-    answer = frame.img.map("image_path", lambda pixels: kind([row_of(pixels), 7]))
-    assert answer.columns.tolist() == [0, 1]
-    assert answer[0].tolist() == list(range(40))
-    assert answer.index.equals(frame.index)
+def test_vector_becomes_frame(frame, kind):
+    result = frame.img.map("image_path", lambda pixels: kind([row_of(pixels), 7]))
+    assert result.columns.tolist() == [0, 1]
+    assert result[0].tolist() == list(range(40))
+    assert result.index.equals(frame.index)
 
 
-@pytest.mark.parametrize("workers_see_many", [False, True])
-def test_an_image_becomes_a_column_of_images(frame, folder, workers_see_many):
-    paths = [*frame["image_path"], str(folder / "broken.png"), None] * (30 if workers_see_many else 1)
+@pytest.mark.parametrize("is_large", [False, True])
+def test_image_becomes_image_column(frame, folder, is_large):
+    paths = [*frame["image_path"], str(folder / "broken.png"), None] * (30 if is_large else 1)
     column = pd.Series(paths).img.map(lambda pixels: pixels[:, ::-1].astype("float32"), errors="coerce")
     assert str(column.dtype) == "image[float32, (16, 24, 3)]"
     assert column.isna().tolist() == [k % 42 > 39 for k in range(len(paths))]
@@ -105,11 +101,11 @@ def test_an_image_becomes_a_column_of_images(frame, folder, workers_see_many):
 
 
 @pytest.mark.parametrize("func", [lambda pixels: pixels[:, :, 0], lambda pixels: Image.fromarray(pixels).convert("L")])
-def test_grey_and_pil_images(frame, func):
+def test_2d_array_and_pil_image_become_image_column(frame, func):
     assert frame[:2].img.map("image_path", func).dtype.shape == (16, 24, 1)
 
 
-def test_the_function_may_change_what_it_is_given(frame):
+def test_function_may_modify_its_pixels(frame):
     def darken(pixels):
         pixels[:] = 0
         return pixels
@@ -117,7 +113,7 @@ def test_the_function_may_change_what_it_is_given(frame):
     assert frame[:3].img.map("image_path", darken).img.to_numpy().max() == 0
 
 
-def test_size_and_mode_are_those_of_load_resized(frame):
+def test_pixels_with_size_and_mode_equal_load_resized(frame):
     column = frame.img.map("image_path", lambda pixels: pixels, size=(8, 6), mode="L")
     expected = frame.img.load_resized("image_path", size=(8, 6), mode="L")
     assert np.array_equal(column.img.to_numpy(), expected.img.to_numpy())
@@ -125,13 +121,13 @@ def test_size_and_mode_are_those_of_load_resized(frame):
 
 @numba.njit
 def total(pixels):
-    answer = 0
+    result = 0
     for value in pixels.ravel():
-        answer += value
-    return answer
+        result += value
+    return result
 
 
-def test_functions_of_numba_closures_and_partials(frame):
+def test_numba_closure_and_partial_functions_run(frame):
     expected = [int(np.asarray(Image.open(path)).sum()) for path in frame["image_path"]]
     assert frame.img.map("image_path", total).tolist() == expected
     factor = 3
@@ -140,7 +136,7 @@ def test_functions_of_numba_closures_and_partials(frame):
 
 
 class Panic(BaseException):
-    """As panics of Rust code are, and what pytest and asyncio raise."""
+    """Exception like the panics of Rust code, and those of pytest and asyncio."""
 
 
 def fails(pixels):
@@ -158,11 +154,11 @@ def fails(pixels):
     return row
 
 
-def test_what_the_function_raises_costs_its_row(frame):
+def test_function_that_raises_costs_its_row(frame):
     with pytest.warns(UnreadableImageWarning, match=r"5 of 40 images gave no result .* \(5 function\)"):
-        answer = frame.reset_index(drop=True).img.map("image_path", fails)
-    assert answer.isna().sum() == 5
-    failures = answer.img.failures
+        result = frame.reset_index(drop=True).img.map("image_path", fails)
+    assert result.isna().sum() == 5
+    failures = result.img.failures
     assert failures.index.tolist() == [3, 5, 7, 9, 11]
     assert failures["message"].tolist() == [
         f"ValueError: three is too many (fails, line {fails.__code__.co_firstlineno + 5} of test_map.py)",
@@ -198,31 +194,25 @@ class Ratio:
     ],
 )
 @pytest.mark.parametrize("scheduler", ["threads", "distributed"])
-def test_a_failure_names_the_file_of_the_function(frame, func, name, line, scheduler):
-    says = rf"division by zero \({name}, line {line or r'[0-9]+'} of test_map.py\)"
-    with dask.config.set(scheduler=scheduler), pytest.raises(NoReadableImageError, match=says):
+def test_failure_names_file_of_function(frame, func, name, line, scheduler):
+    message = rf"division by zero \({name}, line {line or r'[0-9]+'} of test_map.py\)"
+    with dask.config.set(scheduler=scheduler), pytest.raises(NoReadableImageError, match=message):
         frame[:2].img.map("image_path", func)
 
 
-def test_a_function_without_a_file_of_its_own_is_named_by_its_line(frame):
+def test_failure_of_notebook_function_names_line_only(frame):
     func = eval(compile("lambda pixels: 1 / 0", "/tmp/ipykernel_12/34.py", "eval"))
     with pytest.raises(NoReadableImageError, match=r"division by zero \(<lambda>, line 1\)"):
         frame[:2].img.map("image_path", func)
 
 
-def test_the_file_of_a_function_is_no_part_of_the_job():
-    one, other = (eval(compile("lambda pixels: 1", name, "eval")) for name in ("one.py", "other.py"))
-    assert function_fingerprint(one) == function_fingerprint(other)
-    assert tokenize(Map(one, decode_options())) == tokenize(Map(other, decode_options()))
-
-
-def test_a_function_that_always_fails_is_an_error(frame):
-    with pytest.raises(NoReadableImageError, match=r"none of 40 images gave a result.*division by zero"):
+def test_function_that_always_fails_raises(frame):
+    with pytest.raises(NoReadableImageError, match=r"none of 40 images gave .*division by zero"):
         frame.img.map("image_path", lambda pixels: 1 / 0)
 
 
 @pytest.mark.parametrize(
-    ("value", "says"),
+    ("value", "message"),
     [
         ({1, 2}, "it returned set; return a number"),
         (np.zeros((2, 2, 2)), r"it returned ndarray of shape \(2, 2, 2\)"),
@@ -231,27 +221,27 @@ def test_a_function_that_always_fails_is_an_error(frame):
         (np.array([None, 1]), "it returned ndarray"),
     ],
 )
-def test_answers_of_other_kinds_are_told(frame, value, says):
-    with pytest.raises(NoReadableImageError, match=says):
+def test_result_of_unsupported_type_raises(frame, value, message):
+    with pytest.raises(NoReadableImageError, match=message):
         frame[:2].img.map("image_path", lambda pixels: value)
 
 
 @pytest.mark.parametrize(
-    ("func", "says"),
+    ("func", "message"),
     [
-        (lambda pixels: 1 if row_of(pixels) else {"a": 1}, "one form for all images: row 0 gave a dict, row 1 a sc"),
-        (lambda pixels: np.zeros(2 + row_of(pixels)), "row 0 gave an array of shape .2,., row 1 an array"),
+        (lambda pixels: 1 if row_of(pixels) else {"a": 1}, "one type and shape: row 0 returned a dict, row 1 a sc"),
+        (lambda pixels: np.zeros(2 + row_of(pixels)), "row 0 returned an array of shape .2,., row 1 an array"),
         (lambda pixels: pixels[row_of(pixels) :], r"images of uint8 and shape \(1\d, 24, 3\) and one of uint8"),
-        (lambda pixels: pixels if row_of(pixels) else 1, "something else than an image|row 0 gave a scalar, row 1 an"),
+        (lambda pixels: pixels if row_of(pixels) else 1, "else than an image|row 0 returned a scalar, row 1 an"),
     ],
 )
 @pytest.mark.parametrize("npartitions", [1, 4])
-def test_answers_that_do_not_go_together_are_told(frame, func, says, npartitions):
-    with pytest.raises(ValueError, match=says):
+def test_results_of_mixed_types_or_shapes_raise(frame, func, message, npartitions):
+    with pytest.raises(ValueError, match=message):
         frame[:20].img.map("image_path", func, npartitions=npartitions)
 
 
-def test_dtypes_can_be_asked_for(frame):
+def test_result_has_declared_dtype(frame):
     assert frame.img.map("image_path", row_of, dtype="float32").dtype == "float32"
     missing = pd.Series([frame["image_path"].iloc[0], None])
     assert missing.img.map(row_of, dtype="int16").dtype == "Int16"
@@ -260,7 +250,7 @@ def test_dtypes_can_be_asked_for(frame):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "error", "says"),
+    ("arguments", "error", "message"),
     [
         ({"func": 3}, TypeError, "func=3 cannot be called"),
         ({"func": row_of, "dtype": "no"}, TypeError, "no"),
@@ -269,26 +259,26 @@ def test_dtypes_can_be_asked_for(frame):
         ({"func": threading.Lock().locked}, TypeError, "cannot be sent to another process.*lock"),
     ],
 )
-def test_wrong_arguments_are_told_at_once(frame, arguments, error, says):
-    with pytest.raises(error, match=says):
+def test_map_with_wrong_arguments_raises(frame, arguments, error, message):
+    with pytest.raises(error, match=message):
         frame.img.map("image_path", **arguments)
 
 
-def test_an_empty_frame(frame):
+def test_map_of_empty_frame_is_empty(frame):
     assert len(frame[:0].img.map("image_path", row_of)) == 0
     assert frame[:0].img.map("image_path", row_of, dtype="int16").dtype == "int16"
 
 
 @settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(order=st.lists(st.one_of(st.none(), st.integers(0, 39)), max_size=30), npartitions=st.integers(1, 5))
-def test_the_row_contract(folder, own_cluster, order, npartitions):
+def test_map_keeps_row_contract(folder, own_cluster, order, npartitions):
     paths = pd.Series([None if k is None else str(folder / f"{k}.png") for k in order], dtype="str")
     paths.index = pd.Index(["same"] * len(order))
-    answer = paths.img.map(row_of, npartitions=npartitions)
-    assert answer.index.equals(paths.index)
-    assert [None if pd.isna(value) else value for value in answer] == order
+    result = paths.img.map(row_of, npartitions=npartitions)
+    assert result.index.equals(paths.index)
+    assert [None if pd.isna(value) else value for value in result] == order
 
 
-def test_a_dtype_that_is_none_is_told_by_name(frame):
+def test_map_with_unknown_dtype_raises(frame):
     with pytest.raises(TypeError, match="dtype='intt' is no dtype of pandas"):
         frame.img.map("image_path", row_of, dtype={"a": "intt"})

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 from pandas_imgproc import codec
 from pandas_imgproc._delegates import delegates
 from pandas_imgproc.errors import UnreadableImageError
-from pandas_imgproc.execution.crash_ledger import CrashLedger
-from pandas_imgproc.kernel import run_partition
+from pandas_imgproc.kernel import NullLedger, run_partition
 from pandas_imgproc.partition import PartitionInput
 from pandas_imgproc.source import check, make_source
 from pandas_imgproc.tasks import LoadResized
@@ -62,9 +61,7 @@ def load_image(
     where = make_source(storage_options=storage_options, schemes=schemes)
     check(where, [cell])
     # The same kernel, for one row: what else a decoder may raise becomes a kind and a message there.
-    part = run_partition(
-        task, PartitionInput(range(1), [cell]), where, CrashLedger.in_memory(1), codec.PillowSettings.current()
-    )
+    part = run_partition(task, PartitionInput(range(1), [cell]), where, NullLedger(), codec.PillowSettings.current())
     if part.failures:
         failed = part.failures[0]
         raise UnreadableImageError(failed["kind"], f"{failed['path']!r}: {failed['message']}")

@@ -115,7 +115,7 @@ class _ClientRun:
             self._client.cancel(list(self._outstanding))
 
     def gather(self, future: Future) -> Iterator[PartitionResult]:
-        """Yield the result of a finished partition, or of its rows one by one if too many workers died at it."""
+        """Yield the result of a finished partition, or of its rows one by one if too many workers died."""
         positions = self._outstanding.pop(future)
         result = self._result(future)
         if result is not None:

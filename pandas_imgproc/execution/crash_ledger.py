@@ -1,4 +1,4 @@
-"""Crash ledger: which row is in flight, how many processes died at it, and how its process is left alone with it.
+"""Crash ledger: rows in flight and their numbers of crashes, in memory that survives the worker.
 
 Byte layout, in memory that the caller and all workers of its machine map:
 
@@ -57,8 +57,7 @@ MAX_DISCOUNTED_KILLS = 2
 """Crashes of a row that are not counted: a row may also be killed because it needs all memory."""
 
 GRACE_SECONDS = 0.05
-"""Seconds that a suspect row, and the two before it, stay in flight after their end; also the wait before a row is
-poisoned."""
+"""Seconds that a suspect row, and the two rows before, stay in flight after their end; also before poisoning a row."""
 
 POLL_SECONDS = GRACE_SECONDS / 10
 """Seconds between two looks at the isolation gate."""

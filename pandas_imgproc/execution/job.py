@@ -1,4 +1,4 @@
-"""Jobs: one call of a method, and its state while it runs."""
+"""Jobs: calls of a method, with the state of a running one."""
 
 from __future__ import annotations
 
@@ -41,33 +41,15 @@ costs a fifth of decoding to 600 x 600 pixels."""
 
 @dataclass(frozen=True)
 class Job:
-    """One call of a method, ready to run.
+    """Call of a method, ready to run."""
 
-    Attributes
-    ----------
-    task : Task
-        Operation on one row.
-    source : Source
-        Reader of the inputs.
-    inputs : sequence
-        Values of the column, None where missing.
-    npartitions : int, optional
-        Number of partitions; a job with a number always runs on a cluster.
-    progress : bool, optional
-        Whether progress is shown.
-    fail_fast : bool
-        Whether the first failure ends the job.
-    targets : sequence of str or None
-        Output paths, for tasks that write files: ``task.n_outputs`` for each row.
-    """
-
-    task: Task
-    source: Source
-    inputs: Sequence[Any]
-    npartitions: int | None = None
-    progress: bool | None = None
-    fail_fast: bool = False
-    targets: Sequence[str | None] = ()
+    task: Task  # operation on one row
+    source: Source  # reader of the inputs
+    inputs: Sequence[Any]  # values of the column, None where missing
+    npartitions: int | None = None  # a job with a number always runs on a cluster
+    progress: bool | None = None  # whether progress is shown; None: where there is a terminal or a notebook
+    fail_fast: bool = False  # whether the first failure ends the job
+    targets: Sequence[str | None] = ()  # output paths, `task.n_outputs` for each row, for tasks that write files
 
     def partition(self, positions: range, offset: int = 0) -> PartitionInput:
         """Return the partition at these positions; `offset` is the position of row 0 in the user's frame."""

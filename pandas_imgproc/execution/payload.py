@@ -79,10 +79,11 @@ def run_payload(payload: tuple[bytes, bytes, bytes], worker: str, version: str) 
     try:
         task, (source, handle, settings, caller), (partition, writer) = map(pickle.loads, payload)
     except _UNPICKLING_ERRORS as exc:
-        differs = "" if __version__ == version else f" (pandas-imgproc is {__version__} there and {version} here)"
+        differs = f" (pandas-imgproc is {__version__} on it and {version} in the caller)"
         return (
-            f"the {worker} cannot open what the call needs: {type(exc).__name__}: {exc}{differs}; its Python, "
-            f"{sys.executable}, needs the modules that the function uses, in the same versions as here"
+            f"the {worker} cannot open what the call needs: {type(exc).__name__}: {exc}"
+            f"{differs if __version__ != version else ''}; its Python, "
+            f"{sys.executable}, needs the modules that the function uses, in the same versions as in the caller"
         )
     with handle.open() as ledger:
         result = run_and_write(task, partition, source, ledger, settings, writer)
@@ -116,5 +117,5 @@ def serialize_task(task: Task) -> bytes:
     except (TypeError, AttributeError, ValueError, RuntimeError, RecursionError, PickleError) as exc:
         raise TypeError(
             f"{task.name}: what the function uses cannot be sent to another process: {exc}; open files, locks and "
-            "connections must be made inside of the function"
+            "connections must be created inside of the function"
         ) from exc

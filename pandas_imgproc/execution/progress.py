@@ -1,4 +1,4 @@
-"""Progress of a job: a bar in a terminal or notebook, lines of logging elsewhere, or silence."""
+"""Progress of a job: a bar in a terminal or notebook, lines of logging, or silence."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Progress:
         self.write(f"{name}: {link}", always=True)
 
     def close(self, line: str) -> None:
-        """Show the last line of a finished job, below the bar; nothing for a short job."""
+        """Show the last line of a finished job, below the bar; a short job shows none."""
         self.write(line)
 
     def __enter__(self) -> Self:
@@ -74,9 +74,9 @@ class _VisibleProgress(Progress):
 
 
 def progress(name: str, total: int, *, show: bool | None = None) -> Progress:
-    """Return the progress of a job of `total` rows: a bar if `show` is True, silence if it is False.
+    """Return the progress of a job of `total` rows: a bar if `show` is True, silence if False.
 
-    By default a bar in a terminal or notebook, and lines of logging elsewhere.
+    By default a bar in a terminal or notebook, and otherwise lines of logging.
     """
     wanted = setting("progress") if show is None else show
     if wanted is False or total == 0:

@@ -23,6 +23,8 @@ from conftest import wait_until
 cloudpickle.register_pickle_by_value(image_factory)
 cloudpickle.register_pickle_by_value(sys.modules[__name__])
 
+pytestmark = pytest.mark.timeout(900)  # restarted workers start slowly on a busy machine
+
 N = 1000
 ROW_TIMEOUT = 5.0
 """Seconds that no row takes which ends, on any machine."""

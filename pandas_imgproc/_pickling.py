@@ -1,7 +1,7 @@
 """Pickles of functions that keep the names of their source files.
 
-Since version 3.1.3 cloudpickle names the file of each function that travels by value ``<dynamic-code>``, so that equal
-functions give equal bytes. No digest is taken of the bytes here, and a message that names the file is worth more.
+Since version 3.1.3 cloudpickle names the file of each function that is pickled by value ``<dynamic-code>``, so that
+equal functions give equal bytes. No digest is computed from the bytes here, and messages name the file.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from typing import Any, ClassVar
 
 import cloudpickle
 
-_NO_FILE = "<dynamic-code>"
+_PLACEHOLDER = "<dynamic-code>"
 
 
 def _reduce_code(code: types.CodeType) -> Any:
-    make, arguments = cloudpickle.Pickler.dispatch_table[types.CodeType](code)
-    return make, tuple(code.co_filename if argument == _NO_FILE else argument for argument in arguments)
+    function, arguments = cloudpickle.Pickler.dispatch_table[types.CodeType](code)
+    return function, tuple(code.co_filename if argument == _PLACEHOLDER else argument for argument in arguments)
 
 
 class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has no types
@@ -26,7 +26,7 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has no
 
 
 def dumps(value: Any) -> bytes:
-    """Serialize a value as `cloudpickle.dumps` does, with the file names of functions that travel by value.
+    """Serialize a value as `cloudpickle.dumps` does, with the file names of functions that are pickled by value.
 
     Examples
     --------

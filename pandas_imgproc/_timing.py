@@ -1,7 +1,4 @@
-"""Seconds by stage: ``with stage("decode"):`` anywhere below a `collect_timings`, whoever measures and why.
-
-It knows no Dask: the kernel starts a clock around a partition and hands on what it has collected.
-"""
+"""Seconds by stage: ``with timed("decode"):`` anywhere below a `collect_timings`, which the kernel opens."""
 
 from __future__ import annotations
 
@@ -16,24 +13,18 @@ if TYPE_CHECKING:
 
 
 class Timings(defaultdict[str, float]):
-    """Seconds by stage, growing.
-
-    Attributes
-    ----------
-    bytes_read : int
-        What came from disks and networks.
-    """
+    """Seconds by stage, and ``bytes_read``: the bytes read from disks and networks."""
 
     def __init__(self) -> None:
         super().__init__(float)
         self.bytes_read = 0
 
 
-_clock: contextvars.ContextVar[Timings | None] = contextvars.ContextVar("pandas_imgproc_clock", default=None)
+_timings: contextvars.ContextVar[Timings | None] = contextvars.ContextVar("pandas_imgproc_timings", default=None)
 
 
-class timed:  # noqa: N801  reads as a statement: with stage("decode")
-    """Add the seconds of a block to the stage of that name; without a clock it costs nothing.
+class timed:  # noqa: N801  reads as a statement: with timed("decode")
+    """Context manager that adds the seconds of its block to a stage.
 
     A class and not a generator, because a generator's frame costs a microsecond per row and stage.
 
@@ -45,22 +36,22 @@ class timed:  # noqa: N801  reads as a statement: with stage("decode")
     ['decode']
     """
 
-    __slots__ = ("_name", "_started")
+    __slots__ = ("_stage", "_started_at")
 
-    def __init__(self, name: str) -> None:
-        self._name = name
+    def __init__(self, stage: str) -> None:
+        self._stage = stage
 
     def __enter__(self) -> None:
-        self._started = time.perf_counter()
+        self._started_at = time.perf_counter()
 
     def __exit__(self, *_: object) -> None:
-        seconds = _clock.get()
-        if seconds is not None:
-            seconds[self._name] += time.perf_counter() - self._started
+        timings = _timings.get()
+        if timings is not None:
+            timings[self._stage] += time.perf_counter() - self._started_at
 
 
 def add_bytes_read(nbytes: int) -> None:
-    """Add bytes that came from a disk or a network.
+    """Add bytes that were read from a disk or a network.
 
     Examples
     --------
@@ -69,22 +60,17 @@ def add_bytes_read(nbytes: int) -> None:
     >>> seconds.bytes_read
     1000
     """
-    seconds = _clock.get()
-    if seconds is not None:
-        seconds.bytes_read += nbytes
+    timings = _timings.get()
+    if timings is not None:
+        timings.bytes_read += nbytes
 
 
 @contextlib.contextmanager
 def collect_timings() -> Iterator[Timings]:
-    """Collect the seconds of every stage inside the block, and the bytes that were read.
-
-    Yields
-    ------
-    Timings
-    """
-    seconds = Timings()
-    token = _clock.set(seconds)
+    """Collect the seconds of every stage inside the block, and the bytes that were read."""
+    timings = Timings()
+    token = _timings.set(timings)
     try:
-        yield seconds
+        yield timings
     finally:
-        _clock.reset(token)
+        _timings.reset(token)

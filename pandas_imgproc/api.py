@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 from pandas_imgproc import codec
 from pandas_imgproc._delegates import delegates
 from pandas_imgproc.errors import UnreadableImageError
-from pandas_imgproc.execution.crash_ledger import CrashLedger
-from pandas_imgproc.kernel import run_partition
+from pandas_imgproc.kernel import NullLedger, run_partition
 from pandas_imgproc.partition import PartitionInput
 from pandas_imgproc.source import check, make_source
 from pandas_imgproc.tasks import LoadResized
@@ -63,7 +62,7 @@ def load_image(
     check(reader, [value])
     # The kernel, for one row: any exception of a decoder becomes a kind and a message.
     rows = PartitionInput(range(1), [value])
-    result = run_partition(task, rows, reader, CrashLedger.in_memory(1), codec.PillowSettings.current())
+    result = run_partition(task, rows, reader, NullLedger(), codec.PillowSettings.current())
     if result.failures:
         failure = result.failures[0]
         raise UnreadableImageError(failure["kind"], f"{failure['path']!r}: {failure['message']}")

@@ -1,7 +1,7 @@
-"""What only changes how a call is run, never its answer: Dask's configuration under ``pandas-imgproc``.
+"""Configuration under ``pandas-imgproc`` in Dask's: options that change how a job runs, never its result.
 
-Set for a block with ``dask.config.set({"pandas-imgproc.n-workers": 4})`` or for a process with the
-environment variable ``DASK_PANDAS_IMGPROC__N_WORKERS=4``.
+Set one for a block with ``dask.config.set({"pandas-imgproc.n-workers": 4})``, or for a process with the environment
+variable ``DASK_PANDAS_IMGPROC__N_WORKERS=4``.
 """
 
 from __future__ import annotations
@@ -11,23 +11,23 @@ from typing import Any
 import dask.config
 
 DEFAULTS: dict[str, Any] = {
-    "n-workers": None,  # processes of the own cluster; None: one per core of the machine or container
-    "memory-limit": None,  # bytes (or "4GB") per process of the own cluster; None: no limit
-    "inline-threshold": 2.0,  # a call shorter than this runs in line: starting a cluster takes as long
-    "inline-threshold-warm": 0.3,  # the same with a cluster up
+    "n-workers": None,  # processes of the managed cluster; None: one per core of the machine or container
+    "memory-limit": None,  # bytes (or "4GB") per process of the managed cluster; None: an equal share of the memory
+    "inline-threshold": 2.0,  # predicted seconds up to which a job runs inline: starting a cluster takes as long
+    "inline-threshold-warm": 0.3,  # the same while a cluster is running
     "row-timeout": None,  # seconds after which the process of a row is ended; None: never
-    "scheduler-timeout": 30.0,  # seconds that a scheduler may be silent before it is taken for gone
-    "partition-seconds": 1.0,  # work in one partition, by the measured rate
-    "progress": None,  # True or False for all calls; None: where there is a terminal or a notebook
+    "scheduler-timeout": 30.0,  # seconds without a response before a scheduler counts as gone
+    "partition-seconds": 1.0,  # duration of a partition, according to the measured rate
+    "progress": None,  # True or False for all jobs; None: in terminals and notebooks
     "progress-delay": 1.0,  # seconds before a bar appears
-    "max-connections": 32,  # requests under way at a time, of one process
-    "prefetch-bytes": "64 MB",  # bytes of encoded images that one process reads ahead
-    "retry-attempts": 5,  # how often a file that is elsewhere is asked for
-    "read-timeout": 60.0,  # seconds for one attempt
-    "retry-wait-initial": 1.0,  # seconds before the second attempt, doubling
-    "retry-wait-max": 10.0,  # where the doubling ends
-    "user-agent": "pandas-imgproc",  # what servers are told
-    "plugins": [],  # modules that teach Pillow formats, imported wherever images are decoded
+    "max-connections": 32,  # concurrent requests of one process to one host
+    "prefetch-bytes": "64 MB",  # remote files that one process holds before they are decoded
+    "retry-attempts": 5,  # attempts to read a remote file
+    "read-timeout": 60.0,  # seconds that one attempt may take
+    "retry-wait-initial": 1.0,  # maximum seconds before the second attempt, doubling with each attempt
+    "retry-wait-max": 10.0,  # limit of the doubling
+    "user-agent": "pandas-imgproc",  # User-Agent header of HTTP requests
+    "plugins": [],  # modules that add formats to Pillow, imported in each process that decodes images
 }
 
 dask.config.update_defaults({"pandas-imgproc": DEFAULTS})

@@ -1,72 +1,108 @@
-"""The kernel: the only loop over rows, and the only ``try`` around one row."""
+"""Kernel: the only loop over rows, and the only ``try`` around one row."""
 
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from pandas_imgproc import _timing, codec
 from pandas_imgproc.partition import PartitionInput, PartitionResult
 
 if TYPE_CHECKING:
-    from pandas_imgproc.execution.crash_ledger import CrashLedger
+    from collections.abc import Mapping, Sequence
+
+    from pandas_imgproc.errors import FailureKind
     from pandas_imgproc.source import Source
     from pandas_imgproc.tasks import Task
 
 
+class RowLedger(Protocol):
+    """Record of the rows in flight, which outlives the process that fills a partition."""
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether the caller has cancelled the job."""
+
+    def start_attempt(self, positions: Sequence[int]) -> Mapping[int, tuple[FailureKind, str]]:
+        """Start an attempt at a partition; return the rows to skip, with the failure of each."""
+
+    def enter_row(self, position: int) -> None:
+        """Mark a row as in flight."""
+
+    def exit_row(self, position: int) -> None:
+        """Mark a row as survived."""
+
+
+class NullLedger:
+    """Ledger that records only the cancellation, for rows whose crash would end the caller too."""
+
+    cancelled = False
+
+    def start_attempt(self, positions: Sequence[int]) -> dict[int, tuple[FailureKind, str]]:  # noqa: ARG002, D102
+        return {}
+
+    def enter_row(self, position: int) -> None: ...  # noqa: D102
+
+    def exit_row(self, position: int) -> None: ...  # noqa: D102
+
+    def cancel(self) -> None:
+        """Stop every partition of the job after its current row."""
+        self.cancelled = True
+
+
 def run_partition(
-    task: Task, rows: PartitionInput, source: Source, ledger: CrashLedger, settings: codec.PillowSettings
+    task: Task, partition: PartitionInput, source: Source, ledger: RowLedger, settings: codec.PillowSettings
 ) -> PartitionResult:
-    """Do some rows.
+    """Run a task on the rows of a partition.
 
     Parameters
     ----------
     task : Task
-        What one row means.
-    rows : PartitionInput
-        Which rows, and what stands in them.
+        Operation on one row.
+    partition : PartitionInput
+        Rows, with their inputs.
     source : Source
-        How that becomes files.
-    ledger : CrashLedger
-        Which row is in flight; rows that have killed two processes are skipped.
+        Reader of the inputs.
+    ledger : RowLedger
+        Record of the row in flight; rows that have killed two processes are skipped.
     settings : PillowSettings
-        The caller's settings of Pillow, so that every process decodes alike.
+        Pillow's settings in the caller, so that every process decodes alike.
 
     Returns
     -------
     PartitionResult
-        A row for each of `rows`, in their order.
+        One row per row of the partition, in their order.
     """
     task = task.clone_for_partition()
-    part = PartitionResult.empty(rows, task.allocate(len(rows) * task.n_outputs))
+    result = PartitionResult.empty(partition, task.allocate(len(partition) * task.n_outputs))
     wall, cpu = time.perf_counter(), time.thread_time()
     with codec.pillow_settings(settings), _timing.collect_timings() as seconds:
-        _fill(part, task, rows, source, ledger)
-    part.wall, part.cpu = time.perf_counter() - wall, time.thread_time() - cpu
-    part.seconds, part.bytes_read = dict(seconds), seconds.bytes_read
-    return part
+        _fill(result, task, partition, source, ledger)
+    result.wall, result.cpu = time.perf_counter() - wall, time.thread_time() - cpu
+    result.seconds, result.bytes_read = dict(seconds), seconds.bytes_read
+    return result
 
 
-def _fill(part: PartitionResult, task: Task, rows: PartitionInput, source: Source, ledger: CrashLedger) -> None:
-    guilty = ledger.start_attempt(rows.positions)
-    n_outputs, values = task.n_outputs, part.values
+def _fill(result: PartitionResult, task: Task, partition: PartitionInput, source: Source, ledger: RowLedger) -> None:
+    poisoned = ledger.start_attempt(partition.positions)
+    n_outputs, values = task.n_outputs, result.values
     assert values is not None
-    for number, file in source.read(rows, lambda: ledger.cancelled):
-        position = rows.positions[number]
-        if position in guilty:
-            part.add_failure(number, file.path, *guilty[position])
+    for i, file in source.read(partition, lambda: ledger.cancelled):
+        position = partition.positions[i]
+        if position in poisoned:
+            result.add_failure(i, file.path, *poisoned[position])
             continue
         ledger.enter_row(position)
-        out = values[number * n_outputs : (number + 1) * n_outputs]
+        out = values[i * n_outputs : (i + 1) * n_outputs]
         try:
-            task.fill(out, rows.offset + position, file)
-            part.status[number] = 0
+            task.fill(out, partition.offset + position, file)
+            result.status[i] = 0
         except codec.INTERRUPTS:
             raise
-        except BaseException as exc:  # whatever a decoder or a function raises costs this row only
-            part.add_failure(number, file.path, *task.explain(exc))
+        except BaseException as exc:  # any exception of a decoder or a user's function is a failure of this row only
+            result.add_failure(i, file.path, *task.explain(exc))
             out[:] = task.allocate(n_outputs)
-        part.signatures[number] = file.signature
+        result.signatures[i] = file.signature
         ledger.exit_row(position)
         if ledger.cancelled:
             break

@@ -1,4 +1,4 @@
-"""Some rows of a call: `PartitionInput` before they are done, a `PartitionResult` after."""
+"""Rows of one partition: `PartitionInput` before the kernel, `PartitionResult` after."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class PartitionInput:
-    """Some rows of a call: where they stand, and what stands there.
+    """Rows of a job, with their positions and inputs.
 
     Attributes
     ----------
     positions : sequence of int
-        Positions in the frame, ascending.
+        Positions in the job, ascending.
     inputs : sequence
-        For each a path, bytes, a ``{bytes, path}`` mapping, an image in memory, or None where missing.
+        For each row a path, bytes, a ``{bytes, path}`` mapping, an image in memory, or None where missing.
     targets : sequence of str or None, ``len(inputs) * n_outputs`` long, or empty
-        Where each answer is written, for tasks that write files.
+        Output paths, for tasks that write files.
     offset : int
-        The position, in the user's frame, of the row that has position 0 here.
+        Position, in the user's frame, of the job's row 0.
     """
 
     positions: Sequence[int]
-    inputs: Sequence[Any] = field(repr=False)  # Dask logs what a task was given, and a URL may hold a password
+    inputs: Sequence[Any] = field(repr=False)  # Dask logs the arguments of tasks, and a URL may hold a password
     targets: Sequence[str | None] = ()
     offset: int = 0
 
@@ -39,7 +39,7 @@ class PartitionInput:
 
 
 def as_position_array(positions: Sequence[int]) -> np.ndarray[Any, np.dtype[np.int64]]:
-    """Return positions as an array; of a range without looking at each, which NumPy does.
+    """Return positions as an array; a range is not iterated over, as NumPy would do.
 
     Examples
     --------
@@ -53,26 +53,26 @@ def as_position_array(positions: Sequence[int]) -> np.ndarray[Any, np.dtype[np.i
 
 @dataclass
 class PartitionResult:
-    """Some finished rows.
+    """Finished rows of a partition.
 
     Attributes
     ----------
     positions : sequence of int
-        Where the rows stand in the frame.
+        Positions in the job.
     values : ndarray, ``len(positions) * n_outputs`` rows, or None
-        The answers; None once they are where they belong.
+        Results; None once a writer has stored them.
     status : ndarray of int32, shape (len(positions),)
-        0 an answer, -1 missing, k > 0 is ``failures[k - 1]``.
+        0 for a result, -1 for a missing input, k > 0 for ``failures[k - 1]``.
     failures : list of dict
-        Why some have no answer.
+        Reasons for rows without a result.
     signatures : ndarray of int64, shape (len(positions), 2)
-        Size in bytes and time of modification in nanoseconds of each file that was read, else -1.
+        Size in bytes and modification time in nanoseconds of each file that was read, else -1.
     seconds : dict of str to float
         Seconds by stage.
     wall, cpu : float
-        Seconds on the clock, and of the processor; the first with what putting the values away took.
+        Seconds of wall time, with the writing of the values, and of CPU time, without.
     bytes_read : int
-        What came from disks and networks.
+        Bytes read from disks and networks.
     """
 
     positions: Sequence[int]
@@ -86,12 +86,12 @@ class PartitionResult:
     bytes_read: int = 0
 
     @classmethod
-    def empty(cls, rows: PartitionInput, values: np.ndarray[Any, np.dtype[Any]]) -> PartitionResult:
-        """Return room for the answers of some rows, all of them missing."""
-        n = len(rows)
-        return cls(rows.positions, values, np.full(n, -1, dtype=np.int32), np.full((n, 2), -1, dtype=np.int64))
+    def empty(cls, partition: PartitionInput, values: np.ndarray[Any, np.dtype[Any]]) -> PartitionResult:
+        """Return a result with this buffer of values, all rows missing."""
+        n = len(partition)
+        return cls(partition.positions, values, np.full(n, -1, dtype=np.int32), np.full((n, 2), -1, dtype=np.int64))
 
-    def add_failure(self, number: int, path: str, kind: FailureKind, message: str) -> None:
-        """Note why a row has no answer."""
-        self.failures.append(failure(self.positions[number], path, kind, message))
-        self.status[number] = len(self.failures)
+    def add_failure(self, i: int, path: str, kind: FailureKind, message: str) -> None:
+        """Record the failure of row i of the partition."""
+        self.failures.append(failure(self.positions[i], path, kind, message))
+        self.status[i] = len(self.failures)

@@ -76,7 +76,7 @@ def test_progress_bar_is_one_output_with_and_without_widgets(kernel, widgets):
     (states,) = bars(kernel.run(f"{widgets}\n{call}"))
     running = r"load_resized: \d+ %, \d+ of 300 images, \d+ images/s, .* left, \d+ failed"
     assert re.match(running, states[0]["text/plain"])
-    assert re.match(r"load_resized: 300 images in .*; 100 failed; in line on", states[-1]["text/plain"])
+    assert re.match(r"load_resized: 300 images in .*; 100 failed; inline on", states[-1]["text/plain"])
     assert states[-1]["text/html"].startswith("<progress value='300' max='300'")
     assert len(bars(kernel.run(f"{call}\n{call}"))) == 2
 

@@ -1,4 +1,4 @@
-"""Partitions on the workers of a Dask client."""
+"""Execution on the workers of a Dask client."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import contextlib
 import time
 import uuid
 from concurrent.futures import CancelledError
-from itertools import islice
+from itertools import count, islice
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING
 
@@ -26,156 +26,153 @@ if TYPE_CHECKING:
     from pandas_imgproc.execution.job import JobState
 
 TASKS_PER_THREAD = 2
-"""Partitions for each thread of our own cluster, or before their form is known: one to do, one to go on with."""
+"""Outstanding partitions per thread of the managed cluster, or before the schema is known: one runs, one waits."""
 
 TASKS_PER_THREAD_FOREIGN = 10
-"""The same on other clusters: an adaptive one sizes itself by the seconds of work it sees, five for each worker."""
+"""The same on other clusters: an adaptive one scales by the seconds of outstanding work, five for each worker."""
 
 POLL_INTERVAL = 1.0
-"""Seconds without a partition after which it is asked how many workers there are."""
+"""Seconds without a finished partition after which the number of workers is queried."""
 
 
 def run_on_client(state: JobState, client: Client) -> None:
-    """Do rows on the workers of a client, a few partitions for each in flight."""
+    """Run partitions on the workers of a client, a few outstanding per worker."""
     from distributed import span
 
     link = cluster.pop_dashboard_link(client)
     if link:
         state.progress.write_link("Dask dashboard", link)
     with (
-        shared_ledger(len(state.job.inputs)) as (ledger, address),
+        shared_ledger(len(state.job.inputs)) as (ledger, handle),
         kill_slow_rows(ledger, setting("row-timeout")),
         cluster.notify_worker_kills(client, ledger.discount_kill),
         span("pandas_imgproc", state.job.task.name),
     ):
-        submission = _ClientRun(state, client, address)
+        run = _ClientRun(state, client, handle)
         try:
-            while submission.fill() and not state.failed_fast:
-                for part in submission._gather(submission.next_finished()):
-                    state.finish(part)
+            while run.fill() and not state.failed_fast:
+                for result in run.gather(run.next_finished()):
+                    state.finish(result)
                 state.log_estimate()
         finally:
             ledger.cancel()
-            submission.cancel()
+            run.cancel()
 
 
 class _ClientRun:
-    """Partitions on their way to the workers of a client and back."""
+    """Outstanding partitions of a job on a client."""
 
-    def __init__(self, state: JobState, client: Client, ledger: LedgerHandle) -> None:
+    def __init__(self, state: JobState, client: Client, handle: LedgerHandle) -> None:
         self._state, self._client = state, client
-        self._payloads = PayloadFactory(state, ledger)
+        self._payloads = PayloadFactory(state, handle)
         self._ranges = state.iter_partitions()
         self._monitor = cluster.worker_monitor(client)
-        self._call = uuid.uuid4().hex[:8]
-        self._key_suffix, self._warned_no_workers = 0, False
-        # Not `as_completed`: between looking and waiting it may miss a future that is done, for a tenth of a second.
-        self._done: SimpleQueue[Future] = SimpleQueue()
-        self._waiting: dict[Future, range] = {}
+        self._cluster = cluster.describe(client)
+        self._job_id, self._key_suffix = uuid.uuid4().hex[:8], count(1)
+        self._warned_no_workers = False
+        # Not `as_completed`: between looking and waiting it may miss a finished future, for a tenth of a second.
+        self._finished: SimpleQueue[Future] = SimpleQueue()
+        self._outstanding: dict[Future, range] = {}
 
     def fill(self) -> int:
-        """Send partitions until as many are in flight as should be, and return how many are."""
-        self._state.workers = max(1, self._monitor.n_threads())
-        each = (
-            TASKS_PER_THREAD
-            if self._monitor.fixed_n_threads or not self._state.sink.schema_known
-            else TASKS_PER_THREAD_FOREIGN
-        )
-        for positions in islice(self._ranges, max(0, each * self._state.workers - len(self._waiting))):
+        """Submit partitions up to the limit, and return the number of outstanding ones."""
+        self._state.n_workers = max(1, self._monitor.n_threads())
+        is_fixed = self._monitor.fixed_n_threads or not self._state.sink.schema_known
+        limit = self._state.n_workers * (TASKS_PER_THREAD if is_fixed else TASKS_PER_THREAD_FOREIGN)
+        for positions in islice(self._ranges, max(0, limit - len(self._outstanding))):
             future = self._submit(positions)
-            self._waiting[future] = positions
-            future.add_done_callback(self._done.put)
-        return len(self._waiting)
-
-    def next_finished(self) -> Future:
-        """Wait for a partition and return it; it may have failed."""
-        started = time.perf_counter()
-        future = self._wait(self._done)
-        self._state.waited += time.perf_counter() - started
-        return future
-
-    def _wait(self, done: SimpleQueue[Future]) -> Future:
-        while True:
-            with contextlib.suppress(Empty):
-                return done.get(timeout=POLL_INTERVAL)
-            self.fill()  # workers may have come; and who does not answer is found out
-            if not self._monitor.n_threads() and not self._warned_no_workers:
-                self._warned_no_workers = True
-                where = cluster.describe(self._client)
-                self._state.progress.write(f"waiting for workers: the {where} has none", of_short_jobs_too=True)
-
-    def cancel(self) -> None:
-        """Take back what nobody waits for any more."""
-        if self._waiting and self._client.status in ("running", "connecting"):
-            self._client.cancel(list(self._waiting))
+            self._outstanding[future] = positions
+            future.add_done_callback(self._finished.put)
+        return len(self._outstanding)
 
     def _submit(self, positions: range) -> Future:
-        self._key_suffix += 1
-        # The dashboard groups tasks by what stands before the first dash, and shows the rest when asked.
+        partition, writer = self._state.job.partition(positions), self._state.sink.writer(positions)
+        payload = self._payloads.build(partition, writer)
+        # The dashboard groups tasks by the key's text before the first dash.
         name = self._state.job.task.name
-        key = f"{name}-{self._call}-{positions.start}-{positions.stop - 1}-{self._key_suffix}"
-        parcel = self._payloads.build(self._state.rows(positions), self._state.sink.writer(positions))
-        return self._client.submit(parcel, key=key, pure=False)
+        key = f"{name}-{self._job_id}-{positions.start}-{positions.stop - 1}-{next(self._key_suffix)}"
+        return self._client.submit(payload, key=key, pure=False)
 
-    def _gather(self, future: Future) -> Iterator[PartitionResult]:
-        """Yield the partition of a finished task, or its rows one by one if it cost too many workers."""
-        positions = self._waiting.pop(future)
-        part = self._result(future)
-        if part is not None:
-            yield part
+    def next_finished(self) -> Future:
+        """Wait for a partition, and return its future, which may have failed."""
+        started_at = time.perf_counter()
+        future = self._wait(self._finished)
+        self._state.idle_seconds += time.perf_counter() - started_at
+        return future
+
+    def _wait(self, finished: SimpleQueue[Future]) -> Future:
+        while True:
+            with contextlib.suppress(Empty):
+                return finished.get(timeout=POLL_INTERVAL)
+            self.fill()  # workers may have joined; and a scheduler that is gone is found out
+            if not self._monitor.n_threads() and not self._warned_no_workers:
+                self._warned_no_workers = True
+                self._state.progress.write(f"waiting for workers: the {self._cluster} has none", always=True)
+
+    def cancel(self) -> None:
+        """Cancel the outstanding partitions."""
+        if self._outstanding and self._client.status in ("running", "connecting"):
+            self._client.cancel(list(self._outstanding))
+
+    def gather(self, future: Future) -> Iterator[PartitionResult]:
+        """Yield the result of a finished partition, or of its rows one by one if too many workers died."""
+        positions = self._outstanding.pop(future)
+        result = self._result(future)
+        if result is not None:
+            yield result
             return
-        for row in positions:
-            alone = range(row, row + 1)
-            # One at a time: the scheduler blames all that wait on a worker that dies.
-            done: SimpleQueue[Future] = SimpleQueue()
-            self._submit(alone).add_done_callback(done.put)
-            yield self._result(self._wait(done)) or self._worker_died_result(alone)
+        for position in positions:
+            row = range(position, position + 1)
+            # Sequentially: the scheduler blames all tasks that wait on a worker that dies.
+            finished: SimpleQueue[Future] = SimpleQueue()
+            self._submit(row).add_done_callback(finished.put)
+            yield self._result(self._wait(finished)) or self._worker_died_result(row)
 
     def _result(self, future: Future) -> PartitionResult | None:
-        """Return the partition of a task, or None if the scheduler gave it up because its workers died."""
+        """Return the result of a task, or None if its workers died."""
         from distributed import KilledWorker
         from distributed.scheduler import NoWorkerError
 
-        where = cluster.describe(self._client)
         try:
-            answer = self._fetch(future)
+            result = self._fetch(future)
         except KilledWorker:
             return None
         except NoWorkerError as exc:
             raise ClusterError(
-                f"the {where} has had no worker for a while; if workers end because they need "
+                f"the {self._cluster} has had no worker for a while; if workers end because they need "
                 "more memory, give them more (memory_limit=) or have fewer of them (n_workers=)"
             ) from exc
         except CancelledError as exc:
-            raise ClusterError(f"the {where} went away during the call") from exc
+            raise ClusterError(f"the {self._cluster} went away during the call") from exc
         except OSError as exc:
-            if future.status == "error":  # the task's own: a disk may be full
+            if future.status == "error":  # raised by the task: a disk may be full
                 raise
-            raise ClusterError(f"the {where} went away during the call: {exc}") from exc
+            raise ClusterError(f"the {self._cluster} went away during the call: {exc}") from exc
         finally:
-            # An error that it holds holds the frames of this call, and with them the call's memory.
+            # Its error references the frames of this call, and with them the call's memory.
             future.release()
-        if isinstance(answer, str):
-            raise ClusterError(answer)
-        return answer
+        if isinstance(result, str):
+            raise ClusterError(result)
+        return result
 
     def _fetch(self, future: Future) -> PartitionResult | str:
-        """Return what a task gave, as long as somebody is there who can send it: Dask would wait for ever."""
-        patience = setting("scheduler-timeout")
+        """Return the return value of a task while its scheduler responds; Dask alone would wait for ever."""
+        timeout = setting("scheduler-timeout")
         while True:
             try:
-                answer: PartitionResult | str = future.result(timeout=patience)
+                result: PartitionResult | str = future.result(timeout=timeout)
             except TimeoutError:
-                if future.status == "error":  # the task's own
+                if future.status == "error":  # raised by the task
                     raise
                 self._monitor.n_threads()
-                patience *= 2  # what is large begins anew
+                timeout *= 2  # a large transfer starts anew
             else:
-                return answer
+                return result
 
     def _worker_died_result(self, positions: range) -> PartitionResult:
-        rows = self._state.rows(positions)
-        part = PartitionResult.empty(rows, self._state.job.task.allocate(self._state.job.task.n_outputs))
-        for number, file in self._state.job.source.read(rows):
-            part.add_failure(number, file.path, *WORKER_DIED)
-        return part
+        job = self._state.job
+        partition = job.partition(positions)
+        result = PartitionResult.empty(partition, job.task.allocate(job.task.n_outputs))
+        for i, file in job.source.read(partition):
+            result.add_failure(i, file.path, *WORKER_DIED)
+        return result

@@ -1,4 +1,4 @@
-"""One call of a method, and what is known of it while it runs."""
+"""Jobs: calls of a method, with the state of a running one."""
 
 from __future__ import annotations
 
@@ -20,226 +20,201 @@ if TYPE_CHECKING:
     from collections import deque
     from collections.abc import Callable, Iterator, Sequence
 
-    from pandas_imgproc.execution.crash_ledger import CrashLedger
+    from pandas_imgproc.kernel import RowLedger
     from pandas_imgproc.sinks import MemorySink, PartitionWriter
     from pandas_imgproc.source import Source
     from pandas_imgproc.tasks import Task
 
 SAMPLE_ROWS = 16
-"""Rows that are timed in line before it is decided where the rest runs; also the least rows of a partition."""
+"""Rows that are timed inline before the execution of the rest is planned; also the minimum of a partition."""
 
 PROBE_ROWS = 2
-"""Rows of a partition before the form of the answers is known: until then images travel through the socket."""
+"""Rows of a partition before the schema is known: until then images pass through the socket."""
 
 MAX_PARTITION_ROWS = 8192
-"""The most rows of a partition: submitting it costs a millisecond or two, whatever its size."""
+"""Maximum rows of a partition: submitting one costs a millisecond or two, whatever its size."""
 
 MAX_PARTITION_NBYTES = 24 * 2**20
-"""The most bytes of a partition's values: greater ones are not reused by the C library, and the first touch of fresh
-memory costs a fifth of decoding to 600 x 600 pixels."""
+"""Maximum bytes of a partition's values: the C library does not reuse larger ones, and the first touch of fresh memory
+costs a fifth of decoding to 600 x 600 pixels."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """One call of a method, ready to run.
+    """Call of a method, ready to run."""
 
-    Attributes
-    ----------
-    task : Task
-        What one row means.
-    source : Source
-        How cells become files.
-    inputs : list
-        What stands in the column, row by row; None where missing.
-    npartitions : int, optional
-        How many partitions; a call that says so always runs on a cluster.
-    progress : bool, optional
-        Whether progress is shown.
-    fail_fast : bool
-        Whether the first failure ends the call.
-    targets : sequence of str or None
-        Where each answer is written, for tasks that write files: ``task.copies`` for each row.
-    """
+    task: Task  # operation on one row
+    source: Source  # reader of the inputs
+    inputs: Sequence[Any]  # values of the column, None where missing
+    npartitions: int | None = None  # a job with a number always runs on a cluster
+    progress: bool | None = None  # whether progress is shown; None: where there is a terminal or a notebook
+    fail_fast: bool = False  # whether the first failure ends the job
+    targets: Sequence[str | None] = ()  # output paths, `task.n_outputs` for each row, for tasks that write files
 
-    task: Task
-    source: Source
-    inputs: Sequence[Any]
-    npartitions: int | None = None
-    progress: bool | None = None
-    fail_fast: bool = False
-    targets: Sequence[str | None] = ()
+    def partition(self, positions: range, offset: int = 0) -> PartitionInput:
+        """Return the partition at these positions; `offset` is the position of row 0 in the user's frame."""
+        n_outputs = self.task.n_outputs
+        targets = self.targets[positions.start * n_outputs : positions.stop * n_outputs]
+        return PartitionInput(positions, self.inputs[positions.start : positions.stop], targets, offset)
 
 
 @dataclass
 class JobState:
-    """A call under way: what is known of it so far.
-
-    Attributes
-    ----------
-    pending : deque of range
-        The rows that nobody has been given yet.
-    workers : int
-        How many partitions are done at a time.
-    """
+    """State of a running job."""
 
     job: Job
     sink: MemorySink
     progress: Progress
-    pending: deque[range]
+    pending: deque[range]  # positions that are in no partition yet
     settings: PillowSettings = field(default_factory=PillowSettings.current)
-    started: float = field(default_factory=time.perf_counter)
-    done: int = 0
-    failures: int = 0
-    timed: int = 0
-    wall: float = 0.0
+    started_at: float = field(default_factory=time.perf_counter)
+    n_done: int = 0
+    n_failed: int = 0
+    wall: float = 0.0  # seconds of all workers together, inside of partitions
     cpu: float = 0.0
-    waited: float = 0.0
-    seconds: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
+    idle_seconds: float = 0.0  # wall time in which the caller only waited for workers
+    stage_seconds: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
     estimate_logged: bool = False
-    workers: int = 1
+    n_workers: int = 1  # partitions that run concurrently
+
+    def __post_init__(self) -> None:
+        self.n_total = self._n_pending
+
+    @property
+    def _n_pending(self) -> int:
+        return sum(map(len, self.pending))
 
     @property
     def failed_fast(self) -> bool:
-        """Whether a failure has ended the call."""
-        return self.job.fail_fast and self.failures > 0
+        """Whether a failure has ended the job."""
+        return self.job.fail_fast and self.n_failed > 0
 
     @property
     def n_remaining(self) -> int:
-        """Rows that are not done."""
-        return self.total - self.done
+        """Number of unfinished rows."""
+        return self.n_total - self.n_done
 
     @functools.cached_property
     def is_remote(self) -> bool:
-        """Whether images come through a network."""
+        """Whether the inputs are read through a network."""
         return self.job.source.is_remote(self.job.inputs)
 
-    def __post_init__(self) -> None:
-        self.total = sum(map(len, self.pending))
-
-    def take(self, rows: int) -> range:
-        """Return the next rows that nobody has been given, at most so many."""
+    def take(self, n: int) -> range:
+        """Remove the next positions from `pending`, `n` at most, and return them."""
         first = self.pending.popleft()
-        if len(first) > rows:
-            self.pending.appendleft(first[rows:])
-        return first[:rows]
+        if len(first) > n:
+            self.pending.appendleft(first[n:])
+        return first[:n]
 
     def iter_partitions(self) -> Iterator[range]:
-        """Yield ranges of rows: as many as asked for, or of about a second's work, and smaller at the end.
+        """Yield the positions of partitions: `npartitions` equal ones, or of a second's work, and smaller at the end.
 
-        It is lazy, so that each range follows the rate measured so far, and the workers that there are.
+        The iterator is lazy, so that each partition follows the measured rate and the current number of workers.
         """
         yield from self._split_evenly() if self.job.npartitions else self._split_by_time()
 
     def _split_evenly(self) -> Iterator[range]:
-        rest = sum(map(len, self.pending))
-        for count in range(min(self.job.npartitions or 1, rest), 0, -1):
+        n = self._n_pending
+        for n_left in range(min(self.job.npartitions or 1, n), 0, -1):
             if self.pending:
-                rows = self.take(rest // count)
-                rest -= len(rows)
-                yield rows
-        while self.pending:  # ranges with gaps between them need more pieces than were asked for
+                positions = self.take(n // n_left)
+                n -= len(positions)
+                yield positions
+        while self.pending:  # positions with gaps between them need more partitions than requested
             yield self.pending.popleft()
 
     def _split_by_time(self) -> Iterator[range]:
         while self.pending:
-            second = (
-                int(setting("partition-seconds") / self.cpu_seconds_per_row)
-                if self.cpu_seconds_per_row
-                else SAMPLE_ROWS
-            )
-            # Half of an equal share: whoever gets the slow images has less left to hold the others up with. Not
-            # less than a twentieth of a second: handing it out takes a tenth of that.
-            share = max(sum(map(len, self.pending)) // (2 * self.workers), second // 20)
-            # A few slow rows are worth a task: the fewer there are in the last ones, the less waits for them.
-            # But where files are elsewhere, each task begins with a request that nobody has sent ahead.
-            least = second // 2 if self.is_remote else min(SAMPLE_ROWS, max(1, second // 4))
-            rows = min(max(least, min(second, share, MAX_PARTITION_ROWS)), self._max_rows_in_bytes)
-            yield self.take(rows if self.sink.schema_known else PROBE_ROWS)
+            yield self.take(self._next_partition_rows() if self.sink.schema_known else PROBE_ROWS)
+
+    def _next_partition_rows(self) -> int:
+        work = self.cpu_seconds_per_row
+        target = int(setting("partition-seconds") / work) if work else SAMPLE_ROWS
+        # Half of an equal share: a worker with slow images delays the end less. Not less than a twentieth of the
+        # target: submitting takes a tenth of that.
+        share = max(self._n_pending // (2 * self.n_workers), target // 20)
+        # A few slow rows are worth a task: the fewer there are in the last ones, the shorter is the wait for them.
+        # But a partition of remote files begins with a request that was not prefetched.
+        minimum = target // 2 if self.is_remote else min(SAMPLE_ROWS, max(1, target // 4))
+        return min(max(minimum, min(target, share, MAX_PARTITION_ROWS)), self._max_rows_in_bytes)
 
     @property
     def _max_rows_in_bytes(self) -> int:
-        """Rows whose values are not more than `MAX_PARTITION_NBYTES`."""
+        """Number of rows whose values have at most `MAX_PARTITION_NBYTES`."""
         return max(1, MAX_PARTITION_NBYTES * len(self.job.inputs) // max(1, self.sink.nbytes))
 
     @property
     def seconds_per_row(self) -> float:
-        """Seconds that one worker takes for one row, as measured so far; 0 before anything was."""
-        return self.wall / self.timed if self.timed else 0.0
+        """Measured wall time of one row on one worker; 0 before the first."""
+        return self.wall / self.n_done if self.n_done else 0.0
 
     @property
     def cpu_seconds_per_row(self) -> float:
-        """Seconds of work in one row, as measured so far; 0 before anything was.
+        """Measured work of one row, in seconds; 0 before the first.
 
         Waiting is not work, up to a limit: a server that is slow, or fails now and then, would make tasks small.
         """
-        return max(self.cpu / self.timed, self.seconds_per_row / 4) if self.timed else 0.0
+        return max(self.cpu / self.n_done, self.seconds_per_row / 4) if self.n_done else 0.0
 
-    def rows(self, positions: range) -> PartitionInput:
-        """Return the rows at some positions with what stands in them."""
-        n_outputs = self.job.task.n_outputs
-        targets = self.job.targets[positions.start * n_outputs : positions.stop * n_outputs]
-        return PartitionInput(positions, self.job.inputs[positions.start : positions.stop], targets)
+    def local_task(self, positions: range, ledger: RowLedger) -> Callable[[], PartitionResult]:
+        """Return a zero-argument callable that runs a partition in this process and writes its values to the sink."""
+        job, partition, writer = self.job, self.job.partition(positions), self.sink.writer(positions)
+        return functools.partial(run_and_write, job.task, partition, job.source, ledger, self.settings, writer)
 
-    def local_task(self, positions: range, ledger: CrashLedger) -> Callable[[], PartitionResult]:
-        """Return what does some rows and puts their values where they belong, in any thread of this process."""
-        rows, put = self.rows(positions), self.sink.writer(positions)
-        return lambda: run_and_write(self.job.task, rows, self.job.source, ledger, self.settings, put)
-
-    def finish(self, part: PartitionResult) -> None:
-        """Take a finished partition."""
-        self.sink.commit(part)
-        self.done += len(part.status)
-        self.failures += len(part.failures)
-        self.timed += len(part.status)
-        self.wall += part.wall
-        self.cpu += part.cpu
-        for name, seconds in part.seconds.items():
-            self.seconds[name] += seconds
-        self.progress.update(len(part.status), self.failures)
+    def finish(self, result: PartitionResult) -> None:
+        """Commit the result of a partition, and count its rows."""
+        self.sink.commit(result)
+        self.n_done += len(result.status)
+        self.n_failed += len(result.failures)
+        self.wall += result.wall
+        self.cpu += result.cpu
+        for stage, seconds in result.seconds.items():
+            self.stage_seconds[stage] += seconds
+        self.progress.update(len(result.status), self.n_failed)
 
     def eta(self) -> float:
-        """Return how long the rest takes at the rate measured so far."""
-        return self.n_remaining * self.seconds_per_row / self.workers
+        """Return the predicted seconds of the remaining rows, at the measured rate."""
+        return self.n_remaining * self.seconds_per_row / self.n_workers
 
     def log_estimate(self) -> None:
-        """Say once, of a long call, what it will take."""
-        left = self.eta()
-        if not self.estimate_logged and left > ESTIMATE_THRESHOLD:
+        """Log the predicted time and memory of a long job, once."""
+        eta = self.eta()
+        if not self.estimate_logged and eta > ESTIMATE_THRESHOLD:
             self.estimate_logged = True
-            need = f" and {format_bytes(self.sink.nbytes)}" if self.sink.nbytes else ""
+            memory = f" and {format_bytes(self.sink.nbytes)}" if self.sink.nbytes else ""
             self.progress.write(
-                f"{self.job.task.name}: about {format_duration(left)}{need} for {self.n_remaining:,} images"
+                f"{self.job.task.name}: about {format_duration(eta)}{memory} for {self.n_remaining:,} images"
             )
 
     def stats(self, plan: str) -> JobStats:
-        """Return what was done, and where the time went, now that the call is over."""
+        """Return the statistics of the finished job."""
         return JobStats(
-            name=self.job.task.name, plan=plan, rows=self.done, n_skipped=len(self.job.inputs) - self.total,
-            failures=self.failures, seconds=time.perf_counter() - self.started, idle_seconds=self.waited, worker_seconds=self.wall,
-            cpu=self.cpu, stages=dict(self.seconds),
+            name=self.job.task.name, plan=plan, rows=self.n_done, n_skipped=len(self.job.inputs) - self.n_total,
+            failures=self.n_failed, seconds=time.perf_counter() - self.started_at, idle_seconds=self.idle_seconds,
+            worker_seconds=self.wall, cpu=self.cpu, stages=dict(self.stage_seconds),
         )  # fmt: skip
 
 
 def run_and_write(
     task: Task,
-    rows: PartitionInput,
+    partition: PartitionInput,
     source: Source,
-    ledger: CrashLedger,
+    ledger: RowLedger,
     settings: PillowSettings,
-    put: PartitionWriter,
+    writer: PartitionWriter,
 ) -> PartitionResult:
-    """Do some rows, on whatever thread or worker this is, and put their values where they belong.
+    """Run a partition in this thread, and write its values.
 
-    Those of a call that has been given up go nowhere: not all of its rows are done, and by now the next call may have
-    written there.
+    The values of a cancelled job are dropped: some of its rows are unfinished, and the next job may have written to the
+    same buffer.
     """
-    part = run_partition(task, rows, source, ledger, settings)
+    result = run_partition(task, partition, source, ledger, settings)
     if ledger.cancelled:
-        part.values = None
-        return part
-    started = time.perf_counter()
+        result.values = None
+        return result
+    started_at = time.perf_counter()
     with _timing.collect_timings() as seconds:
-        part = put(part)
-    part.seconds.update(seconds)
-    part.wall += time.perf_counter() - started
-    return part
+        result = writer(result)
+    result.seconds.update(seconds)
+    result.wall += time.perf_counter() - started_at
+    return result

@@ -1,8 +1,7 @@
-"""What travels to a worker, and what is done with it there.
+"""Serialized partition payloads.
 
-Dask's scheduler unpickles each task before it hands it on. What it gets is one function that holds bytes and is sent
-by value: it needs neither this package nor pandas for that, a worker without them can say so in a sentence, and
-neither's log shows what stands in a path.
+A payload is a self-contained function over pickled bytes, so the scheduler, which unpickles every task, needs neither
+this package nor pandas, and logs no paths. A worker without the package reports that in a sentence.
 """
 
 from __future__ import annotations
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import cloudpickle
 
+from pandas_imgproc._version import __version__
 from pandas_imgproc.errors import with_host
 from pandas_imgproc.execution.job import run_and_write
 
@@ -36,119 +36,86 @@ _FILE_KINDS = {"missing", "permission", "not_a_file"}
 
 
 class PayloadFactory:
-    """The partitions of a call, ready to be sent.
-
-    Parameters
-    ----------
-    state : JobState
-        The call. What all partitions share is packed once.
-    ledger : LedgerHandle
-        Where its note is.
-
-    Raises
-    ------
-    TypeError
-        If its task holds a function that cannot be sent.
-    """
+    """Factory of a job's payloads: the parts that all share are serialized once, as in `serialize_task`."""
 
     def __init__(self, state: JobState, ledger: LedgerHandle) -> None:
-        call = state.job
-        shared = (call.source, ledger, state.settings, socket.gethostname())
-        self._shared = serialize_task(call.task), pickle.dumps(shared)
+        shared = (state.job.source, ledger, state.settings, socket.gethostname())
+        self._shared = serialize_task(state.job.task), pickle.dumps(shared)
 
-    def build(self, rows: PartitionInput, put: PartitionWriter) -> Callable[[], PartitionResult | str]:
-        """Return the function that does some rows."""
-        return _self_contained((*self._shared, cloudpickle.dumps((rows, put))))  # the parts of a folder hold the task
+    def build(self, partition: PartitionInput, writer: PartitionWriter) -> Callable[[], PartitionResult | str]:
+        """Return the payload of a partition: the function that a worker runs."""
+        return _self_contained((*self._shared, cloudpickle.dumps((partition, writer))))  # a writer may hold the task
 
 
-def _self_contained(parcel: tuple[bytes, bytes, bytes]) -> Callable[[], PartitionResult | str]:
-    from pandas_imgproc._version import __version__ as version
+def _self_contained(payload: tuple[bytes, bytes, bytes]) -> Callable[[], PartitionResult | str]:
+    version = __version__
 
     def run_on_worker() -> PartitionResult | str:
-        # It comes to workers that may have nothing of ours: no name from outside of it may be used here.
+        # Workers may lack this package: no global name may be used here.
         import socket
         import sys
 
         from distributed import get_worker
 
-        where = f"worker {get_worker().address} on host {socket.gethostname()!r}"
+        worker = f"worker {get_worker().address} on host {socket.gethostname()!r}"
         try:
             from pandas_imgproc.execution.payload import run_payload
         except ImportError as exc:
             return (
-                f"the {where} cannot import pandas_imgproc: {exc}; install it for the Python that runs the worker, as "
+                f"the {worker} cannot import pandas_imgproc: {exc}; install it for the Python that runs the worker, as "
                 f"on every worker: {sys.executable} -m pip install pandas-imgproc=={version}"
             )
-        return run_payload(parcel, where, version)
+        return run_payload(payload, worker, version)
 
-    run_on_worker.__module__ = "__main__"  # such functions travel by value
+    run_on_worker.__module__ = "__main__"  # cloudpickle pickles functions of this module by value
     return run_on_worker
 
 
-def run_payload(parcel: tuple[bytes, bytes, bytes], where: str, version: str) -> PartitionResult | str:
-    """Do, on a worker, what a parcel asks, and put the values where they belong.
+def run_payload(payload: tuple[bytes, bytes, bytes], worker: str, version: str) -> PartitionResult | str:
+    """Run a payload on a worker and write the values; return a message if the payload cannot be unpickled.
 
-    Parameters
-    ----------
-    parcel : tuple of bytes
-        The task, what else the call's partitions share, and the rows.
-    where : str
-        The worker.
-    version : str
-        Of the package that packed it.
-
-    Returns
-    -------
-    PartitionResult or str
-        A sentence where it cannot be opened.
+    `worker` describes the worker in messages; `version` is the version of this package in the caller.
     """
-    from pandas_imgproc._version import __version__ as here
-
     try:
-        task, (source, ledger, settings, caller), (rows, put) = map(pickle.loads, parcel)
+        task, (source, handle, settings, caller), (partition, writer) = map(pickle.loads, payload)
     except _UNPICKLING_ERRORS as exc:
-        differs = "" if here == version else f" (pandas-imgproc is {here} there and {version} here)"
+        differs = f" (pandas-imgproc is {__version__} on it and {version} in the caller)"
         return (
-            f"the {where} cannot open what the call needs: {type(exc).__name__}: {exc}{differs}; its Python, "
-            f"{sys.executable}, needs the modules that the function uses, in the same versions as here"
+            f"the {worker} cannot open what the call needs: {type(exc).__name__}: {exc}"
+            f"{differs if __version__ != version else ''}; its Python, "
+            f"{sys.executable}, needs the modules that the function uses, in the same versions as in the caller"
         )
-    with ledger.open() as marks:
-        part = run_and_write(task, rows, source, marks, settings, put)
+    with handle.open() as ledger:
+        result = run_and_write(task, partition, source, ledger, settings, writer)
     if socket.gethostname() != caller:
-        _add_host(part)
-    _report_metrics(part)
-    return part
+        _add_host(result)
+    _report_metrics(result)
+    return result
 
 
-def _add_host(part: PartitionResult) -> None:
-    for failed in part.failures:
+def _add_host(result: PartitionResult) -> None:
+    for failed in result.failures:
         if failed["kind"] in _FILE_KINDS and "://" not in failed["path"]:
             failed["message"] = with_host(failed["message"], socket.gethostname())
 
 
-def _report_metrics(part: PartitionResult) -> None:
-    """Tell the dashboard's page "Fine Performance Metrics" what the rows took."""
+def _report_metrics(result: PartitionResult) -> None:
+    """Report the partition's metrics to the dashboard's page "Fine Performance Metrics"."""
     from distributed.metrics import context_meter
 
-    for timed, seconds in part.seconds.items():
-        context_meter.digest_metric(timed, seconds, "seconds")
-    context_meter.digest_metric("read", part.bytes_read, "bytes")
-    context_meter.digest_metric("failures", len(part.failures), "count")
-    context_meter.digest_metric("rows", len(part.status), "count")
+    for stage, seconds in result.seconds.items():
+        context_meter.digest_metric(stage, seconds, "seconds")
+    context_meter.digest_metric("read", result.bytes_read, "bytes")
+    context_meter.digest_metric("failures", len(result.failures), "count")
+    context_meter.digest_metric("rows", len(result.status), "count")
 
 
 def serialize_task(task: Task) -> bytes:
-    """Return a task as bytes, made once for all partitions.
-
-    Raises
-    ------
-    TypeError
-        If it holds a function that cannot be sent.
-    """
+    """Serialize a task; raise a TypeError if it holds a function that cannot be serialized."""
     try:
         return bytes(cloudpickle.dumps(task))
     except (TypeError, AttributeError, ValueError, RuntimeError, RecursionError, PickleError) as exc:
         raise TypeError(
             f"{task.name}: what the function uses cannot be sent to another process: {exc}; open files, locks and "
-            "connections must be made inside of the function"
+            "connections must be created inside of the function"
         ) from exc

@@ -1,4 +1,4 @@
-"""What a person sees while a call runs: a bar, lines of logging, or nothing."""
+"""Progress of a job: a bar in a terminal or notebook, lines of logging, or silence."""
 
 from __future__ import annotations
 
@@ -7,60 +7,80 @@ import logging
 import math
 import sys
 import time
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Self
 
 from pandas_imgproc.config import setting
-
-if TYPE_CHECKING:
-    from types import TracebackType
 
 logger = logging.getLogger("pandas_imgproc")
 
 ESTIMATE_THRESHOLD = 30.0
-"""Seconds from which on a call is announced with an estimate of its time and memory."""
+"""Predicted seconds from which on a job's time and memory are logged before the end."""
 
-
-SECONDS_BETWEEN = 0.2
+REFRESH_SECONDS = 0.2
 """Seconds between two states of the bar in a notebook: each is a message to the browser."""
 
 
-class Progress(Protocol):
-    """How a call tells how far it is; use it as a context manager."""
+class Progress:
+    """Progress of a job, as a context manager. This base class is silent."""
 
     def update(self, rows: int, failures: int) -> None:
-        """Tell that some rows are done, and how many failures there are in all."""
+        """Add finished rows, and set the total of failures."""
 
-    def write(self, line: str, *, of_short_jobs_too: bool = False) -> None:
-        """Show a line that stays; by default only if the call has taken long enough to be of interest."""
+    def write(self, line: str, *, always: bool = False) -> None:
+        """Show a line that remains; for a short job only if `always` is set."""
 
     def write_link(self, name: str, link: str) -> None:
-        """Show a link that stays, also of a short call."""
+        """Show a link that remains, for a short job too."""
+        self.write(f"{name}: {link}", always=True)
 
     def close(self, line: str) -> None:
-        """Show the last line of a call that is done, below the bar; nothing if it was short."""
+        """Show the last line of a finished job, below the bar; a short job shows none."""
+        self.write(line)
 
-    def __enter__(self) -> Progress: ...
+    def __enter__(self) -> Self:
+        return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
-    ) -> None: ...
+    def __exit__(self, *_: object) -> None: ...
+
+
+class _VisibleProgress(Progress):
+    """Progress with counts; a line of a short job is logged at level DEBUG."""
+
+    def __init__(self, name: str, total: int) -> None:
+        self._name, self._total = name, total
+        self._done = self._failures = 0
+        self._started_at = time.perf_counter()
+        self._delay = float(setting("progress-delay"))
+
+    def write(self, line: str, *, always: bool = False) -> None:
+        if always or self._seconds >= self._delay:
+            self._show_line(line)
+        else:
+            logger.debug(line)
+
+    def _show_line(self, line: str) -> None:
+        logger.info(line)
+
+    @property
+    def _seconds(self) -> float:
+        return time.perf_counter() - self._started_at
+
+    def _line(self) -> str:
+        rate = self._done / self._seconds
+        return (
+            f"{self._name}: {self._done * 100 // self._total} %, {self._done} of {self._total} images, "
+            f"{rate:.0f} images/s, {format_duration((self._total - self._done) / rate)} left, {self._failures} failed"
+        )
 
 
 def progress(name: str, total: int, *, show: bool | None = None) -> Progress:
-    """Return the progress of a call.
+    """Return the progress of a job of `total` rows: a bar if `show` is True, silence if False.
 
-    Parameters
-    ----------
-    name : str
-        The method.
-    total : int
-        Rows to do.
-    show : bool, optional
-        True for a bar, False for silence; None for a bar where somebody can see it, else lines of logging.
+    By default a bar in a terminal or notebook, and otherwise lines of logging.
     """
     wanted = setting("progress") if show is None else show
     if wanted is False or total == 0:
-        return _NullProgress()
+        return Progress()
     if _in_notebook():
         return _NotebookProgress(name, total)
     if wanted or sys.stderr.isatty():
@@ -74,29 +94,13 @@ def _in_notebook() -> bool:
     return shell is not None and hasattr(shell, "kernel")
 
 
-class _NullProgress:
-    def update(self, rows: int, failures: int) -> None: ...
-
-    def write(self, line: str, *, of_short_jobs_too: bool = False) -> None: ...
-
-    def write_link(self, name: str, link: str) -> None: ...
-
-    def close(self, line: str) -> None: ...
-
-    def __enter__(self) -> _NullProgress:
-        return self
-
-    def __exit__(self, *_: object) -> None: ...
-
-
-class _TqdmProgress:
-    """Of a terminal."""
+class _TqdmProgress(_VisibleProgress):
+    """Bar in a terminal."""
 
     def __init__(self, name: str, total: int) -> None:
         from tqdm.std import tqdm  # costs 0.08 s
 
-        self._started = time.perf_counter()
-        self._delay = float(setting("progress-delay"))
+        super().__init__(name, total)
         self._bar = tqdm(total=total, desc=name, unit=" images", delay=self._delay, dynamic_ncols=True)
 
     def update(self, rows: int, failures: int) -> None:
@@ -104,138 +108,78 @@ class _TqdmProgress:
             self._bar.set_postfix_str(f"{failures:,} failed", refresh=False)
         self._bar.update(rows)
 
-    def write(self, line: str, *, of_short_jobs_too: bool = False) -> None:
-        if of_short_jobs_too or time.perf_counter() - self._started >= self._delay:
-            self._bar.write(line, file=sys.stderr)
-        else:
-            logger.debug(line)
-
-    def write_link(self, name: str, link: str) -> None:
-        self.write(f"{name}: {link}", of_short_jobs_too=True)
+    def _show_line(self, line: str) -> None:
+        self._bar.write(line, file=sys.stderr)
 
     def close(self, line: str) -> None:
         self._bar.close()
         self.write(line)
 
-    def __enter__(self) -> _TqdmProgress:
-        return self
-
     def __exit__(self, *_: object) -> None:
         self._bar.close()
 
 
-class _CountingProgress:
-    """What a call is at, counted by hand."""
+class _NotebookProgress(_VisibleProgress):
+    """Output of a notebook cell, replaced as the job goes on: works with and without widgets."""
 
-    def __init__(self, name: str, total: int) -> None:
-        self._name, self._total = name, total
-        self._done = self._failures = 0
-        self._started = time.perf_counter()
-        self._delay = float(setting("progress-delay"))
-
-    @property
-    def _seconds(self) -> float:
-        return time.perf_counter() - self._started
-
-    def _line(self) -> str:
-        rate = self._done / self._seconds
-        return (
-            f"{self._name}: {self._done * 100 // self._total} %, {self._done} of {self._total} images, "
-            f"{rate:.0f} images/s, {format_duration((self._total - self._done) / rate)} left, {self._failures} failed"
-        )
-
-
-class _NotebookProgress(_CountingProgress):
-    """One output of a cell, replaced as the call goes on: any notebook can do that, with and without widgets."""
-
-    def __init__(self, name: str, total: int) -> None:
-        super().__init__(name, total)
-        self._output: Any = None
-        self._shown = -math.inf
-        self._is_finished = False
+    _output: Any = None
+    _shown_at = -math.inf
+    _is_finished = False
 
     def update(self, rows: int, failures: int) -> None:
         self._done += rows
         self._failures = failures
-        if self._seconds >= max(self._delay, self._shown + SECONDS_BETWEEN):
+        if self._seconds >= max(self._delay, self._shown_at + REFRESH_SECONDS):
             self._show(self._line())
 
-    def write(self, line: str, *, of_short_jobs_too: bool = False) -> None:
-        if of_short_jobs_too or self._seconds >= self._delay:
-            _displayed(line, html.escape(line))
-        else:
-            logger.debug(line)
+    def _show_line(self, line: str) -> None:
+        _display(line, html.escape(line))
 
     def write_link(self, name: str, link: str) -> None:
         url = html.escape(link)
-        _displayed(f"{name}: {link}", f"{html.escape(name)}: <a href='{url}' target='_blank'>{url}</a>")
+        _display(f"{name}: {link}", f"{html.escape(name)}: <a href='{url}' target='_blank'>{url}</a>")
 
     def close(self, line: str) -> None:
         self._is_finished = True
-        if self._seconds >= self._delay:
-            self._show(line)
-        else:
-            logger.debug(line)
+        (self._show if self._seconds >= self._delay else logger.debug)(line)
 
     def _show(self, line: str) -> None:
-        self._shown = self._seconds
+        self._shown_at = self._seconds
         bar = f"<progress value='{self._done}' max='{self._total}' style='width:16em'></progress> {html.escape(line)}"
         if self._output is None:
-            self._output = _displayed(line, bar)
+            self._output = _display(line, bar)
         else:
-            self._output.update(_data(line, bar), raw=True)
-
-    def __enter__(self) -> _NotebookProgress:
-        return self
+            self._output.update(_mime_bundle(line, bar), raw=True)
 
     def __exit__(self, *_: object) -> None:
         if self._output is not None and not self._is_finished:
             self._show(f"{self._name}: stopped after {self._done:,} of {self._total:,} images")
 
 
-def _data(text: str, markup: str) -> dict[str, str]:
+def _mime_bundle(text: str, markup: str) -> dict[str, str]:
     return {"text/plain": text, "text/html": markup}
 
 
-def _displayed(text: str, markup: str) -> Any:
-    """Show something in the cell that runs, and return what it can be replaced with."""
+def _display(text: str, markup: str) -> Any:
+    """Display a text in the running cell, and return the handle that replaces the text."""
     from IPython.display import display
 
-    return display(_data(text, markup), raw=True, display_id=True)
+    return display(_mime_bundle(text, markup), raw=True, display_id=True)
 
 
-class _LogProgress(_CountingProgress):
-    """A line for each tenth, for log files and batch jobs."""
-
-    def __init__(self, name: str, total: int) -> None:
-        super().__init__(name, total)
-        self._tenths = 0
+class _LogProgress(_VisibleProgress):
+    """Line of logging for each tenth of the rows, for log files and batch jobs."""
 
     def update(self, rows: int, failures: int) -> None:
+        tenths = self._done * 10 // self._total
         self._done += rows
         self._failures = failures
-        tenths = self._done * 10 // self._total
-        if tenths > self._tenths and self._seconds > self._delay:
+        if self._done * 10 // self._total > tenths and self._seconds > self._delay:
             logger.info(self._line())
-        self._tenths = tenths
-
-    def write(self, line: str, *, of_short_jobs_too: bool = False) -> None:
-        logger.log(logging.INFO if of_short_jobs_too or self._seconds >= self._delay else logging.DEBUG, line)
-
-    def write_link(self, name: str, link: str) -> None:
-        self.write(f"{name}: {link}", of_short_jobs_too=True)
-
-    def close(self, line: str) -> None:
-        self.write(line)
-
-    def __enter__(self) -> _LogProgress:
-        return self
-
-    def __exit__(self, *_: object) -> None: ...
 
 
 def format_duration(seconds: float) -> str:
-    """Return seconds as a person says them.
+    """Return seconds as text, in units for reading.
 
     Examples
     --------
@@ -249,7 +193,7 @@ def format_duration(seconds: float) -> str:
 
 
 def format_bytes(nbytes: int) -> str:
-    """Return bytes as a person says them.
+    """Return bytes as text, in decimal units.
 
     Examples
     --------

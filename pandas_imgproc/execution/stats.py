@@ -1,4 +1,4 @@
-"""What a call did and where its time went: what the summary line says, and what whoever observes calls is told."""
+"""Statistics of finished jobs: the summary line, and `collect_stats` for observers."""
 
 from __future__ import annotations
 
@@ -15,82 +15,56 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class JobStats:
-    """A call that is over, in figures; as text the summary line.
+    """Statistics of a finished job; as text, its summary line."""
 
-    Attributes
-    ----------
-    name : str
-        The method.
-    plan : str
-        Where it ran.
-    rows, n_skipped, failures : int
-        Rows that were done, rows that an earlier call had done, and rows of the first that failed.
-    seconds : float
-        On the clock, from the first row's start to the last row's end.
-    idle_seconds : float
-        Seconds of those in which the caller had nothing to do but wait for a worker.
-    worker_seconds : float
-        Seconds of all workers (or threads) together, on the clock, in which they were at a partition.
-    cpu : float
-        Seconds of the processor in `busy`.
-    stages : mapping of str to float
-        Seconds of `busy` by stage; what is left of it belongs to no stage.
-    """
-
-    name: str
-    plan: str
-    rows: int
-    n_skipped: int
-    failures: int
-    seconds: float
-    idle_seconds: float
-    worker_seconds: float
-    cpu: float
-    stages: Mapping[str, float]
+    name: str  # of the method
+    plan: str  # inline, or the cluster
+    rows: int  # that ran
+    n_skipped: int  # rows that an earlier job had finished
+    failures: int  # failed rows among `rows`
+    seconds: float  # wall time, from the first row's start to the last row's end
+    idle_seconds: float  # wall time in which the caller only waited for workers
+    worker_seconds: float  # wall time of all workers (or threads) together, inside of partitions
+    cpu: float  # CPU time in `worker_seconds`
+    stages: Mapping[str, float]  # seconds of `worker_seconds` by stage; the remainder belongs to no stage
 
     def __str__(self) -> str:
-        parts = [
-            f"{self.name}: {self.rows:,} images in {format_duration(self.seconds)} ({self.rows / self.seconds:,.0f} images/s)",
-            f"{format_duration(self.cpu)} of CPU time",
-            f"{self.failures:,} failed",
-            self.plan,
-        ]
-        if self.stages:
-            slowest = max(self.stages, key=lambda name: self.stages[name])
-            parts.append(f"slowest stage: {slowest} ({self.stages[slowest] / sum(self.stages.values()):.0%})")
-        return "; ".join(parts)
+        rate = f"{self.rows / self.seconds:,.0f} images/s"
+        text = (
+            f"{self.name}: {self.rows:,} images in {format_duration(self.seconds)} ({rate}); "
+            f"{format_duration(self.cpu)} of CPU time; {self.failures:,} failed; {self.plan}"
+        )
+        if not self.stages:
+            return text
+        slowest = max(self.stages, key=lambda stage: self.stages[stage])
+        return f"{text}; slowest stage: {slowest} ({self.stages[slowest] / sum(self.stages.values()):.0%})"
 
 
-_observers: contextvars.ContextVar[tuple[list[JobStats], ...]] = contextvars.ContextVar(
-    "pandas_imgproc_observers", default=()
+_collectors: contextvars.ContextVar[tuple[list[JobStats], ...]] = contextvars.ContextVar(
+    "pandas_imgproc_collectors", default=()
 )
 
 
 @contextlib.contextmanager
 def collect_stats() -> Iterator[list[JobStats]]:
-    """Collect the profile of every call that ends inside the block, in this thread.
-
-    Yields
-    ------
-    list of JobStats
-        Growing; a call that raises on its way has none.
+    """Collect the statistics of every job that finishes inside the block, in this thread; none of one that raises.
 
     Examples
     --------
-    >>> with collect_stats() as profiles:
+    >>> with collect_stats() as jobs:
     ...     _ = pd.Series(["red.png", "blue.jpg"]).img.load_resized(8, root=getfixture("photos"))
-    >>> [(profile.name, profile.rows, profile.failures) for profile in profiles]
+    >>> [(job.name, job.rows, job.failures) for job in jobs]
     [('load_resized', 2, 0)]
     """
-    profiles: list[JobStats] = []
-    token = _observers.set((*_observers.get(), profiles))
+    jobs: list[JobStats] = []
+    token = _collectors.set((*_collectors.get(), jobs))
     try:
-        yield profiles
+        yield jobs
     finally:
-        _observers.reset(token)
+        _collectors.reset(token)
 
 
-def _emit(profile: JobStats) -> None:
-    """Hand the profile of a call to whoever observes this thread."""
-    for profiles in _observers.get():
-        profiles.append(profile)
+def _emit(stats: JobStats) -> None:
+    """Add the statistics of a job to the collectors of this thread."""
+    for jobs in _collectors.get():
+        jobs.append(stats)

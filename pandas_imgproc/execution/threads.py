@@ -1,4 +1,4 @@
-"""Partitions on threads of this process: the specification of what every other driver must give."""
+"""Inline execution on threads of this process: the specification of every other execution's result."""
 
 from __future__ import annotations
 
@@ -6,27 +6,27 @@ from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from pandas_imgproc.execution.crash_ledger import CrashLedger
+from pandas_imgproc.kernel import NullLedger
 
 if TYPE_CHECKING:
     from pandas_imgproc.execution.job import JobState
 
 
-def run_in_threads(state: JobState, threads: int, seconds: float) -> None:
-    """Do rows on threads of this process: all, or until the rest would take longer than `seconds`."""
-    ledger = CrashLedger.in_memory(len(state.job.inputs))
-    state.workers = threads
-    ranges = state.iter_partitions()
-    with ThreadPoolExecutor(threads, "pandas_imgproc") as pool:
+def run_in_threads(state: JobState, n_threads: int, max_seconds: float) -> None:
+    """Run partitions on threads: all, or until the rest is predicted to take longer than `max_seconds`."""
+    ledger = NullLedger()
+    state.n_workers = n_threads
+    partitions = (state.local_task(positions, ledger) for positions in state.iter_partitions())
+    with ThreadPoolExecutor(n_threads, "pandas_imgproc") as pool:
         try:
-            waiting = {pool.submit(state.local_task(rows, ledger)) for rows in islice(ranges, 2 * threads)}
-            while waiting and not state.failed_fast:
-                finished, waiting = wait(waiting, return_when=FIRST_COMPLETED)
+            running = {pool.submit(task) for task in islice(partitions, 2 * n_threads)}
+            while running and not state.failed_fast:
+                finished, running = wait(running, return_when=FIRST_COMPLETED)
                 for future in finished:
                     state.finish(future.result())
                 state.log_estimate()
-                more = len(finished) if state.eta() <= seconds else 0
-                waiting |= {pool.submit(state.local_task(rows, ledger)) for rows in islice(ranges, more)}
+                n_more = len(finished) if state.eta() <= max_seconds else 0
+                running |= {pool.submit(task) for task in islice(partitions, n_more)}
         finally:
             ledger.cancel()
             pool.shutdown(cancel_futures=True)

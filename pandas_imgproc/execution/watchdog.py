@@ -1,7 +1,4 @@
-"""A clock beside the note: it ends the process of a row that takes too long.
-
-A thread of its own: the caller may be waiting for a partition that cannot go on before a slow row is ended.
-"""
+"""Watchdog of a crash ledger: a thread that kills the process of a row in flight for too long."""
 
 from __future__ import annotations
 
@@ -22,46 +19,40 @@ if TYPE_CHECKING:
 
 @contextlib.contextmanager
 def kill_slow_rows(ledger: CrashLedger, seconds: float | None) -> Iterator[None]:
-    """End the process of each row that takes more than so many seconds, as long as the block lasts.
+    """Kill, during the block, the process of each row that is in flight for more than `seconds`; None is no limit.
 
-    Parameters
-    ----------
-    ledger : CrashLedger
-        Which rows are in flight.
-    seconds : float, optional
-        How long a row may take; None is for ever.
+    In a thread, because the caller may be waiting for a partition that cannot continue before its slow row is ended.
     """
     if seconds is None:
         yield
         return
-    over = threading.Event()
-    thread = threading.Thread(target=_watch, args=(ledger, seconds, over), name="pandas_imgproc row timeout")
+    finished = threading.Event()
+    thread = threading.Thread(target=_watch, args=(ledger, seconds, finished), name="pandas_imgproc row timeout")
     thread.start()
     try:
         yield
     finally:
-        over.set()
+        finished.set()
         thread.join()
 
 
-def _watch(ledger: CrashLedger, seconds: float, over: threading.Event) -> None:
-    since: dict[tuple[int, int], float] = {}
-    while not over.wait(min(1.0, seconds / 4)):
+def _watch(ledger: CrashLedger, seconds: float, finished: threading.Event) -> None:
+    seen_at: dict[tuple[int, int], float] = {}
+    while not finished.wait(min(1.0, seconds / 4)):
         now = time.monotonic()
-        since = {who: since.get(who, now) for who in ledger.in_flight() if _is_killable(who[1])}
-        for (row, process), begun in since.items():
-            if now - begun > seconds:
-                ledger.mark_timed_out(row)
+        seen_at = {item: seen_at.get(item, now) for item in ledger.in_flight() if _is_killable(item[1])}
+        for (position, pid), first_seen in seen_at.items():
+            if now - first_seen > seconds:
+                ledger.mark_timed_out(position)
                 with contextlib.suppress(ProcessLookupError):
-                    os.kill(process, signal.SIGKILL)
+                    os.kill(pid, signal.SIGKILL)
 
 
-def _is_killable(process: int) -> bool:
-    # A thread of this very process cannot be: its row is waited for. The row of a process that is dead stays in
-    # flight until it is tried again.
-    if process in (0, os.getpid()):
+def _is_killable(pid: int) -> bool:
+    # This process itself is not: its row is waited for. The row of a dead process is in flight until its next attempt.
+    if pid in (0, os.getpid()):
         return False
     try:
-        return bool(psutil.Process(process).status() not in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD))
+        return bool(psutil.Process(pid).status() not in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD))
     except psutil.NoSuchProcess:
         return False

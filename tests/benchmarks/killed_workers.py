@@ -1,4 +1,4 @@
-"""Kill workers at random while a call runs, and compare its answer and time with an undisturbed run.
+"""Kill workers at random while a call runs, and compare its result and time with an undisturbed run.
 
 python tests/benchmarks/killed_workers.py FOLDER [--images 2000] [--size 224] [--kills 1 5 20] [--seeds 10]
 """
@@ -29,20 +29,20 @@ def run(paths: pd.Series, size: int) -> tuple[float, np.ndarray]:
 
 
 class Killer(threading.Thread):
-    """Kill so many workers, spread over so many seconds."""
+    """Thread that kills workers, spread over a number of seconds."""
 
     def __init__(self, kills: int, seconds: float, seed: int) -> None:
         super().__init__()
-        self.kills, self.done, self.seconds, self.rng = kills, 0, seconds, random.Random(seed)
+        self.kills, self.n_done, self.seconds, self.rng = kills, 0, seconds, random.Random(seed)
         self.stop = threading.Event()
 
     def run(self) -> None:
-        while self.done < self.kills and not self.stop.wait(self.rng.uniform(0, self.seconds / self.kills)):
-            pids = sorted(nanny.pid for nanny in cluster.manager._own.cluster.workers.values() if nanny.pid)
+        while self.n_done < self.kills and not self.stop.wait(self.rng.uniform(0, self.seconds / self.kills)):
+            pids = sorted(nanny.pid for nanny in cluster.manager._managed.cluster.workers.values() if nanny.pid)
             if pids:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(self.rng.choice(pids), signal.SIGKILL)
-                    self.done += 1
+                    self.n_done += 1
 
 
 def main() -> None:
@@ -63,12 +63,13 @@ def main() -> None:
         for seed in range(options.seeds):
             killer = Killer(kills, quiet, seed)
             killer.start()
-            seconds, answer = run(paths, options.size)
+            seconds, result = run(paths, options.size)
             killer.stop.set()
             killer.join()
-            allowed = 3 * quiet + 2 * killer.done
-            same = "identical" if np.array_equal(answer, expected) else "DIFFERENT"
-            print(f"{killer.done:2d} kills, seed {seed}: {same}, {seconds:.1f} of {allowed:.1f} s allowed", flush=True)
+            allowed = 3 * quiet + 2 * killer.n_done
+            same = "identical" if np.array_equal(result, expected) else "DIFFERENT"
+            times = f"{seconds:.1f} of {allowed:.1f} s allowed"
+            print(f"{killer.n_done:2d} kills, seed {seed}: {same}, {times}", flush=True)
     pandas_imgproc.close()
 
 

@@ -1,8 +1,8 @@
-"""What a row costs that does nothing: `python tests/benchmarks/no_op_rows.py [rows]`.
+"""Overhead of a row without work: `python tests/benchmarks/no_op_rows.py [rows]`.
 
-A task without work runs over a column of paths, from the column to the status of each row, on two workers of our own
-cluster and on a scheduler and two workers that were started by hand. Targets: less than 3 µs a row at a million rows,
-no warning of Dask's, and nothing in the log but progress.
+A no-op task runs over a column of paths, from the column to the status of each row, on two workers of the managed
+cluster, and on a scheduler and two workers in processes of their own. Targets: less than 3 µs a row at a million rows,
+no warning of Dask, and only progress in the log.
 """
 
 from __future__ import annotations
@@ -33,19 +33,19 @@ from pandas_imgproc.tasks import Task
 
 
 @dataclass(frozen=True)
-class Nothing(Task):
-    """Rows that are done as soon as they are begun."""
+class NoOpTask(Task):
+    """Task without work."""
 
     name: ClassVar[str] = "nothing"
     needs_cluster: ClassVar[bool] = True
 
-    def empty(self, n):
+    def allocate(self, n):
         return np.zeros((n, 1), dtype=np.uint8)
 
     def fill(self, out, position, file):
         out[0] = 1
 
-    def wrap(self, values, status, failures, index):
+    def to_pandas(self, values, status, failures, index):
         return pd.Series(values[:, 0], index=index)
 
 
@@ -55,20 +55,20 @@ def memory() -> float:
 
 
 def measure(where: str, column: pd.Series) -> None:
-    """Print what the rows of a column cost."""
+    """Print the overhead of the rows of a column."""
     before, started, cpu = memory(), time.perf_counter(), time.process_time()
-    found = column_values(column)
-    taken = time.perf_counter() - started
-    call = execution.Job(Nothing(), Source(), found)
-    destination = memory_sink(call.task, len(found))
-    execution.execute(call, destination)
-    answer = destination.to_pandas(call.task, column.index)
+    inputs = column_values(column)
+    column_seconds = time.perf_counter() - started
+    job = execution.Job(NoOpTask(), Source(), inputs)
+    sink = memory_sink(job.task, len(inputs))
+    execution.execute(job, sink)
+    result = sink.to_pandas(job.task, column.index)
     seconds = time.perf_counter() - started
-    assert (answer == 1).all()
+    assert (result == 1).all()
     grown, peak = memory() - before, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
     print(
         f"{where}: {len(column):,} rows in {seconds:.2f} s, {seconds / len(column) * 1e6:.2f} µs a row "
-        f"(of it {taken / len(column) * 1e6:.2f} to look at the column; "
+        f"(of it {column_seconds / len(column) * 1e6:.2f} to look at the column; "
         f"{(time.process_time() - cpu) / len(column) * 1e6:.2f} µs of CPU time of the caller); "
         f"memory of the caller {grown:+.0f} MB after, peak {peak:.0f} MB"
     )
@@ -83,7 +83,7 @@ def main() -> None:
     print(f"the column: {memory():.0f} MB with Python")
     pandas_imgproc.get_client(n_workers=2)
     for _ in range(2):  # the first also pays for importing the package on the workers
-        measure("own cluster", column)
+        measure("managed cluster", column)
     pandas_imgproc.close()
     with tempfile.TemporaryDirectory() as folder:
         started = HandStarted(Path(folder))
@@ -93,7 +93,7 @@ def main() -> None:
             with started.client() as client:
                 client.wait_for_workers(2, timeout=30)
                 for _ in range(2):
-                    measure("hand-started cluster", column)
+                    measure("cluster of processes", column)
         finally:
             started.close()
 

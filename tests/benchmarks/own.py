@@ -1,8 +1,8 @@
-"""What a call costs beside its images: small calls, long ones, one worker and two, the caller's memory.
+"""Overhead of a call: small calls, long ones, one worker and two, the caller's memory.
 
     python tests/benchmarks/own.py FOLDER [--repeat 7] [--only memory]
 
-Ratios are medians over turns in one run, with the least and the greatest behind them.
+Ratios are medians over the repeats of one run, with minimum and maximum.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-def usual(paths: pd.Series, size: int) -> np.ndarray:
+def baseline(paths: pd.Series, size: int) -> np.ndarray:
     return np.stack([np.array(Image.open(path).convert("RGB").resize((size, size))) for path in paths])
 
 
@@ -41,8 +41,8 @@ def seconds(call: Callable[..., object], *args: object) -> float:
     return time.perf_counter() - started
 
 
-def said(what: str, ratios: list[float]) -> None:
-    print(f"{what}: {statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})", flush=True)
+def report(text: str, ratios: list[float]) -> None:
+    print(f"{text}: {statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})", flush=True)
 
 
 def rows(files: list[str], n: int) -> pd.Series:
@@ -55,8 +55,8 @@ def small(files: list[str], repeat: int) -> None:
     for size in (64, 224):
         some = rows(files, 100)
         ours(some, size)
-        said(f"a loop over 100 rows to {size} took, times ours", [
-            seconds(usual, some, size) / seconds(ours, some, size) for _ in range(repeat)
+        report(f"a loop over 100 rows to {size} took, times ours", [
+            seconds(baseline, some, size) / seconds(ours, some, size) for _ in range(repeat)
         ])  # fmt: skip
 
 
@@ -66,7 +66,7 @@ def eightfold(files: list[str], repeat: int) -> None:
     few, many = rows(files, 1000), rows(files, 8000)
     with dask.config.set(scheduler="distributed"):
         ours(few, 64)
-        said("8 times the rows took, times the time", [
+        report("8 times the rows took, times the time", [
             seconds(ours, many, 64) / seconds(ours, few, 64) for _ in range(repeat)
         ])  # fmt: skip
 
@@ -80,18 +80,18 @@ def two_workers(files: list[str], repeat: int) -> None:
                 pandas_imgproc.get_client(n_workers=workers)
                 ours(some.head(100), 64)
                 times.append(seconds(ours, some, 64))
-    said("one worker took, times two", [one / two for one, two in zip(took[1], took[2], strict=True)])
+    report("one worker took, times two", [one / two for one, two in zip(took[1], took[2], strict=True)])
 
 
 def memory(files: list[str], repeat: int) -> None:
-    """Measure what the caller's memory grows by."""
+    """Measure the growth of the caller's memory."""
     process = psutil.Process(os.getpid())
     pandas_imgproc.get_client()
     paths = rows(files, 100_000)
     ours(paths.head(1000), 64)
     before = process.memory_info().rss
-    answer = paths.img.load_resized(64, progress=False)
-    block = answer.img.to_numpy(na_value=0)
+    result = paths.img.load_resized(64, progress=False)
+    block = result.img.to_numpy(na_value=0)
     block[::1, 0, 0, 0].sum()  # every page was looked at
     grown = process.memory_info().rss - before
     print(f"100,000 rows of 64: the caller grew by {grown / 1e6:.0f} MB, {grown / block.nbytes:.3f} of the result")

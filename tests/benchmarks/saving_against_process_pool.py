@@ -93,13 +93,13 @@ def main() -> None:
             "script, 16 a time": partial(pool, usual_thumbnail, 16),
             "script without convert": partial(pool, best_thumbnail, 1),
             "ours, on the cluster": partial(ours, "save_thumbnails", "distributed"),
-            "ours, in line": partial(ours, "save_thumbnails", "threads"),
+            "ours, inline": partial(ours, "save_thumbnails", "threads"),
         }
         resized = {
             "script": partial(pool, usual_resize, 1),
             "script, 16 a time": partial(pool, usual_resize, 16),
             "ours, on the cluster": partial(ours, "save_resized", "distributed", size=600),
-            "ours, in line": partial(ours, "save_resized", "threads", size=600),
+            "ours, inline": partial(ours, "save_resized", "threads", size=600),
         }
         compare("thumbnails of 128", thumbnails, frame, Path(work), options.repeat)
         compare("600 x 600", resized, frame, Path(work), options.repeat)

@@ -85,7 +85,7 @@ def test_scaling_report_untimeable_call_raises_and_restores_cluster(frame, tmp_p
         "did no rows": len,
         r"found 4 rows done.*overwrite=True": lambda d: d.img.save_thumbnails("image_path", tmp_path, size=8),
         "did no rows: it found 1 row done": lambda d: d[:1].img.save_thumbnails("image_path", tmp_path, size=8),
-        "ran in line on": on_threads,
+        "ran inline on": on_threads,
         "computations of Dask frames are not timed": lambda d: (
             from_pandas(d, npartitions=2).img.features("image_path").compute()
         ),

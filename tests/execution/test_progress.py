@@ -1,4 +1,4 @@
-"""What a person sees: nothing of short calls, a bar of long ones, lines of logging where nobody looks."""
+"""Progress: silence for short jobs, a bar for long ones, lines of logging without a terminal."""
 
 from __future__ import annotations
 
@@ -26,43 +26,43 @@ class _Terminal(io.StringIO):
         return True
 
 
-def shown(monkeypatch, paths, stream, **config):
+def run_and_capture(monkeypatch, paths, stream, **config):
     monkeypatch.setattr(sys, "stderr", stream)
     with dask.config.set({f"pandas-imgproc.{name.replace('_', '-')}": value for name, value in config.items()}):
         paths.img.load_resized(8, errors="coerce")
     return stream.getvalue()
 
 
-def test_a_short_call_is_silent(monkeypatch, paths, caplog):
+def test_short_job_is_silent(monkeypatch, paths, caplog):
     caplog.set_level(logging.INFO)
-    assert shown(monkeypatch, paths, _Terminal()) == ""
-    assert shown(monkeypatch, paths, io.StringIO()) == ""
+    assert run_and_capture(monkeypatch, paths, _Terminal()) == ""
+    assert run_and_capture(monkeypatch, paths, io.StringIO()) == ""
     assert not caplog.records
 
 
-def test_a_terminal_shows_a_bar_and_a_last_line(monkeypatch, paths):
-    text = shown(monkeypatch, paths, _Terminal(), progress_delay=0)
+def test_terminal_shows_bar_and_summary(monkeypatch, paths):
+    text = run_and_capture(monkeypatch, paths, _Terminal(), progress_delay=0)
     assert "load_resized: 100%" in text
     assert re.search(r"100/100 \[.* images/s, 10 failed\]", text)
     last = next(line for line in re.split(r"[\r\n]", text) if line.startswith("load_resized: 100 images in"))
-    assert re.search(r"images/s\); .* s of CPU time; 10 failed; in line on", last)
+    assert re.search(r"images/s\); .* s of CPU time; 10 failed; inline on", last)
     assert re.search(r"; slowest stage: \w+ \(\d+%\)$", last)
 
 
-def test_false_is_silent_even_there(monkeypatch, paths):
-    assert shown(monkeypatch, paths, _Terminal(), progress_delay=0, progress=False) == ""
+def test_progress_false_is_silent_in_a_terminal(monkeypatch, paths):
+    assert run_and_capture(monkeypatch, paths, _Terminal(), progress_delay=0, progress=False) == ""
 
 
-def test_without_a_terminal_tenths_are_logged(monkeypatch, paths, caplog):
+def test_tenths_are_logged_without_a_terminal(monkeypatch, paths, caplog):
     caplog.set_level(logging.INFO, logger="pandas_imgproc")
-    assert shown(monkeypatch, paths, io.StringIO(), progress_delay=0) == ""
+    assert run_and_capture(monkeypatch, paths, io.StringIO(), progress_delay=0) == ""
     lines = [record.getMessage() for record in caplog.records]
     assert re.match(r"load_resized: 100 %, 100 of 100 images, \d+ images/s, .* left, 10 failed", lines[-2])
     assert lines[-1].startswith("load_resized: 100 images in")
     assert len(lines) <= 11
 
 
-def test_a_bar_is_closed_after_an_error(monkeypatch):
+def test_bar_is_closed_after_an_error(monkeypatch):
     stream = _Terminal()
     monkeypatch.setattr(sys, "stderr", stream)
     with (  # noqa: PT012

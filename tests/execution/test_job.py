@@ -1,0 +1,38 @@
+"""Partitions of a job: their sizes, and that they cover every pending row once."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+from no_op_task import make_state
+
+from pandas_imgproc import execution
+
+
+@pytest.mark.parametrize("n", [0, 1, 15, 16, 17, 1000, 100_000])
+@pytest.mark.parametrize("npartitions", [None, 1, 7, 2000])
+@pytest.mark.parametrize("seconds", [0.0, 1e-6, 0.01, 5.0])
+def test_partitions_cover_every_row_once_in_order(n, npartitions, seconds):
+    state = make_state(n, npartitions, n_done=1, wall=seconds, n_workers=2)
+    partitions = list(state.iter_partitions())
+    assert [position for positions in partitions for position in positions] == list(range(n))
+    maximum = max(execution.MAX_PARTITION_ROWS, n if npartitions else 0)
+    assert all(0 < len(positions) <= maximum for positions in partitions)
+    if npartitions:
+        assert len(partitions) == min(n, npartitions)
+
+
+@pytest.mark.parametrize("npartitions", [None, 1, 2, 7, 300])
+def test_partitioning_skips_finished_rows(npartitions):
+    pending = [range(3, 40), range(41, 42), range(50, 200)]
+    state = make_state(200, npartitions, pending=pending)
+    partitioned = [position for positions in state.iter_partitions() for position in positions]
+    assert partitioned == [position for positions in pending for position in positions]
+
+
+def test_partitions_of_large_images_have_few_bytes():
+    """More memory would be returned to the system after each partition, and its first touch is slow."""
+    large = SimpleNamespace(nbytes=1000 * 2**20, schema_known=True)
+    state = make_state(1000, sink=large, n_done=1, wall=0.01, n_workers=2)
+    assert max(len(positions) for positions in state.iter_partitions()) == 24

@@ -1,0 +1,171 @@
+"""Choice of the execution: inline or on a cluster, by prediction, configuration and context."""
+
+from __future__ import annotations
+
+import logging
+import math
+import multiprocessing
+import os
+import subprocess
+import sys
+import textwrap
+
+import dask
+import numpy as np
+import pandas as pd
+import pytest
+from distributed import Client
+from image_factory import row_image
+from no_op_task import make_state
+
+import pandas_imgproc
+from pandas_imgproc import ResultTooLargeError, cluster
+from pandas_imgproc.execution import planning
+
+
+@pytest.fixture(scope="module")
+def paths(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("planning")
+    for number in range(30):
+        row_image(number, (24, 16)).save(folder / f"{number}.png")
+    return pd.Series([str(folder / f"{i % 30}.png") for i in range(100)])
+
+
+def summary(caplog, call):
+    """The summary line of a call, which names its plan."""
+    with caplog.at_level(logging.DEBUG, logger="pandas_imgproc"):
+        caplog.clear()
+        call()
+    return caplog.records[-1].getMessage()
+
+
+def test_small_job_runs_inline_and_starts_no_cluster(paths, caplog):
+    pandas_imgproc.close()
+    assert "inline on" in summary(caplog, lambda: paths.head(10).img.load_resized(8))
+    assert cluster.existing_client() is None
+
+
+def test_npartitions_selects_the_cluster(paths, caplog, own_cluster):
+    assert "local cluster of 2 processes" in summary(caplog, lambda: paths.img.load_resized(8, npartitions=4))
+
+
+def test_long_job_moves_to_cluster_after_its_sample(paths, caplog, own_cluster):
+    with dask.config.set({"pandas-imgproc.inline-threshold-warm": 0}):
+        assert "local cluster" in summary(caplog, lambda: paths.img.load_resized(8))
+
+
+@pytest.mark.parametrize(("scheduler", "plan"), [("synchronous", "1 thread;"), ("threads", "threads"),
+                                                 ("distributed", "local cluster")])  # fmt: skip
+def test_dask_scheduler_selects_execution(paths, caplog, own_cluster, scheduler, plan):
+    with dask.config.set(scheduler=scheduler):
+        assert plan in summary(caplog, lambda: paths.img.load_resized(8))
+
+
+def test_underestimated_job_moves_to_cluster(paths, own_cluster, caplog):
+    many = pd.Series(["gone.png"] * 16 + list(paths) * 20)
+    with dask.config.set({"pandas-imgproc.inline-threshold-warm": 0.02}):
+        assert "local cluster" in summary(caplog, lambda: many.img.load_resized(100, errors="coerce"))
+
+
+@pytest.mark.parametrize(("max_seconds", "client", "rows"), [(math.inf, "one", 16), (1e-9, "one", 4), (1e-9, None, 16)])
+def test_sample_of_slow_rows_is_small_where_workers_are_idle(max_seconds, client, rows, monkeypatch):
+    monkeypatch.setattr(cluster, "existing_client", lambda: client)
+    monkeypatch.setattr(planning, "SAMPLE_SECONDS", max_seconds)  # the rows take as long as they take
+    state = make_state(100, inputs=["a.png"] * 100)
+    planning._sample_rows(state)
+    assert state.n_done == rows
+
+
+@pytest.mark.parametrize(("row_seconds", "n_threads"), [(0.0001, 1), (0.001, planning.CPU_COUNT)])
+def test_inline_job_of_very_short_rows_uses_one_thread(row_seconds, n_threads):
+    """Two threads do half of the work of one there: most of so short a row is Python."""
+    state = make_state(100, n_done=16, cpu=16 * row_seconds)
+    assert planning._plan_from_sample(state).n_threads == n_threads
+
+
+def test_user_client_is_used_and_left_open(paths, caplog, tmp_path):
+    with Client(
+        n_workers=1, threads_per_worker=2, processes=False, dashboard_address="127.0.0.1:0", local_directory=tmp_path
+    ) as client:
+        text = summary(caplog, lambda: paths.img.load_resized(8, npartitions=4))
+        assert client.scheduler.address in text
+        assert client.status == "running"
+
+
+def test_job_inside_dask_task_runs_inline(paths, own_cluster):
+    def task():
+        import pandas as pd
+
+        import pandas_imgproc  # noqa: F401
+
+        return pd.Series(list(paths)).img.load_resized(8, npartitions=3).img.to_numpy().sum()
+
+    assert own_cluster.submit(task, pure=False).result() == paths.img.load_resized(8).img.to_numpy().sum()
+
+
+def test_job_inside_daemonic_process_runs_inline(paths):
+    context = multiprocessing.get_context("fork")
+    with context.Pool(1) as pool:
+        assert pool.apply(_sum, (list(paths),)) == _sum(list(paths))
+
+
+def _sum(paths):
+    npartitions = 3 if multiprocessing.current_process().daemon else None
+    return int(pd.Series(paths).img.load_resized(8, npartitions=npartitions).img.to_numpy().sum())
+
+
+def test_forked_child_starts_its_own_cluster(paths, own_cluster):
+    """As in `ProcessPoolExecutor`, whose processes are forked by default."""
+    expected = int(paths.img.load_resized(8, npartitions=3).img.to_numpy().sum())
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            with dask.config.set({"pandas-imgproc.n-workers": 1}):
+                total = int(paths.img.load_resized(8, npartitions=3, progress=False).img.to_numpy().sum())
+            pandas_imgproc.close()
+            os.write(writer, str(total).encode())
+        finally:
+            os._exit(0)
+    os.close(writer)
+    with os.fdopen(reader) as pipe:
+        assert pipe.read() == str(expected)
+    os.waitpid(child, 0)
+
+
+def test_result_larger_than_memory_raises_at_once(paths):
+    many = pd.Series(np.repeat(paths.to_numpy(), 1000))
+    with pytest.raises(ResultTooLargeError, match=r"100,000 rows need 108\d{2}\.\d\d GB of memory"):
+        many.img.load_resized((6000, 6000))
+
+
+SCRIPT = """
+import sys, pandas as pd, pandas_imgproc, logging
+logging.basicConfig(level=logging.DEBUG, format="%(message)s"); logging.getLogger("PIL").setLevel(30)
+paths = pd.Series({paths!r} * 10)
+column = paths.img.load_resized(8, npartitions=3)
+assert column.notna().all()
+sys.stdout.write(f"sum {{column.img.to_numpy().sum()}}")
+"""
+
+
+def test_script_needs_no_main_guard(paths, tmp_path):
+    (tmp_path / "script.py").write_text(SCRIPT.format(paths=list(paths[:3])))
+    finished = subprocess.run(
+        [sys.executable, str(tmp_path / "script.py")], capture_output=True, text=True, cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": os.getcwd()}, check=False,
+    )  # fmt: skip
+    assert finished.returncode == 0, finished.stderr
+    expected = pd.Series(list(paths[:3]) * 10).img.load_resized(8).img.to_numpy().sum()
+    assert finished.stdout == f"sum {expected}"
+    assert "local cluster of" in finished.stderr
+
+
+def test_job_of_ten_images_imports_no_cluster_modules(paths):
+    code = textwrap.dedent(f"""
+        import sys, pandas as pd, pandas_imgproc
+        pd.Series({list(paths[:10])!r}).img.load_resized(64)
+        heavy = {{"distributed", "dask.dataframe", "matplotlib", "IPython", "bokeh"}} & set(sys.modules)
+        assert not heavy, heavy
+    """)
+    subprocess.run([sys.executable, "-c", code], check=True, env={**os.environ, "PYTHONPATH": os.getcwd()})

@@ -1,0 +1,124 @@
+"""Rows that end their process, or never end, cost only themselves."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import sys
+import threading
+import time
+
+import cloudpickle
+import dask
+import image_factory
+import numpy as np
+import pandas as pd
+import pytest
+from distributed import Client, LocalCluster
+from image_factory import row_image, row_of
+
+from conftest import wait_until
+
+cloudpickle.register_pickle_by_value(image_factory)
+cloudpickle.register_pickle_by_value(sys.modules[__name__])
+
+pytestmark = pytest.mark.timeout(900)  # restarted workers start slowly on a busy machine
+
+N = 1000
+ROW_TIMEOUT = 5.0
+"""Seconds that no row takes which ends, on any machine."""
+
+
+@pytest.fixture(scope="module")
+def paths(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("crashes")
+    for number in range(N):
+        row_image(number, (12, 8)).save(folder / f"{number}.png")
+    return pd.Series([str(folder / f"{number}.png") for number in range(N)])
+
+
+def delayed_kill(signal_number, seconds):
+    threading.Timer(seconds, os.kill, (os.getpid(), signal_number)).start()
+
+
+CRASH_MODES = {
+    "exit": lambda: os._exit(3),
+    "signal": lambda: os.kill(os.getpid(), signal.SIGSEGV),  # which may arrive after the end of the row
+    "null": lambda: ctypes.string_at(0),
+    "abort": os.abort,
+    "killed": lambda: os.kill(os.getpid(), signal.SIGKILL),
+    "never": signal.pause,
+    "sys.exit": lambda: sys.exit(4),
+}
+KINDS = {"never": "timeout", "sys.exit": "function"}
+
+
+def crashing_function(modes):
+    """A function of pixels that returns the row that they show, but ends its process at some rows."""
+
+    def number(pixels):
+        row = row_of(pixels)
+        if row in modes:
+            CRASH_MODES[modes[row]]()
+        return row
+
+    return number
+
+
+def check(result, modes):
+    expected = {row: KINDS.get(mode, "worker_died") for row, mode in modes.items()}
+    assert result.img.failures["kind"].to_dict() == expected
+    assert result.drop(list(modes)).tolist() == [row for row in range(len(result)) if row not in modes]
+
+
+@pytest.fixture
+def restored_workers(own_cluster):
+    """A managed cluster that has both of its workers again after the test."""
+    yield
+    assert wait_until(lambda: len(own_cluster.scheduler_info()["workers"]) == 2)
+
+
+# Nearly all of the time is that of restarting workers, two for each crash.
+@pytest.mark.parametrize("some_modes", [("exit", "signal", "null"), ("abort", "killed", "never", "sys.exit")])
+def test_rows_that_crash_in_every_mode_fail_among_a_thousand(paths, restored_workers, some_modes):
+    rows = np.random.default_rng(0).choice(N, len(some_modes), replace=False).tolist()
+    modes = dict(zip(rows, some_modes, strict=True))
+    with dask.config.set({"pandas-imgproc.row-timeout": ROW_TIMEOUT}):
+        check(paths.img.map(crashing_function(modes), errors="coerce"), modes)
+
+
+def test_adjacent_crashing_rows_both_fail(paths, restored_workers):
+    modes = dict.fromkeys((3, 4), "exit")
+    check(paths[:20].img.map(crashing_function(modes), errors="coerce", npartitions=1), modes)
+
+
+def test_row_after_a_delayed_kill_is_not_blamed(paths, restored_workers):
+    def number(pixels):
+        row = row_of(pixels)
+        if row == 5:
+            delayed_kill(signal.SIGKILL, 0.01)
+        else:
+            time.sleep(0.02)
+        return row
+
+    result = paths[:20].img.map(number, errors="coerce", npartitions=1)
+    assert result.img.failures["kind"].to_dict() == {5: "worker_died"}
+
+
+def test_endless_rows_time_out_on_all_workers(paths, restored_workers):
+    # Both workers are stuck at once, and a finished partition is lost with one of them.
+    modes = dict.fromkeys((0, 20, 40, 60), "never")
+    with dask.config.set({"pandas-imgproc.row-timeout": ROW_TIMEOUT}):
+        check(paths[:80].img.map(crashing_function(modes), errors="coerce", npartitions=8), modes)
+
+
+def test_crashing_row_fails_alone_on_a_user_cluster(paths, tmp_path):
+    modes = {13: "exit"}
+    with (
+        LocalCluster(
+            n_workers=2, threads_per_worker=1, dashboard_address="127.0.0.1:0", local_directory=tmp_path
+        ) as user_cluster,
+        Client(user_cluster),
+    ):
+        check(paths[:40].img.map(crashing_function(modes), npartitions=3, errors="coerce"), modes)

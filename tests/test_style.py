@@ -20,7 +20,6 @@ PRONOUNS = {
     "what",
     "who",
     "whom",
-    "whose",
     "whoever",
     "whatever",
     "somebody",
@@ -111,7 +110,7 @@ def faults_of(docstring: Docstring) -> list[str]:
 
 
 def retired_in(text: str) -> list[str]:
-    text = re.sub(r"``.*?``|\"\w+\"", "", text)  # code, and values as users type them
+    text = re.sub(r"``.*?``|\"[^\"]*\"", "", text, flags=re.DOTALL)  # code, values as users type them, titles of papers
     return [word for word in RETIRED_IN_TEXT if re.search(rf"\b{word}\b", text, re.IGNORECASE)]
 
 

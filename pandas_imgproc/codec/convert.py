@@ -85,7 +85,7 @@ def _rescale(levels: NDArray[Any], top: int) -> Image.Image:
     return Image.fromarray(wide.astype(np.uint8))
 
 
-# Pillow widens these samples to 8 bits and leaves the transparent level as the file has it.
+# Pillow widens these samples to 8 bits and leaves the transparent level as it is in the file.
 _WIDEN_LEVEL: dict[str, Callable[[int], int]] = {
     "1": lambda level: 255 if level else 0,
     "L;2": lambda level: (level & 3) * 85,

@@ -192,8 +192,8 @@ def _default_tile(images: Sequence[Any] | ImageArray) -> int:
     """Return the side that images of one size fill without a border."""
     if not isinstance(images, ImageArray):
         return 128
-    longest = max(images.dtype.shape[:2])
-    return longest * (160 // longest) if 40 <= longest <= 160 else 128 + 32 * (longest > 160)
+    max_side = max(images.dtype.shape[:2])
+    return max_side * (160 // max_side) if 40 <= max_side <= 160 else 128 + 32 * (max_side > 160)
 
 
 def _draw_header_and_footer(draw: ImageDraw.ImageDraw, layout: SheetLayout, title: str | None, n: int) -> None:

@@ -104,11 +104,11 @@ def _to_uint8(pixels: Pixels) -> Pixels:
 
 
 def _fit(image: Image.Image, size: int) -> Image.Image:
-    longest = max(image.size)
-    if longest > size:
-        width, height = (max(1, round(length * size / longest)) for length in image.size)
+    max_side = max(image.size)
+    if max_side > size:
+        width, height = (max(1, round(length * size / max_side)) for length in image.size)
         return image.resize((width, height), Image.Resampling.LANCZOS, reducing_gap=3.0)
-    factor = size // longest
+    factor = size // max_side
     return image.resize((factor * image.width, factor * image.height), Image.Resampling.NEAREST)
 
 

@@ -59,7 +59,7 @@ def test_scaling_report_two_numbers_of_workers_times_each_on_its_cluster(frame, 
 @pytest.mark.filterwarnings("ignore::pandas_imgproc.UnreadableImageWarning")
 def test_scaling_report_untimeable_call_raises_and_restores_cluster(frame, tmp_path):
     def interrupted(d):
-        assert cluster.worker_monitor(cluster.existing_client()).threads() == 1
+        assert cluster.worker_monitor(cluster.existing_client()).n_threads() == 1
         raise KeyboardInterrupt
 
     def on_threads(d):

@@ -27,7 +27,7 @@ def type_for(parameter: inspect.Parameter) -> Any:
     Raises
     ------
     StopIteration
-        If the type hint is of a kind that no word of the shell can say.
+        If no word of the shell can express the type hint.
     """
     members = parameter.annotation.split(" | ")
     parse, metavar = next(_TYPES[hint] for hint in _TYPES if hint in members)

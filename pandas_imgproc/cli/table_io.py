@@ -152,7 +152,7 @@ def read(path: str, column: str | None, storage_options: Mapping[str, Any] | Non
     Raises
     ------
     ValueError
-        If there is none.
+        If the table or the files do not exist.
     """
     try:
         if is_table(path):

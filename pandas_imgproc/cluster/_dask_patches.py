@@ -214,18 +214,17 @@ class _PatchedScheduler(Scheduler):  # type: ignore[misc]
             super().start_http_server(*args, **kwargs)
 
 
-_EVENT_HANDLERS = {
-    "memory": worker_rpc.on_task_done,
-    "erred": worker_rpc.on_task_released,
-    "forgotten": worker_rpc.on_task_released,
-}
-
-
 class _TaskEventPlugin(SchedulerPlugin):  # type: ignore[misc]
     """Scheduler plugin that passes transitions of tasks on to the callbacks of `worker_rpc`."""
 
+    _event_handlers: ClassVar[dict[str, list[Callable[[str], None]]]] = {
+        "memory": worker_rpc.on_task_done,
+        "erred": worker_rpc.on_task_released,
+        "forgotten": worker_rpc.on_task_released,
+    }
+
     def transition(self, key: Any, start: str, finish: str, *args: Any, **kwargs: Any) -> None:  # noqa: ARG002
-        for notify in _EVENT_HANDLERS.get(finish, ()):
+        for notify in self._event_handlers.get(finish, ()):
             notify(str(key))
 
     async def close(self) -> None:
@@ -242,21 +241,19 @@ def scratch_path() -> str:
 
 @contextlib.contextmanager
 def _environment(variables: Mapping[str, str]) -> Iterator[None]:
-    before = {name: os.environ.get(name) for name in variables}
+    before = {name: os.environ[name] for name in variables if name in os.environ}
     os.environ.update(variables)
     try:
         yield
     finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
+        for name in variables.keys() - before.keys():
+            os.environ.pop(name, None)
+        os.environ.update(before)
 
 
 @contextlib.contextmanager
 def _without_main_module() -> Iterator[None]:
-    """Keep processes that this thread starts from running the caller's script."""
+    """Prevent processes that this thread starts from running the caller's script."""
     original, thread = spawn.get_preparation_data, threading.get_ident()
 
     def without_main(name: str) -> dict[str, Any]:

@@ -28,19 +28,11 @@ _DIRECT = "{scheme}://{host}:{port}/status"
 
 
 def dashboard_link(client: Client) -> str | None:
-    """Return the address of a client's dashboard, None if a browser cannot reach it.
+    """Return the address of a client's dashboard, from Dask's template ``distributed.dashboard.link``.
 
-    Parameters
-    ----------
-    client : distributed.Client
-
-    Returns
-    -------
-    str or None
-        Address from Dask's template ``distributed.dashboard.link``, which a proxy needs:
-        ``"{JUPYTERHUB_SERVICE_PREFIX}proxy/{port}/status"`` behind jupyter-server-proxy. None if no dashboard runs,
-        and, without such a template, in a notebook of Colab, Kaggle, JupyterHub, Binder, SageMaker or Databricks, or
-        one started through SSH.
+    A proxy needs a template: ``"{JUPYTERHUB_SERVICE_PREFIX}proxy/{port}/status"`` behind jupyter-server-proxy. None if
+    no dashboard runs, and, without a template, in a notebook of Colab, Kaggle, JupyterHub, Binder, SageMaker or
+    Databricks, or one started through SSH.
     """
     if dask.config.get("distributed.dashboard.link", _DIRECT) == _DIRECT and _browser_is_remote(os.environ):
         return None

@@ -119,14 +119,7 @@ def close() -> None:
 
 
 def existing_client() -> Client | None:
-    """Return the user's active client or that of the managed cluster, None without either.
-
-    Nothing is started or imported.
-
-    Returns
-    -------
-    distributed.Client or None
-    """
+    """Return the user's active client or that of the managed cluster, None without either. Nothing is started."""
     active = _user_client_or_none()
     if active is not None:
         return None if active.asynchronous else active
@@ -162,31 +155,19 @@ def nested_context() -> str | None:
 
 def is_managed(client: Client) -> bool:
     """Return whether a client is that of the managed cluster."""
-    managed = _managed
-    return managed is not None and managed.client is client
+    return _managed_by(client) is not None
 
 
 def worker_monitor(client: Client) -> WorkerMonitor:
     """Return a monitor of the client's cluster: total worker threads, and a liveness check of the scheduler."""
-    managed = _managed
-    fixed = managed.n_workers if managed is not None and managed.client is client else None
-    return WorkerMonitor(client, describe(client), fixed)
+    managed = _managed_by(client)
+    return WorkerMonitor(client, describe(client), None if managed is None else managed.n_workers)
 
 
 def describe(client: Client) -> str:
-    """Return the name of a client's cluster in the summary line.
-
-    Parameters
-    ----------
-    client : distributed.Client
-
-    Returns
-    -------
-    str
-        ``"local cluster of 2 processes"``, or ``"cluster at tcp://10.0.0.7:8786"`` for a client of the user.
-    """
-    managed = _managed
-    if managed is None or managed.client is not client:
+    """Return the name of a client's cluster: local cluster of 2 processes, or cluster at tcp://10.0.0.7:8786."""
+    managed = _managed_by(client)
+    if managed is None:
         return f"cluster at {client.scheduler.address}"
     return f"local cluster of {managed.n_workers} process{'es' if managed.n_workers > 1 else ''}"
 
@@ -216,12 +197,9 @@ def notify_worker_kills(client: Client, callback: Callable[[int], None]) -> Iter
 
 @contextlib.contextmanager
 def notify_managed_worker_kills(callback: Callable[[int], None]) -> Iterator[None]:
-    """Report each worker process of the managed cluster that is killed during a block, by the system or a user.
+    """Call a function with the process id of each worker of the managed cluster that is killed during a block.
 
-    Parameters
-    ----------
-    callback : callable
-        Function of the process id, called in the thread of the cluster.
+    The call is in the thread of the cluster; kills are those by the system or a user, not crashes.
     """
     worker_rpc.on_worker_killed.add(callback)
     try:
@@ -233,29 +211,18 @@ def notify_managed_worker_kills(callback: Callable[[int], None]) -> Iterator[Non
 def pop_dashboard_link(client: Client) -> str | None:
     """Return the dashboard's address, once per start of the managed cluster.
 
-    Parameters
-    ----------
-    client : distributed.Client
-
-    Returns
-    -------
-    str or None
-        None the second time, for a client of the user, and if a browser cannot reach the dashboard.
+    None the second time, for a client of the user, and if a browser cannot reach the dashboard.
     """
     with _lock:
-        if _managed is None or _managed.client is not client or _managed.link_shown:
+        managed = _managed_by(client)
+        if managed is None or managed.link_shown:
             return None
-        _managed.link_shown = True
+        managed.link_shown = True
     return dashboard_link(client)
 
 
 def default_client() -> Client | None:
-    """Return Dask's default client, also the managed one if it is current. Nothing is imported.
-
-    Returns
-    -------
-    distributed.Client or None
-    """
+    """Return Dask's default client, also the managed one if it is current. Nothing is imported."""
     module = sys.modules.get("distributed.client")
     find = getattr(module, "default_client", None)  # None while another thread is importing it
     if find is None:
@@ -266,6 +233,12 @@ def default_client() -> Client | None:
         return None
     # A client that has failed to connect, or is closing, is still in Dask's list.
     return client if client.status in ("running", "connecting") else None
+
+
+def _managed_by(client: Client) -> _ManagedCluster | None:
+    """Return the managed cluster if a client is its own."""
+    managed = _managed
+    return managed if managed is not None and managed.client is client else None
 
 
 def _user_client_or_none() -> Client | None:

@@ -8,16 +8,14 @@ from __future__ import annotations
 import shutil
 import signal
 import sys
-from typing import Any
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from distributed import Nanny, Scheduler, Worker
 
 
-def dask_setup(worker: Any) -> None:
-    """Prepare a worker that is starting, in its own process; the name is Dask's.
-
-    Parameters
-    ----------
-    worker : distributed.Worker
-    """
+def dask_setup(worker: Worker) -> None:
+    """Prepare a worker that is starting, in its own process; the name is Dask's."""
     # Ctrl-C reaches the whole process group, but only the caller may decide about finished work. Where signals can be
     # blocked, the worker was started with this one blocked.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -26,15 +24,11 @@ def dask_setup(worker: Any) -> None:
     sys.modules.pop(__name__, None)  # Dask imported it as plain "preload": a user's module may have that name
 
 
-def remove_scratch_dir(server: Any) -> None:
+def remove_scratch_dir(server: Scheduler | Nanny | Worker) -> None:
     """Remove the scratch directory of a scheduler, nanny or worker, also from `sys.path`.
 
     A killed process removes nothing, and without spilling the directory has no use, so none exists while the cluster
     works. In `sys.path` a directory that another user creates under its name could bring modules in.
-
-    Parameters
-    ----------
-    server : distributed.Scheduler or distributed.Nanny or distributed.Worker
     """
     base = server._workspace.base_dir
     if server._workdir is not None:

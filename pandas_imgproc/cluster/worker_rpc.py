@@ -42,19 +42,9 @@ def current_task_key() -> str | None:
 
 
 def call_parent(handler: str, **kwargs: Any) -> Any:
-    """Call a handler in the client process of the managed cluster.
+    """Call one of the `handlers` in the client process of the managed cluster; None on workers of any other cluster.
 
-    Parameters
-    ----------
-    handler : str
-        Key of `handlers`.
-    **kwargs : str or int
-        Arguments of the handler.
-
-    Returns
-    -------
-    object
-        Return value of the handler; None on workers of any other cluster.
+    Arguments are of type str or int.
     """
     worker = current_worker()
     if worker is None or not getattr(worker, "_pandas_imgproc_managed", False):

@@ -251,6 +251,18 @@ def test_option_words_become_python_values(words, options):
     assert request == ("load-resized", ["photos"], {"out": "x.npy", **options})
 
 
+def test_option_words_with_pydantic_loaded_are_not_validated_by_it():
+    pytest.importorskip("pydantic")  # in this process cyclopts then validates values and defaults against type hints
+    for command, examples in parser.EXAMPLES.items():
+        for example in examples:
+            assert parser.parse([command, *shlex.split(example)], "")[1] is None
+    words = """load-resized photos --out x.npy --size 64x48 --reducing-gap none --storage-options '{"anon": true}'"""
+    request, message = parser.parse(shlex.split(words), "")
+    assert message is None
+    assert request.options["size"] == (64, 48)
+    assert request.options["storage_options"] == {"anon": True}
+
+
 def test_command_line_without_its_extra_names_it(monkeypatch, capfd):
     monkeypatch.setattr(cli_main, "parser", None)
     assert run("verify photos", capfd) == (

@@ -140,9 +140,9 @@ def test_scaling_report_managed_client_as_current_raises(frame, own_cluster):
         ({"scaling": "big"}, ValueError, "'strong', 'weak'"),
         ({"n_workers": 4}, TypeError, r"n_workers=4 is no list"),
         ({"n_workers": (2, 4)}, ValueError, "has no 1"),
-        ({"n_workers": (1, 0)}, ValueError, "n_workers=0"),
-        ({"n_workers": (1, 2.0)}, TypeError, "n_workers=2.0 is float"),
-        ({"repeat": 0}, ValueError, "repeat=0"),
+        ({"n_workers": (1, 0)}, ValueError, "n_workers=0 is not a whole number from 1 up"),
+        ({"n_workers": (1, 2.0)}, TypeError, "n_workers=2.0 is not a whole number from 1 up"),
+        ({"repeat": 0}, ValueError, "repeat=0 is not a whole number from 1 up"),
     ],
 )
 def test_scaling_report_invalid_argument_raises_before_cluster_starts(frame, arguments, kind, words):

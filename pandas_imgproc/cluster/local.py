@@ -10,7 +10,6 @@ import copy
 import logging
 import multiprocessing.process
 import shutil
-import socket
 from typing import TYPE_CHECKING, Any
 
 import dask
@@ -75,20 +74,7 @@ SETTINGS: dict[str, Any] = SPAWN_SETTINGS | {
 
 
 def start(n_workers: int, memory_limit: str | float) -> LocalCluster:
-    """Start worker processes of one thread each, and their scheduler in this process.
-
-    Parameters
-    ----------
-    n_workers : int
-        Number of processes.
-    memory_limit : str, int or float
-        Memory of each worker, as in Dask.
-
-    Returns
-    -------
-    distributed.LocalCluster
-        Running cluster: every worker has reported.
-    """
+    """Start worker processes of one thread each, and their scheduler in this process; wait until all have reported."""
     scratch = scratch_path()
     with dask.config.set(SETTINGS):
         try:
@@ -101,7 +87,7 @@ def start(n_workers: int, memory_limit: str | float) -> LocalCluster:
                 # Dask's dashboard listens on every interface, and any account of the machine can run code on a cluster
                 # without certificates.
                 security=Security.temporary(),
-                dashboard_address=f"127.0.0.1:{_free_port()}",
+                dashboard_address="127.0.0.1:8787",  # or any other port if that one is taken
                 worker_class=PatchedNanny,
                 silence_logs=logging.CRITICAL,  # the failure of its row reports the death of a worker
                 preload=[preload.__file__],
@@ -148,16 +134,3 @@ def detach_in_child(cluster: LocalCluster) -> None:
         if running:
             running._proc_finalizer.detach()
             children.discard(running._process)
-
-
-def _free_port() -> int:
-    """Return Dask's usual port of a dashboard, 8787, or 0 for any port if that one is taken."""
-    with socket.socket() as probe:
-        # As the dashboard's own server: connections that are still closing do not count.
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", 8787))
-            probe.listen(1)
-        except OSError:
-            return 0
-    return 8787

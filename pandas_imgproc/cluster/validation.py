@@ -27,13 +27,7 @@ def configured_size() -> tuple[int | None, str | float | None]:
 def check_size(
     n_workers: Any, memory_limit: Any, names: tuple[str, str] = ("n_workers", "memory_limit")
 ) -> tuple[int | None, str | float | None]:
-    """Return a number of workers and a memory limit; None stays None.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If one is invalid; the message calls it by its name in `names`.
-    """
+    """Return a number of workers and a memory limit; raise TypeError or ValueError if one is invalid."""
     return (
         None if n_workers is None else check_int(names[0], n_workers),
         None if memory_limit is None else _check_memory(names[1], memory_limit),

@@ -135,7 +135,7 @@ class DaskSeriesImageAccessor(SeriesImageAccessor):
         meta = function(result._meta)
         meta.attrs.clear()
         rows = source_rows(result)
-        failures_inline = rows is result  # then the table of failures may lack some: partitions may be left out
+        failures_inline = rows is result  # then rows have their failures in attrs, also after a selection
         results = [] if failures_inline else [result]
         parts = rows.map_partitions(with_row_keys, *results, meta=pd.Series(dtype=object), enforce_metadata=False)
         table = ResultLookup.build(dask.compute(*parts.to_delayed()), function, failures_inline=failures_inline)

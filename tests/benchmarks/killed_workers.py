@@ -38,7 +38,7 @@ class Killer(threading.Thread):
 
     def run(self) -> None:
         while self.done < self.kills and not self.stop.wait(self.rng.uniform(0, self.seconds / self.kills)):
-            pids = sorted(nanny.pid for nanny in cluster.manager._own.cluster.workers.values() if nanny.pid)
+            pids = sorted(nanny.pid for nanny in cluster.manager._managed.cluster.workers.values() if nanny.pid)
             if pids:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(self.rng.choice(pids), signal.SIGKILL)

@@ -23,8 +23,8 @@ def test_subsample_spaces_rows_evenly():
 @pytest.fixture(scope="module")
 def frame(tmp_path_factory):
     folder = tmp_path_factory.mktemp("scaling")
-    for number in range(4):
-        scene(320, 240, number).save(folder / f"{number}.jpg")
+    for i in range(4):
+        scene(320, 240, i).save(folder / f"{i}.jpg")
     paths = [str(folder / f"{k % 4}.jpg") for k in range(119)] + ["gone.jpg"]
     return pd.DataFrame({"image_path": paths}, index=np.arange(120) % 7)
 
@@ -147,7 +147,7 @@ def test_scaling_report_managed_client_as_current_raises(frame, own_cluster):
 )
 def test_scaling_report_invalid_argument_raises_before_cluster_starts(frame, arguments, kind, words):
     pandas_imgproc.close()
-    given = {"call": lambda d: d.img.load_resized("image_path", size=8), "df": frame, **arguments}
+    valid = {"call": lambda d: d.img.load_resized("image_path", size=8), "df": frame}
     with pytest.raises(kind, match=words):
-        pandas_imgproc.scaling_report(**given)
+        pandas_imgproc.scaling_report(**valid | arguments)
     assert cluster.existing_client() is None

@@ -208,7 +208,7 @@ class _PatchedScheduler(Scheduler):  # type: ignore[misc]
         return await super().remove_worker(address, *args, **kwargs)
 
     def start_http_server(self, *args: Any, **kwargs: Any) -> None:
-        # Dask takes another port then, and the link of the dashboard has its number: nothing to warn of.
+        # The port was taken after the check: Dask takes another, and the link of the dashboard has its number.
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Port 8787 is already in use")
             super().start_http_server(*args, **kwargs)

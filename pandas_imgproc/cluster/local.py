@@ -10,6 +10,7 @@ import copy
 import logging
 import multiprocessing.process
 import shutil
+import socket
 from typing import TYPE_CHECKING, Any
 
 import dask
@@ -87,7 +88,7 @@ def start(n_workers: int, memory_limit: str | float) -> LocalCluster:
                 # Dask's dashboard listens on every interface, and any account of the machine can run code on a cluster
                 # without certificates.
                 security=Security.temporary(),
-                dashboard_address="127.0.0.1:8787",  # or any other port if that one is taken
+                dashboard_address=f"127.0.0.1:{_free_port()}",
                 worker_class=PatchedNanny,
                 silence_logs=logging.CRITICAL,  # the failure of its row reports the death of a worker
                 preload=[preload.__file__],
@@ -134,3 +135,16 @@ def detach_in_child(cluster: LocalCluster) -> None:
         if running:
             running._proc_finalizer.detach()
             children.discard(running._process)
+
+
+def _free_port() -> int:
+    """Return Dask's usual port of a dashboard, 8787, or 0 for any port: Dask's own attempt would leak a socket."""
+    with socket.socket() as probe:
+        # As the dashboard's own server: connections that are still closing do not count.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", 8787))
+            probe.listen(1)
+        except OSError:
+            return 0
+    return 8787

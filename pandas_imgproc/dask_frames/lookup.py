@@ -93,8 +93,8 @@ class ResultLookup:
             positions = [self.positions[key] for key in keys]
         except KeyError as exc:
             raise ValueError(
-                f"{exc.args[0]!r:.200} was not among the rows that were compared; rows that differ in each computation, "
-                "such as a random sample, need ddf = ddf.persist() before"
+                f"{exc.args[0]!r:.200} was not among the rows that were compared; rows that differ in each "
+                "computation, such as a random sample, need ddf = ddf.persist() before"
             ) from exc
         result = self.values.iloc[positions].set_axis(rows.index)
         result.attrs["failures"] = self._failures(keys, rows)

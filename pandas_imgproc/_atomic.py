@@ -1,4 +1,4 @@
-"""Files that are whole or not there: a file gets its name when its last byte is written."""
+"""Atomic writes: a file gets its name once its last byte is written."""
 
 from __future__ import annotations
 
@@ -13,73 +13,73 @@ if TYPE_CHECKING:
 
 @contextlib.contextmanager
 def atomic_write(path: str, *, sync: bool = False) -> Iterator[int]:
-    """Give a descriptor of a new file for a block; it is called `path`, instead of what was, when the block has ended.
+    """Open a new file for a block, as a descriptor; at the end of the block it replaces the file at `path`.
 
-    Where the system can, it has no name before: a process that is killed leaves nothing behind.
+    On Linux the file is anonymous until then (``O_TMPFILE``): a process that is killed leaves nothing behind.
 
     Parameters
     ----------
     path : str
-        The file.
+        Path of the file.
     sync : bool
-        Whether its bytes are safely on disk before it has its name. They always are if it takes the place of another.
+        Whether the bytes are on disk before the file gets its name, as always if it replaces another.
 
     Raises
     ------
     OSError
-        If it cannot be written; what was there is there still, and nothing else is left.
+        If the file cannot be written; an existing file is unchanged, and nothing else remains.
 
     Examples
     --------
     >>> folder = getfixture("tmp_path")
     >>> with atomic_write(f"{folder}/a.txt") as fd:
-    ...     written, there = os.write(fd, b"all of it"), os.path.exists(f"{folder}/a.txt")
-    >>> there, (folder / "a.txt").read_bytes()
+    ...     written, exists = os.write(fd, b"all of it"), os.path.exists(f"{folder}/a.txt")
+    >>> exists, (folder / "a.txt").read_bytes()
     (False, b'all of it')
     """
-    hidden = os.path.join(os.path.dirname(path), f".{uuid.uuid4().hex}.partial")
-    flags = os.O_RDWR | getattr(os, "O_CLOEXEC", 0)
-    fd, nameless = _open(hidden, flags)
+    temporary = os.path.join(os.path.dirname(path), f".{uuid.uuid4().hex}.partial")
+    fd, anonymous = _open_temporary(temporary)
     try:
         yield fd
         if sync or os.path.lexists(path):
             os.fsync(fd)
-        if not (nameless and _link(fd, path)):
-            if nameless:
-                _name(fd, hidden)
-            os.replace(hidden, path)
+        if not (anonymous and _link_fd(fd, path)):
+            if anonymous:
+                _materialize(fd, temporary)
+            os.replace(temporary, path)
     except BaseException:
         with contextlib.suppress(OSError):
-            os.unlink(hidden)
+            os.unlink(temporary)
         raise
     finally:
         os.close(fd)
 
 
-def _open(hidden: str, flags: int) -> tuple[int, bool]:
-    """Return a descriptor of a new file, and whether it has no name; else it is called `hidden`."""
+def _open_temporary(path: str) -> tuple[int, bool]:
+    """Return the descriptor of a new file, and whether it is anonymous; otherwise it is at `path`."""
+    flags = os.O_RDWR | getattr(os, "O_CLOEXEC", 0)
     if hasattr(os, "O_TMPFILE"):
-        with contextlib.suppress(OSError):  # not every file system can; other reasons come again with a name
-            return os.open(os.path.dirname(hidden) or ".", flags | os.O_TMPFILE, 0o666), True
-    return os.open(hidden, flags | os.O_CREAT | os.O_EXCL, 0o666), False
+        with contextlib.suppress(OSError):  # some file systems lack it; any other error recurs below
+            return os.open(os.path.dirname(path) or ".", flags | os.O_TMPFILE, 0o666), True
+    return os.open(path, flags | os.O_CREAT | os.O_EXCL, 0o666), False
 
 
-def _link(fd: int, path: str) -> bool:
-    """Give a nameless file a name; return False if the name is taken, or this is not possible here."""
+def _link_fd(fd: int, path: str) -> bool:
+    """Name an anonymous file; return False if the name is taken, or the file system cannot do so."""
     try:
-        # Without a folder's descriptor, which an absolute path makes no use of, Python would not follow the link.
+        # Without a folder's descriptor, which an absolute path ignores, Python would not follow the link.
         os.link(f"/proc/self/fd/{fd}", path, src_dir_fd=fd, follow_symlinks=True)
     except OSError:
         return False
     return True
 
 
-def _name(fd: int, hidden: str) -> None:
-    """Give a nameless file a name that nobody has; copy it where files cannot be named afterwards."""
-    if _link(fd, hidden):
+def _materialize(fd: int, path: str) -> None:
+    """Name an anonymous file, or copy it if the file system cannot name it afterwards."""
+    if _link_fd(fd, path):
         return
     status = os.fstat(fd)
-    with open(hidden, "xb") as copy, open(fd, "rb", closefd=False) as file:
+    with open(path, "xb") as copy, open(fd, "rb", closefd=False) as file:
         file.seek(0)
         copy.write(file.read())
         copy.flush()

@@ -1,4 +1,4 @@
-"""Functions that hand keyword arguments on, and still show each of them in their signature."""
+"""Delegation of keyword arguments, with each of them in the signature."""
 
 from __future__ import annotations
 
@@ -16,43 +16,43 @@ R = TypeVar("R")
 
 
 def delegates(*to: tuple[Callable[..., object], Iterable[str]]) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """Return a decorator for functions that hand their ``**options`` on to others.
+    """Return a decorator for functions that pass their ``**options`` on to others.
 
-    The signature shows what is handed on, with the defaults that it has there; what nobody takes is an error.
+    The signature shows these options with their defaults; any other is a TypeError.
 
     Parameters
     ----------
     *to : tuple of (callable, iterable of str)
-        What is given the options, and those of its keyword arguments that it is given.
+        Function, and the names of its parameters that are passed on.
 
     Examples
     --------
-    >>> def paint(size, *, colour="red", width=1): ...
-    >>> @delegates((paint, ["colour", "width"]))
+    >>> def paint(size, *, color="red", width=1): ...
+    >>> @delegates((paint, ["color", "width"]))
     ... def circle(radius, **options):
     ...     return paint(2 * radius, **options)
     >>> inspect.signature(circle)
-    <Signature (radius, *, colour='red', width=1)>
-    >>> circle(1, color="blue")
+    <Signature (radius, *, color='red', width=1)>
+    >>> circle(1, colour="blue")
     Traceback (most recent call last):
-    TypeError: circle() has no argument 'color'; did you mean 'colour'?
+    TypeError: circle() has no argument 'colour'; did you mean 'color'?
     """
-    more = [inspect.signature(function).parameters[name] for function, names in to for name in names]
+    delegated = [inspect.signature(function).parameters[name] for function, names in to for name in names]
 
     def decorate(method: Callable[P, R]) -> Callable[P, R]:
         signature = inspect.signature(method)
-        own = [one for one in signature.parameters.values() if one.kind is not one.VAR_KEYWORD]
-        shown = signature.replace(parameters=[*own, *more])
+        explicit = [item for item in signature.parameters.values() if item.kind is not item.VAR_KEYWORD]
+        full = signature.replace(parameters=[*explicit, *delegated])
 
         @functools.wraps(method)
-        def called(*args: P.args, **kwargs: P.kwargs) -> R:
+        def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
             for name in kwargs:
-                if name not in shown.parameters:
-                    legal = [known for known in shown.parameters if known != "self"]
+                if name not in full.parameters:
+                    legal = [known for known in full.parameters if known != "self"]
                     raise TypeError(f"{method.__name__}() has no argument {name!r}; {did_you_mean(name, legal)}")
             return method(*args, **kwargs)
 
-        called.__signature__ = shown  # type: ignore[attr-defined]
-        return called
+        wrapper.__signature__ = full  # type: ignore[attr-defined]
+        return wrapper
 
     return decorate

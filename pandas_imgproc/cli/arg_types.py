@@ -22,13 +22,7 @@ NONE_WORD = "none"
 
 
 def type_for(parameter: inspect.Parameter) -> Any:
-    """Return the type of the option for a parameter.
-
-    Raises
-    ------
-    StopIteration
-        If the type hint is of a kind that no word of the shell can say.
-    """
+    """Return the type of the option for a parameter; raise StopIteration if no word can express its type hint."""
     members = parameter.annotation.split(" | ")
     parse, metavar = next(_TYPES[hint] for hint in _TYPES if hint in members)
     if metavar is None:

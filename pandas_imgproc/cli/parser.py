@@ -112,7 +112,8 @@ def main_parser(version: str) -> App:
 def command_parser(command: str) -> App:
     """Return the parser of a command, with one option for each parameter of the method."""
     docs = _param_docs(method_name(command))
-    options = [_option(one, docs[one.name]) for one in _parameters(command) if one.name not in ("out", *POSITIONALS)]
+    shared = (param for param in _parameters(command) if param.name not in ("out", *POSITIONALS))
+    options = [_option(param, docs[param.name]) for param in shared]
     options += _cli_options(command, docs)
 
     def to_request(*positionals: str, **options: Any) -> Request:
@@ -121,13 +122,13 @@ def command_parser(command: str) -> App:
     to_request.__signature__ = inspect.Signature([_WORDS, *options])  # type: ignore[attr-defined]
     to_request.__annotations__ = {}  # the signature has them
     to = ["TO"] * n_positionals(command)
-    required = [_REQUIRED[one.name] for one in options if one.default is one.empty]
+    required = [_REQUIRED[param.name] for param in options if param.default is param.empty]
     rest = " ".join([*to, *required, "[options]"])
     return App(
         name=command,
         default_command=to_request,
         sort_key=list(EXAMPLES).index(command),
-        help=f"{_summary(command)}\n\n{_positionals_help(docs)}",
+        help=f"{_to_plain(_docstring(method_name(command)).short_description)}\n\n{_positionals_help(docs)}",
         usage="\n       ".join(f"{PROGRAM} {command} {words} {rest}" for words in ("TABLE COLUMN", "PATTERN")),
         help_epilogue="\n\n".join([_examples(f"{command} ", *EXAMPLES[command]), _EXIT_CODES]),
     )
@@ -161,7 +162,7 @@ def to_cli_terms(text: str, command: str) -> str:
     >>> to_cli_terms("choose another to=, or overwrite=True replaces it", "save-resized")
     'choose another to=, or --overwrite replaces it'
     """
-    names = "|".join(one.name for one in _parameters(command) if one.name not in POSITIONALS)
+    names = "|".join(param.name for param in _parameters(command) if param.name not in POSITIONALS)
     text = re.sub(rf"^({names})(?= must )", _as_option, text)
     return re.sub(rf"\b({names})=(True\b)?(?=(\w|['\"])?)", _as_option, text)
 
@@ -173,12 +174,12 @@ def method_name(command: str) -> str:
 
 def n_positionals(command: str) -> int:
     """Return the number of positional words of a command after its images."""
-    return sum(one.name == "to" for one in _parameters(command))
+    return sum(param.name == "to" for param in _parameters(command))
 
 
 def writes_own_output(command: str, out: str | None) -> bool:
     """Return whether the method itself writes ``--out``, row by row, and can continue it."""
-    has_out = any(one.name == "out" for one in _parameters(command))
+    has_out = any(param.name == "out" for param in _parameters(command))
     return has_out and (command == "load-resized" or str(out).rstrip("/").endswith((".npy", ".parquet")))
 
 
@@ -192,10 +193,6 @@ def _docstring(method: str) -> Docstring:
     return docstring_parser.parse(text, docstring_parser.DocstringStyle.NUMPYDOC)
 
 
-def _summary(command: str) -> str:
-    return _to_plain(_docstring(method_name(command)).short_description)
-
-
 @functools.cache
 def _param_docs(method: str) -> dict[str, tuple[str, str]]:
     """Return the type and the text of each parameter in a docstring; "As in `load_resized`" is replaced by its text."""
@@ -205,8 +202,8 @@ def _param_docs(method: str) -> dict[str, tuple[str, str]]:
             kind, text = param.type_name or "", _to_plain(param.description)
             match = re.match(r"As in `(\w+)`[.;]?\s*", text)
             if match and hasattr(FrameImageAccessor, match[1]) and name in _param_docs(match[1]):
-                other_kind, other_text = _param_docs(match[1])[name]
-                kind, text = kind or other_kind, f"{other_text} {text[match.end() :]}".strip()
+                same_kind, same_text = _param_docs(match[1])[name]
+                kind, text = kind or same_kind, f"{same_text} {text[match.end() :]}".strip()
             docs[name] = kind, text
     return docs
 
@@ -243,8 +240,9 @@ def _option(parameter: inspect.Parameter, doc: tuple[str, str]) -> inspect.Param
 
 def _cli_options(command: str, docs: dict[str, tuple[str, str]]) -> list[inspect.Parameter]:
     """Return the options that are none of the method: the output, the table of failures, the traceback."""
-    own = [docs["out"][1]] if "out" in docs else []
-    out = " Or: ".join(filter(None, [*own, _OUT.get(command, f"{_TABLE} By default CSV on the standard output.")]))
+    of_method = docs["out"][1] if "out" in docs else ""
+    of_table = _OUT.get(command, f"{_TABLE} By default CSV on the standard output.")
+    out = " Or: ".join(filter(None, [of_method, of_table]))
     failures = "A table of the images without a result, and the reasons."
     hints = {
         "out": Annotated[str | None, Parameter(help=out, metavar="PATH", show_default=False)],
@@ -253,10 +251,10 @@ def _cli_options(command: str, docs: dict[str, tuple[str, str]]) -> list[inspect
     }
     if command == "show":
         del hints["failures"]
-    needed = ["out"] if command in ("load-resized", "show") else []
-    one = inspect.Parameter("out", inspect.Parameter.KEYWORD_ONLY)
+    required = ("out",) if command in ("load-resized", "show") else ()
+    kind, empty = inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.empty
     return [
-        one.replace(name=name, annotation=hint, default=one.empty if name in needed else None)
+        inspect.Parameter(name, kind, annotation=hint, default=empty if name in required else None)
         for name, hint in hints.items()
     ]
 

@@ -115,19 +115,8 @@ def read_input(
 ) -> tuple[pd.DataFrame, str, list[str]]:
     """Return the frame of a command, the name of its image column, and the words after it.
 
-    Parameters
-    ----------
-    positionals : list of str
-        A table and the name of its column, or a folder or pattern; then other words.
-    n_more : int
-        The number of other words that the command takes.
-    storage_options : mapping, optional
-        For the file system of a folder or pattern.
-
-    Raises
-    ------
-    ValueError
-        If a word is missing or one too many, or the table or the files do not exist.
+    The words are a table and the name of its column, or a folder or pattern, and then `n_more` others. A ValueError
+    names a word that is missing or one too many, and a table or files that do not exist.
     """
     if not positionals:
         raise ValueError("name the images: a table and its column, a folder, or a quoted pattern")
@@ -147,13 +136,7 @@ def read_input(
 
 
 def read(path: str, column: str | None, storage_options: Mapping[str, Any] | None) -> pd.DataFrame:
-    """Return the frame of a table, or of the image files in a folder or pattern.
-
-    Raises
-    ------
-    ValueError
-        If there is none.
-    """
+    """Return the frame of a table, or of the image files in a folder or pattern; raise ValueError if none exists."""
     try:
         if is_table(path):
             return _READERS[_suffix(path, compressed=True)](path, column or "")

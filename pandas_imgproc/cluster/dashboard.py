@@ -1,4 +1,4 @@
-"""Where a browser finds the dashboard of a client, if it does."""
+"""Address of a dashboard, as a browser reaches it."""
 
 from __future__ import annotations
 
@@ -22,38 +22,30 @@ REMOTE_NOTEBOOK_VARS = {
     "SAGEMAKER_APP_TYPE",
     "DATABRICKS_RUNTIME_VERSION",
 }
-"""Variables of notebooks whose browser is on another machine than their processes."""
+"""Environment variables of notebooks whose browser is on another machine than their processes."""
 
 _DIRECT = "{scheme}://{host}:{port}/status"
 
 
 def dashboard_link(client: Client) -> str | None:
-    """Return the address of a client's dashboard, as a browser finds it.
+    """Return the address of a client's dashboard, from Dask's template ``distributed.dashboard.link``.
 
-    Parameters
-    ----------
-    client : distributed.Client
-
-    Returns
-    -------
-    str or None
-        By Dask's template ``distributed.dashboard.link``, which a proxy needs:
-        ``"{JUPYTERHUB_SERVICE_PREFIX}proxy/{port}/status"`` behind jupyter-server-proxy. None where no dashboard runs,
-        and where nobody could follow the link: in a notebook of Colab, Kaggle, JupyterHub, Binder, SageMaker or
-        Databricks, or one started through SSH, without such a template.
+    A proxy needs a template: ``"{JUPYTERHUB_SERVICE_PREFIX}proxy/{port}/status"`` behind jupyter-server-proxy. None if
+    no dashboard runs, and, without a template, in a notebook of Colab, Kaggle, JupyterHub, Binder, SageMaker or
+    Databricks, or one started through SSH.
     """
     if dask.config.get("distributed.dashboard.link", _DIRECT) == _DIRECT and _browser_is_remote(os.environ):
         return None
     try:
         return client.dashboard_link or None
-    except KeyError:  # the template names a variable that is not there, or no dashboard runs
+    except KeyError:  # the template names a variable that is not set, or no dashboard runs
         return None
 
 
 def _browser_is_remote(environment: Mapping[str, str]) -> bool:
     if not REMOTE_NOTEBOOK_VARS.isdisjoint(environment):
         return True
-    # A notebook that was started through SSH, unless VS Code forwards ports. In a terminal a person knows which machine
-    # is meant, and needs the port to forward it.
+    # A notebook that was started through SSH, unless VS Code forwards ports. In a terminal the user knows the machine,
+    # and needs the port to forward it.
     forwards = any(name.startswith("VSCODE_") for name in environment)
     return "SSH_CONNECTION" in environment and "ipykernel" in sys.modules and not forwards

@@ -1,4 +1,4 @@
-"""What a scheduler is asked while a call runs: how many threads its workers have, and with that whether it is there."""
+"""Monitor of a cluster: number of worker threads, and a liveness check of the scheduler."""
 
 from __future__ import annotations
 
@@ -12,47 +12,47 @@ if TYPE_CHECKING:
     from distributed import Client
 
 POLL_INTERVAL = 1.0
-"""Seconds between looks: one takes five milliseconds."""
+"""Seconds between two queries of the scheduler; a query takes five milliseconds."""
 
 
 class WorkerMonitor:
-    """The workers of a client, who come and go.
+    """Monitor of the workers of a client, which join and leave.
 
     Parameters
     ----------
     client : distributed.Client
-    where : str
-        How the cluster is called in an error.
-    fixed : int, optional
-        How many threads there always are: our own cluster brings its workers back itself.
+    description : str
+        Name of the cluster in an error.
+    n_threads : int, optional
+        Constant number of threads: the managed cluster restarts its workers itself.
     """
 
-    def __init__(self, client: Client, where: str, fixed: int | None = None) -> None:
-        self._client, self._where, self._looked = client, where, -POLL_INTERVAL
-        self._threads, self.fixed_n_threads = fixed or 0, fixed is not None
+    def __init__(self, client: Client, description: str, n_threads: int | None = None) -> None:
+        self._client, self._description, self._polled = client, description, -POLL_INTERVAL
+        self._n_threads, self.fixed_n_threads = n_threads or 0, n_threads is not None
 
     def n_threads(self) -> int:
-        """Return how many partitions the workers do at a time, as of a second ago at most.
+        """Return the number of worker threads, at most a second old.
 
         Raises
         ------
         ClusterError
-            If the scheduler is gone, or does not answer for ``pandas-imgproc.scheduler-timeout`` seconds.
+            If the scheduler is gone, or has not answered for ``pandas-imgproc.scheduler-timeout`` seconds.
         """
         if self._client.status not in ("running", "connecting"):
-            raise ClusterError(f"the {self._where} is gone: its scheduler cannot be reached any more")
-        if not self.fixed_n_threads and time.monotonic() - self._looked >= POLL_INTERVAL:
-            self._threads = self._query_scheduler()
-            self._looked = time.monotonic()
-        return self._threads
+            raise ClusterError(f"the {self._description} is gone: its scheduler cannot be reached any more")
+        if not self.fixed_n_threads and time.monotonic() - self._polled >= POLL_INTERVAL:
+            self._n_threads = self._query_scheduler()
+            self._polled = time.monotonic()
+        return self._n_threads
 
     def _query_scheduler(self) -> int:
         seconds = setting("scheduler-timeout")
         try:
-            found: dict[str, int] = self._client.sync(self._client.scheduler.ncores, callback_timeout=seconds)
+            cores: dict[str, int] = self._client.sync(self._client.scheduler.ncores, callback_timeout=seconds)
         except (OSError, TimeoutError) as exc:
             raise ClusterError(
-                f"the {self._where} is gone: its scheduler has not answered for {seconds:g} seconds "
+                f"the {self._description} is gone: its scheduler has not answered for {seconds:g} seconds "
                 "(pandas-imgproc.scheduler-timeout)"
             ) from exc
-        return sum(found.values())
+        return sum(cores.values())

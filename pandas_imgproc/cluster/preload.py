@@ -1,6 +1,6 @@
-"""What a worker process does before its first task; Dask runs a copy of this file, so it imports nothing of ours.
+"""Preload script of a worker process. Dask runs a copy of this file, so it imports nothing of this package.
 
-Importing the package here would make every worker pay for pandas before it can report that it is up.
+With the package every worker would import pandas before it can report that it is up.
 """
 
 from __future__ import annotations
@@ -8,35 +8,27 @@ from __future__ import annotations
 import shutil
 import signal
 import sys
-from typing import Any
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from distributed import Nanny, Scheduler, Worker
 
 
-def dask_setup(worker: Any) -> None:
-    """Prepare a worker; the name is Dask's.
-
-    Parameters
-    ----------
-    worker : distributed.Worker
-        The worker that is starting, in its own process.
-    """
-    # Ctrl-C reaches the whole process group: only the caller may decide what becomes of finished work. Where
-    # signals can be blocked, the worker was launched with this one blocked already.
+def dask_setup(worker: Worker) -> None:
+    """Prepare a worker that is starting, in its own process; the name is Dask's."""
+    # Ctrl-C reaches the whole process group, but only the caller may decide about finished work. Where signals can be
+    # blocked, the worker was started with this one blocked.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     remove_scratch_dir(worker)
-    worker.of_pandas_imgproc = True  # it may ask the process that has started it
+    worker._pandas_imgproc_managed = True  # `worker_rpc` may call the client process
     sys.modules.pop(__name__, None)  # Dask imported it as plain "preload": a user's module may have that name
 
 
-def remove_scratch_dir(server: Any) -> None:
-    """Remove the scratch folder of a scheduler, nanny or worker, and forget it.
+def remove_scratch_dir(server: Scheduler | Nanny | Worker) -> None:
+    """Remove the scratch directory of a scheduler, nanny or worker, also from `sys.path`.
 
-    A killed process removes nothing. With spilling off nobody needs the folder once its owner was made, so
-    there is none while the cluster works. It leaves `sys.path` too: whoever made a folder of that name later
-    could otherwise bring modules in.
-
-    Parameters
-    ----------
-    server : distributed.Scheduler or distributed.Nanny or distributed.Worker
+    A killed process removes nothing, and without spilling the directory has no use, so none exists while the cluster
+    works. In `sys.path` a directory that another user creates under its name could bring modules in.
     """
     base = server._workspace.base_dir
     if server._workdir is not None:

@@ -1,4 +1,4 @@
-"""What a task on a worker and the process that has started our own cluster tell each other."""
+"""Calls from a task on a worker to the client process of the managed cluster, and events of that cluster."""
 
 from __future__ import annotations
 
@@ -12,20 +12,25 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 handlers: dict[str, Callable[..., Any]] = {}
-"""What workers of our own cluster may ask the process that has started it (see `call_parent`)."""
+"""Functions of the client process that workers of the managed cluster may call (see `call_parent`)."""
+
+# Callbacks, called in the thread of the managed cluster.
+
+on_worker_killed: set[Callable[[int], None]] = set()
+"""Callbacks for a worker process that was killed (SIGKILL), with its process id."""
 
 on_task_done: list[Callable[[str], None]] = []
-"""What is told the key of each task of our own cluster that is done; in its thread. Its answer may still be lost."""
+"""Callbacks for a task that is done, with its key. Its result may still be lost with a worker."""
 
 on_task_released: list[Callable[[str], None]] = []
-"""What is told the key of each task of our own cluster that has failed, or that nobody wants any more."""
+"""Callbacks for a task that has failed or was released, with its key."""
 
 on_closed: list[Callable[[], None]] = []
-"""What is told that the scheduler of our own cluster ends; in its thread."""
+"""Callbacks for the end of the scheduler."""
 
 
 def current_task_key() -> str | None:
-    """Return the key of the Dask task that this thread does on a worker of a cluster, None where it does none.
+    """Return the key of the Dask task that this thread runs on a worker, None outside of a task.
 
     Examples
     --------
@@ -36,42 +41,32 @@ def current_task_key() -> str | None:
     return None if worker is None else str(worker.get_current_task())
 
 
-def call_parent(question: str, **how: Any) -> Any:
-    """Ask the process that has started the cluster that this thread works for, if that is our own.
+def call_parent(handler: str, **kwargs: Any) -> Any:
+    """Call one of the `handlers` in the client process of the managed cluster; None on workers of any other cluster.
 
-    Parameters
-    ----------
-    question : str
-        One of `handlers`.
-    **how : str or int
-        What the answering function is given.
-
-    Returns
-    -------
-    object
-        What it returned; None on workers that are not ours.
+    Arguments are of type str or int.
     """
     worker = current_worker()
-    if worker is None or not getattr(worker, "of_pandas_imgproc", False):
+    if worker is None or not getattr(worker, "_pandas_imgproc_managed", False):
         return None
     from distributed.utils import sync
 
-    return sync(worker.loop, getattr(worker.scheduler, question), **how)
+    return sync(worker.loop, getattr(worker.scheduler, handler), **kwargs)
 
 
 def warn_on_client(message: Warning) -> None:
-    """Give a warning, from within a task too: there each client of its cluster gives it, once."""
+    """Issue a warning; from within a task, on each client of its cluster."""
     worker = current_worker()
     if worker is None:
         warnings.warn(message, stacklevel=3)
     else:
-        # What `distributed.warn` does; it would also write to the terminal that workers share with the user.
-        said = {"message": pickle.dumps(str(message)), "category": pickle.dumps(type(message))}
-        worker.log_event("warn", said)
+        # As in `distributed.warn`, which also writes to the terminal that workers share with the user.
+        event = {"message": pickle.dumps(str(message)), "category": pickle.dumps(type(message))}
+        worker.log_event("warn", event)
 
 
 def current_worker() -> Any:
-    """Return the worker whose task this thread does, None where it does none."""
+    """Return the worker whose task this thread runs, None outside of a task."""
     module = sys.modules.get("distributed.worker")
     with contextlib.suppress(AttributeError, ValueError):
         return None if module is None else module.get_worker()

@@ -1,6 +1,6 @@
-"""``.img`` on Dask: the methods of pandas, over partitions.
+"""Accessor ``.img`` of Dask frames and columns: the methods of pandas, over partitions.
 
-Importing this module registers them, which happens when dask.dataframe is imported, not before.
+The import of this module registers it, and happens only once dask.dataframe is imported.
 """
 
 from __future__ import annotations
@@ -37,14 +37,14 @@ if TYPE_CHECKING:
 
 @register_series_accessor("img")
 class DaskSeriesImageAccessor(SeriesImageAccessor):
-    """``series.img`` on a Dask column: what is one row's is lazy, and keeps partitions and divisions.
+    """Accessor ``series.img`` of a Dask column; results are lazy and preserve partitions and divisions.
 
     Parameters
     ----------
     column : dask.dataframe.Series
-        The column.
+        Column of images.
     frame : dask.dataframe.DataFrame, optional
-        The frame that it is a column of, if the method was called on that.
+        Frame of the column, if the method was called on the frame.
 
     Examples
     --------
@@ -60,94 +60,92 @@ class DaskSeriesImageAccessor(SeriesImageAccessor):
 
     _requires_schema: ClassVar[str | None] = "a Dask column"
 
-    # ---- the one way that every method takes
+    # ---- jobs
 
-    def _run(self, task: Task, how: ReadOptions, kept: Place | None = None) -> Any:
-        if kept is not None:
+    def _run(self, task: Task, read_options: ReadOptions, store: Place | None = None) -> Any:
+        if store is not None:
             raise ValueError(
                 "out= is for pandas; a Dask frame is written as it is computed: ddf['image'] = "
                 "ddf.img.load_resized(…); ddf.to_parquet(folder)"
             )
-        rows = MapPartition(self._checked(task, how), how, codec.PillowSettings.current())
-        return self._lazy(rows, [partition_offsets(self._column)] if task.uses_position else [])
+        task = self._validate(task, read_options)
+        function = MapPartition(task, read_options, codec.PillowSettings.current())
+        return self._map_partitions(function, [partition_offsets(self._column)] if task.uses_position else [])
 
     def _write(
         self,
         task: Task,
-        how: ReadOptions,
-        where: WriteOptions,
+        read_options: ReadOptions,
+        write_options: WriteOptions,
         *,
         encode_options: codec.EncodeOptions | None = None,
         mode: str | None = None,
         variants: Sequence[int] = (),
     ) -> Any:
-        task = self._checked(task, how)
-        known: Any = None if self._frame is None else self._frame._meta
-        cells, frame = self._small(output_paths.template_columns(where.to, known))
-        names = output_paths.resolve_output_paths(
-            where.to,
-            list(cells),
-            how.source,
-            index=cells.index,
-            frame=frame,
-            encode_options=encode_options,
+        task, source = self._validate(task, read_options), read_options.source
+        meta: Any = None if self._frame is None else self._frame._meta
+        paths, frame = self._compute_paths(output_paths.template_columns(write_options.to, meta))
+        targets = output_paths.resolve_output_paths(
+            write_options.to, list(paths), source, index=paths.index, frame=frame, encode_options=encode_options,
             variants=variants,
-        )
-        check_modes(names, encode_options, mode)
-        parent = output_paths.common_dir(list(cells), how.source)
-        settings = codec.PillowSettings.current()
-        written = MapAndWritePartition(task, how, settings, where, encode_options, tuple(variants), parent)
-        named = [] if frame is None or self._frame is None else [self._frame[list(frame.columns)]]
-        return self._lazy(written, [partition_offsets(self._column), *named])
+        )  # fmt: skip
+        check_modes(targets, encode_options, mode)
+        function = MapAndWritePartition(
+            task, read_options, codec.PillowSettings.current(), write_options, encode_options, tuple(variants),
+            output_paths.common_dir(list(paths), source),
+        )  # fmt: skip
+        columns = [] if frame is None or self._frame is None else [self._frame[list(frame.columns)]]
+        return self._map_partitions(function, [partition_offsets(self._column), *columns])
 
-    def _lazy(self, rows: MapPartition, others: list[Any]) -> Any:
-        meta = rows.meta(self._column._meta)
+    def _map_partitions(self, function: MapPartition, others: list[Any]) -> Any:
+        meta = function.meta(self._column._meta)
         return self._column.map_partitions(
-            rows.with_token(), *others, meta=_unknown_categories(meta), token=rows.task.name, enforce_metadata=False,
-            clear_divisions=rows.task.n_outputs > 1,
+            function.with_token(), *others, meta=_with_unknown_categories(meta), token=function.task.name,
+            enforce_metadata=False, clear_divisions=function.task.n_outputs > 1,
         )  # fmt: skip
 
-    def _checked(self, task: Task, how: ReadOptions) -> Task:
-        """Return the task as one whose answers have one form in all partitions, or raise before anything starts."""
-        if how.npartitions is not None:
+    def _validate(self, task: Task, read_options: ReadOptions) -> Task:
+        """Return the task with one dtype for all partitions; invalid options raise before anything is computed."""
+        if read_options.npartitions is not None:
             raise ValueError(
-                f"npartitions={how.npartitions!r}: a Dask frame has its own partitions; "
+                f"npartitions={read_options.npartitions!r}: a Dask frame has its own partitions; "
                 "ddf.repartition(npartitions=…) changes them"
             )
-        if how.progress:
+        if read_options.progress:
             raise ValueError("progress=True: nothing is done yet; Dask shows it: dask.diagnostics.ProgressBar")
-        check_column(self._column._meta_nonempty, how.source)
+        check_column(self._column._meta_nonempty, read_options.source)
         check_row_memory(task)
         return task.with_nullable_dtype()
 
-    def _small(self, columns: list[Any]) -> tuple[pd.Series[Any], pd.DataFrame | None]:
-        """Compute what files are named by: paths, labels and columns of the frame, and no pixel."""
-        named = self._frame[columns] if columns and self._frame is not None else None
-        if isinstance(self._column.dtype, ImageDtype):  # whether an image is missing is known when it is there
-            index, frame = dask.compute(lazy_index(self._column), named)
-            return _numbered(index), frame
-        names = self._column.map_partitions(paths_only, meta=pd.Series(dtype=object), enforce_metadata=False)
-        cells, frame = dask.compute(names, named)
-        return cells, frame
+    def _compute_paths(self, names: list[Any]) -> tuple[pd.Series[Any], pd.DataFrame | None]:
+        """Compute the inputs of output paths: source paths, labels and columns of the frame, but no pixels."""
+        columns = self._frame[names] if names and self._frame is not None else None
+        if isinstance(self._column.dtype, ImageDtype):  # missing images are known only once they are computed
+            index, frame = dask.compute(lazy_index(self._column), columns)
+            distinct = [b"%d" % i for i in range(len(index))]  # one encoded image per label
+            return pd.Series(distinct, index=index, dtype=object), frame
+        lazy_paths = self._column.map_partitions(paths_only, meta=pd.Series(dtype=object), enforce_metadata=False)
+        paths, frame = dask.compute(lazy_paths, columns)
+        return paths, frame
 
     @staticmethod
-    def _apply_to_all_rows(answer: Any, function: Callable[[Any], Any], *, by_row: bool = False) -> Any:
-        meta = function(answer._meta)
-        meta.attrs.clear()
+    def _apply_to_all_rows(result: Any, function: Callable[[Any], Any], *, by_row: bool = False) -> Any:
         if by_row:
-            return answer.map_partitions(function, meta=meta, enforce_metadata=False)
-        rows = source_rows(answer)
-        told = rows is answer  # then failures are not those of these rows alone: some may have been left out
-        own = [] if told else [answer]
-        parts = rows.map_partitions(with_row_keys, *own, meta=pd.Series(dtype=object), enforce_metadata=False)
-        whole = ResultLookup.of(list(dask.compute(*parts.to_delayed())), function, told=told)
-        return rows.map_partitions(lookup, dask.delayed(whole, traverse=False), meta=meta, enforce_metadata=False)
+            return _map_lazily(function, result)
+        meta = function(result._meta)
+        meta.attrs.clear()
+        rows = source_rows(result)
+        failures_inline = rows is result  # then rows have their failures in attrs, also after a selection
+        results = [] if failures_inline else [result]
+        parts = rows.map_partitions(with_row_keys, *results, meta=pd.Series(dtype=object), enforce_metadata=False)
+        table = ResultLookup.build(dask.compute(*parts.to_delayed()), function, failures_inline=failures_inline)
+        return rows.map_partitions(lookup, dask.delayed(table, traverse=False), meta=meta, enforce_metadata=False)
 
-    # ---- what differs
+    # ---- hooks of the pandas accessor
 
     @property
     def _image_array(self) -> ImageArray:
-        SeriesImageAccessor(self._column._meta)._image_array  # noqa: B018  it raises where there are none
+        SeriesImageAccessor(self._column._meta)._image_array  # noqa: B018  raises for other dtypes
         array: ImageArray = self._column._meta.array
         return array
 
@@ -155,8 +153,8 @@ class DaskSeriesImageAccessor(SeriesImageAccessor):
         if isinstance(self._column.dtype, ImageDtype):
             return None
         if pd.api.types.is_numeric_dtype(self._column.dtype):
-            parse_hash_column(self._column._meta_nonempty, method)  # floats lose bits: it raises
-            return self._column.map_partitions(_wide, method, meta=pd.Series(dtype="UInt64"))
+            parse_hash_column(self._column._meta_nonempty, method)  # raises for floats, which lose bits
+            return self._column.map_partitions(_to_hashes, method, meta=pd.Series(dtype="UInt64"))
         is_digest = method in DIGEST_METHODS and parse_hash_column(self._column.compute(), method) is not None
         return self._column if is_digest else None
 
@@ -169,78 +167,72 @@ class DaskSeriesImageAccessor(SeriesImageAccessor):
             explode_variants, variants, n, meta=meta, enforce_metadata=False, clear_divisions=True
         )
 
-    def _contact_sheet(self, n: int, titles: list[Any], how: ReadOptions) -> ContactSheet:
-        column, *shown = (_head(one, n) for one in (self._column, *titles))
-        return make_contact_sheet(column, shown, how, None)
+    def _contact_sheet(self, n: int, titles: list[Any], read_options: ReadOptions) -> ContactSheet:
+        column, *computed = (_compute_head(lazy, n) for lazy in (self._column, *titles))
+        return make_contact_sheet(column, computed, read_options, None)
 
-    def to_numpy(self, *args: Any, **kwargs: Any) -> np.ndarray[Any, Any]:  # noqa: D102  as pandas'
-        self._image_array  # noqa: B018  it raises where there are none
+    def to_numpy(self, *args: Any, **kwargs: Any) -> np.ndarray[Any, Any]:  # noqa: D102  as in pandas
+        self._image_array  # noqa: B018  raises for other dtypes
         return SeriesImageAccessor(self._column.compute()).to_numpy(*args, **kwargs)
 
     @property
     def failures(self) -> Any:
-        """Why rows have no image, as a Dask frame; `position` is that in the partition."""
-        return _failures(self._column)
+        """Table of the failed rows, as a Dask frame; `position` is that in the partition."""
+        return _map_lazily(failures.failures_frame, self._column)
 
     @property
     def failure_kind(self) -> Any:
-        """The kind of failure of each row of an image column, as a Dask column beside it."""
-        self._image_array  # noqa: B018  it raises where there are none
-        return self._column.map_partitions(_kinds, meta=_kinds(self._column._meta), enforce_metadata=False)
+        """Failure kind of each row of an image column, as a Dask column with its index."""
+        self._image_array  # noqa: B018  raises for other dtypes
+        return _map_lazily(_failure_kinds, self._column)
 
 
 @register_dataframe_accessor("img")
 class DaskFrameImageAccessor(FrameImageAccessor):
-    """``ddf.img``: the methods of ``series.img`` on a Dask column, each told the column of images first.
+    """Accessor ``ddf.img``: the methods of ``series.img`` on a Dask column, with the image column as first argument.
 
     Parameters
     ----------
     frame : dask.dataframe.DataFrame
-        The frame.
     """
 
     _series_accessor: ClassVar[type[SeriesImageAccessor]] = DaskSeriesImageAccessor
 
     @property
     def failures(self) -> Any:
-        """Why rows of an answer that is a frame have no value, as a Dask frame."""
-        return _failures(self._df)
+        """Table of the failed rows of a result that is a frame, as a Dask frame."""
+        return _map_lazily(failures.failures_frame, self._df)
 
 
-def _failures(values: Any) -> Any:
-    return values.map_partitions(
-        failures.failures_frame, meta=failures.failures_frame(values._meta), enforce_metadata=False
-    )
+def _map_lazily(function: Callable[[Any], Any], collection: Any) -> Any:
+    meta = function(collection._meta)
+    meta.attrs.clear()
+    return collection.map_partitions(function, meta=meta, enforce_metadata=False)
 
 
-def _kinds(column: pd.Series[Any]) -> pd.Series[Any]:
+def _failure_kinds(column: pd.Series[Any]) -> pd.Series[Any]:
     return SeriesImageAccessor(column).failure_kind
 
 
-def _wide(column: pd.Series[Any], method: str) -> pd.Series[Any]:
+def _to_hashes(column: pd.Series[Any], method: str) -> pd.Series[Any]:
     hashes = parse_hash_column(column, method)
     return pd.Series(pd.NA, index=column.index, dtype="UInt64") if hashes is None else hashes
 
 
-def _numbered(index: pd.Index[Any]) -> pd.Series[Any]:
-    """Return an image of its own for each label."""
-    return pd.Series([b"%d" % row for row in range(len(index))], index=index, dtype=object)
-
-
-def _head(column: Any, n: int) -> Any:
-    """Compute the first rows, and no more partitions than they stand in."""
+def _compute_head(column: Any, n: int) -> Any:
+    """Compute the first rows, and only the partitions that hold them."""
     parts: list[Any] = []
-    for number in range(column.npartitions):
-        parts.append(column.partitions[number].map_partitions(head, n, meta=column._meta).compute())
+    for partition in column.partitions:
+        parts.append(partition.map_partitions(head, n, meta=column._meta).compute())
         n -= len(parts[-1])
         if n <= 0:
             break
     return pd.concat(parts)
 
 
-def _unknown_categories(meta: Any) -> Any:
-    """Return an answer without rows whose categories, where they come from the images, are not known."""
+def _with_unknown_categories(meta: Any) -> Any:
+    """Return the meta with unknown categories in each categorical column that has none: images define those."""
     if not isinstance(meta, pd.DataFrame):
         return meta
-    found = [name for name, dtype in meta.dtypes.items() if isinstance(dtype, pd.CategoricalDtype)]
-    return clear_known_categories(meta, cols=[name for name in found if not len(meta[name].cat.categories)])
+    categorical = [name for name, dtype in meta.dtypes.items() if isinstance(dtype, pd.CategoricalDtype)]
+    return clear_known_categories(meta, cols=[name for name in categorical if not len(meta[name].cat.categories)])

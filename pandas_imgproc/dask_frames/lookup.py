@@ -1,6 +1,6 @@
-"""What was computed of all rows at once, given back to each row by what it is.
+"""Join of a whole-frame result back to partitions, by row content.
 
-Not by its place: a shuffle may bring the rows of a partition in another order each time that it is computed.
+Positions cannot be used, because a shuffle may order rows differently in each computation.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from pandas_imgproc.errors import failure
 from pandas_imgproc.tasks import with_labels
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from pandas_imgproc.errors import Failure
 
-_THEMSELVES = (str, int, float, type(None))
+_SCALAR_TYPES = (str, int, float, type(None))
 
 
 def row_keys(rows: Any) -> list[Any]:
-    """Return what each row of a column or frame is known by: equal images, names or numbers have equal marks.
+    """Return the key of each row of a column or frame: equal images, paths or numbers have equal keys.
 
     Examples
     --------
@@ -35,77 +35,79 @@ def row_keys(rows: Any) -> list[Any]:
     """
     if isinstance(rows, pd.DataFrame):
         return list(zip(*(row_keys(rows[name]) for name in rows.columns), strict=True))
-    return [cell if isinstance(cell, _THEMSELVES) else tokenize(cell) for cell in column_inputs(rows)]
+    return [value if isinstance(value, _SCALAR_TYPES) else tokenize(value) for value in column_inputs(rows)]
 
 
-def with_row_keys(rows: Any, answer: Any = None) -> tuple[list[Any], Any]:
-    """Return the marks of the rows of a partition, and their answer: that of the same run; without it, they are it."""
-    return row_keys(rows), rows if answer is None else answer
+def with_row_keys(rows: Any, result: Any = None) -> tuple[list[Any], Any]:
+    """Return the row keys of a partition with its result from the same computation, by default the rows themselves."""
+    return row_keys(rows), rows if result is None else result
 
 
 @dataclass(frozen=True)
 class ResultLookup:
-    """What was computed of all rows at once.
+    """Result of a whole frame, by row key.
 
     Attributes
     ----------
     values : Series or DataFrame
-        A row for each mark.
-    places : dict
-        Where in `values` the row of each mark stands.
+        Row for each key.
+    positions : dict
+        Position in `values` by key.
     failures : dict, optional
-        Those of the marks that have one; None where the rows tell of theirs.
+        Failures by key; None if the rows have their failures in ``attrs``.
     """
 
     values: Any
-    places: dict[Any, int]
+    positions: dict[Any, int]
     failures: dict[Any, Failure] | None
 
     @classmethod
-    def of(cls, parts: list[tuple[list[Any], Any]], function: Callable[[Any], Any], *, told: bool) -> ResultLookup:
-        """Return what a function makes of all partitions; `told` if their rows tell of their failures themselves."""
+    def build(
+        cls, parts: Sequence[tuple[list[Any], Any]], function: Callable[[Any], Any], *, failures_inline: bool
+    ) -> ResultLookup:
+        """Return the lookup of a function's value for all partitions; `failures_inline` if `failures` is None."""
         first: dict[Any, int] = {}
         failures: dict[Any, Failure] = {}
-        start = 0
-        for its_marks, part in parts:
-            failed = {each["position"]: each for each in part.attrs.get("failures", ())}
-            for row, mark in enumerate(its_marks):
-                if first.setdefault(mark, start + row) == start + row and row in failed:
-                    failures[mark] = failed[row]
-            start += len(its_marks)
+        offset = 0
+        for keys, part in parts:
+            failed = {item["position"]: item for item in part.attrs.get("failures", ())}
+            for i, key in enumerate(keys):
+                if first.setdefault(key, offset + i) == offset + i and i in failed:
+                    failures[key] = failed[i]
+            offset += len(keys)
         values = function(pd.concat([part for _, part in parts])).iloc[list(first.values())]
         values.attrs.clear()
-        places = {mark: place for place, mark in enumerate(first)}
-        return cls(values.reset_index(drop=True), places, None if told else failures)
+        positions = {key: position for position, key in enumerate(first)}
+        return cls(values.reset_index(drop=True), positions, None if failures_inline else failures)
 
     def lookup(self, rows: Any) -> Any:
-        """Return the answer for the rows of one partition.
+        """Return the result of the rows of one partition.
 
         Raises
         ------
         ValueError
-            If a row was not there when the answer was computed.
+            If a row did not exist when the whole frame was computed.
         """
-        its_marks = row_keys(rows)
+        keys = row_keys(rows)
         try:
-            places = [self.places[mark] for mark in its_marks]
+            positions = [self.positions[key] for key in keys]
         except KeyError as exc:
             raise ValueError(
-                f"{exc.args[0]!r:.200} was not there when all rows were compared; rows that are others each time that "
-                "they are computed, such as a random sample, need ddf = ddf.persist() before"
-            ) from None
-        part = self.values.iloc[places].set_axis(rows.index)
-        part.attrs["failures"] = self._failures(its_marks, rows)
-        return part
+                f"{exc.args[0]!r:.200} was not among the rows that were compared; rows that differ in each "
+                "computation, such as a random sample, need ddf = ddf.persist() before"
+            ) from exc
+        result = self.values.iloc[positions].set_axis(rows.index)
+        result.attrs["failures"] = self._failures(keys, rows)
+        return result
 
-    def _failures(self, its_marks: list[Any], rows: Any) -> tuple[Any, ...]:
+    def _failures(self, keys: list[Any], rows: Any) -> tuple[Any, ...]:
         if self.failures is None:
             return tuple(rows.attrs.get("failures", ()))
-        here = [(row, self.failures[mark]) for row, mark in enumerate(its_marks) if mark in self.failures]
-        mine = tuple(failure(row, each["path"], each["kind"], each["message"]) for row, each in here)
-        return with_labels(mine, rows.index)
+        failed = [(i, self.failures[key]) for i, key in enumerate(keys) if key in self.failures]
+        by_position = tuple(failure(i, item["path"], item["kind"], item["message"]) for i, item in failed)
+        return with_labels(by_position, rows.index)
 
 
-def lookup(rows: Any, whole: ResultLookup) -> Any:
-    """Return the answer for the rows of one partition (see `HandedOut.lookup`)."""
-    return whole.lookup(rows)
+def lookup(rows: Any, table: ResultLookup) -> Any:
+    """Return the result of the rows of one partition (see `ResultLookup.lookup`)."""
+    return table.lookup(rows)

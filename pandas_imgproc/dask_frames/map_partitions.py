@@ -1,6 +1,6 @@
-"""What is done with one partition: functions of pandas frames that Dask calls where the partition is.
+"""Functions of one partition, which Dask calls on a worker.
 
-They are frozen values, as tasks are: equal ones have equal names in the graph.
+They are frozen dataclasses, as tasks are: equal ones have equal keys in the graph.
 """
 
 from __future__ import annotations
@@ -27,116 +27,119 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class MapPartition:
-    """Do a task on the rows of a partition, and keep the values.
+    """Function that runs a task on the rows of a partition, and returns the results.
 
     Attributes
     ----------
     task : Task
-        Of a form that is known before the first answer.
-    how : ReadOptions
-        ReadOptions images are found, and what becomes of those that cannot be read.
+        Task with a known dtype.
+    read_options : ReadOptions
+        Source of the images, and the error policy.
     settings : PillowSettings
-        Of the process that has built the graph.
+        Settings of the process that builds the graph.
     step : str
-        What tells this step from others of one Dask task, in every process: a function's token may differ there.
+        Identifier of this step within a fused Dask task, the same in every process; a function's token may differ.
     """
 
     task: Task
-    how: ReadOptions
+    read_options: ReadOptions
     settings: PillowSettings
     step: str = field(default="", kw_only=True)
 
     def with_token(self) -> Self:
-        """Return this with a `step` of its own."""
+        """Return the function with a unique `step`."""
         return dataclasses.replace(self, step=tokenize(self))
 
-    def __call__(self, column: pd.Series[Any], first: pd.Series[Any] | None = None) -> Any:
-        """Return the answer for a column; `first` holds the position of its first row."""
-        call = self.call(column)
-        part = run_in_graph(call, self.settings, self.step, 0 if first is None else int(first.iloc[0]))
-        failures.apply_errors_policy_for_partition(
-            self.how.errors, self.task.name, len(column), part.failures, column.index
-        )
-        assert part.values is not None
-        return self.task.to_pandas(part.values, part.status, tuple(part.failures), column.index)
+    def __call__(self, column: pd.Series[Any], offset: pd.Series[Any] | None = None) -> Any:
+        """Return the result of a column; `offset` holds the frame position of its first row."""
+        result = run_in_graph(self.make_job(column), self.settings, self.step, _to_int(offset))
+        self._apply_errors_policy(column, result.failures)
+        assert result.values is not None
+        return self.task.to_pandas(result.values, result.status, tuple(result.failures), column.index)
 
-    def call(self, column: pd.Series[Any]) -> Job:
-        """Return the partition as a call of its own."""
+    def make_job(self, column: pd.Series[Any]) -> Job:
+        """Return the job of a single partition."""
         inputs = column_inputs(column)
-        check(self.how.source, inputs)
-        return Job(self.task, self.how.source, inputs)
+        check(self.read_options.source, inputs)
+        return Job(self.task, self.read_options.source, inputs)
 
     def meta(self, column: pd.Series[Any]) -> Any:
-        """Return an answer without rows; no file is opened for it."""
-        nothing = np.empty(0, dtype=np.int32)
-        answer = self.task.to_pandas(self.task.allocate(0), nothing, (), column.index[:0])
-        answer.attrs.clear()
-        return answer
+        """Return a result without rows; no file is opened."""
+        result = self.task.to_pandas(self.task.allocate(0), np.empty(0, dtype=np.int32), (), column.index[:0])
+        result.attrs.clear()
+        return result
+
+    def _apply_errors_policy(self, column: pd.Series[Any], failed: Any) -> None:
+        failures.apply_errors_policy_for_partition(
+            self.read_options.errors, self.task.name, len(column), failed, column.index
+        )
 
 
 @dataclass(frozen=True)
 class MapAndWritePartition(MapPartition):
-    """Do a task on the rows of a partition, and write each answer to a file.
+    """Function that runs a task on the rows of a partition, and writes each result to a file.
 
     Attributes
     ----------
-    where : WriteOptions
-        A folder or a template, and what becomes of files that are there.
+    write_options : WriteOptions
+        Folder or template, and the handling of existing files.
     encode_options : EncodeOptions, optional
-        ReadOptions files are written, unless their bytes are kept as they are.
+        Encoding of the files; None writes bytes unchanged.
     variants : tuple of int
-        Numbers of the answers of each row, if it has several.
+        Variant numbers of the results of each row, if it has several.
     parent : str, optional
-        The folder below which the sources' own folders are kept: one for all partitions.
+        Common parent folder of the sources of all partitions; subfolders below are preserved.
     """
 
-    where: WriteOptions
+    write_options: WriteOptions
     encode_options: EncodeOptions | None
     variants: tuple[int, ...]
     parent: str | None
 
     def __call__(
-        self, column: pd.Series[Any], first: pd.Series[Any] | None = None, frame: pd.DataFrame | None = None
+        self, column: pd.Series[Any], offset: pd.Series[Any] | None = None, frame: pd.DataFrame | None = None
     ) -> Any:
-        """Write the files of a column; `frame` holds the columns that the template names."""
-        start = 0 if first is None else int(first.iloc[0])
-        call = self.call(column)
-        names = output_paths.resolve_output_paths(
-            self.where.to, call.inputs, self.how.source, index=column.index, frame=frame, encode_options=self.encode_options,
-            variants=self.variants, first=start, parent=self.parent,
+        """Write the files of a column; `frame` holds the columns of the template."""
+        first, options, source = _to_int(offset), self.write_options, self.read_options.source
+        job = self.make_job(column)
+        targets = output_paths.resolve_output_paths(
+            options.to, job.inputs, source, index=column.index, frame=frame, encode_options=self.encode_options,
+            variants=self.variants, first=first, parent=self.parent,
         )  # fmt: skip
-        call = Job(call.task, call.source, call.inputs, targets=names)
-        sink = ImageFileSink(self.task, len(column), names)
-        sink.open(self.how.source, call.inputs, overwrite=self.where.overwrite, retry=self.where.retry)
-        write_in_graph(call, sink, self.settings, self.step, start)
-        _, failed = sink.status()
-        failures.apply_errors_policy_for_partition(self.how.errors, self.task.name, len(column), failed, column.index)
+        sink = ImageFileSink(self.task, len(column), targets)
+        sink.open(source, job.inputs, overwrite=options.overwrite, retry=options.retry)
+        write_in_graph(dataclasses.replace(job, targets=targets), sink, self.settings, self.step, first)
+        self._apply_errors_policy(column, sink.status()[1])
         return sink.to_pandas(self.task, column.index)
 
 
+def _to_int(offset: pd.Series[Any] | None) -> int:
+    return 0 if offset is None else int(offset.iloc[0])
+
+
 def partition_length(index: pd.Index[Any]) -> pd.Series[Any]:
-    """Return how many rows a partition has, as a Series of one row."""
+    """Return the number of rows of a partition, as a Series of one row."""
     return pd.Series([len(index)], dtype="int64")
 
 
 def paths_only(column: pd.Series[Any]) -> pd.Series[Any]:
-    """Return what stands in a column, with a digest in place of each encoded image.
+    """Return the inputs of a column, with a digest in place of each encoded image.
 
     Examples
     --------
     >>> paths_only(pd.Series(["a.jpg", None])).tolist()
     ['a.jpg', None]
     """
-    small = np.empty(len(column), dtype=object)
-    for row, cell in enumerate(column_inputs(column)):
-        small[row] = _digest(cell) if is_encoded(cell) else cell
-    return pd.Series(small, index=column.index, name=column.name, dtype=object)
+    paths = np.empty(len(column), dtype=object)
+    for i, value in enumerate(column_inputs(column)):
+        paths[i] = _content_digest(value) if is_encoded(value) else value
+    return pd.Series(paths, index=column.index, name=column.name, dtype=object)
 
 
-def _digest(cell: Any) -> Any:
-    if isinstance(cell, dict):
-        return {"bytes": _digest(cell["bytes"]), "path": cell.get("path")}
-    return tokenize(cell).encode()
+def _content_digest(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {"bytes": _content_digest(value["bytes"]), "path": value.get("path")}
+    return tokenize(value).encode()
 
 
 def head(part: Any, n: int) -> Any:

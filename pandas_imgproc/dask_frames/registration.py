@@ -1,11 +1,6 @@
-"""Dask frames: ``.img`` on them, and what Dask must know of image columns, told once dask.dataframe is imported.
+"""Registration of ``.img`` and the image dtype with Dask, once dask.dataframe is imported.
 
-This module does not import it: half a second for people who never use a Dask frame.
-
-`accessor`    the methods of ``.img``, over partitions
-`partitions`  what is done with one partition
-`handed_out`  what was computed of all rows, given back to each by what it is
-`positions`   where its rows stand in the whole frame
+This module does not import Dask: half a second for users who never use a Dask frame.
 """
 
 from __future__ import annotations
@@ -22,7 +17,7 @@ from pandas_imgproc.array import ImageArray, ImageCell, ImageDtype
 
 @functools.cache
 def register() -> None:
-    """Register accessor and dtype with Dask, at once or when Dask is imported; a second time does nothing.
+    """Register accessor and dtype with Dask, now or when Dask is imported. A second call does nothing.
 
     Examples
     --------
@@ -34,7 +29,7 @@ def register() -> None:
 
 
 def _register_tokens(tokenize: Any) -> None:
-    # Dask's own rule for extension arrays goes through an object array: slow, and blind to the failures.
+    # Dask's own rule for extension arrays converts to an object array: slow, and without the failures.
     tokenize.normalize_token.register(ImageArray, ImageArray.__dask_tokenize__)
     tokenize.normalize_token.register(ImageDtype, ImageDtype.__dask_tokenize__)
 
@@ -49,9 +44,9 @@ def _register_accessor(_: Any) -> None:
 
 
 def _meta_nonempty(dtype: ImageDtype) -> ImageArray:
-    """Return the two images on which Dask tries an operation to learn its answer's columns."""
+    """Return two images, on which Dask tries an operation to infer the columns of its result."""
     return ImageArray(np.zeros((2, *dtype.shape), dtype=dtype.subtype))
 
 
-def _identity(cell: ImageCell) -> ImageCell:
-    return cell
+def _identity(value: ImageCell) -> ImageCell:
+    return value

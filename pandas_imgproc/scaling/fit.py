@@ -65,12 +65,12 @@ class ScalingFit:
 
     @property
     def is_significant(self) -> bool:
-        """Whether there is a confidence interval, and it excludes any fraction."""
+        """Whether the confidence interval exists and excludes any fraction."""
         return self.ci_low > 0 or self.ci_high < 1
 
     @property
     def is_inconclusive(self) -> bool:
-        """Whether there is a confidence interval, and it reaches from 0 to 1."""
+        """Whether the confidence interval exists and reaches from 0 to 1."""
         return self.ci_low <= 0 and self.ci_high >= 1
 
 

@@ -11,6 +11,7 @@ import pandas as pd
 from dask.system import CPU_COUNT
 
 from pandas_imgproc import cluster
+from pandas_imgproc._validation import check_choice, check_int
 from pandas_imgproc.scaling.benchmark import benchmark, subsample
 from pandas_imgproc.scaling.fit import Scaling
 from pandas_imgproc.scaling.plot import plot_report
@@ -117,10 +118,9 @@ def scaling_report(
     1        2     0.95    0.02      1053      1.89        0.95
     """
     _check_call(call, df)
-    if scaling not in get_args(Scaling):
-        raise ValueError(f"scaling={scaling!r} is not one of {', '.join(map(repr, get_args(Scaling)))}")
+    check_choice("scaling", scaling, get_args(Scaling))
     workers = _check_workers(n_workers)
-    _check_count("repeat", repeat)
+    check_int("repeat", repeat)
     if len(df) < workers[-1]:
         raise ValueError(f"df has {len(df)} rows, fewer than the {workers[-1]} workers of n_workers=; give more rows")
     client = cluster.default_client()
@@ -150,15 +150,7 @@ def _check_workers(n_workers: Iterable[int] | None) -> list[int]:
     hint = "give several, such as (1, 2, 4)"
     if isinstance(n_workers, (str, numbers.Number)):
         raise TypeError(f"n_workers={n_workers!r} is no list of numbers of workers; {hint}")
-    workers = sorted({_check_count("n_workers", number) for number in n_workers})
+    workers = sorted({check_int("n_workers", number) for number in n_workers})
     if workers[:1] != [1]:
         raise ValueError(f"n_workers={workers!r} has no 1, the baseline of the speed-up; {hint}")
     return workers
-
-
-def _check_count(name: str, value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, numbers.Integral):
-        raise TypeError(f"{name}={value!r} is {type(value).__name__}; give an int from 1 up")
-    if value < 1:
-        raise ValueError(f"{name}={value!r}; give an int from 1 up")
-    return int(value)

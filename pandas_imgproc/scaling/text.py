@@ -87,7 +87,7 @@ def _range_text(law: ScalingFit) -> str:
 
 
 def _overhead_text(tables: ScalingTables) -> str:
-    """Return the change of the worker time per image from one worker to the most, and the limit set by the caller."""
+    """Return the change of the worker time per image with the workers, and the limit set by the caller."""
     stages, sums = tables.stages, tables.runs.groupby("workers").sum()
     caller, cpu = 1000 * sums["caller"].sum() / sums["images"].sum(), 1000 * sums["cpu"] / sums["images"]
     limit = f"The caller takes {caller:.3f} ms per image, which limits the call to {1000 / caller:,.0f} images/s."

@@ -22,7 +22,7 @@ from pandas_imgproc.cli import main as cli_main
 from pandas_imgproc.cli import parser
 from pandas_imgproc.cli.main import EXIT_FAILED, EXIT_OK, EXIT_SIGINT, EXIT_SIGTERM, EXIT_USAGE, main
 
-ROOT = Path(__file__).parent.parent.parent
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -44,12 +44,12 @@ def run(line, capfd):
 
 
 def test_load_resized_command_writes_the_methods_column(folder, capfd):
-    code, out, said = run("load-resized train.csv image_path --size 16x8 --out x.npy --failures failed.csv", capfd)
+    code, out, err = run("load-resized train.csv image_path --size 16x8 --out x.npy --failures failed.csv", capfd)
     assert (code, out) == (EXIT_OK, "")
-    assert "2 of 8 " in said
-    assert "--failures failed.csv writes the table of them." in said
-    assert "UnreadableImageWarning" not in said
-    assert said.endswith("load-resized: 5 of 8 rows have an image, 2 failed, 1 without a path\n")
+    assert "2 of 8 " in err
+    assert "--failures failed.csv writes the table of them." in err
+    assert "UnreadableImageWarning" not in err
+    assert err.endswith("load-resized: 5 of 8 rows have an image, 2 failed, 1 without a path\n")
     column = pandas_imgproc.read_result("x.npy")
     same = pd.read_csv("train.csv").img.load_resized("image_path", size=(16, 8), errors="coerce")
     np.testing.assert_array_equal(column.img.to_numpy(na_value=0), same.img.to_numpy(na_value=0))
@@ -65,49 +65,49 @@ def test_save_resized_repeated_skips_written_files(folder, capfd):
     before = {path: path.stat().st_mtime_ns for path in folder.glob("out/*/*.png")}
     assert run(line, capfd)[0] == EXIT_OK
     assert before == {path: path.stat().st_mtime_ns for path in folder.glob("out/*/*.png")}
-    code, _, said = run(line.replace("--size 8", "--size 9"), capfd)
-    assert (code, said.count("\n")) == (EXIT_FAILED, 1)
-    assert "size was [8, 8] and is [9, 9]; choose another to=, or --overwrite replaces it" in said
+    code, _, err = run(line.replace("--size 8", "--size 9"), capfd)
+    assert (code, err.count("\n")) == (EXIT_FAILED, 1)
+    assert "size was [8, 8] and is [9, 9]; choose another to=, or --overwrite replaces it" in err
 
 
 def test_input_pattern_or_folder_lists_its_images(folder, capfd):
     assert run('save-thumbnails "photos/a/*.jpg" thumbs --no-progress', capfd)[0] == EXIT_OK
     assert sorted(path.name for path in folder.glob("thumbs/*.jpg")) == ["000.jpg", "002.jpg"]
-    code, out, said = run("verify photos", capfd)
-    assert code == EXIT_FAILED  # as `sha256sum -c`: something is broken
+    code, out, err = run("verify photos", capfd)
+    assert code == EXIT_FAILED  # as `sha256sum -c`, for a broken image
     assert "photos/a/004.jpg,a,empty,the file has no bytes" in out.splitlines()
-    assert said == "verify: 5 of 6 rows have an image, 1 failed\n"
+    assert err == "verify: 5 of 6 rows have an image, 1 failed\n"
     assert run("verify photos/b", capfd)[0] == EXIT_OK
 
 
 @pytest.mark.parametrize("line", ["save-thumbnails photos photos/t", 'save-thumbnails photos "{dir}/{stem}_s.png"'])
 def test_generated_files_below_the_input_folder_are_not_inputs(folder, capfd, line):
     assert run(line, capfd)[0] == EXIT_OK
-    made = {
+    written = {
         path: path.stat().st_mtime_ns for path in [*folder.glob("photos/t/*/*.jpg"), *folder.glob("photos/*/*_s.png")]
     }
-    assert len(made) == 5
-    code, _, said = run(line, capfd)
-    assert (code, said.splitlines()[-1]) == (EXIT_OK, "save-thumbnails: 5 of 6 rows have an image, 1 failed")
-    assert made == {path: path.stat().st_mtime_ns for path in made}
+    assert len(written) == 5
+    code, _, err = run(line, capfd)
+    assert (code, err.splitlines()[-1]) == (EXIT_OK, "save-thumbnails: 5 of 6 rows have an image, 1 failed")
+    assert written == {path: path.stat().st_mtime_ns for path in written}
     assert len(pandas_imgproc.from_glob("photos")) == 6
-    alone = "photos/t" if Path("photos/t").exists() else "photos/*/*_s.png"
-    assert len(pandas_imgproc.from_glob(alone)) == 5  # they are images as well, where those they are of are not found
+    pattern = "photos/t" if Path("photos/t").exists() else "photos/*/*_s.png"
+    assert len(pandas_imgproc.from_glob(pattern)) == 5  # images in their own right, if their sources are not listed
 
 
 @pytest.mark.parametrize("suffix", ["csv", "parquet", "feather", "jsonl"])
-def test_output_table_keeps_input_rows_and_renames_taken_columns(folder, capfd, suffix):
+def test_output_table_has_input_rows_and_renames_taken_columns(folder, capfd, suffix):
     frame = pd.read_csv("train.csv").drop(columns="id").assign(width="mine")
-    how = {"csv": {"index": False}, "jsonl": {"orient": "records", "lines": True}}.get(suffix, {})
-    getattr(frame, f"to_{suffix.removesuffix('l') if suffix == 'jsonl' else suffix}")(f"t.{suffix}", **how)
+    options = {"csv": {"index": False}, "jsonl": {"orient": "records", "lines": True}}.get(suffix, {})
+    getattr(frame, f"to_{suffix.removesuffix('l') if suffix == 'jsonl' else suffix}")(f"t.{suffix}", **options)
     line = f"features t.{suffix} image_path --include width,phash --errors coerce"
     assert run(f"{line} --out f.csv", capfd)[0] == EXIT_OK
     table = pd.read_csv("f.csv")
     assert table.columns.tolist() == ["image_path", "label", "width", "width_features", "phash"]
     assert table["width_features"].tolist()[:3] == [32, 32, 32]
     assert table["width"].tolist() == ["mine"] * 8
-    code, _, said = run(f"{line} --out f.parquet", capfd)  # the method's own: parts that are continued
-    assert (code, said) == (EXIT_OK, "features: 5 of 8 rows have an image, 2 failed, 1 without a path\n")
+    code, _, err = run(f"{line} --out f.parquet", capfd)  # the method writes the parts, and can continue them
+    assert (code, err) == (EXIT_OK, "features: 5 of 8 rows have an image, 2 failed, 1 without a path\n")
     assert pandas_imgproc.read_result("f.parquet")["width"].tolist()[:3] == [32, 32, 32]
 
 
@@ -131,7 +131,7 @@ def test_output_naming_the_input_table_is_a_usage_error(folder, capfd):
     Path("link.csv").symlink_to("train.csv")
     Path("hard.csv").hardlink_to("train.csv")
     line = "verify train.csv image_path"
-    for options, said in (
+    for options, expected in (
         ("--out train.csv", "--out 'train.csv' is the table that is read"),
         ("--out link.csv", "--out 'link.csv' is the table"),
         ("--failures ./hard.csv", "--failures './hard.csv' is the table"),
@@ -139,7 +139,7 @@ def test_output_naming_the_input_table_is_a_usage_error(folder, capfd):
     ):
         code, _, err = run(f"{line} {options}", capfd)
         assert (code, err.count("\n")) == (EXIT_USAGE, 1)
-        assert said in err
+        assert expected in err
     assert Path("train.csv").read_bytes() == before
     assert not Path("v.csv").exists()
 
@@ -192,8 +192,8 @@ def test_show_command_writes_a_contact_sheet(folder, capfd):
 def test_error_is_one_line_with_its_exit_code(folder, capfd, line, code, message):
     for name, data in (("empty", b""), ("latin", b"p\n\xfc.jpg\n"), ("marks", b"p;x\na.jpg;1\n")):
         Path(f"{name}.csv").write_bytes(data)
-    got, out, err = run(line, capfd)
-    assert (got, out, err.count("\n")) == (code, "", 1)
+    exit_code, out, err = run(line, capfd)
+    assert (exit_code, out, err.count("\n")) == (code, "", 1)
     assert err.startswith("pandas_imgproc")
     assert message in err
     assert "secret" not in err
@@ -229,8 +229,8 @@ def test_examples_parse_into_the_methods_parameters(command):
         (name, positionals, options), message = parser.parse([command, *shlex.split(example)], "")
         assert (name, message) == (command, None)
         assert len(options) == example.count("--")
-        own = set(inspect.signature(method).parameters)
-        assert set(options) - own <= {"out", "failures"}
+        parameters = set(inspect.signature(method).parameters)
+        assert set(options) - parameters <= {"out", "failures"}
         assert positionals
 
 
@@ -249,6 +249,18 @@ def test_option_words_become_python_values(words, options):
     request, message = parser.parse(["load_resized", "photos", "--out", "x.npy", *shlex.split(words)], "")
     assert message is None
     assert request == ("load-resized", ["photos"], {"out": "x.npy", **options})
+
+
+def test_option_words_with_pydantic_loaded_are_not_validated_by_it():
+    pytest.importorskip("pydantic")  # in this process cyclopts then validates values and defaults against type hints
+    for command, examples in parser.EXAMPLES.items():
+        for example in examples:
+            assert parser.parse([command, *shlex.split(example)], "")[1] is None
+    words = """load-resized photos --out x.npy --size 64x48 --reducing-gap none --storage-options '{"anon": true}'"""
+    request, message = parser.parse(shlex.split(words), "")
+    assert message is None
+    assert request.options["size"] == (64, 48)
+    assert request.options["storage_options"] == {"anon": True}
 
 
 def test_command_line_without_its_extra_names_it(monkeypatch, capfd):
@@ -272,18 +284,18 @@ def test_killed_command_continues_when_repeated(folder, capfd):
         with subprocess.Popen(words, cwd=folder, env=env, stderr=subprocess.PIPE, text=True) as process:
             assert wait_until(lambda done=done: journal.exists() and journal.stat().st_size > done, 30)
             process.send_signal(end)
-            said = process.communicate(timeout=60)[1]
-        assert process.returncode == code, said
-        assert "Traceback" not in said
-        assert ("stay on disk" in said) == (code > 0)
+            err = process.communicate(timeout=60)[1]
+        assert process.returncode == code, err
+        assert "Traceback" not in err
+        assert ("stay on disk" in err) == (code > 0)
         done = journal.stat().st_size
-    code, _, said = run(line, capfd)
-    assert (code, said.splitlines()[-1]) == (EXIT_OK, "load-resized: 12,000 of 12,000 rows have an image, 0 failed")
+    code, _, err = run(line, capfd)
+    assert (code, err.splitlines()[-1]) == (EXIT_OK, "load-resized: 12,000 of 12,000 rows have an image, 0 failed")
     assert [row_of(pixels) for pixels in np.load("x.npy", mmap_mode="r")[-5:]] == [0, 1, 2, 3, 5]
 
 
 def test_closed_output_pipe_ends_without_an_error(folder):
     env = {**os.environ, "PYTHONPATH": str(ROOT)}
     line = f"{sys.executable} -m pandas_imgproc hash photos --kind md5 --errors coerce | true; echo ${{PIPESTATUS[0]}}"
-    done = subprocess.run(["bash", "-c", line], cwd=folder, env=env, capture_output=True, text=True, check=True)
-    assert (done.stdout, done.stderr.count("roken")) == ("0\n", 0)
+    result = subprocess.run(["bash", "-c", line], cwd=folder, env=env, capture_output=True, text=True, check=True)
+    assert (result.stdout, result.stderr.count("roken")) == ("0\n", 0)

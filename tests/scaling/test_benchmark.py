@@ -23,8 +23,8 @@ def test_subsample_spaces_rows_evenly():
 @pytest.fixture(scope="module")
 def frame(tmp_path_factory):
     folder = tmp_path_factory.mktemp("scaling")
-    for number in range(4):
-        scene(320, 240, number).save(folder / f"{number}.jpg")
+    for i in range(4):
+        scene(320, 240, i).save(folder / f"{i}.jpg")
     paths = [str(folder / f"{k % 4}.jpg") for k in range(119)] + ["gone.jpg"]
     return pd.DataFrame({"image_path": paths}, index=np.arange(120) % 7)
 
@@ -59,7 +59,7 @@ def test_scaling_report_two_numbers_of_workers_times_each_on_its_cluster(frame, 
 @pytest.mark.filterwarnings("ignore::pandas_imgproc.UnreadableImageWarning")
 def test_scaling_report_untimeable_call_raises_and_restores_cluster(frame, tmp_path):
     def interrupted(d):
-        assert cluster.worker_monitor(cluster.existing_client()).threads() == 1
+        assert cluster.worker_monitor(cluster.existing_client()).n_threads() == 1
         raise KeyboardInterrupt
 
     def on_threads(d):
@@ -140,14 +140,14 @@ def test_scaling_report_managed_client_as_current_raises(frame, own_cluster):
         ({"scaling": "big"}, ValueError, "'strong', 'weak'"),
         ({"n_workers": 4}, TypeError, r"n_workers=4 is no list"),
         ({"n_workers": (2, 4)}, ValueError, "has no 1"),
-        ({"n_workers": (1, 0)}, ValueError, "n_workers=0"),
-        ({"n_workers": (1, 2.0)}, TypeError, "n_workers=2.0 is float"),
-        ({"repeat": 0}, ValueError, "repeat=0"),
+        ({"n_workers": (1, 0)}, ValueError, "n_workers=0 is not a whole number from 1 up"),
+        ({"n_workers": (1, 2.0)}, TypeError, "n_workers=2.0 is not a whole number from 1 up"),
+        ({"repeat": 0}, ValueError, "repeat=0 is not a whole number from 1 up"),
     ],
 )
 def test_scaling_report_invalid_argument_raises_before_cluster_starts(frame, arguments, kind, words):
     pandas_imgproc.close()
-    given = {"call": lambda d: d.img.load_resized("image_path", size=8), "df": frame, **arguments}
+    valid = {"call": lambda d: d.img.load_resized("image_path", size=8), "df": frame}
     with pytest.raises(kind, match=words):
-        pandas_imgproc.scaling_report(**given)
+        pandas_imgproc.scaling_report(**valid | arguments)
     assert cluster.existing_client() is None

@@ -1,4 +1,4 @@
-"""The dashboard as a person reads it: in a real browser, while a call runs."""
+"""Dashboard link, and the dashboard in a real browser while a job runs."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ import threading
 import time
 
 import cloudpickle
+import dask
 import pandas as pd
 import pytest
 from image_factory import row_image, row_of
 
 from conftest import wait_until
-from pandas_imgproc.cluster import dashboard_link
+from pandas_imgproc import cluster
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
@@ -22,7 +23,7 @@ QUIET = [
     "--disable-sync", "--no-first-run",
 ]  # fmt: skip
 
-# What stands in the tables that Bokeh draws from, and what can be chosen.
+# Texts in the tables that Bokeh draws from, and in its menus.
 READ = """() => Bokeh.documents.flatMap(page => [...page._all_models.values()]).flatMap(
     model => model.data ? Object.entries(model.data).flatMap(([name, column]) => [name, ...column])
              : model.options ?? []).map(String)"""
@@ -51,30 +52,55 @@ class Page:
         self.page.wait_for_function("window.Bokeh && Bokeh.documents.length")
 
     def shows(self, *words):
-        """Whether words can be read in the page, now or soon."""
+        """Return whether the page shows all words, now or soon."""
         return wait_until(lambda: set(words) <= set(self.page.evaluate(READ)))
 
 
-def test_the_method_and_its_stages_can_be_read(browser, own_cluster, tmp_path):
+HUB = "JUPYTERHUB_SERVICE_PREFIX"
+PROXY = {"distributed.dashboard.link": "{JUPYTERHUB_SERVICE_PREFIX}proxy/{port}/status"}
+
+
+@pytest.mark.parametrize(
+    ("environment", "configured", "link"),
+    [
+        ({}, {}, "http://127.0.0.1:{port}/status"),
+        ({HUB: "/user/ann/"}, PROXY, "/user/ann/proxy/{port}/status"),
+        ({HUB: "/user/ann/"}, {}, None),
+        ({}, PROXY, None),  # the variable is not set
+        ({"COLAB_RELEASE_TAG": "x"}, {}, None),
+        ({"KAGGLE_KERNEL_RUN_TYPE": "Interactive"}, {}, None),
+    ],
+)
+def test_dashboard_link_is_reachable_or_none(own_cluster, monkeypatch, environment, configured, link):
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    port = own_cluster.scheduler_info()["services"]["dashboard"]
+    with dask.config.set(configured):
+        assert cluster.dashboard_link(own_cluster) == (link and link.format(port=port))
+        monkeypatch.setattr(cluster.manager._managed, "link_shown", False)
+        assert cluster.pop_dashboard_link(own_cluster) == cluster.dashboard_link(own_cluster)
+
+
+def test_dashboard_shows_the_method_and_its_stages(browser, own_cluster, tmp_path):
     cloudpickle.register_pickle_by_value(sys.modules["image_factory"])
     cloudpickle.register_pickle_by_value(sys.modules[__name__])
-    for number in range(8):
-        row_image(number, (60, 40)).save(tmp_path / f"{number}.png")
-    paths = pd.Series([str(tmp_path / f"{number % 8}.png") for number in range(64)])
+    for i in range(8):
+        row_image(i, (60, 40)).save(tmp_path / f"{i}.png")
+    paths = pd.Series([str(tmp_path / f"{i % 8}.png") for i in range(64)])
     go = tmp_path / "go"
 
-    def told(pixels):
+    def wait(pixels):
         while not go.exists():
             time.sleep(0.01)
         return row_of(pixels)
 
-    thread = threading.Thread(target=lambda: paths.img.map(told, npartitions=8, progress=False))
-    link = dashboard_link(own_cluster)
+    thread = threading.Thread(target=lambda: paths.img.map(wait, npartitions=8, progress=False))
+    link = cluster.dashboard_link(own_cluster)
     paths.img.load_resized(16, npartitions=4, progress=False)
     thread.start()
     try:
         status = Page(browser, link)
-        assert status.shows("map"), "the group of the running tasks is called as the method"
+        assert status.shows("map"), "the group of the running tasks has the name of the method"
     finally:
         go.touch()
         thread.join()

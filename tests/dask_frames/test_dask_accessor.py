@@ -1,4 +1,4 @@
-"""``.img`` on Dask frames: the answers of pandas, lazily, on whatever computes them."""
+"""``.img`` on Dask frames: the results of pandas, lazily, with each scheduler."""
 
 from __future__ import annotations
 
@@ -36,15 +36,15 @@ N = 12
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Images, two of them broken, and a CSV in four parts: labels begin anew in each, and one has no rows."""
+    """Images, two of them broken, and a CSV in four parts: labels restart in each, and one has no rows."""
     folder = tmp_path_factory.mktemp("frames")
     (folder / "pics").mkdir()
-    for number in range(N):
-        row_image(number * 90, (20 + number, 16)).save(folder / "pics" / f"{number}.png")
+    for i in range(N):
+        row_image(i * 90, (20 + i, 16)).save(folder / "pics" / f"{i}.png")
     (folder / "pics" / "4.png").write_bytes((folder / "pics" / "5.png").read_bytes()[:60])
-    names = [str(folder / "pics" / f"{number}.png") for number in range(N)]
+    names = [str(folder / "pics" / f"{i}.png") for i in range(N)]
     names[7], names[9] = None, str(folder / "pics" / "gone.png")
-    (folder / "pics" / "deep").mkdir()  # alone in its part: what all have in common is not what a part has
+    (folder / "pics" / "deep").mkdir()  # alone in its part, whose common folder differs from that of all parts
     names[5] = str(shutil.move(names[5], folder / "pics" / "deep"))
     df = pd.DataFrame({"image_path": names, "label": list("ab") * (N // 2), "n": range(N)})
     for part, rows in enumerate([range(5), range(0), range(5, 6), range(6, N)]):
@@ -62,16 +62,16 @@ def df(ddf):
     return ddf.compute(scheduler="synchronous")
 
 
-@pytest.fixture(params=["threads", "own", "hand-started", "client of threads"])
-def computing(request):
-    """Something that computes: Dask's threads, our own cluster, processes in folders of their own, a threads client."""
+@pytest.fixture(params=["threads", "managed", "subprocesses", "client of threads"])
+def scheduler(request):
+    """Dask scheduler: threads, the managed cluster, processes in other folders, or a client of threads."""
     if request.param == "threads":
         with ThreadPoolExecutor(2) as pool, dask.config.set(scheduler="threads", pool=pool):
             yield
-    elif request.param == "own":
+    elif request.param == "managed":
         with request.getfixturevalue("own_cluster").as_current():
             yield
-    elif request.param == "hand-started":
+    elif request.param == "subprocesses":
         started = HandStarted(request.getfixturevalue("tmp_path"))
         try:
             started.worker("--nthreads", "2", "--no-nanny")
@@ -89,7 +89,7 @@ def computing(request):
 
 
 def functions():
-    """Two functions that travel by value: this module is not where workers are."""
+    """Return two functions that are pickled by value, because workers cannot import this module."""
 
     def noisy(pixels, rng):
         return (pixels * rng.uniform(0.3, 1)).astype("uint8")
@@ -103,31 +103,31 @@ def functions():
 noisy, mean = functions()
 
 
-def answers(frame, to):
-    """Every method of a frame but `show`, named."""
-    img, how = frame.img, {"errors": "coerce"}
+def results_of(frame, to):
+    """Return the result of each method of a frame but `show`, by name."""
+    img, options = frame.img, {"errors": "coerce"}
     dtype = {"mean": "float64", "height": "int64"}
     return {
-        "load_resized": img.load_resized("image_path", (6, 4), **how),
-        "of a series": frame["image_path"].img.load_resized(4, fit="crop", **how),
+        "load_resized": img.load_resized("image_path", (6, 4), **options),
+        "of a series": frame["image_path"].img.load_resized(4, fit="crop", **options),
         "verify": img.verify("image_path"),
-        "metadata": img.metadata("image_path", **how),
-        "features": img.features("image_path", ["brightness", "width", "phash", "md5"], **how),
-        "hash": img.hash("image_path", "dhash", **how),
-        "duplicate_groups": img.duplicate_groups("image_path", max_distance=8, **how),
-        "issues": img.issues("image_path", ["is_dark", "is_odd_size"], **how),
-        "issues by row": img.issues("image_path", ["is_dark"], **how),
-        "map": img.map("image_path", mean, dtype=dtype, **how),
-        "map to one": img.map("image_path", lambda pixels: pixels.shape[1], dtype="Int64", **how),
-        "map to images": img.map("image_path", np.flipud, size=4, dtype=ImageDtype("uint8", (4, 4, 3)), **how),
-        "augment": img.augment("image_path", noisy, n=2, size=4, seed=3, **how),
-        "augment a series": frame["image_path"].img.augment(noisy, n=2, size=4, **how),
+        "metadata": img.metadata("image_path", **options),
+        "features": img.features("image_path", ["brightness", "width", "phash", "md5"], **options),
+        "hash": img.hash("image_path", "dhash", **options),
+        "duplicate_groups": img.duplicate_groups("image_path", max_distance=8, **options),
+        "issues": img.issues("image_path", ["is_dark", "is_odd_size"], **options),
+        "issues by row": img.issues("image_path", ["is_dark"], **options),
+        "map": img.map("image_path", mean, dtype=dtype, **options),
+        "map to one": img.map("image_path", lambda pixels: pixels.shape[1], dtype="Int64", **options),
+        "map to images": img.map("image_path", np.flipud, size=4, dtype=ImageDtype("uint8", (4, 4, 3)), **options),
+        "augment": img.augment("image_path", noisy, n=2, size=4, seed=3, **options),
+        "augment a series": frame["image_path"].img.augment(noisy, n=2, size=4, **options),
         "augment to files": img.augment(
-            "image_path", noisy, 2, size=4, to=f"{to}/v/{{position}}_{{variant}}.png", **how
+            "image_path", noisy, 2, size=4, to=f"{to}/v/{{position}}_{{variant}}.png", **options
         ),
-        "save_resized": img.save_resized("image_path", f"{to}/{{label}}/{{position}}_{{stem}}.png", 5, **how),
-        "save_thumbnails": img.save_thumbnails("image_path", f"{to}/t", 8, **how),
-        "download": img.download("image_path", f"{to}/d", **how),
+        "save_resized": img.save_resized("image_path", f"{to}/{{label}}/{{position}}_{{stem}}.png", 5, **options),
+        "save_thumbnails": img.save_thumbnails("image_path", f"{to}/t", 8, **options),
+        "download": img.download("image_path", f"{to}/d", **options),
     }
 
 
@@ -135,35 +135,35 @@ def answers(frame, to):
 def expected(df, tmp_path_factory):
     to = tmp_path_factory.mktemp("pandas")
     with dask.config.set(scheduler="threads"):
-        found = answers(df, to)
-        df = df.assign(image=found["load_resized"])
-        return {**found, "save": df.img.save("image", f"{to}/s/{{position}}.png", errors="coerce")}, to
+        results = results_of(df, to)
+        df = df.assign(image=results["load_resized"])
+        return {**results, "save": df.img.save("image", f"{to}/s/{{position}}.png", errors="coerce")}, to
 
 
-def assert_same(answer, expected, renamed=("", "")):
+def assert_same(result, expected, renamed=("", "")):
     if isinstance(expected, pd.DataFrame):
-        assert list(answer.columns) == list(expected.columns)
-        pd.testing.assert_index_equal(answer.index, expected.index)
+        assert list(result.columns) == list(expected.columns)
+        pd.testing.assert_index_equal(result.index, expected.index)
         for name in expected.columns:
-            assert_same(answer[name], expected[name], renamed)
+            assert_same(result[name], expected[name], renamed)
         return
     if expected.name == "path":
-        answer = answer.str.replace(*map(str, renamed), regex=False)
-    if isinstance(expected.dtype, pd.CategoricalDtype):  # they come in the order of the partitions
-        assert set(answer.cat.categories) == set(expected.cat.categories)
-        answer, expected = answer.astype(object), expected.astype(object)
-    pd.testing.assert_series_equal(answer, expected)
+        result = result.str.replace(*map(str, renamed), regex=False)
+    if isinstance(expected.dtype, pd.CategoricalDtype):  # in the order of the partitions
+        assert set(result.cat.categories) == set(expected.cat.categories)
+        result, expected = result.astype(object), expected.astype(object)
+    pd.testing.assert_series_equal(result, expected)
 
 
-def test_every_method_gives_what_it_gives_in_pandas(computing, ddf, expected, tmp_path):
+def test_every_method_equals_pandas(scheduler, ddf, expected, tmp_path):
     wanted, to = expected
-    lazy = answers(ddf, tmp_path / "out")
-    whole = ddf.assign(image=lazy["load_resized"])
-    lazy["save"] = whole.img.save("image", f"{tmp_path}/out/s/{{position}}.png", errors="coerce")
+    lazy = results_of(ddf, tmp_path / "out")
+    loaded = ddf.assign(image=lazy["load_resized"])
+    lazy["save"] = loaded.img.save("image", f"{tmp_path}/out/s/{{position}}.png", errors="coerce")
     tables = {name: lazy[name].img.failures for name in lazy}
-    found, failures = dask.compute(lazy, tables)
-    for name, answer in found.items():
-        assert_same(answer, wanted[name], (tmp_path / "out", to))
+    results, failures = dask.compute(lazy, tables)
+    for name, result in results.items():
+        assert_same(result, wanted[name], (tmp_path / "out", to))
         pd.testing.assert_frame_equal(
             failures[name].drop(columns="position"), wanted[name].img.failures.drop(columns="position")
         )
@@ -174,7 +174,7 @@ def test_every_method_gives_what_it_gives_in_pandas(computing, ddf, expected, tm
     assert len(files) > 4 * N
 
 
-def test_dtypes_partitions_and_divisions_are_known_before(folder, df):
+def test_dtypes_partitions_and_divisions_are_known_before_compute(folder, df):
     nowhere = df.assign(image_path="/nowhere/a.png").reset_index(drop=True)
     ddf = dd.from_pandas(nowhere, npartitions=3)
     loaded = ddf.img.load_resized("image_path", 4, errors="raise")
@@ -193,14 +193,14 @@ def test_dtypes_partitions_and_divisions_are_known_before(folder, df):
     with dask.config.set(scheduler="synchronous"):
         with pytest.raises(UnreadableImageError, match=r"row 0 \(label 4\), '/nowhere/a.png': there is no such file"):
             loaded.partitions[1].compute()
-        # Nobody can know whether others could be read: that none could is no error here.
+        # Other partitions may have readable images: a partition without any is no error.
         with pytest.warns(
             UnreadableImageWarning, match=r"load_resized: 4 of 4 .*\(4 missing\); in its partition the first is row 0"
         ):
             ddf.img.load_resized("image_path", 4).partitions[1].compute()
 
 
-def test_a_column_beside_its_frame(ddf, df, tmp_path):
+def test_result_columns_assigned_to_their_frame_equal_pandas(ddf, df, tmp_path):
     with dask.config.set(scheduler="synchronous"):
         frame = ddf.assign(image=ddf.img.load_resized("image_path", 4, errors="coerce"))
         frame["failure"] = frame["image"].img.failure_kind
@@ -211,7 +211,7 @@ def test_a_column_beside_its_frame(ddf, df, tmp_path):
         frame.to_parquet(tmp_path / "parts")
         stored = dd.read_parquet(tmp_path / "parts").compute()
         pd.testing.assert_frame_equal(stored, wanted, check_dtype=False, check_categorical=False)
-        # A part of the whole keeps its groups and its random numbers.
+        # Partitions computed alone have the same groups and random numbers.
         pd.testing.assert_frame_equal(frame.partitions[2:].compute(), wanted.iloc[5:])
         long = ddf.img.augment("image_path", noisy, n=1, size=4, errors="coerce").partitions[3].compute()
         same = df.img.augment("image_path", noisy, n=1, size=4, errors="coerce").iloc[6:]
@@ -227,53 +227,53 @@ def test_a_column_beside_its_frame(ddf, df, tmp_path):
         assert repr(frame["image"].img.show(2)).startswith("<contact sheet of the first 2 rows;")
 
 
-def test_rows_keep_their_groups_wherever_a_shuffle_brings_them(df):
+def test_duplicate_groups_do_not_depend_on_shuffled_order(df):
     many = pd.concat([df] * 8, ignore_index=True)
     many["bytes"] = [None if pd.isna(path) or "gone" in path else Path(path).read_bytes() for path in many.image_path]
-    how = {"errors": "coerce"}
-    with dask.config.set({"scheduler": "synchronous", "dataframe.convert-string": False}):  # bytes are no text
-        # Dask's shuffle by way of the disk has another order in a partition each time, when threads write to it.
+    options = {"errors": "coerce"}
+    with dask.config.set({"scheduler": "synchronous", "dataframe.convert-string": False}):  # bytes are not strings
+        # The order in a partition differs in each computation, as with Dask's shuffle by disk in threads.
         moved = dd.from_pandas(many, npartitions=4).map_partitions(lambda part: part.sample(frac=1))
-        moved["image"] = moved.img.load_resized("bytes", 8, **how)
-        hashes = moved.img.features("image_path", ["pixel_md5", "width", "height"], **how)
-        found = moved.assign(
-            of_paths=moved.img.duplicate_groups("image_path", "pixels", **how),
-            of_bytes=moved["bytes"].img.duplicate_groups("pixels", **how),
-            of_images=moved["image"].img.duplicate_groups("pixels", **how),
+        moved["image"] = moved.img.load_resized("bytes", 8, **options)
+        hashes = moved.img.features("image_path", ["pixel_md5", "width", "height"], **options)
+        result = moved.assign(
+            of_paths=moved.img.duplicate_groups("image_path", "pixels", **options),
+            of_bytes=moved["bytes"].img.duplicate_groups("pixels", **options),
+            of_images=moved["image"].img.duplicate_groups("pixels", **options),
             of_hashes=hashes["pixel_md5"].img.duplicate_groups("pixels"),
             odd=hashes.img.issues(include="is_odd_size", odd_size=0.1)["is_odd_size"],
         )
-        found = found.compute()
-    assert len(found) == len(many)
-    lacking = found["n"].isin([4, 7, 9])
+        result = result.compute()
+    assert len(result) == len(many)
+    lacking = result["n"].isin([4, 7, 9])
     for name in ("of_paths", "of_bytes", "of_images", "of_hashes"):
-        groups = found.groupby("n")[name]
+        groups = result.groupby("n")[name]
         assert (groups.nunique(dropna=False) == 1).all(), name
-        assert (found[name].isna() == lacking).all(), name
-        assert found[name].nunique() == N - 3, name
-    whole = many.img.features("image_path", ["pixel_md5", "width", "height"], **how)
-    odd = whole.img.issues(include="is_odd_size", odd_size=0.1)["is_odd_size"]
+        assert (result[name].isna() == lacking).all(), name
+        assert result[name].nunique() == N - 3, name
+    features = many.img.features("image_path", ["pixel_md5", "width", "height"], **options)
+    odd = features.img.issues(include="is_odd_size", odd_size=0.1)["is_odd_size"]
     assert 0 < odd.sum() < len(odd) - 1
-    assert found.set_index("n")["odd"].groupby("n").agg(set).equals(odd.groupby(many["n"]).agg(set))
+    assert result.set_index("n")["odd"].groupby("n").agg(set).equals(odd.groupby(many["n"]).agg(set))
 
 
-def test_what_follows_a_new_index_has_its_labels(df, tmp_path):
+def test_new_index_labels_output_paths_and_groups(df, tmp_path):
     ddf = dd.from_pandas(df.reset_index(drop=True), npartitions=3)
     with dask.config.set(scheduler="synchronous"):
-        again = ddf.reset_index(drop=True)  # 0 to 3 in each partition
+        reset = ddf.reset_index(drop=True)  # 0 to 3 in each partition
         with pytest.raises(ValueError, match=r"row 0 \(label 0\) and row 4 \(label 0\) would both be written"):
-            again.img.load_resized("image_path", 4).img.save(f"{tmp_path}/{{index}}.png")
-        own = ddf.assign(n=ddf["n"] + 100).set_index("n", sorted=True)
-        loaded = own.assign(image=own.img.load_resized("image_path", 4, errors="coerce"))
+            reset.img.load_resized("image_path", 4).img.save(f"{tmp_path}/{{index}}.png")
+        reindexed = ddf.assign(n=ddf["n"] + 100).set_index("n", sorted=True)
+        loaded = reindexed.assign(image=reindexed.img.load_resized("image_path", 4, errors="coerce"))
         files = loaded.img.save("image", f"{tmp_path}/{{index}}.png", errors="coerce").dropna().compute()
         assert [os.path.basename(path) for path in files] == [f"{label}.png" for label in files.index]
-        grouped = again.assign(group=again.img.duplicate_groups("image_path", errors="coerce")).compute()
+        grouped = reset.assign(group=reset.img.duplicate_groups("image_path", errors="coerce")).compute()
         wanted = df.img.duplicate_groups("image_path", errors="coerce")
         assert grouped["group"].fillna(-1).tolist() == wanted.fillna(-1).tolist()
         assert grouped.index.tolist() == [*range(4)] * 3
 
 
-def test_partitions_without_a_camera_fit_to_those_with_one(tmp_path):
+def test_partition_without_camera_has_the_same_dtype(tmp_path):
     exif = Image.Exif()
     exif[0x0110] = "Model T"
     row_image(0, (8, 8)).save(tmp_path / "0.jpg", exif=exif)
@@ -282,30 +282,33 @@ def test_partitions_without_a_camera_fit_to_those_with_one(tmp_path):
     whole = paths.img.metadata("image_path")
     none = paths.iloc[1:].img.metadata("image_path")["camera"]
     assert none.cat.categories.dtype == whole["camera"].cat.categories.dtype
-    found = dd.from_pandas(paths, npartitions=2).img.metadata("image_path").compute(scheduler="synchronous")
-    pd.testing.assert_frame_equal(found, whole, check_categorical=False)
-    assert "Model T" in found["camera"].iloc[0]
+    result = dd.from_pandas(paths, npartitions=2).img.metadata("image_path").compute(scheduler="synchronous")
+    pd.testing.assert_frame_equal(result, whole, check_categorical=False)
+    assert "Model T" in result["camera"].iloc[0]
 
 
-def test_columns_that_were_not_promised_are_failures(df, tmp_path):
-    def told(pixels):
+def test_undeclared_columns_are_failures(df, tmp_path):
+    def columns_by_width(pixels):
         return {"a": 1, "b": 2} if pixels.shape[1] == 22 else {} if pixels.shape[1] == 23 else {"a": 1}
 
     some = df.iloc[:4].reset_index(drop=True)
-    ddf, how = dd.from_pandas(some, npartitions=2), {"dtype": {"a": "int64"}, "errors": "coerce"}
+    ddf, options = dd.from_pandas(some, npartitions=2), {"dtype": {"a": "int64"}, "errors": "coerce"}
     with dask.config.set(scheduler="synchronous"):
-        promised = dask.compute(lazy := ddf.img.map("image_path", told, **how), lazy.img.failures)
-    some.img.map("image_path", told, out=tmp_path / "map.parquet", **how)
+        computed = dask.compute(lazy := ddf.img.map("image_path", columns_by_width, **options), lazy.img.failures)
+    some.img.map("image_path", columns_by_width, out=tmp_path / "map.parquet", **options)
     parts = read_result(tmp_path / "map.parquet")
-    for found in (promised[0], parts):
-        assert found.reset_index(drop=True).fillna(0).to_dict("list") == {"a": [1, 1, 0, 0]}
-    assert promised[1][["kind", "message"]].to_numpy().tolist() == [
+    for result in (computed[0], parts):
+        assert result.reset_index(drop=True).fillna(0).to_dict("list") == {"a": [1, 1, 0, 0]}
+    assert computed[1][["kind", "message"]].to_numpy().tolist() == [
         ["function", "it returned 'b' too; by dtype= the columns are ['a']"]
     ]
-    assert list(some.img.map("image_path", told, **how).columns) == ["a", "b"]  # where nothing was promised
+    assert list(some.img.map("image_path", columns_by_width, **options).columns) == [
+        "a",
+        "b",
+    ]  # without a declared dtype
 
 
-def test_a_failure_names_the_file_of_a_function_that_came_with_the_graph(df, own_cluster):
+def test_failure_names_the_file_of_a_function_pickled_by_value(df, own_cluster):
     def fails(pixels):
         return 1 / 0
 
@@ -314,12 +317,12 @@ def test_a_failure_names_the_file_of_a_function_that_came_with_the_graph(df, own
         lazy = ddf.img.map("image_path", fails, dtype="float64", errors="coerce")
         messages = lazy.img.failures.compute()["message"]
     line = fails.__code__.co_firstlineno + 1
-    assert set(messages) == {f"ZeroDivisionError: division by zero (fails, line {line} of test_dask_frames.py)"}
+    assert set(messages) == {f"ZeroDivisionError: division by zero (fails, line {line} of test_dask_accessor.py)"}
 
 
-def test_each_image_is_read_once_and_none_before(web, tmp_path):
-    web.files.update({f"{number}.png": image_factory.image_bytes(number, "PNG") for number in range(6)})
-    names = pd.DataFrame({"url": [web.url(f"{number}.png") for number in [*range(6), 99]]})
+def test_each_image_is_read_once_at_compute(web, tmp_path):
+    web.files.update({f"{i}.png": image_factory.image_bytes(i, "PNG") for i in range(6)})
+    names = pd.DataFrame({"url": [web.url(f"{i}.png") for i in [*range(6), 99]]})
     ddf = dd.from_pandas(names, npartitions=3)
     ddf["image"] = ddf.img.load_resized("url", 4, errors="coerce")
     ddf["why"] = ddf["image"].img.failure_kind
@@ -330,10 +333,10 @@ def test_each_image_is_read_once_and_none_before(web, tmp_path):
     assert [row_of(np.asarray(cell)) for cell in done["image"][:6]] == list(range(6))
     assert done["why"].dropna().to_dict() == {6: "missing"} == table["kind"].to_dict()
     assert files.notna().sum() == 6
-    assert dict(web.asked) == dict.fromkeys([f"{number}.png" for number in [*range(6), 99]], 1)
+    assert dict(web.asked) == dict.fromkeys([f"{i}.png" for i in [*range(6), 99]], 1)
 
 
-def test_what_cannot_be_is_said_before_anything_starts(ddf, df, tmp_path):
+def test_invalid_arguments_raise_before_compute(ddf, df, tmp_path):
     img = ddf.img
     with pytest.raises(ValueError, match=r"out= is for pandas; .* ddf.to_parquet\(folder\)"):
         img.load_resized("image_path", 4, out=tmp_path / "a.npy")
@@ -356,7 +359,7 @@ def test_what_cannot_be_is_said_before_anything_starts(ddf, df, tmp_path):
     with pytest.raises(KeyError, match=r"brightness_p99"):
         img.issues(include="is_dark")
     with dask.config.set(scheduler="synchronous"):
-        # In two partitions, and nothing is written.
+        # The rows are in two partitions, and nothing is written.
         with pytest.raises(ValueError, match=r"row 0 .* and row 2 .* would both be written to"):
             img.save_resized("image_path", f"{tmp_path}/{{label}}.png", 4)
         images = ddf.assign(image=img.load_resized("image_path", 4)).img
@@ -367,8 +370,8 @@ def test_what_cannot_be_is_said_before_anything_starts(ddf, df, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def note_files():
-    """Count the nameless files that this process holds."""
+def count_ledgers():
+    """Return the number of crash ledgers (memfd) that this process has open."""
     links = (os.readlink(f"/proc/self/fd/{fd}") for fd in os.listdir("/proc/self/fd") if fd.isdigit())
     return sum("memfd:pandas-imgproc" in link for link in _readable(links))
 
@@ -383,10 +386,10 @@ def _readable(links):
             return
 
 
-def test_rows_that_end_their_worker_cost_themselves(own_cluster, folder, df, tmp_path):
+def test_rows_that_crash_their_worker_fail_alone(own_cluster, folder, df, tmp_path):
     tries = tmp_path / "tries"
 
-    def deadly(pixels):
+    def crash(pixels):
         if pixels.shape[1] in (22, 28):
             with tries.open("a") as file:
                 file.write("x")
@@ -395,26 +398,26 @@ def test_rows_that_end_their_worker_cost_themselves(own_cluster, folder, df, tmp
 
     good = df[df["image_path"].notna() & ~df["image_path"].str.contains("4.png|gone", na=False)]
     ddf = dd.from_pandas(good.reset_index(drop=True), npartitions=2)
-    widths = ddf.img.map("image_path", deadly, dtype="Int64", errors="coerce")
+    widths = ddf.img.map("image_path", crash, dtype="Int64", errors="coerce")
     with own_cluster.as_current():
-        kept = widths.persist()
-        wait(kept)
-        # Answers are lost with their workers, and made again: of who was guilty, nobody dies again.
+        persisted = widths.persist()
+        wait(persisted)
+        # Results are lost with their workers and computed again, without the rows that crash.
         for pid in cluster_pids():
             os.kill(pid, signal.SIGKILL)
-        found, table = dask.compute(kept, kept.img.failures)
-        del kept
-    assert found.fillna(0).tolist() == [20, 21, 0, 23, 25, 26, 0, 30, 31]
+        computed, table = dask.compute(persisted, persisted.img.failures)
+        del persisted
+    assert computed.fillna(0).tolist() == [20, 21, 0, 23, 25, 26, 0, 30, 31]
     assert table["kind"].tolist() == ["worker_died"] * 2
     assert len(tries.read_text()) == 4
-    gc.collect()  # the last who hold the futures
-    assert wait_until(lambda: not note_files())
-    # What is not a call of ours is not tried for ever.
+    gc.collect()  # the last references to the futures
+    assert wait_until(lambda: not count_ledgers())
+    # Dask's own tasks are not retried for ever.
     with own_cluster.as_current(), pytest.raises(KilledWorker):
         ddf[["n"]].partitions[0].map_partitions(lambda part: os._exit(4), meta=ddf[["n"]]._meta).compute()
 
 
-def test_frames_are_moved_about_on_our_own_cluster(own_cluster, folder, df, tmp_path):
+def test_shuffles_on_the_managed_cluster_preserve_rows(own_cluster, folder, df, tmp_path):
     flag = tmp_path / "killed"
 
     def once(pixels):
@@ -426,31 +429,31 @@ def test_frames_are_moved_about_on_our_own_cluster(own_cluster, folder, df, tmp_
     ddf = dd.from_pandas(df.reset_index(drop=True), npartitions=3)
     ddf["image"] = ddf.img.map("image_path", once, dtype=ImageDtype("uint8", (4, 4, 3)), errors="coerce")
     with own_cluster.as_current():
-        kept = ddf.persist()
+        persisted = ddf.persist()
         moved = [
-            kept.shuffle("label"),
-            kept.merge(kept[["n"]], on="n"),
-            kept.sort_values("n", ascending=False),
-            kept.set_index("n").reset_index(),
-            kept.repartition(npartitions=2),
+            persisted.shuffle("label"),
+            persisted.merge(persisted[["n"]], on="n"),
+            persisted.sort_values("n", ascending=False),
+            persisted.set_index("n").reset_index(),
+            persisted.repartition(npartitions=2),
         ]
         moved = dask.compute(*moved)
     assert flag.exists()
-    wanted = [number for number in range(N) if number not in (4, 7, 9)]
+    wanted = [i for i in range(N) if i not in (4, 7, 9)]
     for frame in moved:
         frame = frame.sort_values("n").dropna(subset=["image"])
         assert frame["n"].tolist() == wanted
-        assert [row_of(np.asarray(cell)) for cell in frame["image"]] == [number * 90 for number in wanted]
+        assert [row_of(np.asarray(cell)) for cell in frame["image"]] == [i * 90 for i in wanted]
 
 
-def test_warnings_come_from_workers_once(own_cluster, ddf):
+def test_workers_warn_once_on_the_client(own_cluster, ddf):
     with warnings.catch_warnings(record=True) as caught, own_cluster.as_current():
         warnings.simplefilter("always")
         ddf.img.hash("image_path").compute()
         assert wait_until(lambda: len(caught) >= 2)
         time.sleep(0.1)
-    said = sorted(str(warning.message) for warning in caught if warning.category is UnreadableImageWarning)
-    assert len(said) == 2
-    assert said[0].startswith(
+    messages = sorted(str(warning.message) for warning in caught if warning.category is UnreadableImageWarning)
+    assert len(messages) == 2
+    assert messages[0].startswith(
         "hash: 1 of 5 images of a partition could not be read (1 truncated); in its partition the first is row 4"
     )

@@ -1,0 +1,318 @@
+"""Managed cluster in real processes: its start, its resilience, and its cleanup."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+import uuid
+from pathlib import Path
+
+import psutil
+import pytest
+
+from conftest import cluster_pids, shared_memory, wait_until
+from pandas_imgproc import cluster
+
+ROOT = Path(__file__).parents[2]
+
+# No guard. The body must run once: a worker that ran it again would print again. Classes of __main__ must reach the
+# workers, also one that was killed and restarted.
+SCRIPT = """
+import os, signal
+from pandas_imgproc import cluster
+
+class Shift:
+    by = 10
+    def __call__(self, x):
+        return x + self.by
+
+def kill_once(flag):
+    try:
+        os.close(os.open(flag, os.O_CREAT | os.O_EXCL))
+    except FileExistsError:
+        return Shift()(1)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+client = cluster.get_client(n_workers=1)
+print(sum(client.gather(client.map(Shift(), range(5)))), flush=True)
+print(client.submit(kill_once, os.environ["FLAG"]).result(), flush=True)
+"""
+
+
+def connections(process):
+    """Return the sockets of a process; psutil 6 has renamed the method."""
+    return process.net_connections() if hasattr(process, "net_connections") else process.connections()
+
+
+@pytest.fixture
+def caller(tmp_path):
+    """Start Python in a new process with this package and an empty TMPDIR."""
+    started = []
+
+    def run(*args, **options):
+        (tmp_path / "tmp").mkdir(exist_ok=True)
+        path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
+        env = os.environ | {"PYTHONPATH": path, "TMPDIR": str(tmp_path / "tmp"), "FLAG": str(tmp_path / "flag")}
+        env |= {"CALLER": uuid.uuid4().hex} | options.pop("env", {})
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | options
+        process = subprocess.Popen([sys.executable, *args], text=True, env=env, cwd=tmp_path, **pipes)
+        process.caller_id = env["CALLER"]
+        started.append(process)
+        return process
+
+    yield run
+    for process in started:
+        if process.poll() is None:
+            process.kill()
+        process.communicate()
+
+
+def finish(process, stdin=""):
+    out, err = process.communicate(stdin)
+    assert (process.returncode, err) == (0, ""), err
+    return out
+
+
+def relatives(caller_id):
+    """Return all processes that inherited a caller's environment, also orphans."""
+    processes = []
+    for process in psutil.process_iter():
+        try:
+            if process.environ().get("CALLER") == caller_id and process.status() != psutil.STATUS_ZOMBIE:
+                processes.append(process)
+        except psutil.Error:
+            continue
+    return processes
+
+
+class TestStart:
+    @pytest.mark.parametrize("launch", ["file", "stdin", "-c", "-m"])
+    def test_script_without_guard_runs_once(self, caller, tmp_path, launch):
+        (tmp_path / "pkg").mkdir()
+        (tmp_path / "pkg" / "script.py").write_text(SCRIPT)
+        if launch in ("stdin", "-c"):  # a worker that restarts cannot import these again: kill none
+            (tmp_path / "flag").touch()
+        args = {"file": ["pkg/script.py"], "stdin": ["-"], "-c": ["-c", SCRIPT], "-m": ["-m", "pkg.script"]}[launch]
+        assert finish(caller(*args), SCRIPT if launch == "stdin" else "") == "60\n11\n"
+        assert not list((tmp_path / "tmp").iterdir())
+
+    def test_script_in_notebook_kernel_runs_once(self, tmp_path, monkeypatch):
+        pytest.importorskip("ipykernel")
+        manager = pytest.importorskip("jupyter_client.manager")
+        monkeypatch.setenv("FLAG", str(tmp_path / "flag"))
+        monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]))
+        kernels, client = manager.start_new_kernel(kernel_name="python3", cwd=str(tmp_path))
+        messages = []
+        try:
+            reply = client.execute_interactive(SCRIPT, output_hook=messages.append)
+            assert reply["content"]["status"] == "ok"
+        finally:
+            client.stop_channels()
+            kernels.shutdown_kernel()
+        streams = [m["content"] for m in messages if m["msg_type"] == "stream"]
+        assert "".join(s["text"] for s in streams) == "60\n11\n"
+
+    def test_start_leaves_environment_and_processes_of_the_caller_unchanged(self, monkeypatch):
+        from multiprocessing import spawn
+
+        assert spawn.get_preparation_data.__module__ == "multiprocessing.spawn"
+        # A plain cluster of Dask's in an earlier test leaves such variables.
+        for name in [x for x in os.environ if x.startswith(("MALLOC_", "PYTHONHASHSEED"))]:
+            monkeypatch.delenv(name)
+        monkeypatch.setattr(sys, "path", [folder for folder in sys.path if "scratch" not in folder])
+        cluster.close()
+        client = cluster.get_client(n_workers=2)
+        assert not [x for x in os.environ if x.startswith(("MALLOC_", "PYTHONHASHSEED"))]
+        assert not [folder for folder in sys.path if "scratch" in folder]
+        seen = client.submit(lambda: (dict(os.environ), sys.path, "pandas" in sys.modules)).result()
+        assert seen[0]["MALLOC_TRIM_THRESHOLD_"] == "268435456"
+        assert not [folder for folder in seen[1] if "scratch" in folder]
+
+    def test_existing_client_does_not_import_distributed(self, caller):
+        code = """
+            import sys, timeit
+            from pandas_imgproc import cluster
+            assert cluster.existing_client() is None and cluster.nested_context() is None
+            cluster.close()
+            assert "distributed" not in sys.modules
+            assert min(timeit.repeat(cluster.existing_client, number=100, repeat=5)) / 100 < 1e-4
+        """
+        finish(caller("-c", textwrap.dedent(code)))
+
+
+class TestResilience:
+    def test_required_settings_override_user_configuration(self, caller):
+        hostile = {
+            "SCHEDULER__ALLOWED_FAILURES": "0",
+            "SCHEDULER__IDLE_TIMEOUT": "1s",
+            "SCHEDULER__WORKER_TTL": "1s",
+            "SCHEDULER__NO_WORKERS_TIMEOUT": "1ms",
+            "SCHEDULER__CONTACT_ADDRESS": "tls://192.0.2.1:1",
+            "DEPLOY__LOST_WORKER_TIMEOUT": "1ms",
+            "WORKER__MEMORY__TERMINATE": "0.001",
+            "WORKER__MEMORY__TARGET": "0.001",
+            "WORKER__PROFILE__ENABLED": "True",
+            "WORKER__MULTIPROCESSING_METHOD": "fork",
+            "WORKER__DAEMON": "False",
+        }
+        code = """
+            import dask, json, os, signal
+            from pandas_imgproc import cluster
+            names = ["worker.memory.terminate", "worker.memory.target", "worker.profile.enabled", "worker.daemon"]
+            names = [f"distributed.{name}" for name in names]
+            def settings():
+                return {name: dask.config.get(name) for name in names}
+            before = settings()
+            client = cluster.get_client()
+            assert settings() == before
+            first = client.run(settings)
+            def die(flags):
+                path = f"{flags}-{os.getpid()}"
+                if len([x for x in os.listdir(os.path.dirname(flags)) if x.startswith("flag")]) < 3:
+                    open(path, "w").close()
+                    os.kill(os.getpid(), signal.SIGKILL)
+                return "survived"
+            result = client.submit(die, os.environ["FLAG"]).result()
+            after = client.run(settings)
+            scheduler = client.cluster.scheduler
+            print(json.dumps([result, [*first.values(), *after.values()], scheduler.worker_ttl,
+                              cluster.describe(client), client.scheduler.address]))
+        """
+        env = {f"DASK_DISTRIBUTED__{key}": value for key, value in hostile.items()}
+        env["DASK_PANDAS_IMGPROC__N_WORKERS"] = "1"
+        out = finish(caller("-c", textwrap.dedent(code), env=env))
+        result, settings, ttl, description, address = json.loads(out)
+        assert (result, ttl, description) == ("survived", None, "local cluster of 1 process")
+        assert settings == [
+            {
+                "distributed.worker.memory.terminate": 0.95,
+                "distributed.worker.memory.target": False,
+                "distributed.worker.profile.enabled": False,
+                "distributed.worker.daemon": True,
+            }
+        ] * len(settings)
+        assert address.startswith("tls://127.0.0.1:")
+
+    def test_every_socket_listens_on_loopback(self, own_cluster):
+        tree = [psutil.Process(), *psutil.Process().children(recursive=True)]
+        listening = [c.laddr.ip for p in tree for c in connections(p) if c.status == "LISTEN"]
+        assert len(listening) >= 6
+        assert set(listening) == {"127.0.0.1"}
+        assert own_cluster.dashboard_link.startswith("http://127.0.0.1:")
+
+    def test_client_without_certificate_is_rejected(self, own_cluster):
+        from distributed import Client
+        from distributed.security import Security
+
+        host, port = own_cluster.scheduler.address.removeprefix("tls://").split(":")
+        other = Security.temporary()  # a valid certificate of another authority
+        for address, security in [(f"tcp://{host}:{port}", None), (f"tls://{host}:{port}", other)]:
+            with pytest.raises((OSError, TimeoutError)):
+                Client(address, security=security, timeout=1, set_as_default=False)
+        assert own_cluster.submit(sum, [1, 2], pure=False).result() == 3
+
+    def test_worker_that_fails_to_restart_is_retried(self, own_cluster, tmp_path):
+        nanny = next(iter(cluster.manager._managed.cluster.workers.values()))
+        preload, attempted = tmp_path / "preload.py", tmp_path / "attempted"
+        preload.write_text(f"open({str(attempted)!r}, 'w').close()\nraise RuntimeError('not yet')\n")
+        before, nanny.process.worker_kwargs["preload"] = nanny.process.worker_kwargs["preload"], [str(preload)]
+        os.kill(nanny.pid, signal.SIGKILL)
+        assert wait_until(attempted.exists)
+        nanny.process.worker_kwargs["preload"] = before
+        assert wait_until(lambda: len(own_cluster.scheduler_info()["workers"]) == 2 and nanny.pid)
+        assert nanny.status.name == "running"
+
+    def test_killed_worker_restarts_without_lost_results(self, own_cluster, tmp_path, capfd):
+        def slow(i, flag):
+            (tmp_path / "running").touch()
+            while not (tmp_path / "go").exists():
+                time.sleep(0.01)
+            return i
+
+        before = cluster_pids()
+        futures = own_cluster.map(slow, range(20), flag=str(tmp_path), pure=False)
+        assert wait_until((tmp_path / "running").exists)
+        os.kill(min(before), signal.SIGKILL)
+        (tmp_path / "go").touch()
+        assert own_cluster.gather(futures) == list(range(20))
+        assert wait_until(lambda: len(own_cluster.scheduler_info()["workers"]) == 2)
+        assert max(before) in cluster_pids()
+        assert min(before) not in cluster_pids()
+        assert capfd.readouterr().err == ""
+
+    def test_sigint_does_not_end_workers(self, own_cluster):
+        before = cluster_pids()
+        for pid in before:
+            os.kill(pid, signal.SIGINT)
+        assert own_cluster.submit(sum, [1, 2], pure=False).result() == 3
+        assert cluster_pids() == before
+
+
+ENDINGS = {
+    "kill -9": lambda p: os.kill(p.pid, signal.SIGKILL),
+    "kill -9 of the group": lambda p: os.killpg(p.pid, signal.SIGKILL),
+    "SIGTERM": lambda p: os.kill(p.pid, signal.SIGTERM),
+    "Ctrl-C": lambda p: os.killpg(p.pid, signal.SIGINT),
+    "exception": lambda p: p.stdin.write("1 / 0\n"),
+    "os._exit": lambda p: p.stdin.write("os._exit(3)\n"),
+}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc and /dev/shm")
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_caller_that_ends_leaves_nothing_behind(caller, tmp_path, ending):
+    code = """
+        import os, sys, time
+        from pandas_imgproc import cluster
+        client = cluster.get_client(n_workers=1)
+        busy = client.submit(time.sleep, 1000)
+        while not any(client.processing().values()): time.sleep(0.01)
+        print("up", flush=True)
+        exec(sys.stdin.readline())
+    """
+    process = caller("-c", textwrap.dedent(code), start_new_session=True)
+    assert process.stdout.readline() == "up\n"
+    family = relatives(process.caller_id)
+    assert len(family) >= 3  # the caller, Python's tracker, the worker
+    mapped = set().union(*(shared_memory(p.pid) for p in family))
+    ENDINGS[ending](process)
+    process.stdin.flush()
+    process.wait()
+    assert wait_until(lambda: not relatives(process.caller_id))
+    assert not list((tmp_path / "tmp").iterdir())
+    assert not [name for name in mapped if name.exists()]
+    err = process.stderr.read()
+    expected = {"Ctrl-C": "KeyboardInterrupt", "exception": "ZeroDivisionError: division by zero"}.get(ending, "")
+    assert (err.strip().splitlines() or [""])[-1] == expected
+    assert err.count("Traceback") == bool(expected)
+
+
+def test_forked_and_daemonic_children_leave_the_cluster_running(caller):
+    code = """
+        import multiprocessing, os, sys
+        from pandas_imgproc import cluster
+        from pandas_imgproc.errors import ClusterError
+        client = cluster.get_client(n_workers=1)
+        before = client.run(os.getpid)
+        pid = os.fork()
+        if not pid:
+            assert cluster.existing_client() is None and not cluster.is_managed(client)
+            cluster.close()
+            sys.exit(7)  # not os._exit: all that runs at exit runs here
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 7
+        def daemonic():
+            assert cluster.nested_context() == "inside a daemonic process"
+            try:
+                cluster.get_client()
+            except ClusterError:
+                sys.exit(8)
+        child = multiprocessing.get_context("fork").Process(target=daemonic, daemon=True)
+        child.start()
+        child.join()
+        assert child.exitcode == 8, child.exitcode
+        assert client.run(os.getpid) == before and cluster.existing_client() is client
+    """
+    finish(caller("-W", "ignore::DeprecationWarning", "-c", textwrap.dedent(code)))

@@ -531,5 +531,5 @@ def test_a_call_that_read_nothing_does_not_stand_in_the_way_of_the_right_one(fol
     with pytest.raises(NoReadableImageError, match="could be read"):
         paths.img.load_resized(8, out=out)
     check(images(paths.img.load_resized(8, root=folder, out=out)), paths.index)
-    with pytest.raises(JournalError, match="another job"):
+    with pytest.raises(JournalError, match="belongs to another job"):
         paths.img.load_resized(8, root=folder, suffix="", out=out)

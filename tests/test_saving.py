@@ -22,8 +22,8 @@ from conftest import cluster_pids, wait_until
 from pandas_imgproc import JournalError, NoReadableImageError, ResultTooLargeError, UnreadableImageError, codec
 from pandas_imgproc._shared_memory import MemfdHandle
 from pandas_imgproc.partition import PartitionInput, PartitionResult
-from pandas_imgproc.sinks import ImageFileSink
-from pandas_imgproc.sinks.journal import SharedLocalJournal
+from pandas_imgproc.sinks import ImageFileSink, JobContext
+from pandas_imgproc.sinks.journal_storage import LocalJournal
 from pandas_imgproc.source import Source
 from pandas_imgproc.tasks import SaveResized
 
@@ -215,7 +215,7 @@ def test_a_format_does_not_make_two_dots(frame, tmp_path):
         ("out/a.jpg", ValueError, "names one file"),
         ("out/same.jpg{label}.jpg", ValueError, "row 0 .* and row 3 .* would both be written"),
         ("{dir}/{name}", ValueError, "would be written over"),
-        ("s3://bucket/{name}", ValueError, "not a folder of this machine"),
+        ("s3://bucket/{name}", ValueError, "not a local folder"),
         ("", ValueError, "not the name of a folder"),
         (7, TypeError, "not a folder"),
         (None, TypeError, "not a folder"),
@@ -283,7 +283,9 @@ def test_the_folder_of_images_itself_is_refused_by_any_name(frame, tmp_path):
 def test_somebody_elses_file_is_not_replaced(frame, tmp_path):
     (tmp_path / "out" / "odd").mkdir(parents=True)
     (tmp_path / "out" / "odd" / "7.png").write_text("mine")
-    with pytest.raises(JournalError, match=r"odd/7\.png' is there, and it was not made here.*overwrite=True"):
+    with pytest.raises(
+        JournalError, match=r"odd/7\.png' exists, and it was not written by pandas_imgproc.*overwrite=True"
+    ):
         frame.img.save_resized("image_path", tmp_path / "out", size=8)
     assert stamps(tmp_path / "out").keys() == {str(tmp_path / "out" / "odd" / "7.png")}
     check(frame.img.save_resized("image_path", tmp_path / "out", size=8, overwrite=True), frame.index)
@@ -292,7 +294,7 @@ def test_somebody_elses_file_is_not_replaced(frame, tmp_path):
 def test_another_source_for_a_name_is_refused(frame, tmp_path):
     to = f"{tmp_path}/out/{{position}}.png"
     frame.img.save_resized("image_path", to, size=8)
-    with pytest.raises(JournalError, match=r"0\.png' is there, and it was made of another image"):
+    with pytest.raises(JournalError, match=r"0\.png' exists, and it was written from another image"):
         frame.iloc[::-1].img.save_resized("image_path", to, size=8)
 
 
@@ -453,7 +455,7 @@ def test_bytes_have_no_name(frame, tmp_path):
         column.img.save_resized(tmp_path / "out", size=8)
     check(column.img.save_resized(f"{tmp_path}/out/{{position}}.png", size=8), frame.index)
     column.iloc[5] = (tmp_path / "images" / "even" / "6.png").read_bytes()
-    with pytest.raises(JournalError, match="made of another image"):
+    with pytest.raises(JournalError, match="written from another image"):
         column.img.save_resized(f"{tmp_path}/out/{{position}}.png", size=8)
 
 
@@ -713,7 +715,7 @@ def test_a_torn_last_line_is_cut_off(photos, tmp_path):
 
 
 def test_a_journal_on_a_full_disk_stays_whole(small_disk):
-    lines = SharedLocalJournal(str(small_disk / "journal"))
+    lines = LocalJournal(str(small_disk / "journal"))
     lines.append(b"first\n")
     free = os.statvfs(small_disk)
     (small_disk / "filler").write_bytes(bytes(free.f_bavail * free.f_frsize - 8192))
@@ -746,7 +748,7 @@ with dask.config.set(scheduler="threads"):
 
 def test_workers_out_of_reach_hand_the_files_back(photos, tmp_path, own_cluster, monkeypatch):
     elsewhere, writer = MemfdHandle(1, 99999, "on another machine"), ImageFileSink.writer
-    monkeypatch.setattr(ImageFileSink, "writer", lambda *args: dataclasses.replace(writer(*args), call=elsewhere))
+    monkeypatch.setattr(ImageFileSink, "writer", lambda *args: dataclasses.replace(writer(*args), lease=elsewhere))
     paths = pd.Series([f"{photos}/{k}.jpg" for k in range(20)])
     made = paths.img.save_resized(tmp_path / "out", size=8, npartitions=3)
     assert made.notna().all()
@@ -755,8 +757,9 @@ def test_workers_out_of_reach_hand_the_files_back(photos, tmp_path, own_cluster,
 
 def test_a_worker_whose_call_has_ended_writes_nothing(photos, tmp_path):
     task = SaveResized(codec.decode_options(8, for_files=True), codec.encode_options(None, 75))
-    files = ImageFileSink(task, 1, [str(tmp_path / "out" / "a.jpg")])
-    files.open(Source(), [str(photos / "0.jpg")], overwrite=False, retry="transient")
+    job = JobContext(task, pd.RangeIndex(1), [str(photos / "0.jpg")], Source())
+    files = ImageFileSink(job, [str(tmp_path / "out" / "a.jpg")])
+    files.open(overwrite=False, retry="transient")
     part = PartitionResult.empty(PartitionInput(range(1), [None]), np.array([b"a file"], dtype=object))
     part.status[:] = 0
     put = files.writer(range(1))

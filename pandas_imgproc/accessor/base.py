@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pandas_imgproc import codec, execution, failures
 from pandas_imgproc.accessor.options import ReadOptions, WriteOptions, check_column
 from pandas_imgproc.array import ImageArray
-from pandas_imgproc.sinks import ImageFileSink, check_row_memory, memory_sink
+from pandas_imgproc.sinks import ImageFileSink, JobContext, check_row_memory, memory_sink
 from pandas_imgproc.sinks.output_paths import resolve_output_paths
 from pandas_imgproc.source import FailedInput, check, column_values
 
@@ -17,8 +17,7 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-    from pandas_imgproc.sinks import MemorySink
-    from pandas_imgproc.sinks.out import Place
+    from pandas_imgproc.sinks import MemorySink, ResultStore
     from pandas_imgproc.tasks import Task
 
 
@@ -48,11 +47,13 @@ class _ImageAccessorBase:
             "load it first: .img.load_resized(size=64)"
         )
 
-    def _run(self, task: Task, how: ReadOptions, kept: Place | None = None) -> Any:
+    def _run(self, task: Task, how: ReadOptions, kept: ResultStore | None = None) -> Any:
         """Do a task on every row, and wrap the answer with the index of the column."""
         call = self._make_job(task, how, column_inputs(self._column))
-        sink = memory_sink(task, len(call.inputs)) if kept is None else kept.open(call, self._column.index)
-        return self._execute(call, sink, how)
+        if kept is None:
+            return self._execute(call, memory_sink(task, len(call.inputs)), how)
+        context = JobContext(task, self._column.index, call.inputs, call.source)
+        return self._execute(call, kept.open_sink(context), how)
 
     def _write(
         self,
@@ -72,8 +73,8 @@ class _ImageAccessorBase:
             variants=variants,
         )  # fmt: skip
         check_modes(targets, encode_options, mode)
-        sink = ImageFileSink(task, len(rows), targets)
-        sink.open(how.source, rows, overwrite=where.overwrite, retry=where.retry)
+        sink = ImageFileSink(JobContext(task, self._column.index, rows, how.source), targets)
+        sink.open(overwrite=where.overwrite, retry=where.retry)
         return self._execute(dataclasses.replace(call, targets=targets), sink, how)
 
     @staticmethod

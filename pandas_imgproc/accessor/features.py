@@ -15,7 +15,7 @@ from pandas_imgproc.accessor.options import ReadKwargs, ReadOptions, check_count
 from pandas_imgproc.array import ImageDtype
 from pandas_imgproc.features import HASHES, HEADER, issues, select_features
 from pandas_imgproc.features.duplicates import BITS, group_ids
-from pandas_imgproc.sinks.out import Place, parse_out
+from pandas_imgproc.sinks.out import parse_out
 from pandas_imgproc.tasks import Measure
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from typing import Unpack
 
     from pandas_imgproc.features.issues import Thresholds
-    from pandas_imgproc.sinks import Retry
+    from pandas_imgproc.sinks import ResultStore, Retry
 
 DEFAULT_WORKING_SIZE = 256
 """Pixels of the longest edge at which images are measured."""
@@ -332,7 +332,7 @@ class _FeatureMethods(_ImageAccessorBase):
         decode_options: codec.DecodeOptions,
         size: int | None,
         how: ReadOptions,
-        kept: Place | None = None,
+        kept: ResultStore | None = None,
     ) -> Any:
         names, measured = select_features(include)
         return self._run(Measure(name, names, decode_options, size, measured), how, kept)

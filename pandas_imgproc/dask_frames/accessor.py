@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from pandas_imgproc.accessor.display.html import ContactSheet
-    from pandas_imgproc.sinks.out import Place
+    from pandas_imgproc.sinks import ResultStore
     from pandas_imgproc.tasks import Task
 
 
@@ -62,7 +62,7 @@ class DaskSeriesImageAccessor(SeriesImageAccessor):
 
     # ---- the one way that every method takes
 
-    def _run(self, task: Task, how: ReadOptions, kept: Place | None = None) -> Any:
+    def _run(self, task: Task, how: ReadOptions, kept: ResultStore | None = None) -> Any:
         if kept is not None:
             raise ValueError(
                 "out= is for pandas; a Dask frame is written as it is computed: ddf['image'] = "

@@ -16,7 +16,7 @@ from dask.tokenize import tokenize
 from pandas_imgproc import failures
 from pandas_imgproc.accessor.base import column_inputs
 from pandas_imgproc.execution import Job, run_in_graph, write_in_graph
-from pandas_imgproc.sinks import ImageFileSink, output_paths
+from pandas_imgproc.sinks import ImageFileSink, JobContext, output_paths
 from pandas_imgproc.source import check, is_encoded
 
 if TYPE_CHECKING:
@@ -103,11 +103,11 @@ class MapAndWritePartition(MapPartition):
         call = self.call(column)
         names = output_paths.resolve_output_paths(
             self.where.to, call.inputs, self.how.source, index=column.index, frame=frame, encode_options=self.encode_options,
-            variants=self.variants, first=start, parent=self.parent,
+            variants=self.variants, offset=start, parent=self.parent,
         )  # fmt: skip
         call = Job(call.task, call.source, call.inputs, targets=names)
-        sink = ImageFileSink(self.task, len(column), names)
-        sink.open(self.how.source, call.inputs, overwrite=self.where.overwrite, retry=self.where.retry)
+        sink = ImageFileSink(JobContext(self.task, column.index, call.inputs, self.how.source), names)
+        sink.open(overwrite=self.where.overwrite, retry=self.where.retry)
         write_in_graph(call, sink, self.settings, self.step, start)
         _, failed = sink.status()
         failures.apply_errors_policy_for_partition(self.how.errors, self.task.name, len(column), failed, column.index)

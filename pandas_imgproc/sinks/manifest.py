@@ -1,8 +1,8 @@
 """Manifest of a folder: the files that this package has written there, from which sources and by which task.
 
-A task is declared with the names that it will write, and each file is recorded just before it gets its name: however a
-run ends, every file is known. Only the declaration must be durable. A file that a power cut has emptied differs from its
-record, and is written again.
+A task is declared with the names that it will write, and each file is recorded just before it gets its name: every file
+is known, however a run ends. Only the declaration must be durable. A file that a power cut has emptied differs from
+its record, and is written again.
 """
 
 from __future__ import annotations

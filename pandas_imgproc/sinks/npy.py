@@ -106,7 +106,8 @@ class NpySink(JournaledSink):
         if os.path.exists(self._path):
             os.replace(self._path, self._partial)
         nbytes = len(self._header) + self.nbytes
-        check_folder(os.path.dirname(self._path), nbytes - _size(self._partial), self._path)
+        present = os.path.getsize(self._partial) if os.path.exists(self._partial) else 0
+        _check_folder(self._path, nbytes - present)
         fd = os.open(self._partial, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
         try:
             # A full disk raises here, before the first image.
@@ -114,7 +115,8 @@ class NpySink(JournaledSink):
             os.pwrite(fd, self._header, 0)
         except OSError as exc:
             os.close(fd)
-            raise _disk_error(exc, self._path, nbytes) from exc
+            need = f"out={self._path!r} needs {nbytes / 1e9:.2f} GB"
+            raise OSError(exc.errno, f"{need}: {exc.strerror or exc}; what was finished is kept") from exc
         self._fd = fd
 
     def writer(self, positions: range) -> PartitionWriter:  # noqa: ARG002  subclasses need them
@@ -154,20 +156,9 @@ def _header(shape: tuple[int, ...], dtype: np.dtype[Any]) -> bytes:
     return buffer.getvalue()
 
 
-def _size(path: str) -> int:
-    try:
-        return os.stat(path).st_size
-    except FileNotFoundError:
-        return 0
-
-
-def _disk_error(exc: OSError, path: str, nbytes: int) -> OSError:
-    reason = exc.strerror or str(exc)
-    return OSError(exc.errno, f"out={path!r} needs {nbytes / 1e9:.2f} GB: {reason}; what was finished is kept")
-
-
-def check_folder(folder: str, nbytes: int, path: str) -> None:
-    """Raise an OSError with path and reason if a folder cannot hold a memory-mapped file of so many bytes."""
+def _check_folder(path: str, nbytes: int) -> None:
+    """Raise an OSError if the folder of a file cannot hold `nbytes` more, or not a memory-mapped file."""
+    folder = os.path.dirname(path)
     try:
         free = shutil.disk_usage(folder).free
         with tempfile.TemporaryFile(dir=folder) as probe:

@@ -48,24 +48,18 @@ def resolve_output_paths(
         A folder, which mirrors the sources' own folders below their root or common parent. Or a template with
         ``{dir}`` (at the beginning: the source's folder), ``{stem}``, ``{suffix}``, ``{name}``, ``{position}``,
         ``{index}``, ``{variant}`` and columns of the frame; a column of such a name comes first.
-    inputs : sequence
-        Values of the column; None where missing.
-    source : Source
-        Root, suffix and storage options, by which inputs become files.
-    index : Index
-        Index of the frame.
+    inputs, source, index : sequence, Source, Index
+        Values of the column, None where missing; their root and suffix; and the index of the frame.
     frame : DataFrame, optional
         Frame whose columns the template may name.
     encode_options : EncodeOptions, optional
-        Format of the files: a name gets its suffix, or must have the suffix of a format. None keeps names as they
-        are, for bytes that are not encoded again.
+        Format of the files: a name gets its suffix, or must have that of a format. None keeps names as they are.
     variants : sequence of int
         Numbers of the variants of each row, if it has several results.
     offset : int
         ``{position}`` of the first row.
     parent : str, optional
-        Folder below which a plain folder mirrors the sources' own folders, where the inputs are a part of all rows
-        (see `common_dir`).
+        Folder below which a plain folder mirrors the sources' own folders, if `inputs` are a part of all rows.
 
     Returns
     -------

@@ -32,13 +32,7 @@ ROW_FIELDS = ("position", "index", "variant")
 
 
 def check_to(to: object) -> str:
-    """Return ``to=`` as text.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If it is not a path, or not the name of a local folder.
-    """
+    """Return ``to=`` as text; raise a TypeError or ValueError if it is not a path, or not a local one."""
     if not isinstance(to, str | os.PathLike) or not isinstance(os.fspath(to), str):
         raise TypeError(f"to={to!r} is not a folder such as 'thumbs', or a template such as 'train/{{label}}/{{stem}}'")
     text = os.fspath(to)

@@ -145,7 +145,9 @@ class ImageFileSink(MemorySink):
         """Return the checksum of a row's source: of its path relative to the folder, so that both may move."""
         value = self._job.inputs[position]
         path = None if is_encoded(value) else self._job.source.path(value)
-        return checksum(value) if path is None else checksum(relative_to(path, folder))
+        if path is None or "://" in path:
+            return checksum(value if path is None else path)
+        return checksum(os.path.relpath(path, folder))
 
     def _source_changed(self, position: int, record: FileRecord) -> bool:
         """Return whether the source has changed since it was read; one that is gone has not."""
@@ -284,17 +286,6 @@ class ImageFileWriter:
                 record_written(path, self.digest, (size, mtime), signature_of(os.fstat(fd)))
         except OSError as exc:
             raise write_error(path, exc) from exc
-
-
-def relative_to(path: str, folder: str) -> str:
-    """Return a path relative to a folder; a URL as it is.
-
-    Examples
-    --------
-    >>> relative_to("/data/a/1.jpg", "/data/thumbs")
-    '../a/1.jpg'
-    """
-    return path if "://" in path else os.path.relpath(path, folder)
 
 
 def write_error(path: str, exc: OSError) -> OSError:

@@ -77,16 +77,13 @@ class ParquetSink(JournaledSink):
             block = slice(rows.start, rows.stop)
             # A crash may leave a part that is not in the journal, whose rows other partitions hold now.
             if rows.stop <= self.n and self.journal.done[block].all() and (self._owner[block] < 0).all():
-                self._register_part(rows)
+                self._owner[block] = rows.start
             else:
                 self._folder.remove(part_filename(rows))
         self._is_pending |= self._owner < 0
         if not self.n:
             empty = PartitionResult.empty(PartitionInput([], []), self._job.task.allocate(0))
             self._folder.write(EMPTY_PART, to_parquet_bytes(self._frame(range(0), empty)))
-
-    def _register_part(self, rows: range) -> None:
-        self._owner[rows.start : rows.stop] = rows.start
 
     def _part_at(self, position: int) -> range | None:
         """Return the rows of the part that holds a row; None if no part does."""
@@ -118,7 +115,7 @@ class ParquetSink(JournaledSink):
         else:
             if part.values is not None:
                 self._part_writer(rows)(part)
-            self._register_part(rows)
+            self._owner[rows.start : rows.stop] = rows.start
         self.journal.record(part)
 
     def _update_part(self, owner: range, rows: range, part: PartitionResult) -> None:
@@ -135,10 +132,8 @@ class ParquetSink(JournaledSink):
     def to_pandas(self, task: Task, index: pd.Index[Any]) -> pd.Series[Any]:
         """Return the part that holds each row of the result: Series of str named ``part``."""
         names = np.full(self.n, None, dtype=object)
-        for start in np.unique(self._owner[self._owner >= 0]).tolist():
-            rows = self._part_at(start)
-            assert rows is not None
-            names[rows.start : rows.stop] = f"{self._folder.url}/{part_filename(rows)}"
+        for start, n in zip(*np.unique(self._owner[self._owner >= 0], return_counts=True), strict=True):
+            names[start : start + n] = f"{self._folder.url}/{part_filename(range(start, start + n))}"
         names = np.repeat(names, self.spec.n_outputs)
         parts = pd.Series(names, index=task.index(index), name="part", dtype="str")
         parts.attrs["failures"] = with_labels(self.status()[1], index)

@@ -172,16 +172,15 @@ class PathTemplate:
 
     def _check_component(self, value: Any, spec: str, position: int, subject: str) -> str:
         """Return a value of the data as text that cannot leave its folder."""
-        row = self.row_label(position)
         if value is None or (pd.api.types.is_scalar(value) and pd.isna(value)):
-            raise self._error(f"{subject} is missing in {row}; leave such rows out: dropna()")
+            raise self._error(f"{subject} is missing in {self.row_label(position)}; leave such rows out: dropna()")
         text = self._format_field(value, spec, position, subject)
         bad = next((char for char in text if char in "/\\" or not char.isprintable()), None)
         if bad is not None or text.strip() in ("", ".", ".."):
             reason = f"{bad!r} cannot stand in a name" if bad else "that is no name"
             raise self._error(
-                f"{subject} is {text!r:.100} in {row}, and {reason}; replace it first, for example with "
-                ".str.replace('/', '_')"
+                f"{subject} is {text!r:.100} in {self.row_label(position)}, and {reason}; replace it first, for "
+                "example with .str.replace('/', '_')"
             )
         return text
 

@@ -9,6 +9,7 @@ import mmap
 import os
 import random
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -439,6 +440,19 @@ def test_deleted_part_is_written_again(folder, paths, tmp_path, caplog):
     assert n == 10
     check(images(parts), paths.index)
     assert len(list((tmp_path / "x.parquet").glob("part-*"))) == 5 + len(set(parts.iloc[10:20]))
+
+
+def test_overlapping_part_is_deleted(folder, paths, tmp_path, caplog):
+    def call():
+        return paths.img.load_resized(8, root=folder, out=tmp_path / "x.parquet", npartitions=6)
+
+    call()
+    overlapping = tmp_path / "x.parquet" / "part-000000005-000000014.parquet"
+    shutil.copy(tmp_path / "x.parquet" / "part-000000010-000000019.parquet", overlapping)
+    n, parts = rows_done(caplog, call)
+    assert n == 0
+    check(images(parts), paths.index)
+    assert not overlapping.exists()
 
 
 @pytest.mark.parametrize("left", [60_000, 300_000, 800_000])

@@ -149,7 +149,7 @@ class Journal(JsonJournal):
         block = slice(rows.start, rows.stop)
         self.done[block], self.status[block], self.signatures[block] = True, 0, signatures
         self.status[missing] = -1
-        for position in self.failures.keys() & set(rows):
+        for position in [position for position in self.failures if position in rows]:
             del self.failures[position]
         for failure in failures:
             self.failures[failure["position"]] = failure

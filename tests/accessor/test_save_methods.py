@@ -77,11 +77,11 @@ def test_transparency_is_composited_or_kept_by_mode(tmp_path):
     in_mode(Image.new("RGB", (64, 48), "red"), "RGBA").save(tmp_path / "a.png")
     paths = pd.Series(["a.png"])
     flat = paths.img.save_resized(tmp_path / "a", size=32, background="blue", root=tmp_path, format="JPEG", quality=95)
-    kept = paths.img.save_resized(tmp_path / "b", size=32, mode="RGBA", root=tmp_path)
+    rgba = paths.img.save_resized(tmp_path / "b", size=32, mode="RGBA", root=tmp_path)
     with Image.open(flat[0]) as image:
         assert image.mode == "RGB"
         assert np.abs(np.subtract(image.getpixel((1, 16)), (8, 0, 247))).max() < 16
-    with Image.open(kept[0]) as image:
+    with Image.open(rgba[0]) as image:
         assert image.mode == "RGBA"
         assert image.getchannel("A").getextrema() == (4, 255)
 
@@ -145,8 +145,8 @@ def test_save_writes_image_column(frame, tmp_path):
     with Image.open(paths["row 5"]) as image:
         assert np.array_equal(np.asarray(image), np.asarray(frame["image"].iloc[5]))
     check_files(frame.img.save("image", f"{tmp_path}/{{label}}/{{index}}.webp", errors="coerce"), frame.index, (3, 4))
-    grey = frame["image_path"].img.load_resized(8, mode="L", errors="coerce").img.save(tmp_path / "l", errors="coerce")
-    with Image.open(grey["row 5"]) as image:
+    gray = frame["image_path"].img.load_resized(8, mode="L", errors="coerce").img.save(tmp_path / "l", errors="coerce")
+    with Image.open(gray["row 5"]) as image:
         assert image.mode == "L"
     with pytest.raises(TypeError, match="not images"):
         frame["image_path"].img.save(tmp_path / "out")

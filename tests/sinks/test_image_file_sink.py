@@ -237,12 +237,12 @@ def test_killed_workers_cost_no_file(photos, tmp_path, own_cluster):
     killer = threading.Thread(target=kill)
     killer.start()
     try:
-        made = paths.img.save_resized(out, size=300, npartitions=20, errors="raise")
+        saved = paths.img.save_resized(out, size=300, npartitions=20, errors="raise")
     finally:
         stop.set()
         killer.join()
     assert kills
-    assert made.notna().all()
+    assert saved.notna().all()
     assert len(whole_files(out)) == 300
     own_cluster.wait_for_workers(2)
 
@@ -259,8 +259,8 @@ def test_full_disk_keeps_finished_files(photos, small_disk, own_cluster, schedul
     with dask.config.set(scheduler=scheduler), pytest.raises(OSError, match="No space left on device; what was fin"):
         paths.img.save_resized(out, size=500, quality=95, overwrite=True)
     whole_files(out)
-    kept = {path for path in before if Path(path).read_bytes() == before[path]}
-    assert len(kept) == 10 or left == 400_000  # where there is room, some are replaced
+    unchanged = {path for path in before if Path(path).read_bytes() == before[path]}
+    assert len(unchanged) == 10 or left == 400_000  # if the disk has space, some are replaced
     (small_disk / "filler").unlink()
     again = paths.img.save_resized(out, size=50, overwrite=True)
     assert again.notna().all()
@@ -300,8 +300,8 @@ def test_files_are_whole_without_anonymous_files(photos, tmp_path, monkeypatch):
     monkeypatch.delattr(os, "O_TMPFILE")
     paths = pd.Series([f"{photos}/{k}.jpg" for k in range(3)])
     for size in (8, 9):
-        made = paths.img.save_resized(tmp_path / "out", size=size, overwrite=True)
-        assert {pixels_of(path).shape for path in made} == {(size, size, 3)}
+        saved = paths.img.save_resized(tmp_path / "out", size=size, overwrite=True)
+        assert {pixels_of(path).shape for path in saved} == {(size, size, 3)}
     assert whole_files(tmp_path / "out") == ["0.jpg", "1.jpg", "2.jpg"]
 
 
@@ -326,11 +326,11 @@ with dask.config.set(scheduler="threads"):
 
 
 def test_remote_workers_return_files_to_caller(photos, tmp_path, own_cluster, monkeypatch):
-    elsewhere, writer = MemfdHandle(1, 99999, "on another machine"), ImageFileSink.writer
-    monkeypatch.setattr(ImageFileSink, "writer", lambda *args: dataclasses.replace(writer(*args), lease=elsewhere))
+    unreachable, writer = MemfdHandle(1, 99999, "on another machine"), ImageFileSink.writer
+    monkeypatch.setattr(ImageFileSink, "writer", lambda *args: dataclasses.replace(writer(*args), lease=unreachable))
     paths = pd.Series([f"{photos}/{k}.jpg" for k in range(20)])
-    made = paths.img.save_resized(tmp_path / "out", size=8, npartitions=3)
-    assert made.notna().all()
+    saved = paths.img.save_resized(tmp_path / "out", size=8, npartitions=3)
+    assert saved.notna().all()
     assert len(whole_files(tmp_path / "out")) == 20
 
 

@@ -34,12 +34,12 @@ def test_sources_and_files_moved_together_stay_finished(frame, tmp_path):
     old, new = tmp_path / "project", tmp_path / "renamed"
     old.mkdir()
     (tmp_path / "images").rename(old / "images")
-    here = frame["image_path"].str.replace(str(tmp_path), str(old))
-    here.img.save_resized(old / "out", size=8)
+    old_paths = frame["image_path"].str.replace(str(tmp_path), str(old))
+    old_paths.img.save_resized(old / "out", size=8)
     old.rename(new)
     before = mtimes(new / "out")
-    there = frame["image_path"].str.replace(str(tmp_path), str(new)).img.save_resized(new / "out", size=8)
-    check_files(there, frame.index)
+    saved = frame["image_path"].str.replace(str(tmp_path), str(new)).img.save_resized(new / "out", size=8)
+    check_files(saved, frame.index)
     assert mtimes(new / "out") == before
 
 
@@ -66,12 +66,12 @@ def test_tampered_manifest_is_refused(photos, tmp_path, tamper, says):
 
 def test_partial_last_line_of_manifest_is_truncated(photos, tmp_path):
     paths = pd.Series([f"{photos}/{k}.jpg" for k in range(3)])
-    made = paths.img.save_resized(tmp_path / "out", size=8)
+    saved = paths.img.save_resized(tmp_path / "out", size=8)
     journal = tmp_path / "out" / ".pandas-imgproc.jsonl"
     journal.write_bytes(journal.read_bytes()[:-9])
     before = mtimes(tmp_path / "out")
     for _ in range(2):
-        pd.testing.assert_series_equal(paths.img.save_resized(tmp_path / "out", size=8), made)
+        pd.testing.assert_series_equal(paths.img.save_resized(tmp_path / "out", size=8), saved)
     after = mtimes(tmp_path / "out")
     assert sum(before[path] != after[path] for path in before) == 1
 

@@ -17,6 +17,7 @@ import threading
 import time
 from pathlib import Path
 
+import cloudpickle
 import dask
 import numpy as np
 import pandas as pd
@@ -25,6 +26,8 @@ from image_factory import row_image, row_of
 
 from conftest import cluster_pids, wait_until
 from pandas_imgproc import ImageDtype, JournalError, NoReadableImageError, UnreadableImageError, read_result
+
+cloudpickle.register_pickle_by_value(sys.modules[__name__])
 
 ROOT = Path(__file__).parent.parent.parent
 N = 60

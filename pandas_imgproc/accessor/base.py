@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pandas_imgproc import codec, execution, failures
 from pandas_imgproc.accessor.options import ReadOptions, WriteOptions, check_column
 from pandas_imgproc.array import ImageArray
-from pandas_imgproc.sinks import ImageFileSink, check_row_memory, memory_sink
+from pandas_imgproc.sinks import ImageFileSink, JobContext, check_row_memory, memory_sink
 from pandas_imgproc.sinks.output_paths import resolve_output_paths
 from pandas_imgproc.source import FailedInput, check, column_values
 
@@ -17,8 +17,7 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-    from pandas_imgproc.sinks import MemorySink
-    from pandas_imgproc.sinks.out import Place
+    from pandas_imgproc.sinks import MemorySink, ResultStore
     from pandas_imgproc.tasks import Task
 
 
@@ -40,11 +39,12 @@ class _ImageAccessorBase:
             "load it first: .img.load_resized(size=64)"
         )
 
-    def _run(self, task: Task, read_options: ReadOptions, store: Place | None = None) -> Any:
+    def _run(self, task: Task, read_options: ReadOptions, store: ResultStore | None = None) -> Any:
         """Run a task on every row, and return the result with the index of the column."""
         job = self._make_job(task, read_options, column_inputs(self._column))
-        sink = memory_sink(task, len(job.inputs)) if store is None else store.open(job, self._column.index)
-        return self._execute(job, sink, read_options)
+        if store is None:
+            return self._execute(job, memory_sink(task, len(job.inputs)), read_options)
+        return self._execute(job, store.open_sink(self._job_context(job)), read_options)
 
     def _write(
         self,
@@ -64,9 +64,12 @@ class _ImageAccessorBase:
             encode_options=encode_options, variants=variants,
         )  # fmt: skip
         check_modes(targets, encode_options, mode)
-        sink = ImageFileSink(task, len(inputs), targets)
-        sink.open(read_options.source, inputs, overwrite=write_options.overwrite, retry=write_options.retry)
+        sink = ImageFileSink(self._job_context(job), targets)
+        sink.open(overwrite=write_options.overwrite, retry=write_options.retry)
         return self._execute(dataclasses.replace(job, targets=targets), sink, read_options)
+
+    def _job_context(self, job: execution.Job) -> JobContext:
+        return JobContext(job.task, self._column.index, job.inputs, job.source)
 
     @staticmethod
     def _apply_to_all_rows(result: Any, function: Callable[[Any], Any], *, by_row: bool = False) -> Any:  # noqa: ARG004

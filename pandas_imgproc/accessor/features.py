@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from pandas_imgproc import codec
     from pandas_imgproc.features.issues import Thresholds
-    from pandas_imgproc.sinks.out import Place
+    from pandas_imgproc.sinks import ResultStore
 
 DEFAULT_WORKING_SIZE = 256
 """Longest edge, in pixels, of the downscaled image that is measured."""
@@ -297,7 +297,7 @@ class _FeatureMethods(_ImageAccessorBase):
         working_size: int | None,
         decode_options: codec.DecodeOptions,
         read_options: ReadOptions,
-        store: Place | None = None,
+        store: ResultStore | None = None,
     ) -> Any:
         names, registered = select_features(include)
         return self._run(Measure(name, names, decode_options, working_size, registered), read_options, store)

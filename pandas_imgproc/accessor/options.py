@@ -13,8 +13,8 @@ from pandas_imgproc._validation import check_bool, check_choice, check_int, shor
 from pandas_imgproc.array import ImageDtype
 from pandas_imgproc.errors import did_you_mean
 from pandas_imgproc.failures import Errors
-from pandas_imgproc.sinks import Retry, check_retry
-from pandas_imgproc.sinks.out import Place, parse_out
+from pandas_imgproc.sinks import ResultStore, Retry, check_retry
+from pandas_imgproc.sinks.out import parse_out
 from pandas_imgproc.source import Source, make_source
 
 if TYPE_CHECKING:
@@ -125,7 +125,7 @@ def write_options(to: object, *, overwrite: bool = False, retry: Retry = "transi
 
 def open_store(
     source: Source, *, out: str | os.PathLike[str] | None = None, overwrite: bool = False, retry: Retry = "transient"
-) -> Place | None:
+) -> ResultStore | None:
     """Return the store at `out`, with the storage options of the source; None without `out`."""
     return parse_out(out, overwrite=overwrite, retry=retry, options=source.options)
 
@@ -148,7 +148,7 @@ def decode_and_read_options(
     return codec.decode_options(size, **decode), read_options(**select_kwargs(options, ReadKwargs))
 
 
-def load_options(size: Any, options: Mapping[str, Any]) -> tuple[codec.DecodeOptions, ReadOptions, Place | None]:
+def load_options(size: Any, options: Mapping[str, Any]) -> tuple[codec.DecodeOptions, ReadOptions, ResultStore | None]:
     """Return the decode and the read options, and the store, among the keyword arguments of a method, checked."""
     decode_options, read_options = decode_and_read_options(size, options)
     return decode_options, read_options, open_store(read_options.source, **select_kwargs(options, StoreKwargs))

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from pandas_imgproc.accessor.display.html import ContactSheet
-    from pandas_imgproc.sinks.out import Place
+    from pandas_imgproc.sinks import ResultStore
     from pandas_imgproc.tasks import Task
 
 
@@ -62,7 +62,7 @@ class DaskSeriesImageAccessor(SeriesImageAccessor):
 
     # ---- jobs
 
-    def _run(self, task: Task, read_options: ReadOptions, store: Place | None = None) -> Any:
+    def _run(self, task: Task, read_options: ReadOptions, store: ResultStore | None = None) -> Any:
         if store is not None:
             raise ValueError(
                 "out= is for pandas; a Dask frame is written as it is computed: ddf['image'] = "

@@ -16,7 +16,7 @@ from dask.tokenize import tokenize
 from pandas_imgproc import failures
 from pandas_imgproc.accessor.base import column_inputs
 from pandas_imgproc.execution import Job, run_in_graph, write_in_graph
-from pandas_imgproc.sinks import ImageFileSink, output_paths
+from pandas_imgproc.sinks import ImageFileSink, JobContext, output_paths
 from pandas_imgproc.source import check, is_encoded
 
 if TYPE_CHECKING:
@@ -104,10 +104,10 @@ class MapAndWritePartition(MapPartition):
         job = self.make_job(column)
         targets = output_paths.resolve_output_paths(
             options.to, job.inputs, source, index=column.index, frame=frame, encode_options=self.encode_options,
-            variants=self.variants, first=first, parent=self.parent,
+            variants=self.variants, offset=first, parent=self.parent,
         )  # fmt: skip
-        sink = ImageFileSink(self.task, len(column), targets)
-        sink.open(source, job.inputs, overwrite=options.overwrite, retry=options.retry)
+        sink = ImageFileSink(JobContext(self.task, column.index, job.inputs, source), targets)
+        sink.open(overwrite=options.overwrite, retry=options.retry)
         write_in_graph(dataclasses.replace(job, targets=targets), sink, self.settings, self.step, first)
         self._apply_errors_policy(column, sink.status()[1])
         return sink.to_pandas(self.task, column.index)

@@ -1,4 +1,4 @@
-"""A file for each answer, written by the workers; what is there already, of the same work and image, is left."""
+"""Results in image files, one per result, which workers write; files of the same task and image are skipped."""
 
 from __future__ import annotations
 
@@ -15,288 +15,279 @@ from pandas_imgproc.errors import Failure, JournalError, failure
 from pandas_imgproc.sinks.journal import checksum
 from pandas_imgproc.sinks.journaled import TRANSIENT_KINDS, true_runs, versions, warn_version_change
 from pandas_imgproc.sinks.manifest import FileRecord, FolderManifest, TaskSpec, record_written
-from pandas_imgproc.sinks.memory import MemorySink, return_to_caller
+from pandas_imgproc.sinks.memory import ArraySpec, MemorySink, return_to_caller
 from pandas_imgproc.source import UNKNOWN_SIGNATURE, FileSignature, InputFile, is_encoded, signature_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pandas_imgproc.partition import PartitionResult
+    from pandas_imgproc.sinks.journal import JobContext
     from pandas_imgproc.sinks.journaled import Retry
     from pandas_imgproc.sinks.memory import PartitionWriter, Status
-    from pandas_imgproc.source import Source
-    from pandas_imgproc.tasks import Task
+
+    Declarations = dict[str, dict[str, int]]  # for each folder, names and the checksums of their sources
 
 
 class ImageFileSink(MemorySink):
-    """A file for each answer; the values of the task are the bytes of the files, those of the call are their paths.
+    """Sink in one file per result: workers return encoded files, and the values of the job are their paths.
 
     Parameters
     ----------
-    task : Task
-        Whose answers they are: objects, the bytes of a file each.
-    n : int
-        Rows of the frame.
-    targets : sequence of str or None, ``n * task.n_outputs`` long
-        The files; relative ones are below the working directory of the caller. Rows with the same one have the same
+    job : JobContext
+        Job whose results are the bytes of files.
+    targets : sequence of str or None, ``n * n_outputs`` long
+        The files; relative ones start from the caller's working directory. Rows with the same target have the same
         image.
     """
 
-    def __init__(self, task: Task, n: int, targets: Sequence[str | None]) -> None:
-        super().__init__(task, n)
-        self._targets = targets
-        self._work = TaskSpec.from_task(task, versions())
-        self._folders: dict[str, FolderManifest] = {}
-        self._left = np.zeros(n, dtype=bool)
-        self._twins: dict[int, int] = {}
-        self._call: SharedBuffer | None = None
+    def __init__(self, job: JobContext, targets: Sequence[str | None]) -> None:
+        super().__init__(ArraySpec.from_task(job.task, job.n))
+        self._job, self._targets = job, targets
+        self._task_spec = TaskSpec.from_task(job.task, versions())
+        self._manifests: dict[str, FolderManifest] = {}
+        self._is_pending = np.zeros(job.n, dtype=bool)
+        self._aliases: dict[int, int] = {}
+        self._lease: SharedBuffer | None = None
 
-    def open(self, source: Source, inputs: Sequence[Any], *, overwrite: bool, retry: Retry) -> None:
-        """Look what is there, and make ready for the rest: from now on `todo` is what is left.
-
-        Parameters
-        ----------
-        source : Source
-            How cells become files.
-        inputs : sequence
-            What stands in the column.
-        overwrite : bool
-            Whether every file is made anew, whatever stands there.
-        retry : {"transient", "all"}
-            Which images of which an earlier run could make no file are tried again.
+    def open(self, *, overwrite: bool, retry: Retry) -> None:
+        """Find the files that are pending, and declare them in the manifests of their folders.
 
         Raises
         ------
         JournalError
-            If a file is there that was not made here, or of another image or by another task.
+            If a file exists that was not written by this package, or from another image or by another task.
         OSError
-            If a folder cannot be made or written.
+            If a folder cannot be created or written.
         """
-        self._source, self._cells = source, inputs
-        self._now = self._stamps_now()
-        names: dict[str, dict[str, int]] = {}
-        owner: dict[str, int] = {}
-        for row, cell in enumerate(inputs):
-            first = self._targets[row * self._copies]
-            if cell is None:
+        self._signatures = self._current_signatures()
+        declarations: Declarations = {}
+        first_with: dict[str, int] = {}
+        for position, value in enumerate(self._job.inputs):
+            target = self._targets[position * self.spec.n_outputs]
+            if value is None:
                 continue
-            if first is not None and owner.setdefault(first, row) != row:
-                self._twins[row] = owner[first]
+            if target is not None and first_with.setdefault(target, position) != position:
+                self._aliases[position] = first_with[target]
                 continue
-            self._left[row] = self._is_left(row, names, overwrite=overwrite, retry=retry)
-        for work in {work.digest: work for made in self._folders.values() for work in made.works.values()}.values():
-            warn_version_change(work.versions)
-        self._announce(names)
+            self._is_pending[position] = self._needs_work(position, declarations, overwrite=overwrite, retry=retry)
+        specs = {spec.digest: spec for manifest in self._manifests.values() for spec in manifest.tasks.values()}
+        for spec in specs.values():
+            warn_version_change(spec.versions)
+        self._declare(declarations)
 
-    # ---- what is there
+    # ---- existing files
 
-    def _of_row(self, row: int) -> list[str]:
-        """Return the files of a row."""
-        return [name for name in self._targets[row * self._copies : (row + 1) * self._copies] if name is not None]
+    def _row_targets(self, position: int) -> list[str]:
+        n_outputs = self.spec.n_outputs
+        targets = self._targets[position * n_outputs : (position + 1) * n_outputs]
+        return [target for target in targets if target is not None]
 
-    def _made(self, target: str) -> tuple[FolderManifest, str]:
-        folder, name = os.path.split(os.path.join(self._source.folder, target))
-        if folder not in self._folders:
+    def _manifest_of(self, target: str) -> tuple[FolderManifest, str]:
+        """Return the manifest of a file's folder, and the name of the file."""
+        folder, name = os.path.split(os.path.join(self._job.source.folder, target))
+        if folder not in self._manifests:
             try:
-                self._folders[folder] = FolderManifest(folder)
+                self._manifests[folder] = FolderManifest(folder)
             except OSError as exc:
-                raise cannot_be_written(folder, exc) from exc
-        return self._folders[folder], name
+                raise write_error(folder, exc) from exc
+        return self._manifests[folder], name
 
-    def _is_left(self, row: int, names: dict[str, dict[str, int]], *, overwrite: bool, retry: Retry) -> bool:
-        """Return whether the files of a row must be made, and gather the names that were not announced yet."""
-        known = []
-        for target in self._of_row(row):
-            made, name = self._made(target)
-            source = self._sum(row, made.folder)
-            file, there = made.files.get(name), made.signature(name)
-            other = "it was not made here" if file is None else made.mismatch(name, self._work, source)
-            if other and there and not overwrite:
-                advice = "choose another to=, or overwrite=True replaces it"
-                raise JournalError(f"{target!r} is there, and {other}; {advice}")
-            if file is None or other:
-                names.setdefault(made.folder, {})[name] = source
-                file = FileRecord(self._work.digest, source)
-            known.append((file, there))
-        if overwrite or not known:
+    def _current_signatures(self) -> dict[int, FileSignature]:
+        """Return the present signatures of the sources of recorded files, which one batch of requests fetches."""
+        positions = [i for i in range(self.n) if any(map(self._in_manifest, self._row_targets(i)))]
+        inputs = [self._job.inputs[position] for position in positions]
+        return dict(zip(positions, self._job.source.signatures(inputs), strict=True))
+
+    def _in_manifest(self, target: str) -> bool:
+        manifest, name = self._manifest_of(target)
+        return name in manifest.files
+
+    def _needs_work(self, position: int, declarations: Declarations, *, overwrite: bool, retry: Retry) -> bool:
+        """Return whether the files of a row must be written; add those that are not declared yet to `declarations`."""
+        records = [
+            self._check_target(position, target, declarations, overwrite=overwrite)
+            for target in self._row_targets(position)
+        ]
+        if overwrite or not records:
             return True
-        failed = next((file for file, _ in known if file.failed), None)
+        failed = next((record for record, _ in records if record.failed), None)
         if failed is not None:
-            return self._again(row, failed, retry)
-        if all(file.file_signature is not None and file.file_signature == there for file, there in known):
-            return self._changed(row, known[0][0]) or not self._keep(row)
-        return True
-
-    def _sum(self, row: int, folder: str) -> int:
-        """Return the checksum of a row's source: of its path as seen from the folder, so that both may move."""
-        cell = self._cells[row]
-        path = None if is_encoded(cell) else self._source.path(cell)
-        return checksum(cell) if path is None else checksum(relative_to(path, folder))
-
-    def _changed(self, row: int, file: FileRecord) -> bool:
-        """Return whether the source is not what it was when it was read; one that is gone is not."""
-        return self._now.get(row, UNKNOWN_SIGNATURE) not in (UNKNOWN_SIGNATURE, file.source_signature)
-
-    def _stamps_now(self) -> dict[int, FileSignature]:
-        """Return the stamps that the sources of files that are known have now, asked for together."""
-        known = [row for row in range(self.n) if any(self._is_known(target) for target in self._of_row(row))]
-        return dict(zip(known, self._source.signatures([self._cells[row] for row in known]), strict=True))
-
-    def _is_known(self, target: str) -> bool:
-        made, name = self._made(target)
-        return name in made.files
-
-    def _again(self, row: int, file: FileRecord, retry: Retry) -> bool:
-        """Return whether an image of which no file could be made is tried again; else note why it was not."""
-        assert file.failed is not None
-        kind, message = file.failed
-        if retry == "all" or kind in TRANSIENT_KINDS or self._changed(row, file):
+            return self._should_retry(position, failed, retry)
+        if any(record.file_signature is None or record.file_signature != current for record, current in records):
             return True
-        self._failures.append(failure(row, InputFile(self._cells[row], self._source).path, kind, message))
-        self._status[row] = len(self._failures)
+        if self._source_changed(position, records[0][0]):
+            return True
+        self._mark_done(position)
         return False
 
-    def _keep(self, row: int) -> bool:
-        where = slice(row * self._copies, (row + 1) * self._copies)
-        self._values[where], self._status[row] = self._targets[where], 0
-        return True
+    def _check_target(
+        self, position: int, target: str, declarations: Declarations, *, overwrite: bool
+    ) -> tuple[FileRecord, FileSignature | None]:
+        """Return the record of a file and its present signature; raise if the file belongs to another task or image."""
+        manifest, name = self._manifest_of(target)
+        source_checksum = self._source_checksum(position, manifest.folder)
+        record, current = manifest.files.get(name), manifest.signature(name)
+        mismatch = (
+            "it was not written by pandas_imgproc"
+            if record is None
+            else manifest.mismatch(name, self._task_spec, source_checksum)
+        )
+        if mismatch and current and not overwrite:
+            advice = "choose another to=, or overwrite=True replaces it"
+            raise JournalError(f"{target!r} exists, and {mismatch}; {advice}")
+        if record is None or mismatch:
+            declarations.setdefault(manifest.folder, {})[name] = source_checksum
+            record = FileRecord(self._task_spec.digest, source_checksum)
+        return record, current
 
-    def _announce(self, names: dict[str, dict[str, int]]) -> None:
-        for folder, sources in names.items():
+    def _source_checksum(self, position: int, folder: str) -> int:
+        """Return the checksum of a row's source: of its path relative to the folder, so that both may move."""
+        value = self._job.inputs[position]
+        path = None if is_encoded(value) else self._job.source.path(value)
+        if path is None or "://" in path:
+            return checksum(value if path is None else path)
+        return checksum(os.path.relpath(path, folder))
+
+    def _source_changed(self, position: int, record: FileRecord) -> bool:
+        """Return whether the source has changed since it was read; one that is gone has not."""
+        current = self._signatures.get(position, UNKNOWN_SIGNATURE)
+        return current not in (UNKNOWN_SIGNATURE, record.source_signature)
+
+    def _should_retry(self, position: int, record: FileRecord, retry: Retry) -> bool:
+        """Return whether a failed row is retried; record its failure if it is not."""
+        assert record.failed is not None
+        kind, message = record.failed
+        if retry == "all" or kind in TRANSIENT_KINDS or self._source_changed(position, record):
+            return True
+        path = InputFile(self._job.inputs[position], self._job.source).path
+        self._add_failure(failure(position, path, kind, message))
+        return False
+
+    def _add_failure(self, failed: Failure) -> None:
+        self._failures.append(failed)
+        self._status[failed["position"]] = len(self._failures)
+
+    def _mark_done(self, position: int) -> None:
+        rows = slice(position * self.spec.n_outputs, (position + 1) * self.spec.n_outputs)
+        self._values[rows], self._status[position] = self._targets[rows], 0
+
+    def _declare(self, declarations: Declarations) -> None:
+        for folder, names in declarations.items():
             try:
                 os.makedirs(folder, exist_ok=True)
-                self._folders[folder].declare(self._work, sources)
+                self._manifests[folder].declare(self._task_spec, names)
             except OSError as exc:
-                raise cannot_be_written(folder, exc) from exc
+                raise write_error(folder, exc) from exc
 
-    # ---- what is made
+    # ---- running
 
     def pending(self) -> list[range]:
-        """Return the ranges of rows whose files are to be made."""
-        return true_runs(self._left)
+        """Return the ranges of rows with pending files."""
+        return true_runs(self._is_pending)
 
     def writer(self, positions: range) -> PartitionWriter:
-        """Return what a worker does with a finished partition."""
-        if self._call is None:
+        """Return the writer that the worker calls with the finished partition at these positions."""
+        if self._lease is None:
             try:
-                self._call = SharedBuffer(1)
-            except OSError:  # no nameless files here: the bytes come back through the socket
+                self._lease = SharedBuffer(1)
+            except OSError:  # no anonymous memory on this system: the bytes return through the socket
                 return return_to_caller
-        return self._writer(positions, self._call.address)
+        return self._make_writer(positions, self._lease.address)
 
-    def _writer(self, positions: range, call: MemfdHandle | None) -> ImageFileWriter:
-        targets = self._targets[positions.start * self._copies : positions.stop * self._copies]
-        return ImageFileWriter(self._source.folder, targets, self._work.digest, call)
+    def _make_writer(self, positions: range, lease: MemfdHandle | None) -> ImageFileWriter:
+        targets = self._targets[positions.start * self.spec.n_outputs : positions.stop * self.spec.n_outputs]
+        return ImageFileWriter(self._job.source.folder, targets, self._task_spec.digest, lease)
 
     def commit(self, part: PartitionResult) -> None:
-        """Write what came back, and write down of which rows there are no files."""
+        """Write the files that were returned to the caller, and record the rows that have none."""
         rows = range(part.positions[0], part.positions[-1] + 1)
         if part.values is not None:
-            self._writer(rows, None)(part)
-        for number in np.flatnonzero(part.status == 0).tolist():
-            self._keep(rows[number])
-        self._record(part.failures, part)
+            self._make_writer(rows, None)(part)
+        for i in np.flatnonzero(part.status == 0).tolist():
+            self._mark_done(rows[i])
+        self._record_failures(part)
         self._record_status(part)
 
-    def _record(self, failures: list[Failure], part: PartitionResult) -> None:
-        lines: dict[str, dict[str, Any]] = {}
-        for failed in failures:
+    def _record_failures(self, part: PartitionResult) -> None:
+        records: dict[str, dict[str, Any]] = {}
+        for failed in part.failures:
             signature = part.signatures[failed["position"] - part.positions[0]].tolist()
-            for target in self._of_row(failed["position"]):
-                made, name = self._made(target)
-                lines.setdefault(made.folder, {})[name] = (failed["kind"], failed["message"], *signature)
-        for folder, failed_names in lines.items():
-            self._folders[folder].record_failures(self._work.digest, failed_names)
+            for target in self._row_targets(failed["position"]):
+                manifest, name = self._manifest_of(target)
+                records.setdefault(manifest.folder, {})[name] = (failed["kind"], failed["message"], *signature)
+        for folder, names in records.items():
+            self._manifests[folder].record_failures(self._task_spec.digest, names)
 
     def status(self) -> tuple[Status, tuple[Failure, ...]]:
-        """Return the status of each row and the failures; rows of one image and one file have the same."""
-        while self._twins:
-            row, other = self._twins.popitem()
-            self._status[row] = code = self._status[other]
+        """Return the status of each row and the failures; aliases share those of the first row with their file."""
+        while self._aliases:
+            position, other = self._aliases.popitem()
+            self._status[position] = code = self._status[other]
             if code == 0:
-                self._keep(row)
+                self._mark_done(position)
             elif code > 0:
-                known = self._failures[code - 1]
-                self._failures.append(failure(row, known["path"], known["kind"], known["message"]))
-                self._status[row] = len(self._failures)
+                shared = self._failures[code - 1]
+                self._add_failure(failure(position, shared["path"], shared["kind"], shared["message"]))
         return super().status()
 
     def close(self) -> None:
-        """End the call: workers write nothing any more."""
-        if self._call is not None:
-            self._call.close()
+        """Revoke the lease: workers write no more files."""
+        if self._lease is not None:
+            self._lease.close()
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the values of all rows, which nobody knows before they are encoded."""
+        """Bytes of all values: 0, because the sizes of files are unknown until they are encoded."""
         return 0
 
 
 @dataclass(frozen=True)
 class ImageFileWriter:
-    """Write the files of a finished partition, each whole or not at all.
+    """Writer of a finished partition as files, each of them atomically.
 
-    Attributes
-    ----------
-    folder : str
-        What relative targets start from.
-    targets : sequence of str or None
-        Those of the partition.
-    sign : str
-        Of the work.
-    call : MemfdHandle or None
-        What only workers of the caller's machine can open, and only as long as the call lasts: a worker that goes on
-        after its call has failed must not write over what the next one makes. None in the caller itself.
+    The lease is memory that only workers on the caller's machine can open, and only while the job runs: a worker that
+    outlives its failed job must not write over files of the next one. The caller itself has none.
     """
 
-    folder: str
-    targets: Sequence[str | None]
-    sign: str
-    call: MemfdHandle | None
+    folder: str  # from which relative targets start
+    targets: Sequence[str | None]  # of the partition
+    digest: str  # of the task
+    lease: MemfdHandle | None
 
     def __call__(self, part: PartitionResult) -> PartitionResult:
-        """Write the files and drop the values; out of the caller's reach, leave them to it."""
+        """Write the files and drop the values; return them to the caller if the lease cannot be opened."""
         assert part.values is not None
         n_outputs = len(part.values) // len(part.status)
-        for number, data in enumerate(part.values):
-            target, row = self.targets[number], number // n_outputs
-            if part.status[row] != 0 or target is None:
+        for k, data in enumerate(part.values):
+            target, i = self.targets[k], k // n_outputs
+            if part.status[i] != 0 or target is None:
                 continue
-            if not self._may_write():
+            if not self._job_alive():
                 return part
             with timed("write"):
-                self._write(os.path.join(self.folder, target), data, part.signatures[row].tolist())
+                self._write(os.path.join(self.folder, target), data, part.signatures[i].tolist())
         part.values = None
         return part
 
-    def _may_write(self) -> bool:
-        if self.call is None:
+    def _job_alive(self) -> bool:
+        if self.lease is None:
             return True
-        with self.call.open() as fd:
+        with self.lease.open() as fd:
             return fd is not None
 
-    def _write(self, path: str, data: bytes, read: list[int]) -> None:
+    def _write(self, path: str, data: bytes, source_signature: list[int]) -> None:
+        size, mtime = source_signature
         try:
             with atomic_write(path) as fd:
                 with open(fd, "wb", closefd=False) as file:
                     file.write(data)
-                # First written down, then named: a file that stands there is known, whatever ends this process.
-                record_written(path, self.sign, (read[0], read[1]), signature_of(os.fstat(fd)))
+                # First recorded, then named: every file is known, however this process ends.
+                record_written(path, self.digest, (size, mtime), signature_of(os.fstat(fd)))
         except OSError as exc:
-            raise cannot_be_written(path, exc) from exc
+            raise write_error(path, exc) from exc
 
 
-def relative_to(path: str, folder: str) -> str:
-    """Return a path as seen from a folder.
-
-    Examples
-    --------
-    >>> relative_to("/data/a/1.jpg", "/data/thumbs")
-    '../a/1.jpg'
-    """
-    return path if "://" in path else os.path.relpath(path, folder)
-
-
-def cannot_be_written(path: str, exc: OSError) -> OSError:
+def write_error(path: str, exc: OSError) -> OSError:
     """Return an error that names path and reason."""
     return OSError(exc.errno, f"{path!r} cannot be written: {exc.strerror or exc}; what was finished is kept")

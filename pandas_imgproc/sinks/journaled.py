@@ -1,119 +1,206 @@
-"""What the places on disk share: a journal of what is done, and what is to be tried again."""
+"""Results on disk with a journal: the location and the opening of a result, and the rows that are retried."""
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import logging
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from abc import abstractmethod
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, Self, get_args
 
 import numpy as np
+import pandas as pd
+import pyarrow as pa
 
-from pandas_imgproc.sinks.memory import MemorySink
-from pandas_imgproc.source import UNKNOWN_SIGNATURE
+from pandas_imgproc._validation import check_choice
+from pandas_imgproc.sinks.directory import Directory
+from pandas_imgproc.sinks.journal import JobContext, JobSpec, Journal
+from pandas_imgproc.sinks.memory import ArraySpec, MemorySink
+from pandas_imgproc.source import UNKNOWN_SIGNATURE, StorageOptions
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from pandas_imgproc.errors import Failure
     from pandas_imgproc.partition import PartitionResult
-    from pandas_imgproc.sinks.journal import JobSpec, Journal
-    from pandas_imgproc.sinks.memory import Room
-    from pandas_imgproc.source import Source
-    from pandas_imgproc.tasks import Task
+    from pandas_imgproc.sinks.journal_storage import JournalStorage
+    from pandas_imgproc.sinks.memory import Array, Status
 
 logger = logging.getLogger("pandas_imgproc")
 
 Retry = Literal["transient", "all"]
 
+TRANSIENT_KINDS = frozenset({"remote", "timeout", "missing", "worker_died"})
+"""Kinds of failure whose rows are retried when a job is continued."""
+
 
 def check_retry(retry: object) -> Retry:
-    """Return `retry`, or raise a ValueError that names the legal values."""
-    if retry not in get_args(Retry):
-        raise ValueError(f"retry={retry!r} is not one of {', '.join(map(repr, get_args(Retry)))}")
-    return retry  # type: ignore[return-value]
+    """Return `retry`, or raise a ValueError with the legal values."""
+    retry_checked: Retry = check_choice("retry", retry, get_args(Retry))
+    return retry_checked
 
 
-TRANSIENT_KINDS = frozenset({"remote", "timeout", "missing", "worker_died"})
-"""Kinds of failure whose rows are tried again when a job is continued."""
+@dataclass(frozen=True)
+class ResultStore:
+    """Location of a result on disk, and the treatment of an earlier one: a parsed ``out=``."""
+
+    sink_class: type[JournaledSink]
+    path: str  # absolute, or a URL
+    overwrite: bool = False  # delete an earlier result
+    retry: Retry = "transient"  # which failed rows of an earlier run
+    options: StorageOptions = field(default_factory=StorageOptions)
+
+    @property
+    def directory(self) -> Directory:
+        """Directory of a result in parts."""
+        return Directory(self.path, self.options)
+
+    def open_sink(self, job: JobContext) -> JournaledSink:
+        """Return the sink of a job, which continues an earlier result or starts one.
+
+        Raises
+        ------
+        JournalError
+            If the result belongs to another job, is damaged, or is being written.
+        OSError
+            If the result cannot be written.
+        """
+        return self.sink_class.open(self, job)
 
 
 class JournaledSink(MemorySink):
-    """Values that are kept on disk, with a journal beside them.
+    """Sink on disk, with a journal of the finished rows, also those of earlier runs."""
 
-    Parameters
-    ----------
-    task : Task
-        Whose answers they are.
-    n : int
-        Rows of the frame.
-    journal : Journal
-        What is done; it may be of an earlier run.
-    """
+    def __init__(self, store: ResultStore, job: JobContext, journal: Journal) -> None:
+        super().__init__(ArraySpec.from_task(job.task, job.n))
+        self._store, self._job, self.journal = store, job, journal
+        self._is_pending = np.zeros(job.n, dtype=bool)
 
-    def __init__(self, task: Task, n: int, journal: Journal) -> None:
-        self.journal = journal
-        super().__init__(task, n)
+    def _allocate(self) -> Array:
+        return np.empty(0)  # the values are on disk
 
-    def _reserve(self, task: Room) -> np.ndarray[Any, np.dtype[Any]]:
-        return task.allocate(0)
+    # ---- the format's part
 
-    def open(self, asked: JobSpec, source: Source, inputs: Sequence[Any], retry: Retry) -> None:
-        """Continue what stands there, or start: from now on `todo` is what is left.
+    @classmethod
+    def check_task(cls, store: ResultStore, task: Any) -> None:
+        """Raise a ValueError if the format cannot hold the results of a task."""
 
-        Parameters
-        ----------
-        asked : JobSpec
-            What is asked.
-        source : Source
-            How cells become files.
-        inputs : list
-            What stands in the column.
-        retry : {"transient", "all"}
-            Which failed rows are tried again.
-        """
-        self.journal.check(asked)
+    @classmethod
+    @abstractmethod
+    def journal_storage(cls, store: ResultStore) -> JournalStorage:
+        """Return the storage of the journal."""
+
+    @classmethod
+    @abstractmethod
+    def prepare(cls, store: ResultStore) -> None:
+        """Create the directories that the journal needs; raise if another program's file is in the way."""
+
+    @classmethod
+    @abstractmethod
+    def delete(cls, store: ResultStore) -> None:
+        """Delete the result of an earlier job."""
+
+    @classmethod
+    @abstractmethod
+    def read(cls, store: ResultStore, journal: Journal) -> pd.Series[Any] | pd.DataFrame:
+        """Return the result with its index, without the failures."""
+
+    # ---- opening
+
+    @classmethod
+    def open(cls, store: ResultStore, job: JobContext) -> Self:
+        """Return the sink of a job (see `ResultStore.open_sink`)."""
+        cls.check_task(store, job.task)
+        _check_index_storable(store.path, job.index)
+        spec = JobSpec.from_job(job)
+        try:
+            cls.prepare(store)
+            storage = cls.journal_storage(store)
+            storage.lock()
+            with contextlib.ExitStack() as on_error:
+                on_error.callback(storage.close)
+                sink = cls(store, job, cls._open_journal(store, storage, spec))
+                sink._resume(spec)
+                on_error.pop_all()  # from now on the sink closes it
+            return sink
+        except OSError as exc:
+            raise OSError(exc.errno, f"out={store.path!r} cannot be written: {exc.strerror or exc}") from exc
+
+    @classmethod
+    def _open_journal(cls, store: ResultStore, storage: JournalStorage, spec: JobSpec) -> Journal:
+        if not store.overwrite:
+            journal = Journal(storage)
+            # A job that could read nothing is replaced: the next one, with the right root=, has nothing to lose.
+            if journal.has_results or not journal.mismatch(spec):
+                return journal
+        storage.clear()
+        cls.delete(store)
+        return Journal(storage)
+
+    def _resume(self, spec: JobSpec) -> None:
+        """Write the header of the journal, and find the rows that are pending."""
+        self.journal.check(spec)
         warn_version_change(self.journal.versions)
-        self.journal.write_header(asked, versions())
-        again = self._failed(retry) + self._changed(source, inputs)
-        self._left = ~self.journal.done
-        self._left[again] = True
+        self.journal.write_header(spec, versions())
+        self._is_pending = ~self.journal.done
+        self._is_pending[self._rows_to_retry() + self._changed_rows()] = True
 
-    def _failed(self, retry: Retry) -> list[int]:
-        failures = self.journal.failures
-        return [
-            position for position, failed in failures.items() if retry == "all" or failed["kind"] in TRANSIENT_KINDS
-        ]
-
-    def _changed(self, source: Source, inputs: Sequence[Any]) -> list[int]:
-        """Return the done rows whose file is not the one that was read; one that is gone stays done."""
-        read = np.flatnonzero(self.journal.done & (self.journal.signatures[:, 0] >= 0)).tolist()
-        now = source.signatures([inputs[position] for position in read])
+    def _rows_to_retry(self) -> list[int]:
         return [
             position
-            for position, signature in zip(read, now, strict=True)
+            for position, failure in self.journal.failures.items()
+            if self._store.retry == "all" or failure["kind"] in TRANSIENT_KINDS
+        ]
+
+    def _changed_rows(self) -> list[int]:
+        """Return the finished rows with a source that has changed since it was read; a deleted one is ignored."""
+        finished = np.flatnonzero(self.journal.done & (self.journal.signatures[:, 0] >= 0)).tolist()
+        current = self._job.source.signatures([self._job.inputs[position] for position in finished])
+        return [
+            position
+            for position, signature in zip(finished, current, strict=True)
             if signature not in (UNKNOWN_SIGNATURE, tuple(self.journal.signatures[position].tolist()))
         ]
 
+    # ---- running
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all values."""
+        return self.spec.nbytes
+
     def pending(self) -> list[range]:
-        """Return the ranges of rows that are not done, or to be tried again."""
-        return true_runs(self._left)
+        """Return the ranges of rows that are unfinished, or retried."""
+        return true_runs(self._is_pending)
 
     def commit(self, part: PartitionResult) -> None:
-        """Place in the caller what came back, and write down that it is done."""
+        """Store the values that were returned to the caller, and journal the rows as finished."""
         if part.values is not None:
             self._write(part.positions, part.values)
         self.journal.record(part)
 
-    def status(self) -> tuple[np.ndarray[Any, np.dtype[np.int32]], tuple[Failure, ...]]:
-        """Return the status of each row and the failures, those of earlier runs too."""
+    def status(self) -> tuple[Status, tuple[Failure, ...]]:
+        """Return the status of each row and the failures, also those of earlier runs."""
         return self.journal.results()
 
     def close(self) -> None:
-        """Let others continue the job."""
+        """Release the lock of the journal."""
         self.journal.close()
 
 
-def true_runs(wanted: np.ndarray[Any, np.dtype[np.bool_]]) -> list[range]:
+def _check_index_storable(path: str, index: pd.Index[Any]) -> None:
+    for level in index.levels if isinstance(index, pd.MultiIndex) else [index]:
+        if level.dtype != object:
+            continue
+        try:
+            pa.array(level, from_pandas=True)
+        except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError) as exc:
+            raise TypeError(
+                f"out={path!r} cannot hold the labels of the index, which are of several types ({exc}); "
+                "use .reset_index() or .set_axis(index.astype(str))"
+            ) from exc
+
+
+def true_runs(mask: np.ndarray[Any, np.dtype[np.bool_]]) -> list[range]:
     """Return the runs of True.
 
     Examples
@@ -121,18 +208,18 @@ def true_runs(wanted: np.ndarray[Any, np.dtype[np.bool_]]) -> list[range]:
     >>> true_runs(np.array([True, True, False, True]))
     [range(0, 2), range(3, 4)]
     """
-    edges = np.flatnonzero(np.diff(np.concatenate([[False], wanted, [False]]).astype(np.int8)))
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], mask, [False]]).astype(np.int8)))
     return [range(int(start), int(stop)) for start, stop in edges.reshape(-1, 2)]
 
 
 def versions() -> dict[str, str]:
-    """Return the versions of what makes pixels."""
+    """Return the versions of the libraries that write pixels."""
     return {name: importlib.metadata.version(name) for name in ("pillow", "numpy", "pandas", "pyarrow")}
 
 
-def warn_version_change(before: dict[str, str]) -> None:
-    """Log a warning if an earlier run was made by other versions: their pixels may differ a little."""
-    now = versions()
-    changed = [f"{name} {before[name]} (now {now[name]})" for name in now if before.get(name, now[name]) != now[name]]
+def warn_version_change(old: dict[str, str]) -> None:
+    """Log a warning if an earlier run had other versions of the libraries: its pixels may differ a little."""
+    new = versions()
+    changed = [f"{name} {old[name]} (now {new[name]})" for name in new if old.get(name, new[name]) != new[name]]
     if changed:
-        logger.warning("the earlier part of this job was made by other versions: %s", ", ".join(changed))
+        logger.warning("the earlier part of this job was written by other versions: %s", ", ".join(changed))

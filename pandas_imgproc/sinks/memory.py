@@ -1,4 +1,4 @@
-"""Values that stay in memory: plain, or one block that workers write into."""
+"""Results in memory: in the caller's own, or in a shared buffer that workers write into."""
 
 from __future__ import annotations
 
@@ -25,86 +25,104 @@ if TYPE_CHECKING:
     from pandas_imgproc.tasks import Task
 
 SHARED_MEMORY_THRESHOLD = 2**20
-"""Bytes up to which values come back through the socket: a block would cost more than it saves."""
+"""Bytes up to which values return through the socket: a shared buffer would cost more than it saves."""
 
 MEMORY_CHECK_THRESHOLD = 2**28
-"""Bytes up to which free memory is not looked at, which costs 0.4 seconds the first time."""
+"""Bytes up to which free memory is not checked, which costs 0.4 seconds the first time."""
 
+Array = np.ndarray[Any, np.dtype[Any]]
 Status = np.ndarray[Any, np.dtype[np.int32]]
 
 
 class PartitionWriter(Protocol):
-    """What a destination gives a worker to do with a finished partition."""
+    """Writer of a partition's values, called by the worker that has finished the partition."""
 
     def __call__(self, part: PartitionResult) -> PartitionResult:
-        """Keep the values, or leave them in the partition for the caller."""
+        """Write the values and drop them, or return them to the caller in the partition."""
         ...
 
 
-class Room(Protocol):
-    """What must be known of a task to reserve memory for its answers."""
+@dataclass(frozen=True)
+class ArraySpec:
+    """Shape and dtype of the values of a job."""
+
+    name: str  # method, as messages call it
+    n: int  # rows of the frame
+    n_outputs: int  # rows of the values for each row of the frame
+    row_shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+
+    @classmethod
+    def from_task(cls, task: Task, n: int) -> ArraySpec:
+        """Return shape and dtype of the values of n rows."""
+        empty = task.allocate(0)
+        return cls(task.name, n, task.n_outputs, empty.shape[1:], empty.dtype)
 
     @property
-    def name(self) -> str:  # noqa: D102  see `Task`
-        ...
+    def shape(self) -> tuple[int, ...]:
+        """Shape of all values."""
+        return (self.n * self.n_outputs, *self.row_shape)
 
     @property
-    def n_outputs(self) -> int:  # noqa: D102  see `Task`
-        ...
+    def row_nbytes(self) -> int:
+        """Bytes of one row of the values."""
+        return int(np.prod(self.row_shape)) * self.dtype.itemsize
 
-    def allocate(self, n: int) -> np.ndarray[Any, np.dtype[Any]]:  # noqa: D102  see `Task`
-        ...
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all values."""
+        return self.n * self.n_outputs * self.row_nbytes
+
+    def allocate(self) -> Array:
+        """Return an array of zeros, or of None."""
+        return np.full(self.shape, None) if self.dtype == object else np.zeros(self.shape, self.dtype)
+
+    def matches(self, value: Any) -> bool:
+        """Return whether a value has the shape and dtype of a row."""
+        return isinstance(value, np.ndarray) and value.shape == self.row_shape and value.dtype == self.dtype
+
+    def stack(self, part: PartitionResult) -> Array:
+        """Return the objects of a partition as one array, zeros where missing."""
+        assert part.values is not None
+        block = np.zeros((len(part.values), *self.row_shape), self.dtype)
+        for i in np.flatnonzero(np.repeat(part.status == 0, self.n_outputs)):
+            block[i] = part.values[i]
+        return block
 
 
-def allocate_sink(task: Room, n: int) -> MemorySink:
-    """Return where the values of n rows go: a shared block if they are many, plain memory if not.
+def allocate_sink(spec: ArraySpec) -> MemorySink:
+    """Return a sink with a shared buffer for many values, or with plain memory for few.
 
     Raises
     ------
     ResultTooLargeError
-        If they cannot fit into memory.
+        If the values do not fit into memory.
     """
-    nbytes = n * task.n_outputs * row_nbytes(task)
-    _check_fits(task, n, nbytes)
-    if nbytes <= SHARED_MEMORY_THRESHOLD:
-        return MemorySink(task, n)
-    try:
-        return SharedMemorySink(task, n)
-    except OSError:  # no nameless files here: values come back through the socket
-        return MemorySink(task, n)
-
-
-def row_nbytes(task: Room) -> int:
-    """Return the bytes of one row of a task's answer."""
-    one = task.allocate(0)
-    return int(np.prod(one.shape[1:])) * one.dtype.itemsize
-
-
-def _check_fits(task: Room, n: int, nbytes: int) -> None:
-    if nbytes < MEMORY_CHECK_THRESHOLD:
-        return
-    free = available_memory()
-    if nbytes > free:
+    if spec.nbytes >= MEMORY_CHECK_THRESHOLD and spec.nbytes > (free := available_memory()):
         raise ResultTooLargeError(
-            f"{task.name}: {n:,} rows need {nbytes / 1e9:.2f} GB of memory, and {free / 1e9:.2f} GB are free; "
-            f"write them to disk with out='{task.name}.npy', or ask for a smaller size="
+            f"{spec.name}: {spec.n:,} rows need {spec.nbytes / 1e9:.2f} GB of memory, and {free / 1e9:.2f} GB are "
+            f"free; write them to disk with out='{spec.name}.npy', or ask for a smaller size="
         )
+    if spec.nbytes <= SHARED_MEMORY_THRESHOLD:
+        return MemorySink(spec)
+    try:
+        return SharedMemorySink(spec)
+    except OSError:  # no anonymous memory on this system: values return through the socket
+        return MemorySink(spec)
 
 
 def check_row_memory(task: Task) -> None:
-    """Raise a ResultTooLargeError if one row of a task needs more memory than there is."""
-    if task.nbytes_per_row < MEMORY_CHECK_THRESHOLD:
-        return
-    free = available_memory()
-    if task.nbytes_per_row > free:
+    """Raise a ResultTooLargeError if one row of a task does not fit into memory."""
+    nbytes = task.nbytes_per_row
+    if nbytes >= MEMORY_CHECK_THRESHOLD and nbytes > (free := available_memory()):
         raise ResultTooLargeError(
-            f"{task.name}: one image of this size needs {task.nbytes_per_row / 1e9:.2f} GB of memory, and {free / 1e9:.2f} GB "
+            f"{task.name}: one image of this size needs {nbytes / 1e9:.2f} GB of memory, and {free / 1e9:.2f} GB "
             "are free; ask for a smaller size="
         )
 
 
 def available_memory() -> int:
-    """Return the bytes that this process can still get, of the machine and of its container."""
+    """Return the bytes that this process can still allocate, by the limits of the machine and of its container."""
     from distributed.system import MEMORY_LIMIT
 
     container = MEMORY_LIMIT - psutil.Process().memory_info().rss
@@ -112,39 +130,59 @@ def available_memory() -> int:
 
 
 class MemorySink:
-    """Values that come back to the caller, in plain memory.
+    """Sink of a job: values in the caller's memory, and the status of each row.
+
+    Subclasses store the values in another way. The execution layer uses `pending`, `writer(positions)`,
+    `commit(part)`, `schema_known`, `nbytes` and `close()`; afterwards the accessor uses `status()` and
+    `to_pandas(task, index)`.
 
     Parameters
     ----------
-    task : Task
-        Whose answers they are.
-    n : int
-        Rows of the frame.
+    spec : ArraySpec
+        Shape and dtype of the values.
     """
 
-    def __init__(self, task: Room, n: int) -> None:
-        self.n = n
-        self._copies = task.n_outputs
-        self._status: Status = np.full(n, -1, dtype=np.int32)
+    def __init__(self, spec: ArraySpec) -> None:
+        self.spec = spec
+        self._status: Status = np.full(spec.n, -1, dtype=np.int32)
         self._failures: list[Failure] = []
-        self._values = self._reserve(task)
+        self._values = self._allocate()
 
-    def _reserve(self, task: Room) -> np.ndarray[Any, np.dtype[Any]]:
-        return task.allocate(self.n * task.n_outputs)
+    def _allocate(self) -> Array:
+        return self.spec.allocate()
 
-    def writer(self, positions: range) -> PartitionWriter:  # noqa: ARG002  others need them
-        """Return what a worker does with a finished partition."""
-        return return_to_caller
+    @property
+    def n(self) -> int:
+        """Rows of the frame."""
+        return self.spec.n
+
+    @property
+    def schema_known(self) -> bool:
+        """Whether shape and dtype of the values are known."""
+        return True
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all values."""
+        return self._values.nbytes
 
     def pending(self) -> list[range]:
-        """Return the ranges of rows that are not done."""
+        """Return the ranges of unfinished rows."""
         return [range(self.n)] if self.n else []
 
+    def writer(self, positions: range) -> PartitionWriter:  # noqa: ARG002  subclasses need them
+        """Return the writer that the worker calls with the finished partition at these positions."""
+        return return_to_caller
+
     def commit(self, part: PartitionResult) -> None:
-        """Place in the caller what came back, and note it as done."""
+        """Store the values that were returned to the caller, and record the rows as finished."""
         if part.values is not None:
             self._write(part.positions, part.values)
         self._record_status(part)
+
+    def _write(self, positions: Sequence[int], values: Array) -> None:
+        for offset, block in contiguous_runs(positions, values, self.spec.n_outputs):
+            self._values[offset : offset + len(block)] = block
 
     def _record_status(self, part: PartitionResult) -> None:
         status = part.status.copy()
@@ -152,76 +190,60 @@ class MemorySink:
         self._status[as_position_array(part.positions)] = status
         self._failures.extend(part.failures)
 
-    def _write(self, positions: Sequence[int], values: np.ndarray[Any, np.dtype[Any]]) -> None:
-        for first, own in contiguous_runs(positions, values, self._copies):
-            self._values[first : first + len(own)] = own
-
-    @property
-    def schema_known(self) -> bool:
-        """Whether it is known what form the values have."""
-        return True
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of the values of all rows."""
-        return self._values.nbytes
-
-    def values(self) -> np.ndarray[Any, np.dtype[Any]]:
-        """Return the values of all rows, read-only."""
-        self._values.flags.writeable = False
-        return self._values
-
     def status(self) -> tuple[Status, tuple[Failure, ...]]:
-        """Return the status of each row and the failures, in the order of the rows whatever ran first."""
+        """Return the status of each row and the failures, in the order of the rows, in any order of execution."""
         order = sorted(range(len(self._failures)), key=lambda k: self._failures[k]["position"])
         code = np.zeros(len(order) + 1, dtype=np.int32)
         code[[k + 1 for k in order]] = np.arange(1, len(order) + 1)
         status = np.where(self._status > 0, code[np.maximum(self._status, 0)], self._status)
         return status.astype(np.int32), tuple(self._failures[k] for k in order)
 
+    def values(self) -> Array:
+        """Return the values of all rows, read-only."""
+        self._values.flags.writeable = False
+        return self._values
+
     def to_pandas(self, task: Task, index: pd.Index[Any]) -> Any:
-        """Return the answer as pandas."""
+        """Return the result as a Series or DataFrame."""
         return task.to_pandas(self.values(), *self.status(), index)
 
     def close(self) -> None:
-        """Let go of what only a running call needs."""
+        """Release the resources that only a running job needs."""
 
 
 def return_to_caller(part: PartitionResult) -> PartitionResult:
-    """Leave the values in the partition: they travel to the caller."""
+    """Return a partition with its values: they travel to the caller."""
     return part
 
 
 class SharedMemorySink(MemorySink):
-    """Values that workers write straight into one nameless block, which the caller maps.
+    """Sink in anonymous memory, which the caller maps and workers write into.
 
-    No pixel travels through a socket, unless a worker cannot reach the block.
+    No pixel travels through a socket, unless a worker cannot reach the memory.
 
     Raises
     ------
     OSError
-        If the system cannot give such a block.
+        If the system has no such memory.
     """
 
-    def _reserve(self, task: Room) -> np.ndarray[Any, np.dtype[Any]]:
-        one, rows = task.allocate(0), self.n * task.n_outputs
-        self._row_bytes = row_nbytes(task)
-        self._file = SharedBuffer(rows * self._row_bytes)
-        # The caller's own rows, and those of workers out of reach, go through the same map.
-        return self._file.map(writeable=True).view(one.dtype).reshape(rows, *one.shape[1:])
+    def _allocate(self) -> Array:
+        self._buffer = SharedBuffer(self.spec.nbytes)
+        # The caller's rows, and those of remote workers, go through the same map.
+        return self._buffer.map(writeable=True).view(self.spec.dtype).reshape(self.spec.shape)
 
-    def writer(self, positions: range) -> PartitionWriter:  # noqa: ARG002  others need them
-        """Return what a worker does with a finished partition."""
-        return BufferWriter(self._file.address, self._copies, self._row_bytes)
+    def writer(self, positions: range) -> PartitionWriter:  # noqa: ARG002  subclasses need them
+        """Return the writer of values into the shared buffer."""
+        return BufferWriter(self._buffer.address, self.spec.n_outputs, self.spec.row_nbytes)
 
     def close(self) -> None:
-        """Let go of the name that workers use; the map stays."""
-        self._file.close()
+        """Close the descriptor by which workers reach the buffer; the map stays."""
+        self._buffer.close()
 
 
 @dataclass(frozen=True)
 class BufferWriter:
-    """Write a partition's values into a shared block, if this machine has it."""
+    """Writer of a partition's values into a shared buffer, or into a file after `offset` bytes."""
 
     address: MemfdHandle | FileHandle
     n_outputs: int
@@ -229,33 +251,31 @@ class BufferWriter:
     offset: int = 0
 
     def __call__(self, part: PartitionResult) -> PartitionResult:
-        """Write the values and drop them; out of reach, leave them."""
+        """Write the values and drop them; return them to the caller if the buffer cannot be reached."""
         assert part.values is not None
         with timed("transfer"), self.address.open() as fd:
             if fd is None:
                 return part
-            for first, own in contiguous_runs(part.positions, part.values, self.n_outputs):
-                pwrite_all(fd, own, self.offset + first * self.row_nbytes)
+            for offset, block in contiguous_runs(part.positions, part.values, self.n_outputs):
+                pwrite_all(fd, block, self.offset + offset * self.row_nbytes)
             self.address.flush(fd)
         part.values = None
         return part
 
 
-def pwrite_all(fd: int, values: np.ndarray[Any, np.dtype[Any]], offset: int) -> None:
-    """Write an array at an offset; the system may take it in several pieces (2 GB at most each)."""
-    # A private buffer and pwrite, not a map: the first touch of a mmap_array page costs five times as much.
-    rest = np.ascontiguousarray(values).reshape(-1).view(np.uint8).data
-    while rest:
-        written = os.pwrite(fd, rest, offset)
-        offset, rest = offset + written, rest[written:]
+def pwrite_all(fd: int, values: Array, offset: int) -> None:
+    """Write an array at an offset, in as many system calls as are needed (2 GB at most each)."""
+    # A private buffer and pwrite, not a map: the first touch of a mapped page costs five times as much.
+    view = np.ascontiguousarray(values).reshape(-1).view(np.uint8).data
+    while view:
+        written = os.pwrite(fd, view, offset)
+        offset, view = offset + written, view[written:]
 
 
-def contiguous_runs(
-    positions: Sequence[int], values: np.ndarray[Any, np.dtype[Any]], n_outputs: int
-) -> Iterator[tuple[int, np.ndarray[Any, np.dtype[Any]]]]:
-    """Yield ``(first row of the answer, values)`` for each run of neighbouring rows."""
-    where = as_position_array(positions)
-    cuts = [0, *(np.flatnonzero(np.diff(where) != 1) + 1).tolist(), len(where)]
+def contiguous_runs(positions: Sequence[int], values: Array, n_outputs: int) -> Iterator[tuple[int, Array]]:
+    """Yield ``(offset in the values of the job, block)`` for each run of neighboring rows."""
+    array = as_position_array(positions)
+    cuts = [0, *(np.flatnonzero(np.diff(array) != 1) + 1).tolist(), len(array)]
     for a, b in pairwise(cuts):
         if b > a:
-            yield int(where[a]) * n_outputs, values[a * n_outputs : b * n_outputs]
+            yield int(array[a]) * n_outputs, values[a * n_outputs : b * n_outputs]

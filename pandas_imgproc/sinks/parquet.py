@@ -1,4 +1,4 @@
-"""A folder of Parquet parts, one per partition, written by the workers: on this machine or wherever fsspec writes."""
+"""Result in a folder of Parquet parts, one per partition, which workers write locally or through fsspec."""
 
 from __future__ import annotations
 
@@ -10,128 +10,139 @@ import numpy as np
 import pandas as pd
 
 from pandas_imgproc._timing import timed
+from pandas_imgproc.errors import JournalError
 from pandas_imgproc.partition import PartitionInput, PartitionResult
+from pandas_imgproc.sinks.directory import Directory
+from pandas_imgproc.sinks.journal_storage import LocalJournal, ObjectStoreJournal
 from pandas_imgproc.sinks.journaled import JournaledSink
-from pandas_imgproc.sinks.memory import return_to_caller, row_nbytes
+from pandas_imgproc.sinks.memory import return_to_caller
 from pandas_imgproc.sinks.parquet_part import (
     EMPTY_PART,
     concat_parts,
     parse_part_names,
     part_filename,
     read_part,
+    read_parts,
     to_parquet_bytes,
     to_part_frame,
 )
 from pandas_imgproc.tasks import with_labels
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from pandas_imgproc.sinks.directory import Directory
-    from pandas_imgproc.sinks.journal import JobSpec, Journal
+    from pandas_imgproc.sinks.journal import JobContext, JobSpec, Journal
+    from pandas_imgproc.sinks.journal_storage import JournalStorage
+    from pandas_imgproc.sinks.journaled import ResultStore
     from pandas_imgproc.sinks.memory import PartitionWriter
-    from pandas_imgproc.source import Source
     from pandas_imgproc.tasks import Task
 
 
 class ParquetSink(JournaledSink):
-    """Values in a folder of parts; the answer names the part of each row.
+    """Sink in a folder of Parquet parts, with its journal in the folder; the result names the part of each row."""
 
-    Parameters
-    ----------
-    task : Task
-        Whose answers they are.
-    n : int
-        Rows of the frame.
-    journal : Journal
-        What is done.
-    folder : Directory
-        Where.
-    index : Index
-        Of the frame: each part holds its labels.
-    """
+    def __init__(self, store: ResultStore, job: JobContext, journal: Journal) -> None:
+        super().__init__(store, job, journal)
+        self._folder = store.directory
+        self._owner = np.full(job.n, -1, dtype=np.int64)  # first row of the part that holds a row
 
-    def __init__(self, task: Task, n: int, journal: Journal, folder: Directory, index: pd.Index[Any]) -> None:
-        super().__init__(task, n, journal)
-        self._task, self._folder, self._index = task, folder, index
-        self._nbytes = n * task.n_outputs * row_nbytes(task)
-        self._owner = np.full(n, -1, dtype=np.int64)
-        self._parts: dict[int, range] = {}
+    @classmethod
+    def journal_storage(cls, store: ResultStore) -> JournalStorage:
+        """Return the storage of the journal: a file or a folder in the folder of the parts."""
+        if store.directory.is_local:
+            return LocalJournal(f"{store.path}/_journal.jsonl")
+        return ObjectStoreJournal(Directory(f"{store.path}/_journal", store.options))
 
-    def open(self, asked: JobSpec, source: Source, inputs: Sequence[Any], retry: Any) -> None:
-        """Continue what stands there, or start (see `Kept.begin`)."""
-        super().open(asked, source, inputs, retry)
+    @classmethod
+    def prepare(cls, store: ResultStore) -> None:
+        """Create the folder; raise if it has entries, but no journal."""
+        store.directory.create()
+        if store.overwrite or cls.journal_storage(store).read():
+            return
+        if store.directory.names() not in ([], ["_journal"], ["_journal.jsonl"]):
+            raise JournalError(f"out={store.path!r} is a folder without a journal; overwrite=True replaces its parts")
+
+    @classmethod
+    def delete(cls, store: ResultStore) -> None:
+        """Delete the parts of an earlier job."""
+        for rows in parse_part_names(store.directory.names()):
+            store.directory.remove(part_filename(rows))
+
+    @classmethod
+    def read(cls, store: ResultStore, journal: Journal) -> pd.Series[Any] | pd.DataFrame:
+        """Return the result of all parts, read into memory."""
+        return read_parts(store.directory, journal.done)
+
+    def _resume(self, spec: JobSpec) -> None:
+        super()._resume(spec)
         for rows in parse_part_names(self._folder.names()):
-            # A part that a crash has left before it was written down: its rows may be cut otherwise now.
-            if rows.stop <= self.n and self.journal.done[rows.start : rows.stop].all():
-                self._add(rows)
+            block = slice(rows.start, rows.stop)
+            # A crash may leave a part that is not in the journal, whose rows other partitions hold now.
+            if rows.stop <= self.n and self.journal.done[block].all() and (self._owner[block] < 0).all():
+                self._owner[block] = rows.start
             else:
                 self._folder.remove(part_filename(rows))
-        self._left |= self._owner < 0
+        self._is_pending |= self._owner < 0
         if not self.n:
-            nothing = PartitionResult.empty(PartitionInput([], []), self._task.allocate(0))
-            self._folder.write(EMPTY_PART, to_parquet_bytes(self._frame(range(0), nothing)))
+            empty = PartitionResult.empty(PartitionInput([], []), self._job.task.allocate(0))
+            self._folder.write(EMPTY_PART, to_parquet_bytes(self._frame(range(0), empty)))
 
-    def _add(self, rows: range) -> None:
-        self._owner[rows.start : rows.stop] = rows.start
-        self._parts[rows.start] = rows
+    def _part_at(self, position: int) -> range | None:
+        """Return the rows of the part that holds a row; None if no part does."""
+        start = int(self._owner[position])
+        return None if start < 0 else range(start, start + int((self._owner == start).sum()))
 
     def pending(self) -> list[range]:
-        """Return the ranges of rows that are not done, cut where parts begin."""
-        return [piece for rows in super().pending() for piece in self._pieces(rows)]
+        """Return the ranges of rows that are unfinished, or retried, split where parts begin."""
+        return [piece for rows in super().pending() for piece in self._split_at_parts(rows)]
 
-    def _pieces(self, rows: range) -> list[range]:
+    def _split_at_parts(self, rows: range) -> list[range]:
         cuts = np.flatnonzero(np.diff(self._owner[rows.start : rows.stop])) + 1
         edges = [rows.start, *(rows.start + cuts).tolist(), rows.stop]
         return [range(a, b) for a, b in pairwise(edges)]
 
     def writer(self, positions: range) -> PartitionWriter:
-        """Return what a worker does with a finished partition: it writes a new part, but never changes one."""
-        if self._owner[positions.start] >= 0:
-            return return_to_caller
-        return ParquetWriter(self._task, self._folder, self._index[positions.start : positions.stop])
+        """Return the writer of a new part; rows of an existing part return to the caller, which updates the part."""
+        return return_to_caller if self._owner[positions.start] >= 0 else self._part_writer(positions)
+
+    def _part_writer(self, rows: range) -> ParquetWriter:
+        return ParquetWriter(self._job.task, self._folder, self._job.index[rows.start : rows.stop])
 
     def commit(self, part: PartitionResult) -> None:
-        """Write what came back, and write down that it is done."""
+        """Write the values that were returned to the caller, and journal the rows as finished."""
         rows = range(part.positions[0], part.positions[-1] + 1)
-        owner = self._parts.get(int(self._owner[rows.start]))
+        owner = self._part_at(rows.start)
         if owner is not None:
-            self._write_again(owner, rows, part)
+            self._update_part(owner, rows, part)
         else:
             if part.values is not None:
-                ParquetWriter(self._task, self._folder, self._index[rows.start : rows.stop])(part)
-            self._add(rows)
+                self._part_writer(rows)(part)
+            self._owner[rows.start : rows.stop] = rows.start
         self.journal.record(part)
 
-    def _write_again(self, owner: range, rows: range, part: PartitionResult) -> None:
-        """Put rows that were done again into the part that holds them."""
+    def _update_part(self, owner: range, rows: range, part: PartitionResult) -> None:
+        """Replace rows that were retried in the part that holds them."""
         old, new = read_part(self._folder.read(part_filename(owner))), self._frame(rows, part)
-        first, last = ((edge - owner.start) * self._copies for edge in (rows.start, rows.stop))
-        whole = concat_parts([old.iloc[:first], new, old.iloc[last:]])
-        whole.attrs = new.attrs
-        self._folder.write(part_filename(owner), to_parquet_bytes(whole))
+        start, stop = ((edge - owner.start) * self.spec.n_outputs for edge in (rows.start, rows.stop))
+        updated = concat_parts([old.iloc[:start], new, old.iloc[stop:]])
+        updated.attrs = new.attrs
+        self._folder.write(part_filename(owner), to_parquet_bytes(updated))
 
     def _frame(self, rows: range, part: PartitionResult) -> pd.DataFrame:
-        return to_part_frame(part, self._task, self._index[rows.start : rows.stop])
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of the values of all rows."""
-        return self._nbytes
+        return to_part_frame(part, self._job.task, self._job.index[rows.start : rows.stop])
 
     def to_pandas(self, task: Task, index: pd.Index[Any]) -> pd.Series[Any]:
-        """Return the part that holds each row of the answer: Series of str named ``part``."""
+        """Return the part that holds each row of the result: Series of str named ``part``."""
         names = np.full(self.n, None, dtype=object)
-        for rows in self._parts.values():
-            names[rows.start : rows.stop] = f"{self._folder.url}/{part_filename(rows)}"
-        parts = pd.Series(np.repeat(names, self._copies), index=task.index(index), name="part", dtype="str")
+        for start, n in zip(*np.unique(self._owner[self._owner >= 0], return_counts=True), strict=True):
+            names[start : start + n] = f"{self._folder.url}/{part_filename(range(start, start + n))}"
+        names = np.repeat(names, self.spec.n_outputs)
+        parts = pd.Series(names, index=task.index(index), name="part", dtype="str")
         parts.attrs["failures"] = with_labels(self.status()[1], index)
         return parts
 
 
 @dataclass(frozen=True)
 class ParquetWriter:
-    """Write a finished partition as a part, whole or not at all."""
+    """Writer of a partition as one part, atomically."""
 
     task: Task
     folder: Directory

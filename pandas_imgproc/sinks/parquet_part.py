@@ -1,4 +1,4 @@
-"""A part of a folder of Parquet: the answer of some rows, as pandas and others read it, with the kinds of failure."""
+"""Parquet parts: the results of a partition with the kinds of failure, as pandas and other readers load them."""
 
 from __future__ import annotations
 
@@ -20,17 +20,19 @@ if TYPE_CHECKING:
     from pandas_imgproc.tasks import Task
 
 FAILURE = "failure"
-"""The column of a part that holds the kind of failure of each row."""
+"""Column of a part with the kind of failure of each row."""
 
 EMPTY_PART = "part-of-no-rows.parquet"
-"""The name of the part of a frame without rows: readers find the columns in it."""
+"""Name of the part of a frame without rows, from which readers take the columns."""
+
+Mask = np.ndarray[Any, np.dtype[np.bool_]]
 
 _PART = re.compile(r"part-(\d+)-(\d+)\.parquet")
 _SERIES = b"pandas_imgproc.series"
 
 
 def part_filename(rows: range) -> str:
-    """Return the name of the part of some rows; in the order of names, parts are in the order of the frame.
+    """Return the name of the part of a range of rows; sorted by name, parts are in the order of the frame.
 
     Examples
     --------
@@ -41,116 +43,113 @@ def part_filename(rows: range) -> str:
 
 
 def parse_part_names(names: list[str]) -> list[range]:
-    """Return the rows of the parts among some names, in the order of the frame.
+    """Return the ranges of rows of the parts in a list of names, in the order of the names.
 
     Examples
     --------
     >>> parse_part_names(["_journal", "part-000000000-000000127.parquet"])
     [range(0, 128)]
     """
-    found = [_PART.fullmatch(name) for name in names]
-    return [range(int(match[1]), int(match[2]) + 1) for match in found if match]
+    return [range(int(match[1]), int(match[2]) + 1) for match in map(_PART.fullmatch, names) if match]
 
 
 def to_part_frame(part: PartitionResult, task: Task, labels: pd.Index[Any]) -> pd.DataFrame:
-    """Return a finished partition as the frame that a part holds: the answer, and the kinds of failure."""
+    """Return the frame of a part: the results of a finished partition, and the kinds of failure."""
     assert part.values is not None
-    status = np.where(part.status > 0, -1, part.status).astype(np.int32)  # the kinds stand beside it
-    answer = task.to_pandas(part.values, status, (), labels)
-    frame = answer.to_frame() if isinstance(answer, pd.Series) else answer
-    # Of all parts alike: in another one rows may be missing.
-    frame = frame.astype({name: known for name, dtype in frame.dtypes.items() if (known := nullable(dtype))})
+    status = np.where(part.status > 0, -1, part.status).astype(np.int32)  # the kinds have a column of their own
+    result = task.to_pandas(part.values, status, (), labels)
+    frame = result.to_frame() if isinstance(result, pd.Series) else result
+    # The same dtypes in all parts: in another one rows may be missing.
+    frame = frame.astype({name: wider for name, dtype in frame.dtypes.items() if (wider := nullable(dtype))})
     if FAILURE in frame.columns:
-        raise ValueError(f"out=: the answer has a column {FAILURE!r}, which parts have already; call it something else")
+        raise ValueError(f"out=: the result has a column {FAILURE!r}, which parts have already; call it something else")
     kinds = [part.failures[code - 1]["kind"] if code > 0 else None for code in np.repeat(part.status, task.n_outputs)]
     frame = frame.assign(**{FAILURE: pd.array(kinds, dtype="string")})
-    frame.attrs = {"is_series": isinstance(answer, pd.Series)}
+    frame.attrs = {"is_series": isinstance(result, pd.Series)}
     return frame
 
 
 def to_parquet_bytes(frame: pd.DataFrame) -> bytes:
-    """Return a Parquet file of a frame, which is read with and without this package.
-
-    Without it, images are a column of bytes.
-    """
+    """Return a frame as a Parquet file; readers without this package see images as bytes."""
     is_series = frame.attrs.pop("is_series")
-    # A column, also for a range: readers of several parts take the range of the first one for that of all.
+    # The index is a column, also a range: readers of several parts take the range of the first one for that of all.
     table = pa.Table.from_pandas(frame, preserve_index=True)
-    known = json.loads(table.schema.metadata[b"pandas"])
-    for column in known["columns"]:
+    metadata = json.loads(table.schema.metadata[b"pandas"])
+    for column in metadata["columns"]:
         if column["numpy_type"].startswith("image["):
-            column["numpy_type"] = "object"  # the name of our dtype means nothing where we are not imported
-    more = {b"pandas": json.dumps(known).encode(), _SERIES: json.dumps(is_series).encode()}
-    table = table.replace_schema_metadata({**table.schema.metadata, **more})
-    sink = pa.BufferOutputStream()
+            column["numpy_type"] = "object"  # pandas does not know our dtype's name if this package is not imported
+    updated = {b"pandas": json.dumps(metadata).encode(), _SERIES: json.dumps(is_series).encode()}
+    table = table.replace_schema_metadata({**table.schema.metadata, **updated})
+    stream = pa.BufferOutputStream()
     # Pixels hardly repeat: a dictionary or compression costs time and saves nothing.
-    pq.write_table(table, sink, use_dictionary=False, compression="none")
-    return bytes(sink.getvalue())
+    pq.write_table(table, stream, use_dictionary=False, compression="none")
+    return bytes(stream.getvalue())
 
 
 def read_part(data: bytes) -> pd.DataFrame:
-    """Return the frame of a part, images as images."""
+    """Return the frame of a part, with columns of images."""
     table = pq.read_table(pa.BufferReader(data))
     frame: pd.DataFrame = table.to_pandas()
     frame.attrs = {"is_series": json.loads(table.schema.metadata[_SERIES])}
     return frame
 
 
-def read_parts(folder: Directory, done: np.ndarray[Any, np.dtype[np.bool_]]) -> pd.Series[Any] | pd.DataFrame:
-    """Return the answer that all parts hold, in the order of the frame; missing where rows are not done.
+def read_parts(folder: Directory, done: Mask) -> pd.Series[Any] | pd.DataFrame:
+    """Return the result of all parts in the order of the frame, missing where rows are unfinished.
 
     Parameters
     ----------
     folder : Directory
+        Folder of the parts.
     done : ndarray of bool, shape (n,)
-        Which rows of the frame are done.
+        Mask of the finished rows.
 
     Raises
     ------
     FileNotFoundError
-        If there are no finished parts, or a part of rows that are done is gone.
+        If there are no finished parts, or the part of a finished row is gone.
     """
-    rows = [rows for rows in parse_part_names(folder.names()) if done[rows.start : rows.stop].all()]
     if not len(done):
-        nothing = read_part(folder.read(EMPTY_PART))
-        return nothing.iloc[:, 0] if nothing.attrs["is_series"] else nothing.drop(columns=FAILURE)
-    if not rows:
+        empty = read_part(folder.read(EMPTY_PART))
+        return empty.iloc[:, 0] if empty.attrs["is_series"] else empty.drop(columns=FAILURE)
+    parts = [rows for rows in parse_part_names(folder.names()) if done[rows.start : rows.stop].all()]
+    if not parts:
         raise FileNotFoundError(f"there are no finished parts in {folder.url!r}")
-    _check_none_is_gone(folder, rows, done)
-    frames = [read_part(folder.read(part_filename(part))) for part in rows]
-    whole = concat_parts([frame.drop(columns=FAILURE) for frame in frames])
-    n_outputs = len(whole) // sum(map(len, rows))
-    take = np.full((len(done), n_outputs), -1)
-    take[np.concatenate([np.asarray(part) for part in rows])] = np.arange(len(whole)).reshape(-1, n_outputs)
-    there = _taken(whole, take.reshape(-1))
-    return there.iloc[:, 0] if frames[0].attrs["is_series"] else there
+    _check_all_present(folder, parts, done)
+    frames = [read_part(folder.read(part_filename(rows))) for rows in parts]
+    joined = concat_parts([frame.drop(columns=FAILURE) for frame in frames])
+    n_outputs = len(joined) // sum(map(len, parts))
+    indexer = np.full((len(done), n_outputs), -1)
+    indexer[np.concatenate([np.asarray(rows) for rows in parts])] = np.arange(len(joined)).reshape(-1, n_outputs)
+    result = _take_with_missing(joined, indexer.reshape(-1))
+    return result.iloc[:, 0] if frames[0].attrs["is_series"] else result
 
 
-def _check_none_is_gone(folder: Directory, rows: list[range], done: np.ndarray[Any, np.dtype[np.bool_]]) -> None:
+def _check_all_present(folder: Directory, parts: list[range], done: Mask) -> None:
     gone = done.copy()
-    for part in rows:
-        gone[part.start : part.stop] = False
+    for rows in parts:
+        gone[rows.start : rows.stop] = False
     if gone.any():
         raise FileNotFoundError(
             f"the part of row {gone.argmax()} in {folder.url!r} is gone ({gone.sum()} rows by the journal); the same "
-            "call again makes it"
+            "call again writes it"
         )
 
 
 def concat_parts(frames: list[pd.DataFrame]) -> pd.DataFrame:
-    """Return frames below each other; categories that differ are united, which `pandas.concat` makes objects of."""
-    whole = pd.concat(frames)
+    """Return the rows of several frames, with the union of their categories, which `pandas.concat` makes objects of."""
+    joined = pd.concat(frames)
     for name, dtype in frames[0].dtypes.items():
         if isinstance(dtype, pd.CategoricalDtype):
-            whole[name] = union_categoricals([frame[name] for frame in frames], sort_categories=True)
-    return whole
+            joined[name] = union_categoricals([frame[name] for frame in frames], sort_categories=True)
+    return joined
 
 
-def _taken(frame: pd.DataFrame, take: np.ndarray[Any, Any]) -> pd.DataFrame:
-    """Return rows of a frame, with missing values and a missing label for -1."""
-    if (take == np.arange(len(frame))).all() if len(take) == len(frame) else False:
+def _take_with_missing(frame: pd.DataFrame, indexer: np.ndarray[Any, Any]) -> pd.DataFrame:
+    """Return rows of a frame by position, with missing values and a missing label for -1."""
+    if np.array_equal(indexer, np.arange(len(frame))):
         return frame
-    several = isinstance(frame.index, pd.MultiIndex)
-    none = pd.MultiIndex.from_tuples([(None,) * frame.index.nlevels]) if several else pd.Index([None])
-    labels = frame.index.append(none).take(take)
-    return frame.reset_index(drop=True).reindex(take).set_axis(labels)
+    is_multi = isinstance(frame.index, pd.MultiIndex)
+    missing = pd.MultiIndex.from_tuples([(None,) * frame.index.nlevels]) if is_multi else pd.Index([None])
+    labels = frame.index.append(missing).take(indexer)
+    return frame.reset_index(drop=True).reindex(indexer).set_axis(labels)

@@ -22,7 +22,8 @@ import numpy as np
 import pandas as pd
 
 import pandas_imgproc
-from pandas_imgproc.sinks.journal import Journal, LocalJournal
+from pandas_imgproc.sinks.journal import Journal
+from pandas_imgproc.sinks.journal_storage import LocalJournal
 
 CALLER = """
 import sys, pandas as pd, pandas_imgproc, dask

@@ -1,4 +1,4 @@
-"""What map, augment and features give, kept on disk and continued."""
+"""Results of map, augment and features on disk, and their continuation."""
 
 from __future__ import annotations
 
@@ -50,27 +50,27 @@ CALLS = {
 
 
 def plain(column):
-    """Return a column as objects, None where missing: files know one kind of nothing only."""
+    """Return a column as objects, None where missing: files have one missing value only."""
     return column.astype(object).where(column.notna(), None)
 
 
-def check(answer, expected):
-    """Compare an answer that was kept with one that was not."""
-    assert type(answer) is type(expected)
-    assert answer.index.equals(expected.index)
+def check(result, expected):
+    """Compare a result that was read from disk with one in memory."""
+    assert type(result) is type(expected)
+    assert result.index.equals(expected.index)
     for name in expected.columns if isinstance(expected, pd.DataFrame) else [None]:
-        one, other = (a if name is None else a[name] for a in (answer, expected))
+        column, other = (a if name is None else a[name] for a in (result, expected))
         if isinstance(other.dtype, ImageDtype):
-            assert np.array_equal(one.img.to_numpy(na_value=0), other.img.to_numpy(na_value=0))
-            assert one.isna().equals(other.isna())
+            assert np.array_equal(column.img.to_numpy(na_value=0), other.img.to_numpy(na_value=0))
+            assert column.isna().equals(other.isna())
         else:
-            pd.testing.assert_series_equal(plain(one), plain(other))
-    assert answer.img.failures["kind"].tolist() == ["unidentified"] * len(answer.img.failures)
-    assert answer.img.failures.index.equals(expected.img.failures.index)
+            pd.testing.assert_series_equal(plain(column), plain(other))
+    assert result.img.failures["kind"].tolist() == ["unidentified"] * len(result.img.failures)
+    assert result.img.failures.index.equals(expected.img.failures.index)
 
 
 @pytest.mark.parametrize("name", CALLS)
-def test_parts_hold_what_the_call_gives(paths, tmp_path, name):
+def test_parquet_parts_equal_result_in_memory(paths, tmp_path, name):
     out = tmp_path / "x.parquet"
     expected = CALLS[name](paths)
     parts = CALLS[name](paths, out=out)
@@ -83,7 +83,7 @@ def test_parts_hold_what_the_call_gives(paths, tmp_path, name):
 
 
 @pytest.mark.parametrize("name", ["image", "variants"])
-def test_images_in_one_file(paths, tmp_path, name):
+def test_npy_file_equals_result_in_memory(paths, tmp_path, name):
     out = tmp_path / "x.npy"
     expected = CALLS[name](paths)
     check(CALLS[name](paths, out=out), expected)
@@ -92,11 +92,11 @@ def test_images_in_one_file(paths, tmp_path, name):
 
 
 @pytest.mark.parametrize("name", CALLS)
-@pytest.mark.parametrize("place", ["x.npy", "x.parquet"])
-def test_an_image_that_was_mended_and_rows_that_are_new(paths, tmp_path, name, place):
-    if place == "x.npy" and name in ("number", "dict", "features"):
+@pytest.mark.parametrize("filename", ["x.npy", "x.parquet"])
+def test_repaired_and_new_rows_are_added(paths, tmp_path, name, filename):
+    if filename == "x.npy" and name in ("number", "dict", "features"):
         pytest.skip("a .npy file holds images")
-    out = tmp_path / place
+    out = tmp_path / filename
     CALLS[name](paths[:30], out=out)
     row_image(BROKEN, (24, 16)).save(tmp_path / f"{BROKEN}.png")
     CALLS[name](paths, out=out, retry="all")
@@ -104,7 +104,7 @@ def test_an_image_that_was_mended_and_rows_that_are_new(paths, tmp_path, name, p
 
 
 @pytest.mark.parametrize("name", CALLS)
-def test_the_parts_of_one_frame(paths, tmp_path, name):
+def test_strided_parquet_results_are_merged(paths, tmp_path, name):
     outs = [tmp_path / f"{k}.parquet" for k in range(3)]
     for k, out in enumerate(outs):
         CALLS[name](paths.iloc[k::3], out=out)
@@ -113,13 +113,13 @@ def test_the_parts_of_one_frame(paths, tmp_path, name):
     assert whole.index.equals(expected.index)
     if name in ("number", "dict", "features"):
         for name in expected.columns if isinstance(expected, pd.DataFrame) else [None]:
-            one, other = (a if name is None else a[name] for a in (whole, expected))
-            pd.testing.assert_series_equal(plain(one), plain(other))
+            column, other = (a if name is None else a[name] for a in (whole, expected))
+            pd.testing.assert_series_equal(plain(column), plain(other))
     else:
         assert whole.isna().tolist() == expected.isna().tolist()
 
 
-def test_another_function_is_another_job(paths, tmp_path):
+def test_result_of_another_function_is_not_replaced(paths, tmp_path):
     out = tmp_path / "x.parquet"
     paths.img.map(lambda pixels: 1, dtype="int64", out=out, errors="coerce")
     with pytest.raises(JournalError, match=r"func was .* and is"):
@@ -135,7 +135,7 @@ def test_another_function_is_another_job(paths, tmp_path):
         (lambda p, o: p.img.augment(row_of, out=o + ".npy", to=o), "give one of them"),
     ],
 )
-def test_what_cannot_be_kept_is_told(paths, tmp_path, call, says):
+def test_out_without_schema_is_refused(paths, tmp_path, call, says):
     with pytest.raises(ValueError, match=re.escape(says)):
         call(paths, str(tmp_path / "x"))
     assert not [path for path in tmp_path.iterdir() if path.name.startswith("x")]
@@ -150,33 +150,33 @@ def test_what_cannot_be_kept_is_told(paths, tmp_path, call, says):
         (lambda p, o: p.img.augment(lambda a: a[:4], n=2, size=8, out=o, errors="coerce"), r"shape \(4, 8, 3\), not"),
     ],
 )
-def test_an_answer_of_another_form_is_that_rows_failure(paths, tmp_path, call, says):
-    answer = call(paths[:3], tmp_path / "x.parquet")
+def test_result_of_another_schema_is_a_failure(paths, tmp_path, call, says):
+    result = call(paths[:3], tmp_path / "x.parquet")
     failures = (
-        read_result(tmp_path / "x.parquet").img.failures if (tmp_path / "x.parquet").exists() else answer.img.failures
+        read_result(tmp_path / "x.parquet").img.failures if (tmp_path / "x.parquet").exists() else result.img.failures
     )
     assert failures["kind"].eq("function").all()
-    assert failures.index.equals(answer.index)
+    assert failures.index.equals(result.index)
     assert failures["message"].str.contains(says).all()
 
 
 @pytest.mark.parametrize("name", CALLS)
-@pytest.mark.parametrize("place", ["x.npy", "x.parquet"])
-def test_a_frame_without_rows(paths, tmp_path, name, place):
-    if place == "x.npy" and name in ("number", "dict", "features"):
+@pytest.mark.parametrize("filename", ["x.npy", "x.parquet"])
+def test_empty_frame_has_empty_result(paths, tmp_path, name, filename):
+    if filename == "x.npy" and name in ("number", "dict", "features"):
         pytest.skip("a .npy file holds images")
     expected = CALLS[name](paths[:0])
-    CALLS[name](paths[:0], out=tmp_path / place)
-    answer = read_result(tmp_path / place)
-    assert len(answer) == 0
-    assert type(answer) is type(expected)
-    if place == "x.parquet":
-        assert "failure" in pd.read_parquet(tmp_path / place).columns
-        CALLS[name](paths, out=tmp_path / place)
-        check(read_result(tmp_path / place), CALLS[name](paths))
+    CALLS[name](paths[:0], out=tmp_path / filename)
+    result = read_result(tmp_path / filename)
+    assert len(result) == 0
+    assert type(result) is type(expected)
+    if filename == "x.parquet":
+        assert "failure" in pd.read_parquet(tmp_path / filename).columns
+        CALLS[name](paths, out=tmp_path / filename)
+        check(read_result(tmp_path / filename), CALLS[name](paths))
 
 
-def test_results_of_different_jobs_are_not_put_together(paths, tmp_path):
+def test_results_of_different_jobs_are_not_merged(paths, tmp_path):
     for k, fit in enumerate(["stretch", "crop"]):
         paths.iloc[k::2].img.load_resized(8, fit=fit, out=tmp_path / f"{k}.npy", errors="coerce")
     with pytest.raises(ValueError, match="not the parts of one job: fit was 'stretch' and is 'crop'"):

@@ -1,4 +1,4 @@
-"""What is done stays done: results on disk, killed runs, full disks, changed sources, tampered journals."""
+"""Results in NumPy files and Parquet parts: resumed runs, full disks, changed sources, tampered journals."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import mmap
 import os
 import random
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,6 +17,7 @@ import threading
 import time
 from pathlib import Path
 
+import cloudpickle
 import dask
 import numpy as np
 import pandas as pd
@@ -25,7 +27,9 @@ from image_factory import row_image, row_of
 from conftest import cluster_pids, wait_until
 from pandas_imgproc import ImageDtype, JournalError, NoReadableImageError, UnreadableImageError, read_result
 
-ROOT = Path(__file__).parent.parent
+cloudpickle.register_pickle_by_value(sys.modules[__name__])
+
+ROOT = Path(__file__).parent.parent.parent
 N = 60
 
 
@@ -40,7 +44,7 @@ def folder(tmp_path):
 
 @pytest.fixture(params=["x.npy", "x.parquet"])
 def out(request, tmp_path):
-    """Each kind of place."""
+    """Path of a result in each format."""
     return tmp_path / request.param
 
 
@@ -50,21 +54,21 @@ def paths():
 
 
 def rows_done(caplog, call):
-    """How many rows a call has done, and its answer."""
+    """Return the number of rows that a call has done, and its result."""
     with caplog.at_level(logging.DEBUG, logger="pandas_imgproc"):
         caplog.clear()
-        answer = call()
+        result = call()
     found = [re.match(r"load_resized: ([\d,]+) images in", record.getMessage()) for record in caplog.records]
-    return sum(int(match[1].replace(",", "")) for match in found if match), answer
+    return sum(int(match[1].replace(",", "")) for match in found if match), result
 
 
-def images(answer):
-    """The images of an answer, which for a folder names the part of each row."""
-    if answer.name != "part":
-        return answer
-    column = read_result(Path(answer.iloc[0]).parent)
-    pd.testing.assert_index_equal(column.index, answer.index, exact="equiv")
-    for k, part in enumerate(answer):
+def images(result):
+    """Return the images of a result, which for a folder names the part of each row."""
+    if result.name != "part":
+        return result
+    column = read_result(Path(result.iloc[0]).parent)
+    pd.testing.assert_index_equal(column.index, result.index, exact="equiv")
+    for k, part in enumerate(result):
         start, stop = map(int, re.search(r"part-(\d+)-(\d+)\.parquet", part).groups())
         assert start <= k <= stop
         assert Path(part).exists()
@@ -88,7 +92,7 @@ def check(column, index, missing=()):
 
 
 @pytest.mark.parametrize("npartitions", [None, 7])
-def test_a_file_that_numpy_maps(folder, paths, tmp_path, own_cluster, npartitions):
+def test_npy_result_is_mapped_by_numpy(folder, paths, tmp_path, own_cluster, npartitions):
     out = tmp_path / "x.npy"
     column = paths.img.load_resized(8, root=folder, out=out, npartitions=npartitions)
     check(column, paths.index)
@@ -101,7 +105,7 @@ def test_a_file_that_numpy_maps(folder, paths, tmp_path, own_cluster, npartition
     pd.testing.assert_series_equal(again, column)
 
 
-def test_the_same_call_again_reads_nothing(folder, paths, out, caplog):
+def test_finished_result_reads_no_image_again(folder, paths, out, caplog):
     def call():
         return paths.img.load_resized(8, root=folder, out=out)
 
@@ -111,7 +115,7 @@ def test_the_same_call_again_reads_nothing(folder, paths, out, caplog):
     check(images(column), paths.index)
 
 
-def test_failures_are_kept_and_passing_ones_tried_again(folder, paths, out, caplog):
+def test_failures_persist_and_transient_ones_are_retried(folder, paths, out, caplog):
     (folder / "5.png").unlink()
     (folder / "9.png").write_text("no image")
     paths.iloc[20] = None
@@ -132,7 +136,7 @@ def test_failures_are_kept_and_passing_ones_tried_again(folder, paths, out, capl
     assert images(column).img.failures["kind"].tolist() == ["unidentified"]
 
 
-def test_a_source_that_changed_is_made_again(folder, paths, out, caplog):
+def test_changed_source_is_read_again(folder, paths, out, caplog):
     def call():
         return paths.img.load_resized(8, root=folder, out=out)
 
@@ -145,7 +149,7 @@ def test_a_source_that_changed_is_made_again(folder, paths, out, caplog):
     assert [row_of(np.asarray(image)) for image in images(column)][6:9] == [6, 1000, 8]
 
 
-def test_a_frame_that_has_grown_continues(folder, paths, out, caplog):
+def test_grown_frame_continues_result(folder, paths, out, caplog):
     def call(n):
         return paths.iloc[:n].img.load_resized(8, root=folder, out=out)
 
@@ -155,7 +159,7 @@ def test_a_frame_that_has_grown_continues(folder, paths, out, caplog):
     check(images(column), paths.index)
 
 
-def test_other_versions_only_warn(folder, paths, out, caplog):
+def test_other_library_versions_log_warning(folder, paths, out, caplog):
     def call():
         return paths.img.load_resized(8, root=folder, out=out)
 
@@ -177,7 +181,7 @@ def test_other_versions_only_warn(folder, paths, out, caplog):
         (lambda p, o: p.rename({"row 3": "x"}).img.load_resized(8, **o), "row 3 has another label"),
     ],
 )
-def test_another_job_into_the_same_file_is_refused(folder, paths, out, change, says):
+def test_result_of_another_job_is_not_replaced(folder, paths, out, change, says):
     options = {"root": folder, "out": out}
     paths.img.load_resized(8, **options)
     before = read_result(out).img.to_numpy().copy()
@@ -199,7 +203,7 @@ def test_another_job_into_the_same_file_is_refused(folder, paths, out, change, s
         (lambda lines: ["[]", *lines], "line 1"),
     ],
 )
-def test_a_tampered_journal_is_refused(folder, paths, out, tamper, says):
+def test_tampered_journal_is_refused(folder, paths, out, tamper, says):
     paths.img.load_resized(8, root=folder, out=out)
     journal = journal_of(out)
     journal.write_text("\n".join(tamper(journal.read_text().splitlines())) + "\n")
@@ -209,7 +213,7 @@ def test_a_tampered_journal_is_refused(folder, paths, out, tamper, says):
         read_result(out)
 
 
-def test_a_torn_last_line_is_ignored(folder, paths, out, caplog):
+def test_partial_last_line_of_journal_is_ignored(folder, paths, out, caplog):
     def call():
         with dask.config.set(scheduler="synchronous"):
             return paths.img.load_resized(8, root=folder, out=out)
@@ -224,7 +228,7 @@ def test_a_torn_last_line_is_ignored(folder, paths, out, caplog):
     check(images(column), paths.index)
 
 
-def test_a_file_that_is_not_ours_is_not_overwritten(folder, paths, tmp_path):
+def test_file_without_journal_is_not_replaced(folder, paths, tmp_path):
     np.save(tmp_path / "x.npy", np.arange(3))
     with pytest.raises(JournalError, match="without a journal"):
         paths.img.load_resized(8, root=folder, out=tmp_path / "x.npy")
@@ -232,17 +236,17 @@ def test_a_file_that_is_not_ours_is_not_overwritten(folder, paths, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["x.csv", "x", "s3://bucket/x.npy", 7])
-def test_other_names_are_refused(paths, name):
+def test_out_with_other_suffix_is_refused(paths, name):
     with pytest.raises((ValueError, TypeError), match="out="):
         paths.img.load_resized(8, out=name)
 
 
-def test_a_folder_that_is_not_there(folder, paths, tmp_path):
+def test_out_in_missing_folder_raises_os_error(folder, paths, tmp_path):
     with pytest.raises(OSError, match=r"gone.*No such file"):
         paths.img.load_resized(8, root=folder, out=tmp_path / "gone" / "x.npy")
 
 
-def test_parts_of_one_frame_come_back_into_its_order(folder, tmp_path):
+def test_strided_results_are_merged_in_frame_order(folder, tmp_path):
     frame = pd.DataFrame({"image_path": [f"{k}.png" for k in range(N)]})
     outs = [tmp_path / f"{k}.npy" for k in range(4)]
     for k in (2, 0, 3, 1):
@@ -256,7 +260,7 @@ def test_parts_of_one_frame_come_back_into_its_order(folder, tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["levels", "dates", "numbers"])
-def test_the_index_comes_back(folder, tmp_path, kind):
+def test_read_result_restores_index(folder, tmp_path, kind):
     index = {
         "levels": pd.MultiIndex.from_arrays([list("ab"), [1, 1]], names=["x", None]),
         "dates": pd.DatetimeIndex(["2026-01-01", "2026-01-03"], tz="UTC", name="day"),
@@ -291,7 +295,7 @@ def killed_at(fraction, folder, out, n):
 
 
 @pytest.mark.parametrize(("name", "fraction"), [("x.npy", 0.5), ("x.parquet", 0.9)])
-def test_a_killed_run_continues_where_it_was(folder, tmp_path, caplog, own_cluster, name, fraction):
+def test_killed_run_is_resumed_without_reading_again(folder, tmp_path, caplog, own_cluster, name, fraction):
     n, out = 600, tmp_path / name
     done = killed_at(fraction, folder, out, n)
     assert 0 < done < n
@@ -323,7 +327,7 @@ print("done", flush=True)
 """
 
 
-def test_ctrl_c_keeps_what_is_done_and_leaves_the_cluster_usable(folder, tmp_path):
+def test_interrupted_run_keeps_results_and_cluster(folder, tmp_path):
     out = tmp_path / "x.npy"
     command = [sys.executable, "-c", INTERRUPTED, str(folder), str(out)]
     with subprocess.Popen(
@@ -332,16 +336,16 @@ def test_ctrl_c_keeps_what_is_done_and_leaves_the_cluster_usable(folder, tmp_pat
         journal = journal_of(out)
         while script.poll() is None and (not journal.exists() or journal.read_bytes().count(b"\n") < 10):
             time.sleep(0.002)
-        kept = journal.read_bytes()
+        journaled = journal.read_bytes()
         os.killpg(script.pid, signal.SIGINT)  # as a terminal does: workers too
         assert script.stdout.readline() == "interrupted\n"
         assert script.stdout.readline() == "done\n"
     assert script.returncode == 0
-    assert journal.read_bytes().startswith(kept)
+    assert journal.read_bytes().startswith(journaled)
     assert len(journal.read_bytes().splitlines()) <= 75  # not all sixty again
 
 
-def test_two_processes_do_not_write_one_file(folder, paths, tmp_path):
+def test_journal_locked_by_another_process_is_refused(folder, paths, tmp_path):
     code = f"""
 import fcntl, sys
 file = open({str(tmp_path / "x.npy.journal")!r}, "ab")
@@ -358,7 +362,7 @@ sys.stdin.read()
 
 
 @pytest.mark.parametrize("filled", [0, 500_000, 1_000_000, 1_900_000, 2_080_000])
-def test_a_full_disk_damages_nothing(folder, paths, small_disk, caplog, filled):
+def test_full_disk_raises_before_npy_file_exists(folder, paths, small_disk, caplog, filled):
     (small_disk / "filler").write_bytes(bytes(filled))
     out = small_disk / "x.npy"
     if filled > 100_000:
@@ -370,7 +374,7 @@ def test_a_full_disk_damages_nothing(folder, paths, small_disk, caplog, filled):
 
 
 @pytest.mark.parametrize("seed", [0, 1])
-def test_workers_that_are_killed_at_random_cost_nothing(folder, tmp_path, own_cluster, seed):
+def test_randomly_killed_workers_cost_no_row(folder, tmp_path, own_cluster, seed):
     paths = pd.Series([f"{folder}/{k % 60}.png" for k in range(600)])
     rng, stop, kills = random.Random(seed), threading.Event(), []
 
@@ -395,7 +399,7 @@ def test_workers_that_are_killed_at_random_cost_nothing(folder, tmp_path, own_cl
     own_cluster.wait_for_workers(2)
 
 
-def test_parts_are_read_by_others(folder, paths, tmp_path):
+def test_parts_are_read_by_pandas_pyarrow_and_dask(folder, paths, tmp_path):
     (folder / "9.png").write_text("no image")
     out = tmp_path / "x.parquet"
     paths.img.load_resized(8, root=folder, out=out, errors="coerce", npartitions=7)
@@ -413,7 +417,7 @@ def test_parts_are_read_by_others(folder, paths, tmp_path):
         check(lazy["image"].compute().set_axis(paths.index), paths.index, missing=(9,))
 
 
-def test_parts_at_a_url(folder, paths, caplog):
+def test_parts_at_url_are_resumed(folder, paths, caplog):
     def call(**options):
         with dask.config.set(scheduler="threads"):
             return paths.img.load_resized(8, root=folder, out="memory://bucket/x.parquet", **options)
@@ -428,7 +432,7 @@ def test_parts_at_a_url(folder, paths, caplog):
     assert rows_done(caplog, lambda: call(overwrite=True))[0] == N
 
 
-def test_a_part_that_is_gone_is_made_again(folder, paths, tmp_path, caplog):
+def test_deleted_part_is_written_again(folder, paths, tmp_path, caplog):
     def call():
         return paths.img.load_resized(8, root=folder, out=tmp_path / "x.parquet", npartitions=6)
 
@@ -441,8 +445,21 @@ def test_a_part_that_is_gone_is_made_again(folder, paths, tmp_path, caplog):
     assert len(list((tmp_path / "x.parquet").glob("part-*"))) == 5 + len(set(parts.iloc[10:20]))
 
 
+def test_overlapping_part_is_deleted(folder, paths, tmp_path, caplog):
+    def call():
+        return paths.img.load_resized(8, root=folder, out=tmp_path / "x.parquet", npartitions=6)
+
+    call()
+    overlapping = tmp_path / "x.parquet" / "part-000000005-000000014.parquet"
+    shutil.copy(tmp_path / "x.parquet" / "part-000000010-000000019.parquet", overlapping)
+    n, parts = rows_done(caplog, call)
+    assert n == 0
+    check(images(parts), paths.index)
+    assert not overlapping.exists()
+
+
 @pytest.mark.parametrize("left", [60_000, 300_000, 800_000])
-def test_a_disk_that_fills_while_parts_are_written(folder, paths, small_disk, left):
+def test_full_disk_leaves_whole_parts(folder, paths, small_disk, left):
     out = small_disk / "x.parquet"
     (small_disk / "filler").write_bytes(bytes(2 * 2**20 - left))
     with pytest.raises(OSError, match=r"x\.parquet.*No space left"):
@@ -453,7 +470,7 @@ def test_a_disk_that_fills_while_parts_are_written(folder, paths, small_disk, le
     check(images(paths.img.load_resized(80, root=folder, out=out, npartitions=12)), paths.index)
 
 
-def test_a_part_that_is_gone_is_no_image(folder, paths, tmp_path):
+def test_read_result_names_deleted_part(folder, paths, tmp_path):
     out = tmp_path / "x.parquet"
     paths.img.load_resized(8, root=folder, out=out)
     next(out.glob("part-*.parquet")).unlink()
@@ -463,7 +480,7 @@ def test_a_part_that_is_gone_is_no_image(folder, paths, tmp_path):
     check(read_result(out), paths.index)
 
 
-def test_a_file_that_is_gone_or_cut_off_is_named(folder, paths, tmp_path):
+def test_read_result_names_deleted_or_truncated_file(folder, paths, tmp_path):
     out = tmp_path / "x.npy"
     paths.img.load_resized(8, root=folder, out=out)
     os.truncate(out, 1000)
@@ -474,7 +491,7 @@ def test_a_file_that_is_gone_or_cut_off_is_named(folder, paths, tmp_path):
         read_result(out)
 
 
-def test_a_line_nested_too_deep_is_damaged(folder, paths, out):
+def test_deeply_nested_journal_line_is_damaged(folder, paths, out):
     paths.img.load_resized(8, root=folder, out=out)
     with journal_of(out).open("a") as journal:
         journal.write("[" * 200_000 + "\n")
@@ -482,7 +499,7 @@ def test_a_line_nested_too_deep_is_damaged(folder, paths, out):
         read_result(out)
 
 
-def test_results_that_are_no_parts_are_refused(folder, paths, out):
+def test_read_result_refuses_unrelated_results(folder, paths, out):
     paths.img.load_resized(8, root=folder, out=out)
     with pytest.raises(ValueError, match="twice"):
         read_result([out, str(out)])
@@ -492,7 +509,7 @@ def test_results_that_are_no_parts_are_refused(folder, paths, out):
         read_result(5)
 
 
-def test_labels_that_no_file_holds_are_refused_before_anything_is_written(folder, paths, out):
+def test_unstorable_labels_are_refused_before_writing(folder, paths, out):
     labels = pd.Index([1, "a"] * (len(paths) // 2), dtype=object)
     with pytest.raises(TypeError, match="labels of the index"):
         paths.set_axis(labels).img.load_resized(8, root=folder, out=out)
@@ -500,7 +517,7 @@ def test_labels_that_no_file_holds_are_refused_before_anything_is_written(folder
     assert not journal_of(out).exists()
 
 
-def test_a_folder_is_no_numpy_file(folder, paths, tmp_path):
+def test_npy_path_of_folder_is_refused(folder, paths, tmp_path):
     (tmp_path / "x.npy").mkdir()
     with pytest.raises(OSError, match="it is a folder"):
         paths.img.load_resized(8, root=folder, out=tmp_path / "x.npy", overwrite=True)
@@ -515,7 +532,7 @@ def first_fails_and_second_half_is_slow(pixels):
 
 
 @pytest.mark.parametrize("scheduler", ["threads", "distributed"])
-def test_what_is_half_done_when_a_call_ends_is_written_nowhere(folder, paths, tmp_path, own_cluster, scheduler):
+def test_partition_of_failed_call_is_not_written(folder, paths, tmp_path, own_cluster, scheduler):
     """A partition that was stopped holds rows that are not done, and the next call may have done them by then."""
     out = tmp_path / "x.parquet"
     with dask.config.set(scheduler=scheduler), pytest.raises(UnreadableImageError, match="the first"):
@@ -527,9 +544,9 @@ def test_what_is_half_done_when_a_call_ends_is_written_nowhere(folder, paths, tm
     assert [part.name for part in out.glob("part-*")] == ["part-000000000-000000029.parquet"]
 
 
-def test_a_call_that_read_nothing_does_not_stand_in_the_way_of_the_right_one(folder, paths, out):
+def test_journal_without_results_is_replaced(folder, paths, out):
     with pytest.raises(NoReadableImageError, match="could be read"):
         paths.img.load_resized(8, out=out)
     check(images(paths.img.load_resized(8, root=folder, out=out)), paths.index)
-    with pytest.raises(JournalError, match="another job"):
+    with pytest.raises(JournalError, match="belongs to another job"):
         paths.img.load_resized(8, root=folder, suffix="", out=out)

@@ -1,0 +1,64 @@
+"""Folders of numbered images, and checks of the files that were written from them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from image_factory import encoded, row_image, row_of, scene
+from PIL import Image
+
+ROOT = Path(__file__).parent.parent
+N = 40
+
+
+def image_frame(folder):
+    """Write N images of their numbers into two folders, and return the frame of their paths."""
+    files = [folder / ("even", "odd")[number % 2] / f"{number}.png" for number in range(N)]
+    for number, path in enumerate(files):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        row_image(number, (24, 16)).save(path)
+    frame = pd.DataFrame({"image_path": list(map(str, files)), "label": [f"class {k % 3}" for k in range(N)]})
+    return frame.set_axis([f"row {k}" for k in range(N)])
+
+
+def photo_folder(folder):
+    """Write 300 JPEG files that take a while to decode; no test changes them."""
+    data = [encoded(scene(400, 300, seed=seed), "JPEG", quality=90) for seed in range(10)]
+    for number in range(300):
+        (folder / f"{number}.jpg").write_bytes(data[number % 10])
+    return folder
+
+
+def mtimes(folder):
+    """Return the modification time of each file below a folder."""
+    return {str(path): path.stat().st_mtime_ns for path in Path(folder).rglob("[!.]*") if path.is_file()}
+
+
+def pixels_of(path):
+    with Image.open(path) as image:
+        return np.asarray(image)
+
+
+def check_files(paths, index, missing=()):
+    """Every row has the file of its own image."""
+    pd.testing.assert_index_equal(paths.index, index)
+    assert paths.name == "path"
+    assert paths.dtype == pd.Series(dtype="str").dtype  # pandas 2 has objects
+    for k, path in enumerate(paths):
+        if k in missing:
+            assert pd.isna(path)
+        else:
+            with Image.open(path) as image:
+                assert row_of(np.asarray(image)) == k
+
+
+def whole_files(folder):
+    """Return the files of a folder, having decoded each to its last pixel; nothing else may be there."""
+    names = sorted(path.name for path in Path(folder).iterdir())
+    assert [name for name in names if name.startswith(".")] == [".pandas-imgproc.jsonl"]
+    for name in names[1:]:
+        with Image.open(Path(folder) / name) as image:
+            image.load()
+    return names[1:]

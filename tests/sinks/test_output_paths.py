@@ -1,0 +1,169 @@
+"""Output paths: templates, names that leave the folder, collisions."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from image_factory import row_image
+from saved_files import N, check_files, image_frame, mtimes
+
+from pandas_imgproc import JournalError
+
+
+@pytest.fixture
+def frame(tmp_path):
+    return image_frame(tmp_path / "images")
+
+
+@pytest.mark.parametrize(
+    ("to", "third"),
+    [
+        ("out/{label}/{stem}.jpg", "out/class 2/2.jpg"),
+        ("out/{index}_{position:03d}.png", "out/row 2_002.png"),
+        ("out/{name}", "out/2.png"),
+        ("out/{stem}{suffix}", "out/2.png"),
+        ("{dir}/{stem}_8.jpg", "images/even/2_8.jpg"),
+        ("out", "out/even/2.png"),
+        ("out/{{}}/{stem}.webp", "out/{}/2.webp"),
+        ("out//{label}/./{stem}.png", "out//class 2/./2.png"),
+    ],
+)
+def test_template_fields_are_rendered(frame, tmp_path, monkeypatch, to, third):
+    monkeypatch.chdir(tmp_path)
+    relative = frame.assign(image_path=frame["image_path"].str.removeprefix(f"{tmp_path}/"))
+    paths = relative.img.save_resized("image_path", to, size=8)
+    check_files(paths, frame.index)
+    assert paths["row 2"] == third
+
+
+def test_long_and_unusual_names_are_kept(tmp_path):
+    names = ["grün/ärger 'x' {y}.png", "日本/犬.png", "x" * 200 + ".png", " lead.png", "new\nline.png", "a.b.c.png"]
+    for number, name in enumerate(names):
+        (tmp_path / "in" / name).parent.mkdir(parents=True, exist_ok=True)
+        row_image(number).save(tmp_path / "in" / name)
+    paths = pd.Series(names).img.save_resized(tmp_path / "out", size=8, root=tmp_path / "in")
+    check_files(paths, paths.index)
+    assert [path.removeprefix(f"{tmp_path}/out/") for path in paths] == names
+
+
+def test_undecodable_name_is_kept(tmp_path):
+    name = os.fsdecode(b"\xff\xfe.png")
+    row_image(0).save(tmp_path / name)
+    for _ in range(2):
+        paths = pd.Series([f"{tmp_path}/{name}"], dtype=object).img.save_resized(tmp_path / "out", size=8)
+        assert os.path.basename(paths[0]) == name
+    assert paths.dtype == object
+
+
+@pytest.mark.parametrize(
+    ("label", "says"),
+    [
+        ("a/b", "'/' cannot stand in a name"),
+        ("a\\b", "cannot stand in a name"),
+        ("../../etc", "'/' cannot stand in a name"),
+        ("..", "no name"),
+        (".", "no name"),
+        ("", "no name"),
+        ("  ", "no name"),
+        ("a\0b", "cannot stand in a name"),
+        ("a\nb", "cannot stand in a name"),
+        (None, "missing in row 2 .label 'row 2'."),
+        (float("nan"), "missing in row 2"),
+        ("x" * 300, "longer than 255 bytes"),
+        ("/etc", "'/' cannot stand in a name"),
+    ],
+)
+def test_field_value_cannot_leave_folder(frame, tmp_path, label, says):
+    frame["label"] = frame["label"].astype(object)
+    frame.loc["row 2", "label"] = label
+    with pytest.raises(ValueError, match=says):
+        frame.img.save_resized("image_path", f"{tmp_path}/out/{{label}}/{{stem}}.jpg", size=8)
+    assert not (tmp_path / "out").exists()
+
+
+def test_format_specification_cannot_make_parent_directory(frame, tmp_path):
+    frame["label"] = "..x"
+    with pytest.raises(ValueError, match="no name"):
+        frame.img.save_resized("image_path", f"{tmp_path}/out/{{label:.2s}}/{{stem}}.png", size=8)
+
+
+@pytest.mark.parametrize(
+    ("to", "error", "says"),
+    [
+        ("out/{lable}/{stem}.jpg", KeyError, "no column 'lable'; did you mean 'label'"),
+        ("out/{}.jpg", ValueError, "between braces"),
+        ("out/{stem", ValueError, "not a template"),
+        ("out/{stem!r}.jpg", ValueError, "between braces"),
+        ("out/{stem.__class__}.jpg", KeyError, "no column"),
+        ("out/{dir}/{stem}.jpg", ValueError, "at the beginning"),
+        ("out/{position:x z}.jpg", ValueError, "position is 0"),
+        ("out/{stem:06d}.jpg", ValueError, "{stem} is '.*' in row 0 .*: Unknown format code"),
+        ("out/{stem}_{variant}.jpg", ValueError, "{variant} is of augment"),
+        ("out/{stem}", ValueError, "give format="),
+        ("out/{stem}.txt", ValueError, "give format="),
+        ("out/a.jpg", ValueError, "names one file"),
+        ("out/same.jpg{label}.jpg", ValueError, "row 0 .* and row 3 .* would both be written"),
+        ("{dir}/{name}", ValueError, "would be written over"),
+        ("s3://bucket/{name}", ValueError, "not a local folder"),
+        ("", ValueError, "not the name of a folder"),
+        (7, TypeError, "not a folder"),
+        (None, TypeError, "not a folder"),
+    ],
+)
+def test_invalid_to_is_refused_before_writing(frame, tmp_path, monkeypatch, to, error, says):
+    monkeypatch.chdir(tmp_path)
+    before = mtimes(tmp_path)
+    with pytest.raises(error, match=says):
+        frame.img.save_resized("image_path", to, size=8)
+    assert mtimes(tmp_path) == before
+
+
+def test_column_field_on_series_raises_key_error(frame, tmp_path):
+    with pytest.raises(KeyError, match="call it on the frame"):
+        frame["image_path"].img.save_resized(f"{tmp_path}/{{label}}/{{stem}}.jpg", size=8)
+
+
+def test_column_field_takes_precedence_over_path_field(frame, tmp_path):
+    frame["name"] = [f"own {k}" for k in range(N)]
+    paths = frame.img.save_resized("image_path", f"{tmp_path}/{{name}}.png", size=8)
+    assert paths["row 7"] == f"{tmp_path}/own 7.png"
+
+
+@pytest.mark.parametrize("names", [("A.png", "a.png"), ("caf\u00e9.png", "cafe\u0301.png"), ("x/1.png", "y/1.png")])
+def test_names_equal_on_other_file_systems_collide(tmp_path, names):
+    for number, name in enumerate(names):
+        (tmp_path / "in" / name).parent.mkdir(parents=True, exist_ok=True)
+        row_image(number).save(tmp_path / "in" / name)
+    paths = pd.Series([f"{tmp_path}/in/{name}" for name in names], index=["p", "q"])
+    with pytest.raises(ValueError, match=r"row 0 \(label 'p'\) and row 1 \(label 'q'\) would both"):
+        paths.img.save_resized(f"{tmp_path}/out/{{stem}}.jpg", size=8)
+    assert not (tmp_path / "out").exists()
+
+
+def test_source_folder_under_another_name_is_refused(frame, tmp_path):
+    (tmp_path / "link").symlink_to(tmp_path / "images")
+    before = mtimes(tmp_path / "images")
+    for overwrite in (False, True):
+        with pytest.raises(ValueError, match=r"written over .* a source"):
+            frame.img.save_resized("image_path", tmp_path / "link", size=8, overwrite=overwrite)
+    assert mtimes(tmp_path / "images") == before
+
+
+def test_encoded_images_need_a_template(frame, tmp_path):
+    column = frame["image_path"].map(lambda path: Path(path).read_bytes())
+    with pytest.raises(ValueError, match=r"a plain folder needs a path, and row 0 .* has none; .*{position}"):
+        column.img.save_resized(tmp_path / "out", size=8)
+    check_files(column.img.save_resized(f"{tmp_path}/out/{{position}}.png", size=8), frame.index)
+    column.iloc[5] = (tmp_path / "images" / "even" / "6.png").read_bytes()
+    with pytest.raises(JournalError, match="written from another image"):
+        column.img.save_resized(f"{tmp_path}/out/{{position}}.png", size=8)
+
+
+def test_encoded_images_with_path_take_its_name(frame, tmp_path):
+    column = frame["image_path"].map(lambda path: {"bytes": Path(path).read_bytes(), "path": Path(path).name})
+    paths = column.img.save_resized(tmp_path / "out", size=8)
+    check_files(paths, frame.index)
+    assert paths["row 3"] == f"{tmp_path}/out/3.png"

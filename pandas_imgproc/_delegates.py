@@ -33,9 +33,9 @@ def delegates(*to: tuple[Callable[..., object], Iterable[str]]) -> Callable[[Cal
     ...     return paint(2 * radius, **options)
     >>> inspect.signature(circle)
     <Signature (radius, *, color='red', width=1)>
-    >>> circle(1, colour="blue")
+    >>> circle(1, colr="blue")
     Traceback (most recent call last):
-    TypeError: circle() has no argument 'colour'; did you mean 'color'?
+    TypeError: circle() has no argument 'colr'; did you mean 'color'?
     """
     delegated = [inspect.signature(function).parameters[name] for function, names in to for name in names]
 

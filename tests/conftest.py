@@ -1,6 +1,6 @@
 """No test may leave anything behind: no thread, open file, process, temporary folder or shared memory.
 
-The own cluster may stay up between tests, because starting it takes a second; the end of the session closes it
+The managed cluster may stay up between tests, because starting it takes a second; the end of the session closes it
 and looks again.
 """
 
@@ -50,7 +50,7 @@ def shared_memory(pid="self"):
 
 
 def cluster_pids():
-    """Return the processes of our own cluster, those that are being restarted too."""
+    """Return the processes of the managed cluster, those that are being restarted too."""
     own = cluster.manager._managed
     if own is None:
         return set()
@@ -122,13 +122,13 @@ def _nothing_left(tmp_path_factory):
 
 
 @pytest.fixture
-def own_cluster():
-    """The client of our own cluster of two processes; it is used again by the next test that asks."""
+def managed_cluster():
+    """The client of the managed cluster of two processes; it is used again by the next test that asks."""
     return cluster.get_client(n_workers=2)
 
 
 @pytest.fixture
-def small_disk(tmp_path):
+def tiny_filesystem(tmp_path):
     """A file system of two megabytes."""
     disk = tmp_path / "disk"
     disk.mkdir()
@@ -140,21 +140,21 @@ def small_disk(tmp_path):
 
 
 @pytest.fixture(scope="session")
-def _web_server():
-    from http_server import Web
+def _http_server():
+    from http_server import HTTPServer
 
-    with Web() as server:
+    with HTTPServer() as server:
         yield server
 
 
 @pytest.fixture
-def web(_web_server):
+def http_server(_http_server):
     """A web server on loopback that knows no file yet, and does nothing wrong yet; retries do not wait."""
-    _web_server.files.clear()
-    _web_server.reset()
+    _http_server.files.clear()
+    _http_server.reset()
     with dask.config.set({"pandas-imgproc.retry-wait-initial": 0.0}):
-        yield _web_server
-    assert wait_until(lambda: not _web_server.under_way), "requests are still under way"
+        yield _http_server
+    assert wait_until(lambda: not _http_server.in_flight), "requests are still in flight"
 
 
 @pytest.fixture(scope="session")

@@ -34,7 +34,7 @@ def by_seed(seed: int, share: dict[str, float], permanent: dict[str, str] = {}) 
     return fault
 
 
-class Web:
+class HTTPServer:
     """A web server with files, latency and faults.
 
     Parameters
@@ -49,15 +49,15 @@ class Web:
         self.ranges = True
         self.retry_after = "0"
         self.fault: Callable[[str, int], str | None] = lambda path, k: None
-        self.asked: Counter[str] = Counter()
+        self.n_requests_by_path: Counter[str] = Counter()
         self.requests: list[tuple[str, str, dict[str, str]]] = []
-        self.under_way = 0
-        self.most = 0
+        self.in_flight = 0
+        self.max_in_flight = 0
         self._loop = asyncio.new_event_loop()
         self._ready, self._end = threading.Event(), asyncio.Event()
         self._thread = threading.Thread(target=self._loop.run_until_complete, args=(self._serve(),), daemon=True)
 
-    def __enter__(self) -> Web:
+    def __enter__(self) -> HTTPServer:
         self._thread.start()
         assert self._ready.wait(100)
         return self
@@ -73,8 +73,8 @@ class Web:
     def reset(self) -> None:
         """Forget what was asked, and do nothing wrong."""
         self.latency, self.retry_after, self.fault = 0.0, "0", lambda path, k: None
-        self.most, self.together = 0, 1
-        self.asked.clear()
+        self.max_in_flight, self.together = 0, 1
+        self.n_requests_by_path.clear()
         self.requests.clear()
 
     async def _serve(self) -> None:
@@ -90,21 +90,21 @@ class Web:
         await runner.cleanup()
 
     async def _counted(self, request: web.Request) -> web.StreamResponse:
-        self.under_way += 1
-        self.most = max(self.most, self.under_way)
+        self.in_flight += 1
+        self.max_in_flight = max(self.max_in_flight, self.in_flight)
         try:
             return await self._answer(request)
         finally:
-            self.under_way -= 1
+            self.in_flight -= 1
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
         path = unquote(request.raw_path.partition("?")[0])[1:]
-        k = self.asked[path]
-        self.asked[path] += 1
+        k = self.n_requests_by_path[path]
+        self.n_requests_by_path[path] += 1
         self.requests.append((request.method, request.raw_path, dict(request.headers)))
         if self.latency:
             await asyncio.sleep(self.latency)
-        while self.most < self.together:
+        while self.max_in_flight < self.together:
             await asyncio.sleep(0.001)
         fault = self.fault(path, k)
         if fault is not None and fault.isdecimal():

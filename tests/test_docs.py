@@ -160,7 +160,7 @@ def message_of(provoke, frame):
     return f"{warned[0].category.__name__}: {warned[0].message}"
 
 
-def test_quoted_messages_are_those_of_the_code(frame, own_cluster):
+def test_quoted_messages_are_those_of_the_code(frame, managed_cluster):
     missing = {heading for heading in HEADINGS if not heading.startswith("ClusterError")}
     for provoke in PROVOKED:
         text = message_of(provoke, frame)

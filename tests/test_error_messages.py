@@ -91,7 +91,7 @@ def test_usage_error_has_short_traceback(frame, call, kind, message):
         ("df.img.map('image_path', str, dtype='float64', out='x.parquet')", ValueError, "dtype='float64' cannot hold"),
     ],
 )
-def test_error_on_workers_has_no_frames_of_dask(frame, own_cluster, call, kind, message):
+def test_error_on_workers_has_no_frames_of_dask(frame, managed_cluster, call, kind, message):
     lines = traceback_lines(frame, call, kind, message)
     assert len(lines) < MAX_LINES
     assert not [line for line in lines if "distributed" in line or "cloudpickle" in line]
@@ -143,9 +143,9 @@ def test_url_user_with_space_is_redacted():
     assert column.img.failures["path"].tolist() == ["http://…@127.0.0.1:x/a.jpg"]
 
 
-def test_unknown_storage_option_is_named(web):
-    web.files["a.jpg"] = b"x"
+def test_unknown_storage_option_is_named(http_server):
+    http_server.files["a.jpg"] = b"x"
     message = r"storage_options= names what its file system does not know: .* argument 'foo'"
     with pytest.raises(pandas_imgproc.NoReadableImageError, match=message) as caught:
-        pd.Series([web.url("a.jpg")] * 2).img.load_resized(8, storage_options={"foo": 3})
+        pd.Series([http_server.url("a.jpg")] * 2).img.load_resized(8, storage_options={"foo": 3})
     assert "Is this the column" not in str(caught.value)

@@ -58,7 +58,7 @@ def test_errors_raise_names_label_path_and_reason(folder):
     assert pickle.loads(pickle.dumps(caught.value)).kind == "missing"
 
 
-def test_cluster_stays_usable_after_errors_raise(folder, own_cluster):
+def test_cluster_stays_usable_after_errors_raise(folder, managed_cluster):
     paths = pd.Series(["0.png", "gone.png", *["1.png"] * 200])
     with pytest.raises(UnreadableImageError):
         paths.img.load_resized(8, root=folder, errors="raise", npartitions=50)

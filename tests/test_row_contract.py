@@ -70,7 +70,7 @@ def test_in_line(folder, scheduler, cells, kind):
 
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(cells=rows, kind=st.sampled_from(sorted(INDEXES)), npartitions=st.sampled_from([1, 3, 60, 65]))
-def test_on_the_cluster(folder, own_cluster, cells, kind, npartitions):
+def test_on_the_cluster(folder, managed_cluster, cells, kind, npartitions):
     index = INDEXES[kind](len(cells))
     frame = pd.DataFrame({"image_path": pd.Series(cells, index=index, dtype=object)})
     column = frame.img.load_resized("image_path", size=8, root=folder, errors="coerce", npartitions=npartitions)

@@ -12,7 +12,7 @@ import threading
 import warnings
 from typing import TYPE_CHECKING, Any
 
-from pandas_imgproc import __version__
+from pandas_imgproc._version import __version__
 from pandas_imgproc.cli import table_io
 from pandas_imgproc.errors import ImgprocError, UnreadableImageWarning
 from pandas_imgproc.failures import _FAILURES_HINT

@@ -19,10 +19,11 @@ from pandas_imgproc.errors import UnreadableImageError
 from pandas_imgproc.source.error_mapping import exception_chain
 from pandas_imgproc.source.filesystems import shared_future
 from pandas_imgproc.source.local import UNKNOWN_SIGNATURE, FileSignature, check_size, os_error_reason, signature_of
+from pandas_imgproc.source.paths import ArchiveMember
 
 if TYPE_CHECKING:
     from pandas_imgproc.source.filesystems import ByteRange, ReadResult
-    from pandas_imgproc.source.paths import ArchiveMember, RemotePath
+    from pandas_imgproc.source.paths import RemoteLocation, RemotePath
     from pandas_imgproc.source.remote import RemoteReader
 
 READ_BLOCK_NBYTES = 2**22
@@ -201,7 +202,14 @@ def _local_index(path: str, signature: FileSignature) -> MemberIndex:  # noqa: A
 _remote_indexes: dict[Any, asyncio.Future[MemberIndex]] = {}
 
 
-async def read_remote_member(location: ArchiveMember, reader: RemoteReader) -> ReadResult:
+async def read_remote_file(location: RemoteLocation, reader: RemoteReader) -> ReadResult:
+    """Return the bytes and the signature of a whole file or of a member of a remote archive."""
+    if isinstance(location, ArchiveMember):
+        return await _read_remote_member(location, reader)
+    return await reader.read(location)
+
+
+async def _read_remote_member(location: ArchiveMember, reader: RemoteReader) -> ReadResult:
     """Return the bytes of a member of a remote archive; its signature is unknown."""
     archive: Any = location.archive
     index = await shared_future(

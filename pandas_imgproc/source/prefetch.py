@@ -8,6 +8,7 @@ from concurrent.futures import wait
 from typing import TYPE_CHECKING, Self
 
 from pandas_imgproc.errors import UnreadableImageError
+from pandas_imgproc.source.archive import read_remote_file
 from pandas_imgproc.source.paths import ArchiveMember
 
 if TYPE_CHECKING:
@@ -112,7 +113,7 @@ class Prefetcher:
         while self._pending and (not self._started or (len(self._started) < max_started and nbytes < budget)):
             i, location = self._pending.popleft()
             estimate = _typical_nbytes.get(self._size_group, DEFAULT_FILE_NBYTES)
-            future = self._reader.submit(self._reader.read_file(location))
+            future = self._reader.submit(read_remote_file(location, self._reader))
             self._started.append(_PendingRead(i, future, estimate))
             nbytes += self._started[-1].nbytes
 

@@ -1,18 +1,15 @@
-"""Reader of remote files: storage options and retry policy in one object, for reads, file info and prefetching."""
+"""Reader of remote files: storage options and retry policy in one object, for reads and file info."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import functools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from pandas_imgproc.source import archive, filesystems
+from pandas_imgproc.source import filesystems
 from pandas_imgproc.source.error_mapping import to_image_error
 from pandas_imgproc.source.local import UNKNOWN_SIGNATURE
-from pandas_imgproc.source.paths import ArchiveMember
-from pandas_imgproc.source.prefetch import Prefetcher
 from pandas_imgproc.source.retry import with_retries
 
 if TYPE_CHECKING:
@@ -21,7 +18,7 @@ if TYPE_CHECKING:
 
     from pandas_imgproc.source.filesystems import ByteRange, FileInfo, ReadResult
     from pandas_imgproc.source.local import FileSignature
-    from pandas_imgproc.source.paths import RemoteLocation, RemotePath
+    from pandas_imgproc.source.paths import RemotePath
     from pandas_imgproc.source.read_config import ReadConfig
     from pandas_imgproc.source.redaction import StorageOptions
 
@@ -51,20 +48,16 @@ class RemoteReader:
         fs = await filesystems.get_filesystem(location, self.options, self.config)
         return await with_retries(functools.partial(request, fs, location, *args), location, self.config)
 
-    async def read_file(self, location: RemoteLocation) -> ReadResult:
-        """Return the bytes and the signature of a whole file or of a member of a remote archive."""
-        if isinstance(location, ArchiveMember):
-            return await archive.read_remote_member(location, self)
-        return await self.read(location)
-
     async def _fetch_signatures(self, locations: Sequence[RemotePath]) -> list[FileSignature]:
         signatures = [UNKNOWN_SIGNATURE] * len(locations)
         pending = iter(enumerate(locations))
 
         async def fetch_pending() -> None:
             for i, location in pending:
-                with contextlib.suppress(Exception):
-                    _, signatures[i] = await self.info(location)
+                request = asyncio.ensure_future(self.info(location))
+                await asyncio.wait({request})
+                if request.exception() is None:
+                    _, signatures[i] = request.result()
 
         await asyncio.gather(*(fetch_pending() for _ in range(self.config.max_concurrency)))
         return signatures
@@ -96,7 +89,3 @@ class RemoteReader:
     def signatures(self, locations: Sequence[RemotePath]) -> list[FileSignature]:
         """Return the current signatures of files, `UNKNOWN_SIGNATURE` where the server reports none."""
         return self.submit(self._fetch_signatures(locations)).result()
-
-    def prefetch(self, files: dict[int, RemoteLocation], cancelled: Callable[[], bool]) -> Prefetcher:
-        """Return a prefetcher of files; see `Prefetcher`."""
-        return Prefetcher(self, files, cancelled)

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from pandas_imgproc.partition import PartitionInput
     from pandas_imgproc.source.filesystems import ReadResult
+    from pandas_imgproc.source.prefetch import Prefetcher
     from pandas_imgproc.source.remote import RemoteReader
 
 MAX_STAT_REQUESTS = 10_000
@@ -156,11 +157,16 @@ class Source:
         A remote file is not awaited any longer once `cancelled` returns True.
         """
         remote = self._remote_inputs(partition.inputs)
-        with self.reader.prefetch(remote, cancelled) if remote else contextlib.nullcontext() as prefetcher:
+        with self._prefetcher(remote, cancelled) if remote else contextlib.nullcontext() as prefetcher:
             for i, (value, target) in enumerate(zip(partition.inputs, _first_targets(partition), strict=True)):
                 if value is not None:
                     fetch = functools.partial(prefetcher.read, i) if prefetcher is not None and i in remote else None
                     yield i, InputFile(value, self, target, fetch)
+
+    def _prefetcher(self, remote: dict[int, RemoteLocation], cancelled: Callable[[], bool]) -> Prefetcher:
+        from pandas_imgproc.source.prefetch import Prefetcher  # imports asyncio
+
+        return Prefetcher(self.reader, remote, cancelled)
 
     def _remote_inputs(self, inputs: Sequence[Any]) -> dict[int, RemoteLocation]:
         """Return the locations of remote files, by position in the partition."""
@@ -203,11 +209,11 @@ class Source:
         return _counted(*(read_file(location) if isinstance(location, str) else self._read_remote(location)))
 
     def _read_remote(self, location: RemoteLocation) -> ReadResult:
-        if isinstance(location, ArchiveMember) and isinstance(location.archive, str):
-            from pandas_imgproc.source.archive import read_local_member
+        from pandas_imgproc.source import archive
 
-            return read_local_member(location)
-        return self.reader.run(self.reader.read_file(location))
+        if isinstance(location, ArchiveMember) and isinstance(location.archive, str):
+            return archive.read_local_member(location)
+        return self.reader.run(archive.read_remote_file(location, self.reader))
 
     def path(self, value: Any) -> str | None:
         """Return the path or URL of an input's file, without secrets; None if it has none."""

@@ -19,8 +19,8 @@ N = 40
 
 
 @pytest.fixture
-def names(web):
-    web.files.update({f"train/{k % 3}/image {k}%.jpg": image_bytes(k) for k in range(N)})
+def names(http_server):
+    http_server.files.update({f"train/{k % 3}/image {k}%.jpg": image_bytes(k) for k in range(N)})
     return pd.Series([f"{k % 3}/image {k}%.jpg" for k in range(N)], index=np.arange(N) % 7)
 
 
@@ -28,50 +28,50 @@ def contents(paths):
     return [Path(path).read_bytes() for path in paths]
 
 
-def test_download_writes_bytes_once(web, names, tmp_path):
-    paths = names.img.download(tmp_path / "x", root=web.url("train"))
+def test_download_writes_bytes_once(http_server, names, tmp_path):
+    paths = names.img.download(tmp_path / "x", root=http_server.url("train"))
     assert paths.index.equals(names.index)
     assert contents(paths) == [image_bytes(k) for k in range(N)]
     assert paths.iloc[4] == f"{tmp_path}/x/1/image 4%.jpg"
-    n_requests = sum(web.asked.values())
-    second = names.img.download(tmp_path / "x", root=web.url("train"))
+    n_requests = sum(http_server.n_requests_by_path.values())
+    second = names.img.download(tmp_path / "x", root=http_server.url("train"))
     assert second.equals(paths)
     # at most one HEAD request for each signature, and no file is read again
-    assert sum(method == "GET" for method, *_ in web.requests) <= n_requests
+    assert sum(method == "GET" for method, *_ in http_server.requests) <= n_requests
 
 
-def test_download_fetches_changed_and_deleted_files_again(web, names, tmp_path):
-    paths = names.img.download(tmp_path, root=web.url("train"))
-    web.files["train/0/image 3%.jpg"] = image_bytes(77)
+def test_download_fetches_changed_and_deleted_files_again(http_server, names, tmp_path):
+    paths = names.img.download(tmp_path, root=http_server.url("train"))
+    http_server.files["train/0/image 3%.jpg"] = image_bytes(77)
     os.unlink(paths.iloc[5])
-    before = web.asked.copy()
-    second = names.img.download(tmp_path, root=web.url("train"))
+    before = http_server.n_requests_by_path.copy()
+    second = names.img.download(tmp_path, root=http_server.url("train"))
     assert contents(second) == [image_bytes(77 if k == 3 else k) for k in range(N)]
-    fetched = {path for method, path, _ in web.requests[sum(before.values()) :] if method == "GET"}
+    fetched = {path for method, path, _ in http_server.requests[sum(before.values()) :] if method == "GET"}
     assert len(fetched) == 2
 
 
-def test_download_from_unreliable_server_loses_no_row(web, names, tmp_path):
-    web.fault = by_seed(1, dict.fromkeys(FAULTS, 0.1), {"train/2/image 5%.jpg": "503"})
-    del web.files["train/0/image 9%.jpg"]
+def test_download_from_unreliable_server_loses_no_row(http_server, names, tmp_path):
+    http_server.fault = by_seed(1, dict.fromkeys(FAULTS, 0.1), {"train/2/image 5%.jpg": "503"})
+    del http_server.files["train/0/image 9%.jpg"]
     with dask.config.set(scheduler="threads"):
-        paths = names.reset_index(drop=True).img.download(tmp_path, root=web.url("train"), errors="coerce")
+        paths = names.reset_index(drop=True).img.download(tmp_path, root=http_server.url("train"), errors="coerce")
     assert paths.img.failures["kind"].to_dict() == {5: "remote", 9: "missing"}
     good = paths.dropna()
     assert contents(good) == [image_bytes(k) for k in good.index]
     assert len(list(tmp_path.rglob("*.jpg"))) == N - 2
 
 
-def test_download_template_uses_frame_columns(web, names, tmp_path):
-    frame = pd.DataFrame({"url": web.url("train/") + names, "label": ["cat", "dog"] * (N // 2)})
+def test_download_template_uses_frame_columns(http_server, names, tmp_path):
+    frame = pd.DataFrame({"url": http_server.url("train/") + names, "label": ["cat", "dog"] * (N // 2)})
     paths = frame.img.download("url", f"{tmp_path}/{{label}}/{{position:03d}}{{suffix}}")
     assert paths.iloc[3] == f"{tmp_path}/dog/003.jpg"
     assert contents(paths) == [image_bytes(k) for k in range(N)]
 
 
-def test_download_urls_with_other_queries_collide(web, tmp_path):
-    web.files["a.jpg"] = image_bytes(1)
-    urls = pd.Series([web.url("a.jpg?size=1"), web.url("a.jpg?size=2")])
+def test_download_urls_with_other_queries_collide(http_server, tmp_path):
+    http_server.files["a.jpg"] = image_bytes(1)
+    urls = pd.Series([http_server.url("a.jpg?size=1"), http_server.url("a.jpg?size=2")])
     with pytest.raises(ValueError, match="would both be written to"):
         urls.img.download(tmp_path)
     assert contents(urls.img.download(f"{tmp_path}/{{position}}.jpg")) == [image_bytes(1)] * 2
@@ -91,9 +91,9 @@ def test_download_from_buckets_archives_and_bytes(s3, tmp_path):
     assert contents(from_bytes) == [image_bytes(3), b"no image"]
 
 
-def test_download_writes_no_secret(web, names, tmp_path):
-    web.files["a.jpg"] = image_bytes(1)
-    url = web.url("a.jpg?token=CANARY-query").replace("http://", "http://me:CANARY-user@")
+def test_download_writes_no_secret(http_server, names, tmp_path):
+    http_server.files["a.jpg"] = image_bytes(1)
+    url = http_server.url("a.jpg?token=CANARY-query").replace("http://", "http://me:CANARY-user@")
     paths = pd.Series([url]).img.download(tmp_path)
     assert contents(paths) == [image_bytes(1)]
     for path in tmp_path.rglob("*"):

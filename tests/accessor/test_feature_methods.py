@@ -76,7 +76,7 @@ def test_empty_frame_has_same_dtypes(index):
     assert empty.img.duplicate_groups("image_path").dtype == "Int64"
 
 
-def test_features_are_equal_on_every_scheduler(frame, folder, own_cluster):
+def test_features_are_equal_on_every_scheduler(frame, folder, managed_cluster):
     local = frame.img.features("image_path", feature_names(), root=folder, errors="coerce")
     on_cluster = frame.img.features("image_path", feature_names(), root=folder, errors="coerce", npartitions=3)
     with dask.config.set(scheduler="synchronous"):
@@ -85,7 +85,7 @@ def test_features_are_equal_on_every_scheduler(frame, folder, own_cluster):
     pd.testing.assert_frame_equal(local, synchronous)
 
 
-def test_features_of_many_rows_use_shared_memory(own_cluster):
+def test_features_of_many_rows_use_shared_memory(managed_cluster):
     inputs = [image_bytes(row % 4096, "PNG", (4, 4)) for row in range(6000)]
     task = Measure("features", ("width",), codec.decode_options(), None, ())
     found = pd.Series(inputs, index=np.arange(6000)[::-1]).img.features(["mean_r", "md5", "camera"], npartitions=4)
@@ -108,7 +108,7 @@ def test_image_is_read_and_decoded_once(folder, monkeypatch):
     assert len(decoded) == 5
 
 
-def test_feature_not_included_is_not_computed(folder, own_cluster):
+def test_feature_not_included_is_not_computed(folder, managed_cluster):
     pandas_imgproc.register_feature("corner")(lambda pixels: 1.0)
     pandas_imgproc.register_feature("other")(lambda pixels: 1 / 0)
     try:
@@ -134,7 +134,7 @@ def test_feature_is_independent_of_included_columns():
         assert photo.img.features(name)[name].equals(together[name])
 
 
-def test_working_size_limits_longest_edge(own_cluster):
+def test_working_size_limits_longest_edge(managed_cluster):
     pandas_imgproc.register_feature("shape", dtype="string")(lambda pixels: str(pixels.shape))
     sizes = [(256, 100), (257, 100), (500, 375), (300, 3000), (4000, 3), (5, 7)]
     photos = pd.Series([encoded(Image.new("RGB", size)) for size in sizes])

@@ -40,7 +40,7 @@ def test_show_displays_first_rows_in_order(frame, scheduler):
     assert [row_of(np.asarray(image)) for image in images(sheet)] == [29, 28, 27, 26]
 
 
-def test_show_on_cluster_gives_same_html(frame, own_cluster):
+def test_show_on_cluster_gives_same_html(frame, managed_cluster):
     with dask.config.set(scheduler="distributed"):
         sheet = frame.img.show("image_path")
     assert sheet._repr_html_() == frame.img.show("image_path")._repr_html_()

@@ -24,7 +24,7 @@ import pandas as pd
 import psutil
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from http_server import Web, by_seed
+from http_server import HTTPServer, by_seed
 from image_factory import encoded, image_bytes, row_of, scene
 
 import pandas_imgproc
@@ -32,15 +32,15 @@ import pandas_imgproc
 
 def serve(pipe, files: dict[str, bytes]) -> None:
     """Run the web server, and do as the pipe says until it says nothing."""
-    with Web(files) as web:
-        pipe.send(web.url())
+    with HTTPServer(files) as http_server:
+        pipe.send(http_server.url())
         while (order := pipe.recv()) is not None:
             if order == "asked":
-                pipe.send(dict(web.asked))
+                pipe.send(dict(http_server.n_requests_by_path))
             else:
-                web.reset()
+                http_server.reset()
                 latency, seed, share, permanent = order
-                web.latency, web.fault = latency, by_seed(seed, share, permanent)
+                http_server.latency, http_server.fault = latency, by_seed(seed, share, permanent)
                 pipe.send(None)
 
 

@@ -166,7 +166,7 @@ def test_show_command_writes_a_contact_sheet(folder, capfd):
         ("load-resized photos --sze 8 --out x.npy", EXIT_USAGE, "Unknown option: --sze. Did you mean --size?"),
         ("load-resized photos --size 8px --out x.npy", EXIT_USAGE, "Invalid value for --size: '8px' is neither"),
         ("load-resized photos --size 0 --out x.npy", EXIT_USAGE, "got 0: 1 is the least"),
-        ("load-resized photos --size 8 --out x.csv", EXIT_USAGE, "--out 'x.csv' is neither a NumPy file"),
+        ("load-resized photos --size 8 --out x.csv", EXIT_USAGE, "--out 'x.csv' is neither a local NumPy file"),
         ("load-resized photos --out x.npy", EXIT_USAGE, "--size N|WxH is required"),
         ("load-resized photos --size -1 --out x.npy", EXIT_USAGE, "--size: '-1' is neither a number of pixels"),
         ("show photos --n 1.5 --out s.png", EXIT_USAGE, "Invalid value for --n: '1.5' is not a whole number"),

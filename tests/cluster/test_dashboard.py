@@ -71,17 +71,17 @@ PROXY = {"distributed.dashboard.link": "{JUPYTERHUB_SERVICE_PREFIX}proxy/{port}/
         ({"KAGGLE_KERNEL_RUN_TYPE": "Interactive"}, {}, None),
     ],
 )
-def test_dashboard_link_is_reachable_or_none(own_cluster, monkeypatch, environment, configured, link):
+def test_dashboard_link_is_reachable_or_none(managed_cluster, monkeypatch, environment, configured, link):
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    port = own_cluster.scheduler_info()["services"]["dashboard"]
+    port = managed_cluster.scheduler_info()["services"]["dashboard"]
     with dask.config.set(configured):
-        assert cluster.dashboard_link(own_cluster) == (link and link.format(port=port))
+        assert cluster.dashboard_link(managed_cluster) == (link and link.format(port=port))
         monkeypatch.setattr(cluster.manager._managed, "link_shown", False)
-        assert cluster.pop_dashboard_link(own_cluster) == cluster.dashboard_link(own_cluster)
+        assert cluster.pop_dashboard_link(managed_cluster) == cluster.dashboard_link(managed_cluster)
 
 
-def test_dashboard_shows_the_method_and_its_stages(browser, own_cluster, tmp_path):
+def test_dashboard_shows_the_method_and_its_stages(browser, managed_cluster, tmp_path):
     cloudpickle.register_pickle_by_value(sys.modules["image_factory"])
     cloudpickle.register_pickle_by_value(sys.modules[__name__])
     for i in range(8):
@@ -95,7 +95,7 @@ def test_dashboard_shows_the_method_and_its_stages(browser, own_cluster, tmp_pat
         return row_of(pixels)
 
     thread = threading.Thread(target=lambda: paths.img.map(wait, npartitions=8, progress=False))
-    link = cluster.dashboard_link(own_cluster)
+    link = cluster.dashboard_link(managed_cluster)
     paths.img.load_resized(16, npartitions=4, progress=False)
     thread.start()
     try:

@@ -196,25 +196,25 @@ class TestResilience:
         ] * len(settings)
         assert address.startswith("tls://127.0.0.1:")
 
-    def test_every_socket_listens_on_loopback(self, own_cluster):
+    def test_every_socket_listens_on_loopback(self, managed_cluster):
         tree = [psutil.Process(), *psutil.Process().children(recursive=True)]
         listening = [c.laddr.ip for p in tree for c in connections(p) if c.status == "LISTEN"]
         assert len(listening) >= 6
         assert set(listening) == {"127.0.0.1"}
-        assert own_cluster.dashboard_link.startswith("http://127.0.0.1:")
+        assert managed_cluster.dashboard_link.startswith("http://127.0.0.1:")
 
-    def test_client_without_certificate_is_rejected(self, own_cluster):
+    def test_client_without_certificate_is_rejected(self, managed_cluster):
         from distributed import Client
         from distributed.security import Security
 
-        host, port = own_cluster.scheduler.address.removeprefix("tls://").split(":")
+        host, port = managed_cluster.scheduler.address.removeprefix("tls://").split(":")
         other = Security.temporary()  # a valid certificate of another authority
         for address, security in [(f"tcp://{host}:{port}", None), (f"tls://{host}:{port}", other)]:
             with pytest.raises((OSError, TimeoutError)):
                 Client(address, security=security, timeout=1, set_as_default=False)
-        assert own_cluster.submit(sum, [1, 2], pure=False).result() == 3
+        assert managed_cluster.submit(sum, [1, 2], pure=False).result() == 3
 
-    def test_worker_that_fails_to_restart_is_retried(self, own_cluster, tmp_path):
+    def test_worker_that_fails_to_restart_is_retried(self, managed_cluster, tmp_path):
         nanny = next(iter(cluster.manager._managed.cluster.workers.values()))
         preload, attempted = tmp_path / "preload.py", tmp_path / "attempted"
         preload.write_text(f"open({str(attempted)!r}, 'w').close()\nraise RuntimeError('not yet')\n")
@@ -222,10 +222,10 @@ class TestResilience:
         os.kill(nanny.pid, signal.SIGKILL)
         assert wait_until(attempted.exists)
         nanny.process.worker_kwargs["preload"] = before
-        assert wait_until(lambda: len(own_cluster.scheduler_info()["workers"]) == 2 and nanny.pid)
+        assert wait_until(lambda: len(managed_cluster.scheduler_info()["workers"]) == 2 and nanny.pid)
         assert nanny.status.name == "running"
 
-    def test_killed_worker_restarts_without_lost_results(self, own_cluster, tmp_path, capfd):
+    def test_killed_worker_restarts_without_lost_results(self, managed_cluster, tmp_path, capfd):
         def slow(i, flag):
             (tmp_path / "running").touch()
             while not (tmp_path / "go").exists():
@@ -233,21 +233,21 @@ class TestResilience:
             return i
 
         before = cluster_pids()
-        futures = own_cluster.map(slow, range(20), flag=str(tmp_path), pure=False)
+        futures = managed_cluster.map(slow, range(20), flag=str(tmp_path), pure=False)
         assert wait_until((tmp_path / "running").exists)
         os.kill(min(before), signal.SIGKILL)
         (tmp_path / "go").touch()
-        assert own_cluster.gather(futures) == list(range(20))
-        assert wait_until(lambda: len(own_cluster.scheduler_info()["workers"]) == 2)
+        assert managed_cluster.gather(futures) == list(range(20))
+        assert wait_until(lambda: len(managed_cluster.scheduler_info()["workers"]) == 2)
         assert max(before) in cluster_pids()
         assert min(before) not in cluster_pids()
         assert capfd.readouterr().err == ""
 
-    def test_sigint_does_not_end_workers(self, own_cluster):
+    def test_sigint_does_not_end_workers(self, managed_cluster):
         before = cluster_pids()
         for pid in before:
             os.kill(pid, signal.SIGINT)
-        assert own_cluster.submit(sum, [1, 2], pure=False).result() == 3
+        assert managed_cluster.submit(sum, [1, 2], pure=False).result() == 3
         assert cluster_pids() == before
 
 

@@ -12,7 +12,7 @@ from pandas_imgproc.errors import ClusterError
 
 
 class TestChoice:
-    def test_active_client_of_the_user_has_priority_and_is_not_closed(self, own_cluster):
+    def test_active_client_of_the_user_has_priority_and_is_not_closed(self, managed_cluster):
         from distributed import Client
 
         with Client(processes=False, n_workers=1, threads_per_worker=1, dashboard_address="127.0.0.1:0") as client:
@@ -30,24 +30,24 @@ class TestChoice:
             cluster.close()
             assert client.submit(sum, [1, 2]).result() == 3
 
-    def test_managed_client_is_not_the_default(self, own_cluster):
+    def test_managed_client_is_not_the_default(self, managed_cluster):
         from distributed import default_client
 
         with pytest.raises(ValueError, match="No clients found"):
             default_client()
         assert dask.base.get_scheduler() is None
-        with own_cluster.as_current():
-            assert cluster.get_client() is own_cluster
+        with managed_cluster.as_current():
+            assert cluster.get_client() is managed_cluster
 
-    def test_managed_client_is_reused_and_described(self, own_cluster):
-        assert cluster.get_client() is own_cluster
-        assert cluster.existing_client() is own_cluster
-        assert cluster.worker_monitor(own_cluster).fixed_n_threads
-        assert cluster.describe(own_cluster) == "local cluster of 2 processes"
-        cluster.pop_dashboard_link(own_cluster)
-        assert cluster.pop_dashboard_link(own_cluster) is None
+    def test_managed_client_is_reused_and_described(self, managed_cluster):
+        assert cluster.get_client() is managed_cluster
+        assert cluster.existing_client() is managed_cluster
+        assert cluster.worker_monitor(managed_cluster).fixed_n_threads
+        assert cluster.describe(managed_cluster) == "local cluster of 2 processes"
+        cluster.pop_dashboard_link(managed_cluster)
+        assert cluster.pop_dashboard_link(managed_cluster) is None
 
-    def test_worker_cannot_start_a_cluster(self, own_cluster):
+    def test_worker_cannot_start_a_cluster(self, managed_cluster):
         def from_a_thread():
             results = []
             thread = threading.Thread(target=lambda: results.append(cluster.nested_context()))
@@ -59,8 +59,8 @@ class TestChoice:
                 results.append(str(error))
             return results
 
-        assert own_cluster.submit(cluster.nested_context).result() == "inside a Dask worker"
-        phrase, message = own_cluster.submit(from_a_thread).result()
+        assert managed_cluster.submit(cluster.nested_context).result() == "inside a Dask worker"
+        phrase, message = managed_cluster.submit(from_a_thread).result()
         assert phrase == "inside a Dask worker"
         assert message.startswith("a cluster cannot be started inside a Dask worker; ")
 

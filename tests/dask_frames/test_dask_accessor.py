@@ -69,7 +69,7 @@ def scheduler(request):
         with ThreadPoolExecutor(2) as pool, dask.config.set(scheduler="threads", pool=pool):
             yield
     elif request.param == "managed":
-        with request.getfixturevalue("own_cluster").as_current():
+        with request.getfixturevalue("managed_cluster").as_current():
             yield
     elif request.param == "subprocesses":
         started = HandStarted(request.getfixturevalue("tmp_path"))
@@ -308,32 +308,32 @@ def test_undeclared_columns_are_failures(df, tmp_path):
     ]  # without a declared dtype
 
 
-def test_failure_names_the_file_of_a_function_pickled_by_value(df, own_cluster):
+def test_failure_names_the_file_of_a_function_pickled_by_value(df, managed_cluster):
     def fails(pixels):
         return 1 / 0
 
     ddf = dd.from_pandas(df.iloc[:2].reset_index(drop=True), npartitions=2)
-    with own_cluster.as_current():
+    with managed_cluster.as_current():
         lazy = ddf.img.map("image_path", fails, dtype="float64", errors="coerce")
         messages = lazy.img.failures.compute()["message"]
     line = fails.__code__.co_firstlineno + 1
     assert set(messages) == {f"ZeroDivisionError: division by zero (fails, line {line} of test_dask_accessor.py)"}
 
 
-def test_each_image_is_read_once_at_compute(web, tmp_path):
-    web.files.update({f"{i}.png": image_factory.image_bytes(i, "PNG") for i in range(6)})
-    names = pd.DataFrame({"url": [web.url(f"{i}.png") for i in [*range(6), 99]]})
+def test_each_image_is_read_once_at_compute(http_server, tmp_path):
+    http_server.files.update({f"{i}.png": image_factory.image_bytes(i, "PNG") for i in range(6)})
+    names = pd.DataFrame({"url": [http_server.url(f"{i}.png") for i in [*range(6), 99]]})
     ddf = dd.from_pandas(names, npartitions=3)
     ddf["image"] = ddf.img.load_resized("url", 4, errors="coerce")
     ddf["why"] = ddf["image"].img.failure_kind
     with ThreadPoolExecutor(2) as pool, dask.config.set(scheduler="threads", pool=pool):
         files = ddf.img.save("image", f"{tmp_path}/{{position}}.png", errors="coerce")
-        assert not web.asked
+        assert not http_server.n_requests_by_path
         done, table, files = dask.compute(ddf, ddf["image"].img.failures, files)
     assert [row_of(np.asarray(cell)) for cell in done["image"][:6]] == list(range(6))
     assert done["why"].dropna().to_dict() == {6: "missing"} == table["kind"].to_dict()
     assert files.notna().sum() == 6
-    assert dict(web.asked) == dict.fromkeys([f"{i}.png" for i in [*range(6), 99]], 1)
+    assert dict(http_server.n_requests_by_path) == dict.fromkeys([f"{i}.png" for i in [*range(6), 99]], 1)
 
 
 def test_invalid_arguments_raise_before_compute(ddf, df, tmp_path):
@@ -386,7 +386,7 @@ def _readable(links):
             return
 
 
-def test_rows_that_crash_their_worker_fail_alone(own_cluster, folder, df, tmp_path):
+def test_rows_that_crash_their_worker_fail_alone(managed_cluster, folder, df, tmp_path):
     tries = tmp_path / "tries"
 
     def crash(pixels):
@@ -399,7 +399,7 @@ def test_rows_that_crash_their_worker_fail_alone(own_cluster, folder, df, tmp_pa
     good = df[df["image_path"].notna() & ~df["image_path"].str.contains("4.png|gone", na=False)]
     ddf = dd.from_pandas(good.reset_index(drop=True), npartitions=2)
     widths = ddf.img.map("image_path", crash, dtype="Int64", errors="coerce")
-    with own_cluster.as_current():
+    with managed_cluster.as_current():
         persisted = widths.persist()
         wait(persisted)
         # Results are lost with their workers and computed again, without the rows that crash.
@@ -413,11 +413,11 @@ def test_rows_that_crash_their_worker_fail_alone(own_cluster, folder, df, tmp_pa
     gc.collect()  # the last references to the futures
     assert wait_until(lambda: not count_ledgers())
     # Dask's own tasks are not retried for ever.
-    with own_cluster.as_current(), pytest.raises(KilledWorker):
+    with managed_cluster.as_current(), pytest.raises(KilledWorker):
         ddf[["n"]].partitions[0].map_partitions(lambda part: os._exit(4), meta=ddf[["n"]]._meta).compute()
 
 
-def test_shuffles_on_the_managed_cluster_preserve_rows(own_cluster, folder, df, tmp_path):
+def test_shuffles_on_the_managed_cluster_preserve_rows(managed_cluster, folder, df, tmp_path):
     flag = tmp_path / "killed"
 
     def once(pixels):
@@ -428,7 +428,7 @@ def test_shuffles_on_the_managed_cluster_preserve_rows(own_cluster, folder, df, 
 
     ddf = dd.from_pandas(df.reset_index(drop=True), npartitions=3)
     ddf["image"] = ddf.img.map("image_path", once, dtype=ImageDtype("uint8", (4, 4, 3)), errors="coerce")
-    with own_cluster.as_current():
+    with managed_cluster.as_current():
         persisted = ddf.persist()
         moved = [
             persisted.shuffle("label"),
@@ -446,8 +446,8 @@ def test_shuffles_on_the_managed_cluster_preserve_rows(own_cluster, folder, df, 
         assert [row_of(np.asarray(cell)) for cell in frame["image"]] == [i * 90 for i in wanted]
 
 
-def test_workers_warn_once_on_the_client(own_cluster, ddf):
-    with warnings.catch_warnings(record=True) as caught, own_cluster.as_current():
+def test_workers_warn_once_on_the_client(managed_cluster, ddf):
+    with warnings.catch_warnings(record=True) as caught, managed_cluster.as_current():
         warnings.simplefilter("always")
         ddf.img.hash("image_path").compute()
         assert wait_until(lambda: len(caught) >= 2)

@@ -30,7 +30,7 @@ def paths(tmp_path_factory):
 
 
 @pytest.mark.parametrize("size", [8, 120])
-def test_every_plan_gives_the_same_bytes(paths, own_cluster, size):
+def test_every_plan_gives_the_same_bytes(paths, managed_cluster, size):
     with dask.config.set(scheduler="synchronous"):
         expected = paths.img.load_resized(size).img.to_numpy()
     with dask.config.set(scheduler="threads"):
@@ -39,7 +39,7 @@ def test_every_plan_gives_the_same_bytes(paths, own_cluster, size):
         assert np.array_equal(paths.img.load_resized(size, npartitions=npartitions).img.to_numpy(), expected)
 
 
-def test_relative_paths_start_at_the_callers_directory(own_cluster, tmp_path, monkeypatch):
+def test_relative_paths_start_at_the_callers_directory(managed_cluster, tmp_path, monkeypatch):
     """Workers remain in the directory that they were started in."""
     row_image(7).save(tmp_path / "7.png")
     monkeypatch.chdir(tmp_path)
@@ -47,7 +47,7 @@ def test_relative_paths_start_at_the_callers_directory(own_cluster, tmp_path, mo
     assert pd.Series(["7.png"] * 3).img.load_resized(8, npartitions=2, root=".").notna().all()
 
 
-def test_plugin_is_imported_in_every_decoding_process(own_cluster, tmp_path):
+def test_plugin_is_imported_in_every_decoding_process(managed_cluster, tmp_path):
     heif = pytest.importorskip("pillow_heif")
     heif.from_pillow(row_image(7, (64, 64))).save(tmp_path / "7.heic")
     paths = pd.Series([str(tmp_path / "7.heic")] * 4)
@@ -58,7 +58,7 @@ def test_plugin_is_imported_in_every_decoding_process(own_cluster, tmp_path):
             assert [row_of(np.asarray(image)) for image in column] == [7] * 4
 
 
-def test_pixels_pass_through_no_socket(paths, own_cluster, monkeypatch):
+def test_pixels_pass_through_no_socket(paths, managed_cluster, monkeypatch):
     """Workers return results without values, which are in the shared buffer."""
     returned = []
     commit = SharedMemorySink.commit
@@ -69,7 +69,7 @@ def test_pixels_pass_through_no_socket(paths, own_cluster, monkeypatch):
     assert returned == [None] * 4
 
 
-def test_workers_without_the_shared_buffer_return_their_values(paths, own_cluster, monkeypatch):
+def test_workers_without_the_shared_buffer_return_their_values(paths, managed_cluster, monkeypatch):
     expected = paths.img.load_resized(120).img.to_numpy()
     unreachable = MemfdHandle(os.getpid(), 0, "the name of another machine's file")
     monkeypatch.setattr(SharedMemorySink, "writer", lambda self, positions: BufferWriter(unreachable, 1, 120 * 120 * 3))
@@ -77,7 +77,7 @@ def test_workers_without_the_shared_buffer_return_their_values(paths, own_cluste
     assert np.array_equal(returned, expected)
 
 
-def test_jobs_run_concurrently_in_several_threads(paths, own_cluster):
+def test_jobs_run_concurrently_in_several_threads(paths, managed_cluster):
     expected = paths.img.load_resized(8).img.to_numpy()
     results = {}
 
@@ -92,7 +92,7 @@ def test_jobs_run_concurrently_in_several_threads(paths, own_cluster):
     assert all(np.array_equal(results[number], expected) for number in range(4))
 
 
-def test_job_of_a_hundred_thousand_rows_makes_no_large_graph_and_few_messages(own_cluster, caplog):
+def test_job_of_a_hundred_thousand_rows_makes_no_large_graph_and_few_messages(managed_cluster, caplog):
     """Dask's warning would be an error here; what is logged is progress."""
     sink = memory_sink(NoOpTask(), 100_000)
     with caplog.at_level(logging.INFO), dask.config.set({"distributed.admin.large-graph-warning-threshold": "1MB"}):

@@ -45,23 +45,23 @@ def test_small_job_runs_inline_and_starts_no_cluster(paths, caplog):
     assert cluster.existing_client() is None
 
 
-def test_npartitions_selects_the_cluster(paths, caplog, own_cluster):
+def test_npartitions_selects_the_cluster(paths, caplog, managed_cluster):
     assert "local cluster of 2 processes" in summary(caplog, lambda: paths.img.load_resized(8, npartitions=4))
 
 
-def test_long_job_moves_to_cluster_after_its_sample(paths, caplog, own_cluster):
+def test_long_job_moves_to_cluster_after_its_sample(paths, caplog, managed_cluster):
     with dask.config.set({"pandas-imgproc.inline-threshold-warm": 0}):
         assert "local cluster" in summary(caplog, lambda: paths.img.load_resized(8))
 
 
 @pytest.mark.parametrize(("scheduler", "plan"), [("synchronous", "1 thread;"), ("threads", "threads"),
                                                  ("distributed", "local cluster")])  # fmt: skip
-def test_dask_scheduler_selects_execution(paths, caplog, own_cluster, scheduler, plan):
+def test_dask_scheduler_selects_execution(paths, caplog, managed_cluster, scheduler, plan):
     with dask.config.set(scheduler=scheduler):
         assert plan in summary(caplog, lambda: paths.img.load_resized(8))
 
 
-def test_underestimated_job_moves_to_cluster(paths, own_cluster, caplog):
+def test_underestimated_job_moves_to_cluster(paths, managed_cluster, caplog):
     many = pd.Series(["gone.png"] * 16 + list(paths) * 20)
     with dask.config.set({"pandas-imgproc.inline-threshold-warm": 0.02}):
         assert "local cluster" in summary(caplog, lambda: many.img.load_resized(100, errors="coerce"))
@@ -92,7 +92,7 @@ def test_user_client_is_used_and_left_open(paths, caplog, tmp_path):
         assert client.status == "running"
 
 
-def test_job_inside_dask_task_runs_inline(paths, own_cluster):
+def test_job_inside_dask_task_runs_inline(paths, managed_cluster):
     def task():
         import pandas as pd
 
@@ -100,7 +100,7 @@ def test_job_inside_dask_task_runs_inline(paths, own_cluster):
 
         return pd.Series(list(paths)).img.load_resized(8, npartitions=3).img.to_numpy().sum()
 
-    assert own_cluster.submit(task, pure=False).result() == paths.img.load_resized(8).img.to_numpy().sum()
+    assert managed_cluster.submit(task, pure=False).result() == paths.img.load_resized(8).img.to_numpy().sum()
 
 
 def test_job_inside_daemonic_process_runs_inline(paths):
@@ -114,7 +114,7 @@ def _sum(paths):
     return int(pd.Series(paths).img.load_resized(8, npartitions=npartitions).img.to_numpy().sum())
 
 
-def test_forked_child_starts_its_own_cluster(paths, own_cluster):
+def test_forked_child_starts_its_own_cluster(paths, managed_cluster):
     """As in `ProcessPoolExecutor`, whose processes are forked by default."""
     expected = int(paths.img.load_resized(8, npartitions=3).img.to_numpy().sum())
     reader, writer = os.pipe()

@@ -81,9 +81,9 @@ def threads_client(tmp_path):
 
 
 @pytest.fixture
-def client(request, own_cluster):
+def client(request, managed_cluster):
     kind = request.param
-    return own_cluster if kind == "managed" else request.getfixturevalue(kind)
+    return managed_cluster if kind == "managed" else request.getfixturevalue(kind)
 
 
 def _mean(pixels):

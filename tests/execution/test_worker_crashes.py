@@ -73,10 +73,10 @@ def check(result, modes):
 
 
 @pytest.fixture
-def restored_workers(own_cluster):
+def restored_workers(managed_cluster):
     """A managed cluster that has both of its workers again after the test."""
     yield
-    assert wait_until(lambda: len(own_cluster.scheduler_info()["workers"]) == 2)
+    assert wait_until(lambda: len(managed_cluster.scheduler_info()["workers"]) == 2)
 
 
 # Nearly all of the time is that of restarting workers, two for each crash.

@@ -84,7 +84,7 @@ def test_text_feature_is_truncated_between_characters(unregistered):
     assert pd.Series([encoded(scene(8, 8))]).img.features("corner")["corner"].tolist() == ["aé"]
 
 
-def test_user_feature_is_pickled_with_its_module(unregistered, own_cluster, tmp_path, monkeypatch):
+def test_user_feature_is_pickled_with_its_module(unregistered, managed_cluster, tmp_path, monkeypatch):
     (tmp_path / "user_features.py").write_text(
         "import pandas_imgproc\nLEVEL = 7\ndef twice(x): return 2 * x\n"
         "@pandas_imgproc.register_feature('corner', dtype='Int64')\ndef corner(pixels): return twice(LEVEL)\n"

@@ -29,7 +29,7 @@ def frame(tmp_path_factory):
     return pd.DataFrame({"image_path": paths}, index=np.arange(120) % 7)
 
 
-def test_scaling_report_two_numbers_of_workers_times_each_on_its_cluster(frame, own_cluster):
+def test_scaling_report_two_numbers_of_workers_times_each_on_its_cluster(frame, managed_cluster):
     ran = []
 
     def call(d):
@@ -123,11 +123,11 @@ def test_scaling_report_active_client_raises_and_keeps_client(frame):
         assert client.status == "running"
 
 
-def test_scaling_report_managed_client_as_current_raises(frame, own_cluster):
-    with own_cluster.as_current():
+def test_scaling_report_managed_client_as_current_raises(frame, managed_cluster):
+    with managed_cluster.as_current():
         with pytest.raises(ValueError, match=r"a client is active .*leave its with block"):
             pandas_imgproc.scaling_report(lambda d: d.img.load_resized("image_path", size=8), frame)
-        assert own_cluster.status == "running"
+        assert managed_cluster.status == "running"
 
 
 @pytest.mark.parametrize(

@@ -38,7 +38,7 @@ def photos(tmp_path_factory):
 
 
 @pytest.mark.parametrize("npartitions", [None, 7])
-def test_saved_files_follow_row_order(frame, tmp_path, own_cluster, npartitions):
+def test_saved_files_follow_row_order(frame, tmp_path, managed_cluster, npartitions):
     shuffled = frame.sample(frac=1, random_state=1)
     paths = shuffled.img.save_resized("image_path", tmp_path / "out", size=8, npartitions=npartitions)
     check_files(paths[frame.index], frame.index)
@@ -221,7 +221,7 @@ def test_killed_run_leaves_whole_files_and_next_run_writes_the_rest(photos, tmp_
     assert sum(b'"made"' in line for line in (out / ".pandas-imgproc.jsonl").read_bytes().splitlines()) == 300
 
 
-def test_killed_workers_cost_no_file(photos, tmp_path, own_cluster):
+def test_killed_workers_cost_no_file(photos, tmp_path, managed_cluster):
     paths, kills = pd.Series([f"{photos}/{k}.jpg" for k in range(300)]), []
     out = tmp_path / "out"
     stop = threading.Event()
@@ -244,53 +244,53 @@ def test_killed_workers_cost_no_file(photos, tmp_path, own_cluster):
     assert kills
     assert saved.notna().all()
     assert len(whole_files(out)) == 300
-    own_cluster.wait_for_workers(2)
+    managed_cluster.wait_for_workers(2)
 
 
 @pytest.mark.parametrize("scheduler", ["threads", "distributed"])
 @pytest.mark.parametrize("left", [0, 30_000, 400_000])
-def test_full_disk_keeps_finished_files(photos, small_disk, own_cluster, scheduler, left):
+def test_full_disk_keeps_finished_files(photos, tiny_filesystem, managed_cluster, scheduler, left):
     paths = pd.Series([f"{photos}/{k}.jpg" for k in range(60)])
-    out = small_disk / "out"
+    out = tiny_filesystem / "out"
     first = paths.head(10).img.save_resized(out, size=100)
     before = {path: Path(path).read_bytes() for path in first}
-    free = os.statvfs(small_disk)
-    (small_disk / "filler").write_bytes(bytes(max(0, free.f_bavail * free.f_frsize - left)))
+    free = os.statvfs(tiny_filesystem)
+    (tiny_filesystem / "filler").write_bytes(bytes(max(0, free.f_bavail * free.f_frsize - left)))
     with dask.config.set(scheduler=scheduler), pytest.raises(OSError, match="No space left on device; what was fin"):
         paths.img.save_resized(out, size=500, quality=95, overwrite=True)
     whole_files(out)
     unchanged = {path for path in before if Path(path).read_bytes() == before[path]}
     assert len(unchanged) == 10 or left == 400_000  # if the disk has space, some are replaced
-    (small_disk / "filler").unlink()
+    (tiny_filesystem / "filler").unlink()
     again = paths.img.save_resized(out, size=50, overwrite=True)
     assert again.notna().all()
     assert {pixels_of(path).shape for path in again} == {(50, 50, 3)}
 
 
-def test_run_on_full_disk_is_continued(photos, small_disk):
+def test_run_on_full_disk_is_continued(photos, tiny_filesystem):
     paths = pd.Series([f"{photos}/{k}.jpg" for k in range(60)])
-    out = small_disk / "out"
-    (small_disk / "filler").write_bytes(bytes(1_000_000))
+    out = tiny_filesystem / "out"
+    (tiny_filesystem / "filler").write_bytes(bytes(1_000_000))
     with pytest.raises(OSError, match=r"jpg' cannot be written: No space left"):
         paths.img.save_resized(out, size=400, quality=90)
     before, done = mtimes(out), len(whole_files(out))
     assert 0 < done < 60
-    (small_disk / "filler").unlink()
-    subprocess.run(["mount", "-o", "remount,size=20m", small_disk], check=True)
+    (tiny_filesystem / "filler").unlink()
+    subprocess.run(["mount", "-o", "remount,size=20m", tiny_filesystem], check=True)
     assert paths.img.save_resized(out, size=400, quality=90).notna().all()
     assert len(whole_files(out)) == 60
     assert before.items() <= mtimes(out).items()
 
 
-def test_unwritable_folder_raises_os_error(photos, small_disk):
+def test_unwritable_folder_raises_os_error(photos, tiny_filesystem):
     paths = pd.Series([f"{photos}/{k}.jpg" for k in range(3)])
-    done = paths.head(2).img.save_resized(small_disk / "out", size=8)
-    subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
-    pd.testing.assert_series_equal(paths.head(2).img.save_resized(small_disk / "out", size=8), done)
+    done = paths.head(2).img.save_resized(tiny_filesystem / "out", size=8)
+    subprocess.run(["mount", "-o", "remount,ro", tiny_filesystem], check=True)
+    pd.testing.assert_series_equal(paths.head(2).img.save_resized(tiny_filesystem / "out", size=8), done)
     with pytest.raises(OSError, match="out' cannot be written: Read-only file system"):
-        paths.img.save_resized(small_disk / "out", size=8)
+        paths.img.save_resized(tiny_filesystem / "out", size=8)
     with pytest.raises(OSError, match="other' cannot be written: Read-only file system"):
-        paths.img.save_resized(small_disk / "other", size=8)
+        paths.img.save_resized(tiny_filesystem / "other", size=8)
     file = photos / "0.jpg"
     with pytest.raises(OSError, match=r"0\.jpg/out' cannot be written: Not a directory"):
         paths.img.save_resized(file / "out", size=8)
@@ -325,7 +325,7 @@ with dask.config.set(scheduler="threads"):
     assert paths.notna().all()
 
 
-def test_remote_workers_return_files_to_caller(photos, tmp_path, own_cluster, monkeypatch):
+def test_remote_workers_return_files_to_caller(photos, tmp_path, managed_cluster, monkeypatch):
     unreachable, writer = MemfdHandle(1, 99999, "on another machine"), ImageFileSink.writer
     monkeypatch.setattr(ImageFileSink, "writer", lambda *args: dataclasses.replace(writer(*args), lease=unreachable))
     paths = pd.Series([f"{photos}/{k}.jpg" for k in range(20)])
@@ -335,7 +335,7 @@ def test_remote_workers_return_files_to_caller(photos, tmp_path, own_cluster, mo
 
 
 def test_worker_of_closed_sink_writes_no_file(photos, tmp_path):
-    task = SaveResized(codec.decode_options(8, for_files=True), codec.encode_options(None, 75))
+    task = SaveResized(codec.decode_options(8, allow_any_size=True), codec.encode_options(None, 75))
     job = JobContext(task, pd.RangeIndex(1), [str(photos / "0.jpg")], Source())
     files = ImageFileSink(job, [str(tmp_path / "out" / "a.jpg")])
     files.open(overwrite=False, retry="transient")

@@ -76,11 +76,11 @@ def test_partial_last_line_of_manifest_is_truncated(photos, tmp_path):
     assert sum(before[path] != after[path] for path in before) == 1
 
 
-def test_local_journal_on_full_disk_stays_whole(small_disk):
-    lines = LocalJournal(str(small_disk / "journal"))
+def test_local_journal_on_full_disk_stays_whole(tiny_filesystem):
+    lines = LocalJournal(str(tiny_filesystem / "journal"))
     lines.append(b"first\n")
-    free = os.statvfs(small_disk)
-    (small_disk / "filler").write_bytes(bytes(free.f_bavail * free.f_frsize - 8192))
+    free = os.statvfs(tiny_filesystem)
+    (tiny_filesystem / "filler").write_bytes(bytes(free.f_bavail * free.f_frsize - 8192))
     with pytest.raises(OSError, match="No space left"):
         lines.append(b"x" * 50_000 + b"\n")
     assert lines.read() == b"first\n"

@@ -92,7 +92,7 @@ def check(column, index, missing=()):
 
 
 @pytest.mark.parametrize("npartitions", [None, 7])
-def test_npy_result_is_mapped_by_numpy(folder, paths, tmp_path, own_cluster, npartitions):
+def test_npy_result_is_mapped_by_numpy(folder, paths, tmp_path, managed_cluster, npartitions):
     out = tmp_path / "x.npy"
     column = paths.img.load_resized(8, root=folder, out=out, npartitions=npartitions)
     check(column, paths.index)
@@ -295,7 +295,7 @@ def killed_at(fraction, folder, out, n):
 
 
 @pytest.mark.parametrize(("name", "fraction"), [("x.npy", 0.5), ("x.parquet", 0.9)])
-def test_killed_run_is_resumed_without_reading_again(folder, tmp_path, caplog, own_cluster, name, fraction):
+def test_killed_run_is_resumed_without_reading_again(folder, tmp_path, caplog, managed_cluster, name, fraction):
     n, out = 600, tmp_path / name
     done = killed_at(fraction, folder, out, n)
     assert 0 < done < n
@@ -362,19 +362,19 @@ sys.stdin.read()
 
 
 @pytest.mark.parametrize("filled", [0, 500_000, 1_000_000, 1_900_000, 2_080_000])
-def test_full_disk_raises_before_npy_file_exists(folder, paths, small_disk, caplog, filled):
-    (small_disk / "filler").write_bytes(bytes(filled))
-    out = small_disk / "x.npy"
+def test_full_disk_raises_before_npy_file_exists(folder, paths, tiny_filesystem, caplog, filled):
+    (tiny_filesystem / "filler").write_bytes(bytes(filled))
+    out = tiny_filesystem / "x.npy"
     if filled > 100_000:
         with pytest.raises(OSError, match=r"x\.npy.*(GB are free|No space left)"):
             paths.img.load_resized(100, root=folder, out=out)  # 1.8 MB of 2.1
         assert not out.exists()
-        (small_disk / "filler").unlink()
+        (tiny_filesystem / "filler").unlink()
     check(paths.img.load_resized(100, root=folder, out=out), paths.index)
 
 
 @pytest.mark.parametrize("seed", [0, 1])
-def test_randomly_killed_workers_cost_no_row(folder, tmp_path, own_cluster, seed):
+def test_randomly_killed_workers_cost_no_row(folder, tmp_path, managed_cluster, seed):
     paths = pd.Series([f"{folder}/{k % 60}.png" for k in range(600)])
     rng, stop, kills = random.Random(seed), threading.Event(), []
 
@@ -396,7 +396,7 @@ def test_randomly_killed_workers_cost_no_row(folder, tmp_path, own_cluster, seed
     assert kills
     expected = paths.head(60).img.load_resized(400, resample="lanczos").img.to_numpy()
     assert np.array_equal(column.img.to_numpy(), np.tile(expected, (10, 1, 1, 1)))
-    own_cluster.wait_for_workers(2)
+    managed_cluster.wait_for_workers(2)
 
 
 def test_parts_are_read_by_pandas_pyarrow_and_dask(folder, paths, tmp_path):
@@ -459,14 +459,14 @@ def test_overlapping_part_is_deleted(folder, paths, tmp_path, caplog):
 
 
 @pytest.mark.parametrize("left", [60_000, 300_000, 800_000])
-def test_full_disk_leaves_whole_parts(folder, paths, small_disk, left):
-    out = small_disk / "x.parquet"
-    (small_disk / "filler").write_bytes(bytes(2 * 2**20 - left))
+def test_full_disk_leaves_whole_parts(folder, paths, tiny_filesystem, left):
+    out = tiny_filesystem / "x.parquet"
+    (tiny_filesystem / "filler").write_bytes(bytes(2 * 2**20 - left))
     with pytest.raises(OSError, match=r"x\.parquet.*No space left"):
         paths.img.load_resized(80, root=folder, out=out, npartitions=12)  # 1.2 MB
     for part in out.glob("part-*"):
         assert len(pd.read_parquet(part)) == 5
-    (small_disk / "filler").unlink()
+    (tiny_filesystem / "filler").unlink()
     check(images(paths.img.load_resized(80, root=folder, out=out, npartitions=12)), paths.index)
 
 
@@ -532,7 +532,7 @@ def first_fails_and_second_half_is_slow(pixels):
 
 
 @pytest.mark.parametrize("scheduler", ["threads", "distributed"])
-def test_partition_of_failed_call_is_not_written(folder, paths, tmp_path, own_cluster, scheduler):
+def test_partition_of_failed_call_is_not_written(folder, paths, tmp_path, managed_cluster, scheduler):
     """A partition that was stopped holds rows that are not done, and the next call may have done them by then."""
     out = tmp_path / "x.parquet"
     with dask.config.set(scheduler=scheduler), pytest.raises(UnreadableImageError, match="the first"):
@@ -540,7 +540,7 @@ def test_partition_of_failed_call_is_not_written(folder, paths, tmp_path, own_cl
             first_fails_and_second_half_is_slow, size=8, dtype=ImageDtype("uint8", (8, 8, 3)), root=folder,
             out=out, npartitions=2, errors="raise",
         )  # fmt: skip
-    assert wait_until(lambda: not any(own_cluster.processing().values()))
+    assert wait_until(lambda: not any(managed_cluster.processing().values()))
     assert [part.name for part in out.glob("part-*")] == ["part-000000000-000000029.parquet"]
 
 

@@ -81,16 +81,16 @@ def test_archive_folder_as_root_reads_ids(archive):
     assert rows_of(load(pd.Series(range(N)), root=f"{archive}/train", suffix=" é#.jpg")) == list(range(N))
 
 
-def test_archive_over_http_is_read_concurrently(archive, web):
-    web.files["data/" + archive.name] = archive.read_bytes()
-    web.fault = lambda path, k: (None, None, "503", None, "reset")[k % 5]
-    root = web.url("data/" + archive.name)
+def test_archive_over_http_is_read_concurrently(archive, http_server):
+    http_server.files["data/" + archive.name] = archive.read_bytes()
+    http_server.fault = lambda path, k: (None, None, "503", None, "reset")[k % 5]
+    root = http_server.url("data/" + archive.name)
     Source(root=root).data(next(iter(FILES)))  # builds the index, with one request after another
-    web.most, web.together = 0, 4  # sequential requests would never be answered
+    http_server.max_in_flight, http_server.together = 0, 4  # sequential requests would never be answered
     column = load(pd.Series([*FILES, "train/gone.jpg"]), root=root, errors="coerce")
     assert rows_of(column.dropna()) == list(range(N))
     assert column.img.failures["kind"].tolist() == ["missing"]
-    assert web.most > 3
+    assert http_server.max_in_flight > 3
 
 
 def test_archive_in_bucket_is_read(archive, s3):
@@ -100,20 +100,20 @@ def test_archive_in_bucket_is_read(archive, s3):
     assert rows_of(column) == list(range(N))
 
 
-def test_archive_without_range_requests_is_unsupported(web):
-    web.files["x.zip"] = make_zip(FILES)
-    web.ranges = False
+def test_archive_without_range_requests_is_unsupported(http_server):
+    http_server.files["x.zip"] = make_zip(FILES)
+    http_server.ranges = False
     try:
-        column = load(pd.Series(list(FILES)), root=web.url("x.zip"), errors="coerce")
+        column = load(pd.Series(list(FILES)), root=http_server.url("x.zip"), errors="coerce")
     finally:
-        web.ranges = True
+        http_server.ranges = True
     assert set(column.img.failures["kind"]) == {"unsupported"}
     assert "parts of a file" in column.img.failures["message"].iloc[0]
 
 
-def test_missing_archive_is_missing(tmp_path, web):
+def test_missing_archive_is_missing(tmp_path, http_server):
     assert kind_of(tmp_path / "gone.zip", "a.jpg") == "missing"
-    assert kind_of(web.url("gone.zip"), "a.jpg") == "missing"
+    assert kind_of(http_server.url("gone.zip"), "a.jpg") == "missing"
 
 
 @pytest.mark.parametrize("mode", ["w:gz", "w:bz2", "w:xz"])

@@ -115,14 +115,14 @@ def test_folder_named_like_archive_is_read(tmp_path):
         assert Source(root=str(tmp_path / name)).data("a.jpg")[0] == image_bytes(1)
 
 
-def test_name_outside_root_sends_no_request(web):
-    web.files.update({"secret.jpg": b"secret", "train/in.jpg": b"in"})
-    source = Source(root=web.url("train"))
-    for name in [*ESCAPES, web.url("secret.jpg"), web.url("train/../secret.jpg"), web.url("train/%2e%2e/secret.jpg"),
-                 web.url("training/x.jpg")]:  # fmt: skip
+def test_name_outside_root_sends_no_request(http_server):
+    http_server.files.update({"secret.jpg": b"secret", "train/in.jpg": b"in"})
+    source = Source(root=http_server.url("train"))
+    for name in [*ESCAPES, http_server.url("secret.jpg"), http_server.url("train/../secret.jpg"), http_server.url("train/%2e%2e/secret.jpg"),
+                 http_server.url("training/x.jpg")]:  # fmt: skip
         with pytest.raises(UnreadableImageError, match="outside_root"):
             source.data(name)
-    assert not web.requests
+    assert not http_server.requests
     assert source.data("in.jpg")[0] == b"in"
 
 

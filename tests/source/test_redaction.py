@@ -44,25 +44,25 @@ def debug_log():
         logging.getLogger(name).removeHandler(handler)
 
 
-def signed(web, name):
-    host = web.url().removeprefix("http://").rstrip("/")
+def signed(http_server, name):
+    host = http_server.url().removeprefix("http://").rstrip("/")
     return f"http://ann:{QUOTED}@{host}/{name}?X-Amz-Signature={QUOTED}&token={QUOTED}&{QUOTED}"
 
 
 @pytest.mark.parametrize("scheduler", ["synchronous", "distributed"])
-def test_secret_is_redacted_everywhere(web, tmp_path, debug_log, scheduler, request):
-    client = request.getfixturevalue("own_cluster") if scheduler == "distributed" else None
-    web.files.update({f"{k}.jpg": image_bytes(k) for k in range(20)})
+def test_secret_is_redacted_everywhere(http_server, tmp_path, debug_log, scheduler, request):
+    client = request.getfixturevalue("managed_cluster") if scheduler == "distributed" else None
+    http_server.files.update({f"{k}.jpg": image_bytes(k) for k in range(20)})
     faults = {"1.jpg": "403", "2.jpg": "503", "3.jpg": "reset", "4.jpg": "truncated", "5.jpg": "stall"}
-    web.fault = lambda path, k: faults.get(path)
-    names = pd.Series([signed(web, f"{k}.jpg") for k in range(21)])
+    http_server.fault = lambda path, k: faults.get(path)
+    names = pd.Series([signed(http_server, f"{k}.jpg") for k in range(21)])
     options = {"headers": {"X-Auth": CANARY}, "cookies": {"session": CANARY}}
     quick = {"pandas-imgproc.read-timeout": 1.5, "pandas-imgproc.retry-attempts": 2, "scheduler": scheduler}
     with dask.config.set(quick), warnings.catch_warnings(record=True) as caught_warnings:
         warnings.simplefilter("always")
         column = names.img.load_resized(8, storage_options=options, out=tmp_path / "x.npy")
     assert [row_of(image) for image in column.dropna().img.to_numpy()] == [0, *range(6, 20)]
-    assert web.requests[0][2]["X-Auth"] == CANARY, "the secret was not sent"
+    assert http_server.requests[0][2]["X-Auth"] == CANARY, "the secret was not sent"
     shown = column.img.failures.to_string(max_colwidth=None) + "".join(str(x.message) for x in caught_warnings)
     assert is_clean(shown), shown
     assert len(caught_warnings) == 1
@@ -75,8 +75,8 @@ def test_secret_is_redacted_everywhere(web, tmp_path, debug_log, scheduler, requ
     assert is_clean("".join(traceback.format_exception(caught.value)))
 
 
-def test_root_with_secret_is_redacted(web, tmp_path):
-    root = signed(web, "train")
+def test_root_with_secret_is_redacted(http_server, tmp_path):
+    root = signed(http_server, "train")
     names = pd.Series(["a.jpg", "b.jpg", "../c.jpg"])
     with pytest.raises(pandas_imgproc.NoReadableImageError) as caught:
         names.img.load_resized(8, root=root, out=tmp_path / "x.npy")

@@ -49,7 +49,7 @@ def test_missing_bucket_is_missing(bucket):
     assert column.img.failures["kind"].tolist() == ["missing"]
 
 
-def test_workers_read_buckets(bucket, own_cluster):
+def test_workers_read_buckets(bucket, managed_cluster):
     scheme, options = bucket
     names = pd.Series([f"{k}.jpg" for k in range(N)])
     with dask.config.set(scheduler="distributed"):
@@ -77,7 +77,7 @@ def test_load_image_reads_s3_url(s3):
 @pytest.mark.parametrize("scheduler", ["synchronous", "distributed"])
 def test_parquet_result_in_bucket_resumes(s3, request, scheduler):
     if scheduler == "distributed":
-        request.getfixturevalue("own_cluster")
+        request.getfixturevalue("managed_cluster")
     fs, options = s3
     filled(fs, f"bucket/input-{scheduler}", [(f"{k}.jpg", image_bytes(k)) for k in range(N) if k != 5])
     out = f"s3://bucket/{scheduler}.parquet"
@@ -108,11 +108,11 @@ def test_parquet_result_in_bucket_resumes(s3, request, scheduler):
     [("s3", {"key": "k", "secret": "s", "client_kwargs": {"region_name": "eu-west-1"}}), ("gs", {"token": "anon"})],
 )
 @pytest.mark.parametrize(("status", "kind", "n_requests"), [("503", "remote", 2), ("403", "permission", 1)])
-def test_failing_bucket_is_requested_once_per_attempt(web, scheme, options, status, kind, n_requests):
-    web.fault = lambda path, k: status
-    endpoint = web.url().rstrip("/")
+def test_failing_bucket_is_requested_once_per_attempt(http_server, scheme, options, status, kind, n_requests):
+    http_server.fault = lambda path, k: status
+    endpoint = http_server.url().rstrip("/")
     options = {**options, "endpoint_url": endpoint}
     with dask.config.set({"pandas-imgproc.retry-attempts": 2}):
         column = load(pd.Series([f"{scheme}://bucket/a.jpg"]), storage_options=options, errors="coerce")
     assert column.img.failures["kind"].tolist() == [kind]
-    assert sum(web.asked.values()) == n_requests
+    assert sum(http_server.n_requests_by_path.values()) == n_requests

@@ -93,7 +93,7 @@ def test_augment_of_series_is_series(frame):
 
 
 @pytest.mark.parametrize("name", TRANSFORMS)
-def test_variants_are_equal_on_every_scheduler(folder, own_cluster, name):
+def test_variants_are_equal_on_every_scheduler(folder, managed_cluster, name):
     n = 24
     frame = pd.DataFrame({"image_path": [str(folder / f"photo{k % 8}.png") for k in range(n)]})
 
@@ -218,9 +218,9 @@ def test_augment_with_wrong_arguments_raises(frame, arguments, error, message):
         frame.img.augment("image_path", **{"transform": noisy, **arguments})
 
 
-def test_workers_import_albumentations_without_network(own_cluster):
+def test_workers_import_albumentations_without_network(managed_cluster):
     import os
 
-    future = own_cluster.submit(lambda: __import__("pandas_imgproc") and os.environ["NO_ALBUMENTATIONS_UPDATE"])
+    future = managed_cluster.submit(lambda: __import__("pandas_imgproc") and os.environ["NO_ALBUMENTATIONS_UPDATE"])
     assert future.result() == "1"
     assert pandas_imgproc

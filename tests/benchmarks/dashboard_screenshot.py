@@ -1,6 +1,6 @@
 """Make docs/dashboard.png: two pages of the dashboard, in Chromium, while two calls run.
 
-python tests/benchmarks/dashboard_image.py
+python tests/benchmarks/dashboard_screenshot.py
 """
 
 from __future__ import annotations

@@ -86,7 +86,7 @@ def report(df: pd.DataFrame, seconds: float) -> None:
     """Print the frame, the missing rows with their reasons, the speed, and the array for a model."""
     print(f"\nThe frame, with its new column of {df['image'].dtype}:\n{df.head()}")
     print(f"\nRows without an image keep their positions:\n{df[df['image'].isna()]}")
-    print(f"\nand df['image'].img.failures tells why:\n{df['image'].img.failures}")
+    print(f"\nand df['image'].img.failures shows the reasons:\n{df['image'].img.failures}")
     print(f"\n{len(df):,} images in {seconds:.1f} s: {len(df) / seconds:,.0f} images per second")
     print(f"df['image'].img.to_numpy(na_value=0) is {df['image'].img.to_numpy(na_value=0).shape}, in the CSV's order")
 

@@ -71,7 +71,7 @@ class ScalingTables:
         `other` is work outside of the stages, `waiting` is time without work: a column sums to workers times seconds.
         """
         sums = self.runs.groupby("workers").sum().drop(columns=["run", "failures", "caller", "cpu"])
-        images, seconds, busy = (sums.pop(name) for name in ("images", "seconds", "worker_seconds"))
+        images, seconds, busy = (sums.pop(name) for name in ("images", "seconds", "busy"))
         sums["other"] = (busy - sums.sum(axis=1)).clip(lower=0)
         sums["waiting"] = (sums.index * seconds - busy).clip(lower=0)
         return 1000 * sums.div(images, axis=0).T
@@ -86,6 +86,6 @@ class ScalingTables:
 def _run_record(timing: Timing) -> dict[str, float]:
     record = {"workers": timing.workers, "run": timing.run, "images": timing.total("rows")}
     record |= {"failures": timing.total("failures"), "seconds": timing.seconds, "caller": timing.caller}
-    record |= {"worker_seconds": timing.total("worker_seconds"), "cpu": timing.total("cpu")}
+    record |= {"busy": timing.total("worker_seconds"), "cpu": timing.total("cpu")}
     seconds = sum((Counter(job.stages) for job in timing.jobs), Counter())
     return record | {stage: seconds.get(stage, math.nan) for stage in STAGES}

@@ -113,7 +113,7 @@ def _warning_texts(tables: ScalingTables) -> Iterator[str]:
         yield f"Warning: runs of {shortest:.2f} s are too short; use about {rows:,} images or more."
     runs = tables.runs[tables.runs["workers"] <= tables.cores]
     io = runs[runs.columns.intersection(["read", "transfer", "write"])].sum(axis=1)
-    share = runs["cpu"].sum() / max((runs["worker_seconds"] - io).sum(), 1e-9)
+    share = runs["cpu"].sum() / max((runs["busy"] - io).sum(), 1e-9)
     if share < MIN_CPU_SHARE:
         yield (
             f"Warning: workers had a CPU for {share:.0%} of the time they worked: other programs use the cores, and "

@@ -48,8 +48,8 @@ def test_scaling_report_two_numbers_of_workers_times_each_on_its_cluster(frame, 
     assert {"read", "decode", "resize"} <= set(report.stages.index)
     assert report.stages.loc["transfer", 2] > 0  # pixels of 1.4 MB go into the shared block
     assert (report.stages.loc["decode"] > 0).all()
-    assert (report.runs["worker_seconds"] <= report.runs["workers"] * report.runs["seconds"]).all()
-    assert (report.runs["cpu"] <= report.runs["worker_seconds"]).all()
+    assert (report.runs["busy"] <= report.runs["workers"] * report.runs["seconds"]).all()
+    assert (report.runs["cpu"] <= report.runs["busy"]).all()
     assert (report.runs["caller"] < report.runs["seconds"]).all()
     assert report.name == "load_resized"
     assert cluster.manager._managed.n_workers == 2

@@ -37,7 +37,7 @@ def catalogue(tmp_path_factory):
 
 def test_quickstart_prints_the_frame_the_failures_and_the_speed(catalogue):
     done, _ = catalogue
-    kinds = [line.split()[3] for line in done.stdout.split("failures tells why:")[1].splitlines()[2:5]]
+    kinds = [line.split()[3] for line in done.stdout.split("failures shows the reasons:")[1].splitlines()[2:5]]
     assert kinds == ["missing", "truncated", "unidentified"]
     assert "image[uint8, (64, 64, 3)]" in done.stdout
     assert "to_numpy(na_value=0) is (60, 64, 64, 3)" in done.stdout

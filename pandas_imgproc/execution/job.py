@@ -101,10 +101,10 @@ class JobState:
 
     def take(self, n: int) -> range:
         """Remove the next positions from `pending`, `n` at most, and return them."""
-        first = self.pending.popleft()
-        if len(first) > n:
-            self.pending.appendleft(first[n:])
-        return first[:n]
+        positions = self.pending.popleft()
+        if len(positions) > n:
+            self.pending.appendleft(positions[n:])
+        return positions[:n]
 
     def iter_partitions(self) -> Iterator[range]:
         """Yield the positions of partitions: `npartitions` equal ones, or of a second's work, and smaller at the end.

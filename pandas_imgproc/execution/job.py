@@ -32,7 +32,7 @@ PROBE_ROWS = 2
 """Rows of a partition before the schema is known: until then images pass through the socket."""
 
 MAX_PARTITION_ROWS = 8192
-"""Maximum rows of a partition: submitting one costs a millisecond or two, whatever its size."""
+"""Maximum rows of a partition: submitting one costs a millisecond or two, regardless of its size."""
 
 MAX_PARTITION_NBYTES = 24 * 2**20
 """Maximum bytes of a partition's values: the C library does not reuse larger ones, and the first touch of fresh memory

@@ -53,7 +53,7 @@ RETIRED_IN_TEXT = [
     "strike", "strikes", "borrow", "borrows", "promise", "promises", "promised", "settled", "clash", "clashes", "room",
     "nameless", "found out", "for ever", "as far as", "has it", "whole or not at all", "PIL's",
 ]  # fmt: skip
-"""Everyday words for which the field has a term: see "Words" in docs/contributing.md."""
+"""Everyday words for which the field has a term: see "Glossary" in docs/contributing.md."""
 
 RETIRED_IN_NAMES = {
     "picture", "pictures", "elsewhere", "far", "asked", "told", "said", "patience", "patiently", "ahead", "parcel",

@@ -1,4 +1,4 @@
-"""Delegation of keyword arguments, with each of them in the signature."""
+"""Delegation of keyword arguments: a decorator that lists them in the signature of a function with ``**options``."""
 
 from __future__ import annotations
 

@@ -114,7 +114,7 @@ class SharedBuffer:
         token = f"pandas-imgproc-{uuid.uuid4().hex}"
         self.nbytes = nbytes
         self._fd = os.memfd_create(token, os.MFD_CLOEXEC)
-        self.address = MemfdHandle(os.getpid(), self._fd, token)
+        self.handle = MemfdHandle(os.getpid(), self._fd, token)
         if nbytes:
             try:
                 # A full machine is an error here; otherwise it would be a SIGBUS at some later page.

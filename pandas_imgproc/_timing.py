@@ -1,4 +1,4 @@
-"""Seconds by stage: ``with timed("decode"):`` anywhere below a `collect_timings`, which the kernel opens."""
+"""Timings by stage: ``with timed("decode"):`` anywhere below a `collect_timings`, which the kernel opens."""
 
 from __future__ import annotations
 

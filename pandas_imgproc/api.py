@@ -1,4 +1,4 @@
-"""Function for one image without a frame."""
+"""Loading of one image without a frame: `load_image`."""
 
 from __future__ import annotations
 

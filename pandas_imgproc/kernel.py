@@ -100,7 +100,7 @@ def _fill(result: PartitionResult, task: Task, partition: PartitionInput, source
         except codec.INTERRUPTS:
             raise
         except BaseException as exc:  # any exception of a decoder or a user's function is a failure of this row only
-            result.add_failure(i, file.path, *task.explain(exc))
+            result.add_failure(i, file.path, *task.classify_error(exc))
             out[:] = task.allocate(n_outputs)
         result.signatures[i] = file.signature
         ledger.exit_row(position)

@@ -72,8 +72,8 @@ class _ImageAccessorBase:
         return JobContext(job.task, self._column.index, job.inputs, job.source)
 
     @staticmethod
-    def _apply_to_all_rows(result: Any, function: Callable[[Any], Any], *, by_row: bool = False) -> Any:  # noqa: ARG004
-        """Return a function's value for all rows of a result; `by_row` if each row depends on itself alone."""
+    def _apply_to_all_rows(result: Any, function: Callable[[Any], Any], *, row_wise: bool = False) -> Any:  # noqa: ARG004
+        """Return a function's value for all rows of a result; `row_wise` if each row depends on itself alone."""
         return function(result)
 
     def _make_job(self, task: Task, read_options: ReadOptions, inputs: list[Any]) -> execution.Job:

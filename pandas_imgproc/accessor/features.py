@@ -22,7 +22,7 @@ from pandas_imgproc.accessor.options import (
     load_options,
 )
 from pandas_imgproc.array import ImageDtype
-from pandas_imgproc.features import HASHES, HEADER, issues, select_features
+from pandas_imgproc.features import HASH_FEATURES, HEADER_FEATURES, issues, select_features
 from pandas_imgproc.features.duplicates import BITS, group_ids
 from pandas_imgproc.tasks import Measure
 
@@ -40,7 +40,7 @@ DEFAULT_WORKING_SIZE = 256
 DIGEST_METHODS = ("md5", "pixels", "pixel_md5")
 """Methods of `duplicate_groups` that compare digests of 32 hexadecimal digits."""
 
-_METHODS = {**{name: name for name in HASHES}, "pixels": "pixel_md5"}
+_METHODS = {**{name: name for name in HASH_FEATURES}, "pixels": "pixel_md5"}
 _DIGEST = re.compile("[0-9a-f]{32}")
 
 
@@ -77,7 +77,7 @@ class _FeatureMethods(_ImageAccessorBase):
         0     30      20  RGB    PNG
         1     20      30  RGB   JPEG
         """
-        frame: pd.DataFrame = self._measure("metadata", HEADER, None, *decode_and_read_options(None, options))
+        frame: pd.DataFrame = self._measure("metadata", HEADER_FEATURES, None, *decode_and_read_options(None, options))
         return frame
 
     @delegates(LIMITS, STORE, READ)
@@ -157,7 +157,7 @@ class _FeatureMethods(_ImageAccessorBase):
         1    <NA>
         Name: dhash, dtype: UInt64
         """
-        check_choice("kind", kind, HASHES)
+        check_choice("kind", kind, HASH_FEATURES)
         column: pd.Series[Any] = self._measure("hash", kind, None, *decode_and_read_options(None, options))[kind]
         return column
 
@@ -283,7 +283,7 @@ class _FeatureMethods(_ImageAccessorBase):
     def _find_issues(cls, features: pd.DataFrame, names: tuple[str, ...], thresholds: Thresholds) -> pd.DataFrame:
         required = [name for name in issues.required_features(names) if name in features.columns]
         find = functools.partial(issues.find_issues, issues=names, thresholds=thresholds)
-        result: pd.DataFrame = cls._apply_to_all_rows(features[required], find, by_row=issues.is_row_wise(names))
+        result: pd.DataFrame = cls._apply_to_all_rows(features[required], find, row_wise=issues.is_row_wise(names))
         return result
 
     def _hash_column(self, method: str) -> pd.Series[Any] | None:

@@ -209,8 +209,8 @@ class _SaveMethods(_ImageAccessorBase):
         >>> paths.str.removeprefix(str(out)).fillna("none").tolist()
         ['/red.png', 'none']
         """
-        files = write_options(to, overwrite=overwrite, retry=retry)
-        paths: pd.Series[Any] = self._write(Download(), read_options(**options), files)
+        output = write_options(to, overwrite=overwrite, retry=retry)
+        paths: pd.Series[Any] = self._write(Download(), read_options(**options), output)
         return paths
 
     @delegates(RUN)
@@ -256,8 +256,8 @@ class _SaveMethods(_ImageAccessorBase):
             to, format = os.path.join(os.fspath(to), "{index}"), format or "PNG"  # noqa: A001
         decode_options = codec.decode_options(size=None, mode=mode, allow_any_size=True)
         task = SaveResized(decode_options, codec.encode_options(format, quality))
-        files = write_options(to, overwrite=overwrite, retry=retry)
-        return self._save_images(task, read_options(**options), files)
+        output = write_options(to, overwrite=overwrite, retry=retry)
+        return self._save_images(task, read_options(**options), output)
 
     def _save_images(self, task: SaveResized, read_options: ReadOptions, write_options: WriteOptions) -> pd.Series[Any]:
         """Write images in formats that can hold them."""

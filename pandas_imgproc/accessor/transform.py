@@ -190,8 +190,8 @@ class _TransformMethods(_ImageAccessorBase):
         if to is None:
             return self._explode(self._run(task, read_options, store), n)
         files = SaveAugmented(task, codec.encode_options(format, quality))
-        where = write_options(to, **select_kwargs(options, WriteKwargs))
-        paths = self._write(files, read_options, where, encode_options=files.encode_options, variants=range(n))
+        output = write_options(to, **select_kwargs(options, WriteKwargs))
+        paths = self._write(files, read_options, output, encode_options=files.encode_options, variants=range(n))
         return self._explode(paths, n)
 
     def _variant_shape(
@@ -214,7 +214,7 @@ class _TransformMethods(_ImageAccessorBase):
 
 def explode_variants(frame: pd.DataFrame, variants: pd.Series[Any], n: int) -> pd.DataFrame:
     """Return each row of a frame n times, with its variants as a column."""
-    long = frame.take(np.repeat(np.arange(len(frame)), n))
-    long.index = variants.index
-    long[variants.name] = variants.array
-    return long
+    exploded = frame.take(np.repeat(np.arange(len(frame)), n))
+    exploded.index = variants.index
+    exploded[variants.name] = variants.array
+    return exploded

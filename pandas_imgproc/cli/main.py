@@ -63,7 +63,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run_guarded(request: Request) -> int:
     """Run a command; signals and errors become messages of one line and exit codes."""
-    program = f"{parser.SHORT} {request.command}"
+    program = f"{parser.PROGRAM_NAME} {request.command}"
     to_terms = functools.partial(parser.to_cli_terms, command=request.command)
     traceback = request.options.pop("traceback", False)
     with _log_to_stderr(to_terms, bar=bool(sys.stderr.isatty() or request.options.get("progress"))):
@@ -169,12 +169,12 @@ def _show_warning(
     default: Callable[..., None],
     message: Warning | str,
     category: type[Warning],
-    *where: Any,
+    *location: Any,
 ) -> None:
     if issubclass(category, UnreadableImageWarning):
         _print_err(to_terms(str(message).replace(_FAILURES_HINT, "--failures failed.csv writes the table of them.")))
     else:
-        default(message, category, *where)
+        default(message, category, *location)
 
 
 def _print_err(line: str) -> None:

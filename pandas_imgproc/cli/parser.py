@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 PROGRAM = "python -m pandas_imgproc"
 
-SHORT = "pandas_imgproc"
+PROGRAM_NAME = "pandas_imgproc"
 """Name of the program in its messages."""
 
 EXAMPLES: dict[str, tuple[str, ...]] = {
@@ -34,7 +34,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     ),
     "save-thumbnails": ('"photos/*.jpg" thumbs', 'photos "{dir}/{stem}_128.jpg" --out thumbnails.csv'),
     "download": ("train.csv url train", "train.csv url train --errors raise --no-progress"),
-    "verify": ("photos --out verdicts.csv", "train.csv image_path --failures broken.csv"),
+    "verify": ("photos --out verified.csv", "train.csv image_path --failures broken.csv"),
     "metadata": ("photos --out metadata.parquet",),
     "features": (
         "train.csv image_path --out features.csv",
@@ -89,7 +89,7 @@ def main_parser(version: str) -> App:
     """Return the parser of the program. Called with words it returns a `Request`, or None after help or the version."""
     examples = [f"{name} {EXAMPLES[name][0]}" for name in list(EXAMPLES)[:3]]
     app = App(
-        name=SHORT,
+        name=PROGRAM_NAME,
         version=version,
         help="Columns of images from the shell: the methods of df.img, with the same names and options.\n"
         "The same command continues a job that was killed.",
@@ -137,7 +137,7 @@ def command_parser(command: str) -> App:
 def parse(words: list[str], version: str) -> tuple[Request | None, str | None]:
     """Return the request of a command line, or the message of a usage error, or neither after help or the version."""
     if not words:
-        return None, f"{SHORT}: error: name a command; {PROGRAM} --help lists them"
+        return None, f"{PROGRAM_NAME}: error: name a command; {PROGRAM} --help lists them"
     words = [words[0].replace("_", "-"), *words[1:]]  # a command may have the name of its method
     try:
         return main_parser(version)(words), None
@@ -147,7 +147,7 @@ def parse(words: list[str], version: str) -> tuple[Request | None, str | None]:
 
 def usage_message(error: CycloptsError) -> str:
     """Return the message of a usage error, in one line."""
-    command = " ".join([SHORT, *(error.command_chain or ())])
+    command = " ".join([PROGRAM_NAME, *(error.command_chain or ())])
     message = " ".join(str(error).split())
     if isinstance(error, MissingArgumentError) and error.argument:
         message = f"{error.argument.name} {error.argument.parameter.metavar or 'VALUE'} is required"
@@ -233,16 +233,16 @@ def _option(parameter: inspect.Parameter, doc: tuple[str, str]) -> inspect.Param
         text += f" One of {kind[1:].partition('}')[0]}.".replace('"', "")  # some with some formats only
     if takes_none(parameter):
         text += f" None is written {NONE_WORD}."
-    shown = parameter.default is not None and not isinstance(parameter.default, tuple)
-    hint: Any = Annotated[type_for(parameter), Parameter(help=text, show_default=shown)]
+    show_default = parameter.default is not None and not isinstance(parameter.default, tuple)
+    hint: Any = Annotated[type_for(parameter), Parameter(help=text, show_default=show_default)]
     return parameter.replace(annotation=hint, kind=parameter.KEYWORD_ONLY)
 
 
 def _cli_options(command: str, docs: dict[str, tuple[str, str]]) -> list[inspect.Parameter]:
     """Return the options that are none of the method: the output, the table of failures, the traceback."""
-    of_method = docs["out"][1] if "out" in docs else ""
-    of_table = _OUT.get(command, f"{_TABLE} By default CSV on the standard output.")
-    out = " Or: ".join(filter(None, [of_method, of_table]))
+    method_help = docs["out"][1] if "out" in docs else ""
+    table_help = _OUT.get(command, f"{_TABLE} By default CSV on the standard output.")
+    out = " Or: ".join(filter(None, [method_help, table_help]))
     failures = "A table of the images without a result, and the reasons."
     hints = {
         "out": Annotated[str | None, Parameter(help=out, metavar="PATH", show_default=False)],

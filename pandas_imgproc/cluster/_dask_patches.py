@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
 ALLOWED_FAILURES = 3
-"""Worker deaths after which Dask gives a task of its own up: Dask's default."""
+"""Worker deaths after which Dask gives up one of its own tasks: Dask's default."""
 
 SPAWN_SETTINGS = {"distributed.worker.multiprocessing-method": "spawn", "distributed.worker.daemon": True}
 """Settings that Dask reads at each start of a worker, hence also long after the cluster's."""
@@ -45,7 +45,7 @@ _spawn_lock = threading.Lock()
 
 
 class PatchedLocalCluster(LocalCluster):  # type: ignore[misc]
-    """Local cluster that never gives a restarting worker up, and that forked children do not close.
+    """Local cluster that never gives up a restarting worker, and that forked children do not close.
 
     Dask forgets a worker that is not back 15 seconds after its loss, and then hangs (discussed in #3088). At exit Dask
     closes all clusters in `_instances` (#2730), which hangs in a forked child; hence a separate registry.
@@ -109,7 +109,7 @@ class PatchedNanny(Nanny):  # type: ignore[misc]
 class _PatchedWorkerProcess(WorkerProcess):  # type: ignore[misc]
     """Handle of a worker's process over all restarts, which are retried until one succeeds.
 
-    Dask restarts a worker once, and gives it up if that fails (#6426). A worker that died before its first report was
+    Dask restarts a worker once, and gives up if that fails (#6426). A worker that died before its first report was
     read shares this object with its successor, which would take the other's report for its own (#1865); hence a lock.
     """
 
@@ -172,7 +172,7 @@ class _PatchedProcess(SpawnProcess):
     """Process that does not run the caller's script, ignores Ctrl-C, and changes no environment but its own.
 
     A plain one runs a script without a ``__main__`` guard again (#4751), ends at Ctrl-C in the caller (#1925), and
-    puts its environment into the caller's (#6749), so that a later ``import torch`` has one thread.
+    copies its environment into the caller's (#6749), so that a later ``import torch`` has one thread.
     """
 
     environment: Mapping[str, str]
@@ -186,7 +186,7 @@ class _PatchedProcess(SpawnProcess):
 
 
 class _PatchedScheduler(Scheduler):  # type: ignore[misc]
-    """Scheduler without a scratch directory (#1540), which answers `worker_rpc` and counts deaths by their cause.
+    """Scheduler without a scratch directory (#1540), which serves `worker_rpc` and counts deaths by their cause.
 
     Dask counts a worker's death against all tasks that were assigned to it, not only the running one (#5234).
     """

@@ -35,7 +35,7 @@ _MMAP_THRESHOLD = 32 * 2**20
 SETTINGS: dict[str, Any] = SPAWN_SETTINGS | {
     # Limit for Dask's own tasks; `_dask_patches` raises it while a job of this package runs.
     "distributed.scheduler.allowed-failures": ALLOWED_FAILURES,
-    # All workers gone for good: an error instead of a hang.
+    # All workers lost: an error instead of a hang.
     "distributed.scheduler.no-workers-timeout": "180s",
     # The nanny sees a death at once. A missing heartbeat only means that native code holds the GIL, in the caller or
     # a worker, or that the laptop slept.

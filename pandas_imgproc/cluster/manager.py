@@ -2,7 +2,7 @@
 
 The user's always has priority and is never closed. The managed cluster is started once per process, at the first job
 that needs it, reused, and closed at exit. Its client is not Dask's default, so that the user's own ``dask.compute``
-keeps its scheduler. Nothing here imports distributed before a cluster is started: a look takes microseconds.
+keeps its scheduler. Nothing here imports distributed before a cluster is started: a check takes microseconds.
 """
 
 from __future__ import annotations
@@ -112,7 +112,7 @@ def close() -> None:
         if closing is not None:
             from pandas_imgproc.cluster import local
 
-            # The scheduler of a cluster that died does not answer; the client is closed either way.
+            # The scheduler of a cluster that died does not respond; the client is closed either way.
             with contextlib.suppress(OSError, RuntimeError, TimeoutError):
                 closing.client.close(timeout=5)
             local.stop(closing.cluster)
@@ -176,7 +176,7 @@ def describe(client: Client) -> str:
 def preserved() -> Iterator[None]:
     """Restore the managed cluster after a block that resizes it: one of the same size, or none.
 
-    The client of before is closed if the block has replaced it.
+    The previous client is closed if the block has replaced it.
     """
     before = _running()
     try:
@@ -310,7 +310,7 @@ def _reset_after_fork() -> None:
     _lock = threading.RLock()  # another thread of the parent may hold it
     utils = sys.modules.get("distributed.utils")
     if utils is not None:
-        # Its one thread is the parent's: what a client of the child submits would wait for ever.
+        # Its one thread is the parent's: what a client of the child submits would wait forever.
         vars(utils)["_offload_executor"] = ThreadPoolExecutor(max_workers=1, thread_name_prefix="Dask-Offload")
     if _managed is not None:
         from pandas_imgproc.cluster import local

@@ -37,7 +37,7 @@ class WorkerMonitor:
         Raises
         ------
         ClusterError
-            If the scheduler is gone, or has not answered for ``pandas-imgproc.scheduler-timeout`` seconds.
+            If the scheduler is gone, or has not responded for ``pandas-imgproc.scheduler-timeout`` seconds.
         """
         if self._client.status not in ("running", "connecting"):
             raise ClusterError(f"the {self._description} is gone: its scheduler cannot be reached any more")

@@ -59,7 +59,7 @@ def load(data: Any, options: DecodeOptions) -> Image.Image:
         if image.format == "PNG":
             verify_png_crc(data)
         # Pillow feeds a decoder 64 KB at a time and copies the remainder: quadratic in the width of a row,
-        # and a file of one kilobyte whose header says eight million columns took 20 s.
+        # and a file of one kilobyte whose header states eight million columns took 20 s.
         image.decodermaxblock = max(image.decodermaxblock, 4 * image.size[0])
         with report_truncation(data):
             image.load()

@@ -1,4 +1,4 @@
-"""Options that change the pixels, checked and normalized."""
+"""Options of decoding, which determine the pixels: checked and normalized."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from PIL import Image, ImageColor
 from pandas_imgproc._validation import check_bool, check_choice, check_int
 from pandas_imgproc.config import setting
 
-Size = tuple[int, int]  # width and height in pixels, PIL's order
+Size = tuple[int, int]  # width and height in pixels, Pillow's order
 
 # The formats that Pillow imports first come first: a folder of JPEG files never imports all forty plugins.
 # TGA has no signature and comes last. EPS is left out on purpose: it starts Ghostscript.
@@ -40,7 +40,7 @@ class DecodeOptions:
     Parameters
     ----------
     size : tuple of (int, int) or None
-        Width and height in pixels, PIL's order; None is the size of each image.
+        Width and height in pixels, Pillow's order; None is the size of each image.
     mode : {"RGB", "L", "RGBA", "P", "CMYK"}
     fit : {"stretch", "crop", "pad", "contain", "thumbnail"}
         The last two keep the aspect, so that images differ in shape.
@@ -97,7 +97,7 @@ class DecodeOptions:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of an image's pixels as far as known from the options, else 0.
+        """Estimate of the bytes of an image's pixels; 0 if the options imply none.
 
         Examples
         --------
@@ -212,7 +212,7 @@ def parse_size(size: Any) -> Size:
     Parameters
     ----------
     size : int or sequence of two int
-        The side of a square, or (width, height), PIL's order.
+        The side of a square, or (width, height), Pillow's order.
 
     Raises
     ------

@@ -129,8 +129,8 @@ class DaskSeriesImageAccessor(SeriesImageAccessor):
         return paths, frame
 
     @staticmethod
-    def _apply_to_all_rows(result: Any, function: Callable[[Any], Any], *, by_row: bool = False) -> Any:
-        if by_row:
+    def _apply_to_all_rows(result: Any, function: Callable[[Any], Any], *, row_wise: bool = False) -> Any:
+        if row_wise:
             return _map_lazily(function, result)
         meta = function(result._meta)
         meta.attrs.clear()

@@ -66,18 +66,18 @@ class ResultLookup:
         cls, parts: Sequence[tuple[list[Any], Any]], function: Callable[[Any], Any], *, failures_inline: bool
     ) -> ResultLookup:
         """Return the lookup of a function's value for all partitions; `failures_inline` if `failures` is None."""
-        first: dict[Any, int] = {}
+        first_positions: dict[Any, int] = {}
         failures: dict[Any, Failure] = {}
         offset = 0
         for keys, part in parts:
             failed = {item["position"]: item for item in part.attrs.get("failures", ())}
             for i, key in enumerate(keys):
-                if first.setdefault(key, offset + i) == offset + i and i in failed:
+                if first_positions.setdefault(key, offset + i) == offset + i and i in failed:
                     failures[key] = failed[i]
             offset += len(keys)
-        values = function(pd.concat([part for _, part in parts])).iloc[list(first.values())]
+        values = function(pd.concat([part for _, part in parts])).iloc[list(first_positions.values())]
         values.attrs.clear()
-        positions = {key: position for position, key in enumerate(first)}
+        positions = {key: position for position, key in enumerate(first_positions)}
         return cls(values.reset_index(drop=True), positions, None if failures_inline else failures)
 
     def lookup(self, rows: Any) -> Any:

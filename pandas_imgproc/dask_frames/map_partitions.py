@@ -100,15 +100,15 @@ class MapAndWritePartition(MapPartition):
         self, column: pd.Series[Any], offset: pd.Series[Any] | None = None, frame: pd.DataFrame | None = None
     ) -> Any:
         """Write the files of a column; `frame` holds the columns of the template."""
-        first, options, source = _to_int(offset), self.write_options, self.read_options.source
+        start, options, source = _to_int(offset), self.write_options, self.read_options.source
         job = self.make_job(column)
         targets = output_paths.resolve_output_paths(
             options.to, job.inputs, source, index=column.index, frame=frame, encode_options=self.encode_options,
-            variants=self.variants, offset=first, parent=self.parent,
+            variants=self.variants, offset=start, parent=self.parent,
         )  # fmt: skip
         sink = ImageFileSink(JobContext(self.task, column.index, job.inputs, source), targets)
         sink.open(overwrite=options.overwrite, retry=options.retry)
-        write_in_graph(dataclasses.replace(job, targets=targets), sink, self.settings, self.step, first)
+        write_in_graph(dataclasses.replace(job, targets=targets), sink, self.settings, self.step, start)
         self._apply_errors_policy(column, sink.status()[1])
         return sink.to_pandas(self.task, column.index)
 

@@ -104,7 +104,7 @@ class _ClientRun:
         while True:
             with contextlib.suppress(Empty):
                 return finished.get(timeout=POLL_INTERVAL)
-            self.fill()  # workers may have joined; and a scheduler that is gone is found out
+            self.fill()  # workers may have joined; and the loss of the scheduler is noticed
             if not self._monitor.n_threads() and not self._warned_no_workers:
                 self._warned_no_workers = True
                 self._state.progress.write(f"waiting for workers: the {self._cluster} has none", always=True)
@@ -156,7 +156,7 @@ class _ClientRun:
         return result
 
     def _fetch(self, future: Future) -> PartitionResult | str:
-        """Return the return value of a task while its scheduler responds; Dask alone would wait for ever."""
+        """Return the return value of a task while its scheduler responds; Dask alone would wait forever."""
         timeout = setting("scheduler-timeout")
         while True:
             try:

@@ -60,7 +60,7 @@ GRACE_SECONDS = 0.05
 """Seconds that a suspect row, and the two rows before, stay in flight after their end; also before poisoning a row."""
 
 POLL_SECONDS = GRACE_SECONDS / 10
-"""Seconds between two looks at the isolation gate."""
+"""Seconds between two checks of the isolation gate."""
 
 WORKER_DIED: tuple[FailureKind, str] = ("worker_died", "the processes that read it died, each time")
 TIMED_OUT: tuple[FailureKind, str] = ("timeout", "it took longer than pandas-imgproc.row-timeout allows")
@@ -81,8 +81,8 @@ class _IsolationGate:
           ^                                                 │ every other ledger has left its row
           └── release(), or the holder is collected ── exclusive: the suspect row runs
 
-    Lock-free on the fast path, which relies on the GIL's ordering: a thread sets ``in_row`` before it looks at
-    ``holder``, and a suspect sets ``holder`` before it looks at ``in_row``.
+    Lock-free on the fast path, which relies on the GIL's ordering: a thread sets ``in_row`` before it reads
+    ``holder``, and a suspect sets ``holder`` before it reads ``in_row``.
     """
 
     def __init__(self) -> None:
@@ -266,4 +266,4 @@ def shared_ledger(n: int) -> Iterator[tuple[CrashLedger, LedgerHandle]]:
         yield CrashLedger.in_memory(n), LedgerHandle(None, n)
         return
     with buffer:
-        yield CrashLedger(buffer.map(writeable=True), n), LedgerHandle(buffer.address, n)
+        yield CrashLedger(buffer.map(writeable=True), n), LedgerHandle(buffer.handle, n)

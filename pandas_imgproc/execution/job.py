@@ -32,7 +32,7 @@ PROBE_ROWS = 2
 """Rows of a partition before the schema is known: until then images pass through the socket."""
 
 MAX_PARTITION_ROWS = 8192
-"""Maximum rows of a partition: submitting one costs a millisecond or two, whatever its size."""
+"""Maximum rows of a partition: submitting one costs a millisecond or two, regardless of its size."""
 
 MAX_PARTITION_NBYTES = 24 * 2**20
 """Maximum bytes of a partition's values: the C library does not reuse larger ones, and the first touch of fresh memory
@@ -101,10 +101,10 @@ class JobState:
 
     def take(self, n: int) -> range:
         """Remove the next positions from `pending`, `n` at most, and return them."""
-        first = self.pending.popleft()
-        if len(first) > n:
-            self.pending.appendleft(first[n:])
-        return first[:n]
+        positions = self.pending.popleft()
+        if len(positions) > n:
+            self.pending.appendleft(positions[n:])
+        return positions[:n]
 
     def iter_partitions(self) -> Iterator[range]:
         """Yield the positions of partitions: `npartitions` equal ones, or of a second's work, and smaller at the end.

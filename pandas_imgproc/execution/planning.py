@@ -111,8 +111,8 @@ def _plan_for_remote_files(state: JobState) -> ExecutionPlan | None:
     client = cluster.existing_client()
     if client is None or cluster.is_managed(client) or state.is_remote:
         return None
-    first = [state.job.inputs[position] for position in state.pending[0][:SAMPLE_ROWS]]
-    paths = [value for value in first if value is not None]
+    sample = [state.job.inputs[position] for position in state.pending[0][:SAMPLE_ROWS]]
+    paths = [value for value in sample if value is not None]
     missing = bool(paths) and all(isinstance(path, str | int) for path in paths)
     missing = missing and all(state.job.source.signature(path) == UNKNOWN_SIGNATURE for path in paths)
     return ExecutionPlan(CPU_COUNT, client) if missing else None

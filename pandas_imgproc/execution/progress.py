@@ -48,7 +48,7 @@ class _VisibleProgress(Progress):
 
     def __init__(self, name: str, total: int) -> None:
         self._name, self._total = name, total
-        self._done = self._failures = 0
+        self._n_done = self._n_failed = 0
         self._started_at = time.perf_counter()
         self._delay = float(setting("progress-delay"))
 
@@ -65,11 +65,11 @@ class _VisibleProgress(Progress):
     def _seconds(self) -> float:
         return time.perf_counter() - self._started_at
 
-    def _line(self) -> str:
-        rate = self._done / self._seconds
+    def _counts_text(self) -> str:
+        rate = self._n_done / self._seconds
         return (
-            f"{self._name}: {self._done * 100 // self._total} %, {self._done} of {self._total} images, "
-            f"{rate:.0f} images/s, {format_duration((self._total - self._done) / rate)} left, {self._failures} failed"
+            f"{self._name}: {self._n_done * 100 // self._total} %, {self._n_done} of {self._total} images, "
+            f"{rate:.0f} images/s, {format_duration((self._total - self._n_done) / rate)} left, {self._n_failed} failed"
         )
 
 
@@ -78,12 +78,12 @@ def progress(name: str, total: int, *, show: bool | None = None) -> Progress:
 
     By default a bar in a terminal or notebook, and otherwise lines of logging.
     """
-    wanted = setting("progress") if show is None else show
-    if wanted is False or total == 0:
+    shown = setting("progress") if show is None else show
+    if shown is False or total == 0:
         return Progress()
     if _in_notebook():
         return _NotebookProgress(name, total)
-    if wanted or sys.stderr.isatty():
+    if shown or sys.stderr.isatty():
         return _TqdmProgress(name, total)
     return _LogProgress(name, total)
 
@@ -127,10 +127,10 @@ class _NotebookProgress(_VisibleProgress):
     _is_finished = False
 
     def update(self, rows: int, failures: int) -> None:
-        self._done += rows
-        self._failures = failures
+        self._n_done += rows
+        self._n_failed = failures
         if self._seconds >= max(self._delay, self._shown_at + REFRESH_SECONDS):
-            self._show(self._line())
+            self._show(self._counts_text())
 
     def _show_line(self, line: str) -> None:
         _display(line, html.escape(line))
@@ -145,7 +145,7 @@ class _NotebookProgress(_VisibleProgress):
 
     def _show(self, line: str) -> None:
         self._shown_at = self._seconds
-        bar = f"<progress value='{self._done}' max='{self._total}' style='width:16em'></progress> {html.escape(line)}"
+        bar = f"<progress value='{self._n_done}' max='{self._total}' style='width:16em'></progress> {html.escape(line)}"
         if self._output is None:
             self._output = _display(line, bar)
         else:
@@ -153,7 +153,7 @@ class _NotebookProgress(_VisibleProgress):
 
     def __exit__(self, *_: object) -> None:
         if self._output is not None and not self._is_finished:
-            self._show(f"{self._name}: stopped after {self._done:,} of {self._total:,} images")
+            self._show(f"{self._name}: stopped after {self._n_done:,} of {self._total:,} images")
 
 
 def _mime_bundle(text: str, markup: str) -> dict[str, str]:
@@ -171,11 +171,11 @@ class _LogProgress(_VisibleProgress):
     """Line of logging for each tenth of the rows, for log files and batch jobs."""
 
     def update(self, rows: int, failures: int) -> None:
-        tenths = self._done * 10 // self._total
-        self._done += rows
-        self._failures = failures
-        if self._done * 10 // self._total > tenths and self._seconds > self._delay:
-            logger.info(self._line())
+        tenths = self._n_done * 10 // self._total
+        self._n_done += rows
+        self._n_failed = failures
+        if self._n_done * 10 // self._total > tenths and self._seconds > self._delay:
+            logger.info(self._counts_text())
 
 
 def format_duration(seconds: float) -> str:

@@ -11,8 +11,8 @@
 """
 
 from pandas_imgproc.features import color, detail, dominant, hashes, header
-from pandas_imgproc.features.hashes import HASHES
-from pandas_imgproc.features.header import HEADER
+from pandas_imgproc.features.hashes import HASH_FEATURES
+from pandas_imgproc.features.header import HEADER_FEATURES
 from pandas_imgproc.features.registry import (
     DTYPES,
     FeatureSpec,
@@ -25,8 +25,8 @@ from pandas_imgproc.features.registry import (
 
 __all__ = [
     "DTYPES",
-    "HASHES",
-    "HEADER",
+    "HASH_FEATURES",
+    "HEADER_FEATURES",
     "FeatureSpec",
     "InputKind",
     "color",

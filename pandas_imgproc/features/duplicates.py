@@ -101,7 +101,7 @@ def _find_roots(parents: Numbers, nodes: Numbers) -> Numbers:
 
 
 def _union(parents: Numbers, a: Numbers, b: Numbers) -> None:
-    """Merge the sets of each pair, under the lower root, in whole arrays."""
+    """Merge the sets of each pair, under the lower root, vectorized over all pairs."""
     while len(a):
         root_a, root_b = _find_roots(parents, a), _find_roots(parents, b)
         differ = root_a != root_b

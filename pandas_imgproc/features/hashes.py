@@ -13,8 +13,8 @@ from pandas_imgproc.features.registry import _builtin_feature
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
-HASHES = ("phash", "dhash", "ahash", "md5", "pixel_md5")
-"""Names of the hashes."""
+HASH_FEATURES = ("phash", "dhash", "ahash", "md5", "pixel_md5")
+"""Names of the features that are hashes."""
 
 HASH_SIZE = 8
 """Rows and columns of a hash: 64 bits."""

@@ -43,5 +43,5 @@ _attribute("has_alpha", "has_icc", dtype="boolean")  # transparency, color profi
 _attribute("camera", dtype="category")  # make and model in EXIF; without the make where the model begins with it
 _attribute("taken_at", dtype="datetime64[s]")  # DateTimeOriginal, else DateTimeDigitized, else DateTime of EXIF
 
-HEADER = feature_names("header")
+HEADER_FEATURES = feature_names("header")
 """Names of the features of the header."""

@@ -30,7 +30,7 @@ _OVERWRITE = "give it overwrite=True, or remove out= or to="
 
 
 @dataclass(frozen=True)
-class Timing:
+class TimedRun:
     """Timed run of the call; `caller` are the seconds in which the caller did not wait for workers."""
 
     workers: int
@@ -44,12 +44,12 @@ class Timing:
         return sum(getattr(job, field) for job in self.jobs)
 
 
-def benchmark(call: Callable[[Any], Any], frames: Mapping[int, Any], repeat: int, show: bool | None) -> list[Timing]:
+def benchmark(call: Callable[[Any], Any], frames: Mapping[int, Any], repeat: int, show: bool | None) -> list[TimedRun]:
     """Time a call on each number of workers, on the frame given for that number.
 
     A first run on all workers is not counted: it brings the files into the page cache, and only it warns about images.
     """
-    timings, max_workers, rows = [], max(frames), {workers: len(frame) for workers, frame in frames.items()}
+    timed_runs, max_workers, rows = [], max(frames), {workers: len(frame) for workers, frame in frames.items()}
     total = sum(rows.values()) * repeat + rows[max_workers]
     with cluster.preserved(), progress("scaling_report", total, show=show) as bar, warnings.catch_warnings():
         client = cluster.get_client(n_workers=max_workers)
@@ -58,13 +58,13 @@ def benchmark(call: Callable[[Any], Any], frames: Mapping[int, Any], repeat: int
         warnings.simplefilter("ignore", UnreadableImageWarning)
         for run, workers in interleaved_order(frames, repeat):
             client = _warm_up(call, frames[workers], workers, client)
-            timing = _run_once(call, frames[workers], workers, run, client)
-            _check_workload(timing, first, rows[workers] / rows[max_workers])
-            timings.append(timing)
-            bar.update(rows[workers], timing.total("failures"))
-            speed = f"{format_duration(timing.seconds)}, {timing.total('rows') / timing.seconds:,.0f} images/s"
+            timed_run = _run_once(call, frames[workers], workers, run, client)
+            _check_workload(timed_run, first, rows[workers] / rows[max_workers])
+            timed_runs.append(timed_run)
+            bar.update(rows[workers], timed_run.total("failures"))
+            speed = f"{format_duration(timed_run.seconds)}, {timed_run.total('rows') / timed_run.seconds:,.0f} images/s"
             bar.write(f"{pluralize(workers, 'worker')}, run {run} of {repeat}: {speed}")
-    return timings
+    return timed_runs
 
 
 def interleaved_order(workers: Iterable[int], repeat: int) -> list[tuple[int, int]]:
@@ -100,20 +100,20 @@ def _call_on(call: Callable[[Any], Any], frame: Any, client: Client) -> Any:
     return result
 
 
-def _run_once(call: Callable[[Any], Any], frame: Any, workers: int, run: int, client: Client) -> Timing:
+def _run_once(call: Callable[[Any], Any], frame: Any, workers: int, run: int, client: Client) -> TimedRun:
     plan, started = cluster.describe(client), time.perf_counter()
     with execution.collect_stats() as jobs:
         result = _call_on(call, frame, client)
     seconds = time.perf_counter() - started
     del result  # not before: freeing its memory is not part of the call
-    timing = Timing(workers, run, seconds, seconds - sum(job.idle_seconds for job in jobs), jobs)
+    timed_run = TimedRun(workers, run, seconds, seconds - sum(job.idle_seconds for job in jobs), jobs)
     other_plans = [job.plan for job in jobs if job.rows and job.plan != plan]
     if other_plans:
         raise ValueError(f"the call ran {other_plans[0]}, not on a {plan}: {_MUST_NOT}")
-    if timing.total("rows"):
-        return timing
-    if timing.total("n_skipped"):
-        skipped = pluralize(timing.total("n_skipped"), "row")
+    if timed_run.total("rows"):
+        return timed_run
+    if timed_run.total("n_skipped"):
+        skipped = pluralize(timed_run.total("n_skipped"), "row")
         raise ValueError(f"the call did no rows: it found {skipped} done, or without a path; {_OVERWRITE}")
     raise ValueError(
         "the call did no rows; it must call methods of .img that read images, on the pandas frame it is given "
@@ -121,13 +121,13 @@ def _run_once(call: Callable[[Any], Any], frame: Any, workers: int, run: int, cl
     )
 
 
-def _check_workload(timing: Timing, first: Timing, share: float) -> None:
+def _check_workload(timed_run: TimedRun, first: TimedRun, share: float) -> None:
     """Raise a ValueError for a run that did not do its share of the first run, which was given all rows."""
-    n_skipped, n_skipped_first = timing.total("n_skipped"), first.total("n_skipped")
+    n_skipped, n_skipped_first = timed_run.total("n_skipped"), first.total("n_skipped")
     if n_skipped > n_skipped_first:
         repeated = pluralize(n_skipped - n_skipped_first, "row")
         raise ValueError(f"the call found {repeated} done by its previous run; {_OVERWRITE}")
-    done, expected = timing.total("rows") + n_skipped, share * (first.total("rows") + n_skipped_first)
+    done, expected = timed_run.total("rows") + n_skipped, share * (first.total("rows") + n_skipped_first)
     if share < 1 and abs(done - expected) > expected * MAX_SHARE_DEVIATION:
         raise ValueError(
             f"the call did {pluralize(done, 'row')} where its share of the frame is {expected:,.0f}: with "

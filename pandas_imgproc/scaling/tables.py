@@ -14,10 +14,10 @@ from pandas_imgproc.scaling.fit import MIN_MARGINAL_SPEEDUP, fit_law
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pandas_imgproc.scaling.benchmark import Timing
+    from pandas_imgproc.scaling.benchmark import TimedRun
     from pandas_imgproc.scaling.fit import Scaling
 
-STAGES = ("read", "decode", "resize", "measure", "function", "encode", "transfer", "write")  # an image's way
+STAGES = ("read", "decode", "resize", "measure", "function", "encode", "transfer", "write")  # in execution order
 PREDICTION_FACTORS = (2, 4, 8)  # multiples of `max_workers`
 
 
@@ -36,10 +36,10 @@ class ScalingTables:
         Largest number of workers that was fitted.
     """
 
-    def __init__(self, timings: Sequence[Timing], scaling: Scaling, cores: int) -> None:
+    def __init__(self, timed_runs: Sequence[TimedRun], scaling: Scaling, cores: int) -> None:
         self.scaling, self.cores = scaling, cores
-        self.name = " and ".join(dict.fromkeys(job.name for job in timings[0].jobs))
-        self.runs = pd.DataFrame([_run_record(t) for t in timings]).dropna(axis="columns", how="all").fillna(0.0)
+        self.name = " and ".join(dict.fromkeys(job.name for job in timed_runs[0].jobs))
+        self.runs = pd.DataFrame([_run_record(t) for t in timed_runs]).dropna(axis="columns", how="all").fillna(0.0)
         fitted = self.runs[self.runs["workers"] <= cores]  # workers that share a core follow neither law
         self.max_workers = int(fitted["workers"].max())
         self.law = fit_law(fitted["workers"].tolist(), (fitted["images"] / fitted["seconds"]).tolist(), scaling)
@@ -83,9 +83,9 @@ class ScalingTables:
         return int(self.table["workers"][(marginal < MIN_MARGINAL_SPEEDUP).cumsum() == 0].iloc[-1])
 
 
-def _run_record(timing: Timing) -> dict[str, float]:
-    record = {"workers": timing.workers, "run": timing.run, "images": timing.total("rows")}
-    record |= {"failures": timing.total("failures"), "seconds": timing.seconds, "caller": timing.caller}
-    record |= {"busy": timing.total("worker_seconds"), "cpu": timing.total("cpu")}
-    seconds = sum((Counter(job.stages) for job in timing.jobs), Counter())
+def _run_record(timed_run: TimedRun) -> dict[str, float]:
+    record = {"workers": timed_run.workers, "run": timed_run.run, "images": timed_run.total("rows")}
+    record |= {"failures": timed_run.total("failures"), "seconds": timed_run.seconds, "caller": timed_run.caller}
+    record |= {"busy": timed_run.total("worker_seconds"), "cpu": timed_run.total("cpu")}
+    seconds = sum((Counter(job.stages) for job in timed_run.jobs), Counter())
     return record | {stage: seconds.get(stage, math.nan) for stage in STAGES}

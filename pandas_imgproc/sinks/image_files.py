@@ -62,13 +62,13 @@ class ImageFileSink(MemorySink):
         """
         self._signatures = self._current_signatures()
         declarations: Declarations = {}
-        first_with: dict[str, int] = {}
+        first_by_target: dict[str, int] = {}
         for position, value in enumerate(self._job.inputs):
             target = self._targets[position * self.spec.n_outputs]
             if value is None:
                 continue
-            if target is not None and first_with.setdefault(target, position) != position:
-                self._aliases[position] = first_with[target]
+            if target is not None and first_by_target.setdefault(target, position) != position:
+                self._aliases[position] = first_by_target[target]
                 continue
             self._is_pending[position] = self._needs_work(position, declarations, overwrite=overwrite, retry=retry)
         specs = {spec.digest: spec for manifest in self._manifests.values() for spec in manifest.tasks.values()}
@@ -193,7 +193,7 @@ class ImageFileSink(MemorySink):
                 self._lease = SharedBuffer(1)
             except OSError:  # no anonymous memory on this system: the bytes return through the socket
                 return return_to_caller
-        return self._make_writer(positions, self._lease.address)
+        return self._make_writer(positions, self._lease.handle)
 
     def _make_writer(self, positions: range, lease: MemfdHandle | None) -> ImageFileWriter:
         targets = self._targets[positions.start * self.spec.n_outputs : positions.stop * self.spec.n_outputs]

@@ -97,13 +97,13 @@ class FolderManifest(JsonJournal):
             self.files[name] = dataclasses.replace(record, source_signature=(int(size), int(mtime)), **state)
 
     def declare(self, spec: TaskSpec, names: dict[str, int]) -> None:
-        """Write which files a task will write, with the checksums of their sources; return when that is durable."""
+        """Write the names of the files that a task will write, with the checksums of their sources, durably."""
         self._append(
             {"work": spec.digest, "journal": FORMAT, "asked": spec.task, "versions": spec.versions, "names": names}
         )
 
     def record_failures(self, digest: str, failed: dict[str, tuple[FailureKind, str, int, int]]) -> None:
-        """Write which files have no image, and why: kind, message and signature of the source."""
+        """Write the names of the files without an image, each with kind, message and signature of the source."""
         self._append({"work": digest, "failed": failed}, sync=False)
 
     def mismatch(self, name: str, spec: TaskSpec, source_checksum: int) -> str | None:
@@ -136,17 +136,19 @@ def derived_files(paths: Sequence[str]) -> set[str]:
     JournalError
         If the manifest of a folder is damaged.
     """
-    folder_of = {path: os.path.dirname(os.path.abspath(path)) for path in paths}
-    folders = {folder for folder in folder_of.values() if os.path.exists(os.path.join(folder, FILENAME))}
+    folder_by_path = {path: os.path.dirname(os.path.abspath(path)) for path in paths}
+    folders = {folder for folder in folder_by_path.values() if os.path.exists(os.path.join(folder, FILENAME))}
     if not folders:
         return set()
     records = {folder: FolderManifest(folder).files for folder in folders}
-    top = os.path.commonpath(list(folder_of.values()))
+    top = os.path.commonpath(list(folder_by_path.values()))
     checksums = _checksums_under(map(os.path.abspath, paths))
     derived = set()
-    for path, folder in folder_of.items():
+    for path, folder in folder_by_path.items():
         record = records.get(folder, {}).get(os.path.basename(path))
-        if record is not None and any(record.source_checksum in checksums(*up) for up in _ancestors(folder, top)):
+        if record is not None and any(
+            record.source_checksum in checksums(*ancestor) for ancestor in _ancestors(folder, top)
+        ):
             derived.add(path)
     return derived
 

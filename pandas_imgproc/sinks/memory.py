@@ -234,7 +234,7 @@ class SharedMemorySink(MemorySink):
 
     def writer(self, positions: range) -> PartitionWriter:  # noqa: ARG002  subclasses need them
         """Return the writer of values into the shared buffer."""
-        return BufferWriter(self._buffer.address, self.spec.n_outputs, self.spec.row_nbytes)
+        return BufferWriter(self._buffer.handle, self.spec.n_outputs, self.spec.row_nbytes)
 
     def close(self) -> None:
         """Close the descriptor by which workers reach the buffer; the map stays."""
@@ -245,7 +245,7 @@ class SharedMemorySink(MemorySink):
 class BufferWriter:
     """Writer of a partition's values into a shared buffer, or into a file after `offset` bytes."""
 
-    address: MemfdHandle | FileHandle
+    handle: MemfdHandle | FileHandle
     n_outputs: int
     row_nbytes: int
     offset: int = 0
@@ -253,12 +253,12 @@ class BufferWriter:
     def __call__(self, part: PartitionResult) -> PartitionResult:
         """Write the values and drop them; return them to the caller if the buffer cannot be reached."""
         assert part.values is not None
-        with timed("transfer"), self.address.open() as fd:
+        with timed("transfer"), self.handle.open() as fd:
             if fd is None:
                 return part
             for offset, block in contiguous_runs(part.positions, part.values, self.n_outputs):
                 pwrite_all(fd, block, self.offset + offset * self.row_nbytes)
-            self.address.flush(fd)
+            self.handle.flush(fd)
         part.values = None
         return part
 

@@ -12,7 +12,7 @@ from pandas_imgproc.sinks.path_template import (
     PathTemplate,
     check_to,
     column_values,
-    common_folder,
+    common_parent,
     display_paths,
     fields_in,
     is_builtin_field,
@@ -103,7 +103,7 @@ def common_dir(inputs: Sequence[Any], source: Source) -> str | None:
     '/train'
     """
     paths = display_paths(inputs, source)
-    return common_folder(paths, source.folder) if any(path is not None for path in paths) else None
+    return common_parent(paths, source.folder) if any(path is not None for path in paths) else None
 
 
 def is_template(to: str | os.PathLike[str]) -> bool:
@@ -126,7 +126,7 @@ def _resolve_collisions(paths: list[str | None], template: PathTemplate, n_outpu
     folder = template.source.folder
     key = functools.partial(_collision_key, folder, functools.cache(os.path.realpath))
     sources = {key(path): path for path in template.paths if path is not None and "://" not in path}
-    first_with: dict[str, int] = {}
+    first_by_key: dict[str, int] = {}
     for k, path in enumerate(paths):
         if path is None:
             continue
@@ -136,7 +136,7 @@ def _resolve_collisions(paths: list[str | None], template: PathTemplate, n_outpu
                 f"to={template.to!r}: {template.row_label(k // n_outputs)} would be written over {path!r}, a source of "
                 "this call; choose another folder, or another name such as '{dir}/{stem}_128.jpg'"
             )
-        other = first_with.setdefault(path_key, k)
+        other = first_by_key.setdefault(path_key, k)
         if other != k:
             _check_collision(path, divmod(k, n_outputs), divmod(other, n_outputs), template)
             paths[k] = paths[other]

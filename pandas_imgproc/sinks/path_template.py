@@ -62,7 +62,7 @@ def parse(text: str) -> list[Component]:
         components += [[component] if component else [] for component in tail]
         if field is not None:
             if not field or conversion:
-                raise ValueError(f"to={text!r}: between braces stands a column, or one of {_list_fields()}")
+                raise ValueError(f"to={text!r}: a field in braces is a column, or one of {_list_fields()}")
             components[-1].append((field, spec or ""))
     return components
 
@@ -106,7 +106,7 @@ class PathTemplate:
         for k, component in enumerate(self._components):
             has_dir = any(isinstance(piece, tuple) and piece[0] == "dir" for piece in component)
             if has_dir and "dir" not in self._columns and (k or component != [("dir", "")]):
-                raise ValueError(f"to={self.to!r}: {{dir}} stands at the beginning, '{{dir}}/{{stem}}_128.jpg'")
+                raise ValueError(f"to={self.to!r}: {{dir}} must be at the beginning, '{{dir}}/{{stem}}_128.jpg'")
 
     def has_no_source(self, position: int) -> bool:
         """Return whether a row is missing, or its input is no path: the failure of its read names the reason."""
@@ -141,7 +141,7 @@ class PathTemplate:
         """Folder below which the sources' own folders are mirrored."""
         if self.source.root is not None:
             return _absolute(os.path.join(self.source.folder, self.source.root))
-        return self.parent or common_folder(self.paths, self.source.folder)
+        return self.parent or common_parent(self.paths, self.source.folder)
 
     # ---- a template
 
@@ -175,9 +175,9 @@ class PathTemplate:
         if value is None or (pd.api.types.is_scalar(value) and pd.isna(value)):
             raise self._error(f"{subject} is missing in {self.row_label(position)}; leave such rows out: dropna()")
         text = self._format_field(value, spec, position, subject)
-        bad = next((char for char in text if char in "/\\" or not char.isprintable()), None)
-        if bad is not None or text.strip() in ("", ".", ".."):
-            reason = f"{bad!r} cannot stand in a name" if bad else "that is no name"
+        illegal = next((char for char in text if char in "/\\" or not char.isprintable()), None)
+        if illegal is not None or text.strip() in ("", ".", ".."):
+            reason = f"a name cannot contain {illegal!r}" if illegal else "that is no name"
             raise self._error(
                 f"{subject} is {text!r:.100} in {self.row_label(position)}, and {reason}; replace it first, for "
                 "example with .str.replace('/', '_')"
@@ -213,10 +213,10 @@ class PathTemplate:
 
     def _apply_suffix(self, path: str, position: int) -> str:
         path = self._apply_format(path, position)
-        long = next((name for name in path.split("/") if len(os.fsencode(name)) > MAX_FILENAME_BYTES), None)
-        if long is not None:
+        too_long = next((name for name in path.split("/") if len(os.fsencode(name)) > MAX_FILENAME_BYTES), None)
+        if too_long is not None:
             raise self._error(
-                f"{self.row_label(position)} needs the name {long!r:.60}, longer than {MAX_FILENAME_BYTES} bytes"
+                f"{self.row_label(position)} needs the name {too_long!r:.60}, longer than {MAX_FILENAME_BYTES} bytes"
             )
         return path
 
@@ -228,7 +228,7 @@ class PathTemplate:
             return path
         if requested is None:
             raise self._error(
-                f"{self.row_label(position)} would be written to {path!r}, whose suffix says no format that can "
+                f"{self.row_label(position)} would be written to {path!r}, whose suffix names no format that can "
                 "be written; give format='JPEG'"
             )
         if current is not None and not self._is_folder:
@@ -249,7 +249,7 @@ def display_paths(inputs: Sequence[Any], source: Source) -> list[str | None]:
     return list(map(dataclasses.replace(source, folder="").path, inputs))
 
 
-def common_folder(paths: Sequence[str | None], folder: str) -> str:
+def common_parent(paths: Sequence[str | None], folder: str) -> str:
     """Return the deepest folder above all paths, of which relative ones start from `folder`."""
     return os.path.commonpath(
         {os.path.dirname(_absolute(os.path.join(folder, path))) for path in paths if path is not None}

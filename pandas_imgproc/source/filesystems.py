@@ -74,7 +74,7 @@ async def get_filesystem(location: RemotePath, options: StorageOptions, config: 
     return await shared_future(
         _filesystems,
         (family, options.tokenize(family), config),
-        # In a thread: some look for credentials on disk and on the network when they are created.
+        # In a thread: some search for credentials on disk and on the network when they are created.
         lambda: asyncio.get_running_loop().run_in_executor(None, create),
         _MAX_FILESYSTEMS,
     )
@@ -196,9 +196,9 @@ async def info(fs: Any, location: RemotePath) -> FileInfo:
     if family == "http":
         return await _http_info(fs, location.path)
     path = location.path if family in _READERS else fs._strip_protocol(location.path)
-    found = await (fs._info(path) if fs.async_impl else asyncio.to_thread(fs.info, path))
-    version = found.get({"s3": "ETag", "gs": "crc32c"}.get(family, ""))
-    return found.get("size"), ((found["size"], version_hash(version)) if version else UNKNOWN_SIGNATURE)
+    details = await (fs._info(path) if fs.async_impl else asyncio.to_thread(fs.info, path))
+    version = details.get({"s3": "ETag", "gs": "crc32c"}.get(family, ""))
+    return details.get("size"), ((details["size"], version_hash(version)) if version else UNKNOWN_SIGNATURE)
 
 
 async def _http_info(fs: Any, url: str) -> FileInfo:

@@ -36,7 +36,7 @@ def column_values(column: pd.Series[Any]) -> list[Any]:
     """
     values = column.to_numpy(dtype=object, copy=True)
     missing = column.isna().to_numpy()
-    if isinstance(column.dtype, pd.StringDtype):  # text only: a look at every value would cost more than the rest
+    if isinstance(column.dtype, pd.StringDtype):  # text only: a check of every value would cost more than the rest
         values[missing] = None
         return values.tolist()
     return [None if na else _to_plain(value) for value, na in zip(values.tolist(), missing.tolist(), strict=True)]

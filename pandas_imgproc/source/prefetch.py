@@ -23,7 +23,7 @@ DEFAULT_FILE_NBYTES = 2**22
 """Estimated size of a file until the first one has arrived."""
 
 POLL_INTERVAL = 0.25
-"""Seconds between two looks at whether the job was cancelled, while a file is awaited."""
+"""Seconds between two checks whether the job was cancelled, while a file is awaited."""
 
 PREFETCH_FACTOR = 4
 """Reads started for each request that may be in flight: some of them wait for their next attempt."""

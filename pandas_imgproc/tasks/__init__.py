@@ -7,7 +7,7 @@
 `verify`          checks that images are complete
 `thumbnail`       small images for display
 `measure`         images as features
-`map`             return values of a user's function
+`map`             results of a user's function
 `augment`         random variants of each image
 `user_function`   input, result and errors of a user's function
 `result_columns`  pandas columns from the results of a user's function

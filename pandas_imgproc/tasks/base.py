@@ -56,7 +56,7 @@ class Task(ABC):
 
     @property
     def nbytes_per_row(self) -> int:
-        """Bytes that the processing of one row needs, as far as known in advance."""
+        """Bytes that the processing of one row needs; 0 if unknown in advance."""
         return 0
 
     @abstractmethod
@@ -74,7 +74,7 @@ class Task(ABC):
         """Return the index of the result for the index of the frame."""
         return index
 
-    def explain(self, exc: BaseException) -> tuple[FailureKind, str]:
+    def classify_error(self, exc: BaseException) -> tuple[FailureKind, str]:
         """Return the kind and the message of an exception that `fill` raised."""
         return ("function", str(exc)) if isinstance(exc, UserFunctionError) else codec.classify_error(exc)
 

@@ -1,4 +1,4 @@
-"""Task of `map`: return values of a user's function of each image."""
+"""Task of `map`: results of a user's function for each image."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _SCALARS = (numbers.Number, str, bytes, date, time, timedelta, np.generic, type(
 
 @dataclass(frozen=True)
 class Map(Task):
-    """Return value of a function of each image.
+    """Result of a user's function for each image.
 
     Attributes
     ----------

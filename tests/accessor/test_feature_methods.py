@@ -16,7 +16,7 @@ from PIL import Image
 
 import pandas_imgproc
 from pandas_imgproc import codec
-from pandas_imgproc.features import HASHES, HEADER, duplicates, feature_names
+from pandas_imgproc.features import HASH_FEATURES, HEADER_FEATURES, duplicates, feature_names
 from pandas_imgproc.features.duplicates import group_ids
 from pandas_imgproc.features.issues import ISSUES
 from pandas_imgproc.tasks import Measure, measure
@@ -123,8 +123,8 @@ def test_feature_not_included_is_not_computed(folder, managed_cluster):
 
 def test_default_features_are_all_but_hashes(folder):
     found = pd.Series([str(folder / "1.jpg")]).img.features()
-    assert list(found.columns) == [name for name in feature_names() if name not in HASHES]
-    assert list(found.columns[: len(HEADER)]) == list(HEADER)
+    assert list(found.columns) == [name for name in feature_names() if name not in HASH_FEATURES]
+    assert list(found.columns[: len(HEADER_FEATURES)]) == list(HEADER_FEATURES)
 
 
 def test_feature_is_independent_of_included_columns():
@@ -386,7 +386,7 @@ def test_every_issue_is_found(suspects):
 
 
 def test_issues_of_features_frame_are_equal_without_reading(suspects, monkeypatch):
-    features = suspects.img.features(["phash", *HEADER, *feature_names("pixels", "grey")])
+    features = suspects.img.features(["phash", *HEADER_FEATURES, *feature_names("pixels", "grey")])
     expected = suspects.img.issues(blurry=0.4, max_distance=4)
     monkeypatch.setattr("pandas_imgproc.execution.execute", None)
     pd.testing.assert_frame_equal(features.img.issues(blurry=0.4, max_distance=4), expected)

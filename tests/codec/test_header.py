@@ -14,7 +14,7 @@ from PIL import Image, ImageFile
 from PIL.PngImagePlugin import PngInfo
 
 from pandas_imgproc import codec
-from pandas_imgproc.features import HEADER
+from pandas_imgproc.features import HEADER_FEATURES
 
 DTYPES = {
     **dict.fromkeys(["width", "height", "area", "channels", "n_frames", "file_size", "orientation"], "Int64"),
@@ -127,7 +127,7 @@ def test_metadata_reports_alpha_and_profile():
 def test_metadata_columns_have_fixed_dtypes():
     paths = pd.Series([encoded(scene(40, 30)), None, b"nothing"], index=["a", "b", "a"])
     frame = paths.img.metadata(errors="coerce")
-    assert tuple(frame.columns) == HEADER
+    assert tuple(frame.columns) == HEADER_FEATURES
     assert {name: str(dtype) for name, dtype in frame.dtypes.items()} == DTYPES
     assert frame.index.tolist() == ["a", "b", "a"]
     assert frame.isna().all(axis=1).tolist() == [False, True, True]

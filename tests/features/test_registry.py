@@ -11,7 +11,7 @@ from image_factory import encoded, scene
 from PIL import Image
 
 import pandas_imgproc
-from pandas_imgproc.features import HASHES, HEADER, feature_names
+from pandas_imgproc.features import HASH_FEATURES, HEADER_FEATURES, feature_names
 
 
 @pytest.fixture
@@ -124,6 +124,6 @@ def test_unregister_feature_of_builtin_raises():
 
 
 def test_feature_names_list_all_builtin_features():
-    assert set(HEADER) | set(HASHES) < set(feature_names())
+    assert set(HEADER_FEATURES) | set(HASH_FEATURES) < set(feature_names())
     assert feature_names()[:3] == ("width", "height", "area")
     assert len(feature_names()) == 45

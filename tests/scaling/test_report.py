@@ -9,7 +9,7 @@ import pytest
 from pandas_imgproc import MissingExtraError
 from pandas_imgproc.execution import JobStats
 from pandas_imgproc.scaling import ScalingReport
-from pandas_imgproc.scaling.benchmark import Timing
+from pandas_imgproc.scaling.benchmark import TimedRun
 
 ROOT = Path(__file__).parents[2]
 
@@ -21,17 +21,17 @@ def make_timing(workers, run, seconds, images=1000, failures=0, cpu=0.8, stages=
         idle_seconds=seconds - 0.01, worker_seconds=0.9 * busy, cpu=cpu * busy,
         stages={name: part * busy for name, part in share.items()},
     )  # fmt: skip
-    return Timing(workers, run, seconds, 0.01, [job])
+    return TimedRun(workers, run, seconds, 0.01, [job])
 
 
 def make_report(seconds, scaling="strong", cores=4, images=None, **more):
     """A report of runs with these durations: ``{workers: [seconds, …]}``."""
-    timings = [
+    timed_runs = [
         make_timing(workers, run + 1, taken, images[workers] if images else 1000, **more)
         for workers, runs in seconds.items()
         for run, taken in enumerate(runs)
     ]
-    return ScalingReport(timings, scaling, cores)
+    return ScalingReport(timed_runs, scaling, cores)
 
 
 SCATTERED = {1: [1.0, 2.0, 1.5], 2: [0.6, 1.9, 1.2]}

@@ -61,19 +61,19 @@ def test_undecodable_name_is_kept(tmp_path):
 @pytest.mark.parametrize(
     ("label", "says"),
     [
-        ("a/b", "'/' cannot stand in a name"),
-        ("a\\b", "cannot stand in a name"),
-        ("../../etc", "'/' cannot stand in a name"),
+        ("a/b", "a name cannot contain '/'"),
+        ("a\\b", "a name cannot contain"),
+        ("../../etc", "a name cannot contain '/'"),
         ("..", "no name"),
         (".", "no name"),
         ("", "no name"),
         ("  ", "no name"),
-        ("a\0b", "cannot stand in a name"),
-        ("a\nb", "cannot stand in a name"),
+        ("a\0b", "a name cannot contain"),
+        ("a\nb", "a name cannot contain"),
         (None, "missing in row 2 .label 'row 2'."),
         (float("nan"), "missing in row 2"),
         ("x" * 300, "longer than 255 bytes"),
-        ("/etc", "'/' cannot stand in a name"),
+        ("/etc", "a name cannot contain '/'"),
     ],
 )
 def test_field_value_cannot_leave_folder(frame, tmp_path, label, says):
@@ -94,9 +94,9 @@ def test_format_specification_cannot_make_parent_directory(frame, tmp_path):
     ("to", "error", "says"),
     [
         ("out/{lable}/{stem}.jpg", KeyError, "no column 'lable'; did you mean 'label'"),
-        ("out/{}.jpg", ValueError, "between braces"),
+        ("out/{}.jpg", ValueError, "a field in braces"),
         ("out/{stem", ValueError, "not a template"),
-        ("out/{stem!r}.jpg", ValueError, "between braces"),
+        ("out/{stem!r}.jpg", ValueError, "a field in braces"),
         ("out/{stem.__class__}.jpg", KeyError, "no column"),
         ("out/{dir}/{stem}.jpg", ValueError, "at the beginning"),
         ("out/{position:x z}.jpg", ValueError, "position is 0"),

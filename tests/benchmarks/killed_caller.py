@@ -43,7 +43,7 @@ def done_rows(out: Path) -> int:
 
 
 def counted(call) -> int:
-    """Return how many rows a call has done, as its summary says."""
+    """Return the number of rows that a call has done, from its summary in the log."""
     lines: list[str] = []
     handler = logging.Handler()
     handler.emit = lambda record: lines.append(record.getMessage())

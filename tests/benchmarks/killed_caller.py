@@ -1,8 +1,8 @@
-"""Kill the calling process while it writes to out=, run the same call again, and compare with an undisturbed run.
+"""Continuation of a job after its calling process was killed, compared with an undisturbed job.
 
     python tests/benchmarks/killed_caller.py FOLDER [--images 5000] [--size 64] [--at 10 50 90]
 
-It counts the rows that the second run has done: no row that stands in the journal may be read again.
+It counts the rows that the second run reads: no finished row of the journal may be among them.
 """
 
 from __future__ import annotations

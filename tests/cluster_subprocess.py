@@ -1,4 +1,4 @@
-"""A cluster as a person starts it: ``dask scheduler`` and ``dask worker``, each a process with a folder of its own."""
+"""Cluster of subprocesses: ``dask scheduler`` and ``dask worker``, each in a directory that no other process has."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from distributed import Client
 ROOT = Path(__file__).parent.parent
 
 
-class HandStarted:
-    """A scheduler, and workers that come and go."""
+class SubprocessCluster:
+    """Cluster of a scheduler and of workers that join and leave."""
 
     def __init__(self, folder: Path, *options: str, dashboard: bool = False):
         self.folder, self.options, self.processes = folder, options, []
@@ -22,31 +22,31 @@ class HandStarted:
         self.scheduler = self._start("scheduler", "--port", "0", "--scheduler-file", str(self.file), *where)
 
     def worker(self, *options: str, command: tuple[str, ...] = (), **env: str) -> subprocess.Popen:
-        """Start a worker of one thread; it comes when it comes: `Client.wait_for_workers`."""
+        """Start a worker of one thread; `Client.wait_for_workers` waits for it."""
         plain = options or ("--nthreads", "1", "--no-nanny")
         known = ("--scheduler-file", str(self.file), "--local-directory", str(self.folder), "--no-dashboard")
         return self._start("worker", *known, *plain, command=command, **env)
 
-    def _start(self, what: str, *options: str, command: tuple[str, ...] = (), **env: str) -> subprocess.Popen:
-        home = self.folder / f"{what}-{len(self.processes)}"
+    def _start(self, role: str, *options: str, command: tuple[str, ...] = (), **env: str) -> subprocess.Popen:
+        home = self.folder / f"{role}-{len(self.processes)}"
         home.mkdir()
         environment = {**os.environ, "PYTHONPATH": str(ROOT), **env}
-        words = [*command, sys.executable, "-m", "dask", what, "--host", "127.0.0.1", *self.options, *options]
+        words = [*command, sys.executable, "-m", "dask", role, "--host", "127.0.0.1", *self.options, *options]
         with (home / "log").open("w") as log:
             process = subprocess.Popen(words, cwd=home, env=environment, stdout=log, stderr=log)
         self.processes.append(process)
         return process
 
     def log(self) -> str:
-        """Return what all of them have written."""
+        """Return the output of all processes."""
         return "".join(path.read_text() for path in sorted(self.folder.glob("*/log")))
 
-    def client(self, **how) -> Client:
-        """Return a client, once the scheduler is there."""
-        return Client(scheduler_file=str(self.file), **how)
+    def client(self, **options) -> Client:
+        """Return a client, once the scheduler has started."""
+        return Client(scheduler_file=str(self.file), **options)
 
     def close(self) -> None:
-        """End all of them."""
+        """Kill all processes."""
         for process in self.processes:
             process.kill()
         for process in self.processes:

@@ -1,7 +1,7 @@
-"""No test may leave anything behind: no thread, open file, process, temporary folder or shared memory.
+"""Fixtures of all tests, of which three fail on a leak: of threads, files, processes, folders or shared memory.
 
 The managed cluster may stay up between tests, because starting it takes a second; the end of the session closes it
-and looks again.
+and checks again.
 """
 
 import collections
@@ -31,7 +31,7 @@ POOLS = ("Dask-", "asyncio_")
 
 
 def wait_until(condition, seconds=100.0):
-    """Return whether a condition became true in time; a busy machine needs patience, an idle one no pause."""
+    """Return whether a condition became true before a timeout, which is long because the machine may be busy."""
     deadline = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > deadline:
@@ -50,11 +50,11 @@ def shared_memory(pid="self"):
 
 
 def cluster_pids():
-    """Return the processes of the managed cluster, those that are being restarted too."""
-    own = cluster.manager._managed
-    if own is None:
+    """Return the pids of the managed cluster's workers, and None for one that is being restarted."""
+    managed = cluster.manager._managed
+    if managed is None:
         return set()
-    return {nanny.pid for nanny in own.cluster.workers.values()}
+    return {nanny.pid for nanny in managed.cluster.workers.values()}
 
 
 def _threads():
@@ -73,63 +73,63 @@ def _files():
 
 
 def _children():
-    found = set()
+    children = set()
     for child in psutil.Process().children(recursive=True):
         try:
             is_tracker = any("resource_tracker" in word for word in child.cmdline())
             if not is_tracker and child.status() != psutil.STATUS_ZOMBIE and child.pid not in cluster_pids():
-                found.add(child)
+                children.add(child)
         except psutil.NoSuchProcess:
             continue
-    return found
+    return children
 
 
 @pytest.fixture(autouse=True)
-def _no_thread_left():
+def _no_leaked_thread():
     before = _threads()
     yield
-    assert wait_until(lambda: not _threads() - before), f"threads left running: {_threads() - before}"
+    assert wait_until(lambda: not _threads() - before), f"threads leaked: {_threads() - before}"
 
 
 @pytest.fixture(autouse=True, scope="module")
-def _no_file_or_process_left():
+def _no_leaked_file_or_process():
     if sys.platform != "linux":
         yield
         return
     files, children = _files(), _children()
     yield
     gc.collect()
-    assert wait_until(lambda: not _files() - files), f"files left open: {_files() - files}"
-    assert wait_until(lambda: not _children() - children), f"processes left: {_children() - children}"
+    assert wait_until(lambda: not _files() - files), f"files leaked: {_files() - files}"
+    assert wait_until(lambda: not _children() - children), f"processes leaked: {_children() - children}"
 
 
 @pytest.fixture(autouse=True, scope="session")
-def _nothing_left(tmp_path_factory):
-    """Give the session a temporary folder of its own, so that whatever is in it at the end is ours."""
+def _no_leak_of_session(tmp_path_factory):
+    """Give the session a temporary folder, in which every file at the end is a leak."""
     folder = tmp_path_factory.mktemp("session-tmp")
     before, os.environ["TMPDIR"] = os.environ.get("TMPDIR"), str(folder)
     tempfile.tempdir = None
     yield
     mapped = shared_memory()
     cluster.close()
-    assert wait_until(lambda: not _children()), f"processes left: {_children()}"
+    assert wait_until(lambda: not _children()), f"processes leaked: {_children()}"
     assert not [name for name in mapped if name.exists()]
-    # Dask's own folder of this name stays after a cluster of the user's.
-    left = sorted(x.name for x in folder.iterdir() if x.name != "dask-scratch-space")
-    assert not left, f"temporary files left: {left}"
+    # Dask leaves the folder of this name after a user's cluster.
+    leaked = sorted(x.name for x in folder.iterdir() if x.name != "dask-scratch-space")
+    assert not leaked, f"temporary files leaked: {leaked}"
     os.environ.pop("TMPDIR") if before is None else os.environ.update(TMPDIR=before)
     tempfile.tempdir = None
 
 
 @pytest.fixture
 def managed_cluster():
-    """The client of the managed cluster of two processes; it is used again by the next test that asks."""
+    """Return the client of the managed cluster of two workers, which later tests reuse."""
     return cluster.get_client(n_workers=2)
 
 
 @pytest.fixture
 def tiny_filesystem(tmp_path):
-    """A file system of two megabytes."""
+    """Return the mount point of a file system of two megabytes."""
     disk = tmp_path / "disk"
     disk.mkdir()
     mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", disk], capture_output=True, check=False)
@@ -149,7 +149,7 @@ def _http_server():
 
 @pytest.fixture
 def http_server(_http_server):
-    """A web server on loopback that knows no file yet, and does nothing wrong yet; retries do not wait."""
+    """Return the web server on loopback, without files, latency and faults; retries do not wait."""
     _http_server.files.clear()
     _http_server.reset()
     with dask.config.set({"pandas-imgproc.retry-wait-initial": 0.0}):
@@ -159,14 +159,14 @@ def http_server(_http_server):
 
 @pytest.fixture(scope="session")
 def s3():
-    """An empty bucket of S3, and the storage_options that open it; the secret is a canary."""
+    """Return a file system of S3 with an empty bucket, and its storage options, whose secret is a canary."""
     from moto.server import ThreadedMotoServer
 
     server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     server.start()
-    where = {"endpoint_url": "http://{}:{}".format(*server.get_host_and_port()), "region_name": "eu-west-1"}
-    options = {"key": "testing", "secret": "CANARY-s3-secret", "client_kwargs": where}
+    server_options = {"endpoint_url": "http://{}:{}".format(*server.get_host_and_port()), "region_name": "eu-west-1"}
+    options = {"key": "testing", "secret": "CANARY-s3-secret", "client_kwargs": server_options}
     fs = fsspec.filesystem("s3", skip_instance_cache=True, **options)
     fs.call_s3("create_bucket", Bucket="bucket", CreateBucketConfiguration={"LocationConstraint": "eu-west-1"})
     yield fs, options
@@ -175,7 +175,7 @@ def s3():
 
 @pytest.fixture(scope="session")
 def gcs():
-    """An empty bucket of Google Cloud Storage, and the storage_options that open it."""
+    """Return a file system of Google Cloud Storage with an empty bucket, and its storage options."""
     from gcp_storage_emulator.server import create_server
 
     with socket.socket() as free:

@@ -1,7 +1,7 @@
-"""Servers on loopback that images are read from: a web server with every fault a network has, S3 and Google's.
+"""HTTP server on loopback, with latency and the faults of a network.
 
-The web server runs in this process, in a thread of its own. What it does wrong is decided by a seed, so that a run
-can be repeated: for each path the faults of its first requests are drawn once.
+It runs in a thread of this process. Its faults are drawn from a seed, for each path and number of the request, so that
+a run is reproducible.
 """
 
 from __future__ import annotations
@@ -19,7 +19,10 @@ FAULTS = ("503", "reset", "truncated")
 
 
 def by_seed(seed: int, share: dict[str, float], permanent: dict[str, str] = {}) -> Callable[[str, int], str | None]:  # noqa: B006
-    """Return which fault the k-th request of a path meets: `share` of them each, except those that never heal."""
+    """Return the function that draws the fault of the k-th request of a path.
+
+    Each fault has a `share` of the requests; the paths in `permanent` have the same fault at every request.
+    """
 
     def fault(path: str, k: int) -> str | None:
         if path in permanent:
@@ -35,7 +38,7 @@ def by_seed(seed: int, share: dict[str, float], permanent: dict[str, str] = {}) 
 
 
 class HTTPServer:
-    """A web server with files, latency and faults.
+    """HTTP server with files, latency and faults.
 
     Parameters
     ----------
@@ -71,15 +74,15 @@ class HTTPServer:
         return f"http://127.0.0.1:{self.port}/{name}"
 
     def reset(self) -> None:
-        """Forget what was asked, and do nothing wrong."""
+        """Clear the counts of requests, and have no latency and no faults."""
         self.latency, self.retry_after, self.fault = 0.0, "0", lambda path, k: None
-        self.max_in_flight, self.together = 0, 1
+        self.max_in_flight, self.min_in_flight = 0, 1
         self.n_requests_by_path.clear()
         self.requests.clear()
 
     async def _serve(self) -> None:
         app = web.Application()
-        app.router.add_route("*", "/{path:.*}", self._counted)
+        app.router.add_route("*", "/{path:.*}", self._count_and_respond)
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1, handler_cancellation=True)
         await runner.setup()
         site = web.TCPSite(runner, "127.0.0.1", 0, backlog=512)
@@ -89,22 +92,22 @@ class HTTPServer:
         await self._end.wait()
         await runner.cleanup()
 
-    async def _counted(self, request: web.Request) -> web.StreamResponse:
+    async def _count_and_respond(self, request: web.Request) -> web.StreamResponse:
         self.in_flight += 1
         self.max_in_flight = max(self.max_in_flight, self.in_flight)
         try:
-            return await self._answer(request)
+            return await self._respond(request)
         finally:
             self.in_flight -= 1
 
-    async def _answer(self, request: web.Request) -> web.StreamResponse:
+    async def _respond(self, request: web.Request) -> web.StreamResponse:
         path = unquote(request.raw_path.partition("?")[0])[1:]
         k = self.n_requests_by_path[path]
         self.n_requests_by_path[path] += 1
         self.requests.append((request.method, request.raw_path, dict(request.headers)))
         if self.latency:
             await asyncio.sleep(self.latency)
-        while self.max_in_flight < self.together:
+        while self.max_in_flight < self.min_in_flight:
             await asyncio.sleep(0.001)
         fault = self.fault(path, k)
         if fault is not None and fault.isdecimal():
@@ -133,7 +136,7 @@ class HTTPServer:
         return response
 
 
-def filled(fs: object, root: str, files: Iterable[tuple[str, bytes]]) -> None:
+def write_files(fs: object, root: str, files: Iterable[tuple[str, bytes]]) -> None:
     """Write files through a file system of fsspec."""
     for name, data in files:
         fs.pipe_file(f"{root}/{name}", data)

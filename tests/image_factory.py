@@ -1,12 +1,12 @@
-"""Makers of test images: each proves something about itself, so that a test need not trust a second decoder.
+"""Factories of test images, each of which can be checked without a second decoder.
 
-`row_image`   its colour is its row number, `row_of` reads it back, through JPEG and at 8 x 8 too
-`scene`         looks like a photograph: smooth areas, edges, fine detail
-`marked`        its colour is its place: tells what was cropped, turned or padded
-`oriented`      stored sideways, with the EXIF orientation that turns it upright
-`png`           a PNG file of any depth and colour type, byte by byte, also those that Pillow cannot write
+`row_image`     its color is its row number; `row_of` reads it, also after JPEG and at 8 x 8 pixels
+`scene`         statistics of a photograph: smooth areas, edges, fine detail
+`marked`        the color of each pixel is its position: shows a crop, an orientation and padding
+`oriented`      stored in one of the EXIF orientations, with its tag
+`png`           a PNG file of any depth and color type, also of those that Pillow cannot write
 `every_image` one file of each mode in each format
-`broken`        files that are no images, in every way that was met or thought of
+`broken`        files that are no images, or damaged ones
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from collections.abc import Iterator
 import numpy as np
 from PIL import Image
 
-ROWS = 4096  # how many rows have a colour of their own
+ROWS = 4096  # rows with distinct colors
 
-_STORED = {  # what a camera does to an upright image before it writes the tag
+_STORED = {  # transposition of an upright image as a camera stores it, by tag
     1: None,
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -42,14 +42,14 @@ def encoded(image: Image.Image, format: str = "PNG", **options: object) -> bytes
     return buffer.getvalue()
 
 
-# ---- images that prove their place
+# ---- numbered and marked images
 
 
 def row_image(row: int, size: tuple[int, int] = (32, 24), mode: str = "RGB") -> Image.Image:
-    """Return an image whose colour is the number of its row, 0 to 4095: one hexadecimal digit a channel."""
+    """Return an image whose color is the number of its row, 0 to 4095: one hexadecimal digit per channel."""
     assert 0 <= row < ROWS
-    colour = tuple(8 + 16 * (row >> shift & 15) for shift in (8, 4, 0))
-    return Image.new("RGB", size, colour).convert(mode)
+    color = tuple(8 + 16 * (row >> shift & 15) for shift in (8, 4, 0))
+    return Image.new("RGB", size, color).convert(mode)
 
 
 def image_bytes(row: int, format: str = "JPEG", size: tuple[int, int] = (32, 24)) -> bytes:  # noqa: A002
@@ -58,7 +58,7 @@ def image_bytes(row: int, format: str = "JPEG", size: tuple[int, int] = (32, 24)
 
 
 def row_of(pixels: np.ndarray) -> int:
-    """Return the row number of an image (h, w, 3 or 4); -1 when its colour is no row's."""
+    """Return the row number of an image (h, w, 3 or 4); -1 if its color is no row's."""
     height, width = pixels.shape[:2]
     middle = pixels[height // 4 : height - height // 4, width // 4 : width - width // 4, :3].astype(float)
     levels = middle.mean((0, 1))
@@ -96,9 +96,9 @@ def marked(width: int, height: int) -> Image.Image:
 
 
 def oriented(upright: Image.Image, orientation: int, format: str = "JPEG", **options: object) -> bytes:  # noqa: A002
-    """Return a file that holds the image turned, and the EXIF tag that turns it back."""
-    turn = _STORED[orientation]
-    stored = upright if turn is None else upright.transpose(turn)
+    """Return a file of the image in an EXIF orientation, with the tag."""
+    method = _STORED[orientation]
+    stored = upright if method is None else upright.transpose(method)
     if format == "TIFF":
         return encoded(stored, format, tiffinfo={274: orientation}, **options)
     exif = Image.Exif()
@@ -106,7 +106,7 @@ def oriented(upright: Image.Image, orientation: int, format: str = "JPEG", **opt
     return encoded(stored, format, exif=exif.tobytes(), **options)
 
 
-# ---- PNG by hand
+# ---- PNG files, chunk by chunk
 
 
 def chunk(name: bytes, body: bytes) -> bytes:
@@ -117,7 +117,7 @@ def chunk(name: bytes, body: bytes) -> bytes:
 def png(
     levels: np.ndarray,
     depth: int,
-    colour: int,
+    color: int,
     *,
     trns: bytes | None = None,
     palette: bytes | None = None,
@@ -126,8 +126,8 @@ def png(
 ) -> bytes:
     """Return a PNG file of these samples.
 
-    ``levels`` is (h, w) or (h, w, channels) in the range of the depth; ``colour`` the PNG colour type: 0 grey,
-    2 RGB, 3 palette, 4 grey and alpha, 6 RGBA. ``size`` lies in the header.
+    ``levels`` is (h, w) or (h, w, channels) in the range of the depth; ``color`` the PNG color type: 0 gray,
+    2 RGB, 3 palette, 4 gray and alpha, 6 RGBA. ``size`` lies in the header.
     """
     height, width = levels.shape[:2]
     if depth == 16:
@@ -138,7 +138,7 @@ def png(
         bits = levels[..., None].astype(np.uint8) >> np.arange(depth - 1, -1, -1, dtype=np.uint8) & 1
         rows = np.packbits(bits.reshape(height, -1), axis=1)
     raw = np.concatenate([np.zeros((height, 1), np.uint8), rows], axis=1).tobytes()
-    header = struct.pack(">IIBBBBB", *(size or (width, height)), depth, colour, 0, 0, 0)
+    header = struct.pack(">IIBBBBB", *(size or (width, height)), depth, color, 0, 0, 0)
     return b"".join(
         [
             b"\x89PNG\r\n\x1a\n",
@@ -158,7 +158,7 @@ def bomb(width: int = 12000, height: int = 12000) -> bytes:
 
 
 def icon_around(inner: bytes, side: int = 16) -> bytes:
-    """Return an ICO file whose directory says side x side, whatever the PNG inside says."""
+    """Return an ICO file of a PNG, whose directory has the size side x side."""
     entry = struct.pack("<BBBBHHII", side, side, 0, 0, 1, 32, len(inner), 22)
     return struct.pack("<HHH", 0, 1, 1) + entry + inner
 
@@ -214,7 +214,7 @@ def every_image(size: tuple[int, int] = (40, 30), seed: int = 0) -> Iterator[tup
             yield name, mode, encoded(in_mode(source, mode), name, **options)
 
 
-# ---- what is no image
+# ---- files that are no images
 
 
 def _flipped(data: bytes, rng: random.Random, bits: int) -> bytes:
@@ -247,9 +247,9 @@ def _huge_numbers(data: bytes, rng: random.Random) -> bytes:
 
 
 def mutated(data: bytes, other: bytes, rng: random.Random) -> tuple[str, bytes]:
-    """Return how a file was damaged, and the damaged file."""
+    """Return the name of a random damage, and the damaged file."""
     data = data.ljust(4, b"\0")
-    ways = {
+    damages = {
         "truncated": lambda: data[: rng.randrange(len(data))],
         "truncated late": lambda: data[: len(data) - rng.randrange(1, min(len(data), 40))],
         "one bit flipped": lambda: _flipped(data, rng, 1),
@@ -261,12 +261,12 @@ def mutated(data: bytes, other: bytes, rng: random.Random) -> tuple[str, bytes]:
         "huge numbers": lambda: _huge_numbers(data, rng),
         "twice": lambda: data[: len(data) // 2] + data,
     }
-    way = rng.choice(list(ways))
-    return way, ways[way]()
+    name = rng.choice(list(damages))
+    return name, damages[name]()
 
 
 def not_images() -> dict[str, bytes]:
-    """Return files that no one may take for an image, by the name they have in a folder."""
+    """Return files that are not to be identified as images, by file name."""
     photo = encoded(scene(64, 48), "JPEG")
     flat = encoded(Image.new("RGB", (8, 8)), "PNG")
     return {
@@ -313,5 +313,5 @@ def broken(seed: int = 0, n: int = 200) -> Iterator[tuple[str, bytes]]:
     for number in range(n):
         name, data = rng.choice(files)
         _, other = rng.choice(files)
-        way, damaged = mutated(data, other, rng)
-        yield f"{number}: {name}, {way}", damaged
+        damage, damaged = mutated(data, other, rng)
+        yield f"{number}: {name}, {damage}", damaged

@@ -14,7 +14,7 @@ N = 40
 
 
 def image_frame(folder):
-    """Write N images of their numbers into two folders, and return the frame of their paths."""
+    """Write N numbered images into two folders, and return the frame of their paths."""
     files = [folder / ("even", "odd")[number % 2] / f"{number}.png" for number in range(N)]
     for number, path in enumerate(files):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -42,7 +42,7 @@ def pixels_of(path):
 
 
 def check_files(paths, index, missing=()):
-    """Every row has the file of its own image."""
+    """Check that every row has the file of its image."""
     pd.testing.assert_index_equal(paths.index, index)
     assert paths.name == "path"
     assert paths.dtype == pd.Series(dtype="str").dtype  # pandas 2 has objects
@@ -55,7 +55,7 @@ def check_files(paths, index, missing=()):
 
 
 def whole_files(folder):
-    """Return the files of a folder, having decoded each to its last pixel; nothing else may be there."""
+    """Return the file names of a folder, after a complete decode of each; only the manifest may be there too."""
     names = sorted(path.name for path in Path(folder).iterdir())
     assert [name for name in names if name.startswith(".")] == [".pandas-imgproc.jsonl"]
     for name in names[1:]:

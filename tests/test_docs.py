@@ -24,7 +24,7 @@ DOCS = ROOT / "docs"
 FAILURES = (DOCS / "failures.md").read_text()
 
 
-# ---- The README
+# ---- README
 
 
 def test_readme_snippet_prints_the_quoted_output(tmp_path):
@@ -65,7 +65,7 @@ def test_readme_parts_and_links_of_all_pages_exist():
             assert "://" in link or (page.parent / link).exists(), f"{page.name}: {link}"
 
 
-# ---- The messages of docs/failures.md; … is a variable part
+# ---- Messages of docs/failures.md; … is a variable part
 
 
 def pattern(message):
@@ -77,7 +77,7 @@ HEADINGS = re.findall(r"^### `(\w+: .*)`$", FAILURES, re.MULTILINE)
 
 @pytest.fixture(scope="module")
 def frame(tmp_path_factory):
-    """Return a frame with every kind of column, in the folder of its images: two good ones and one of no bytes."""
+    """Return a frame with every kind of column, in the folder of its images: two readable ones and an empty one."""
     folder, before = tmp_path_factory.mktemp("failures"), Path.cwd()
     os.chdir(folder)
     Path("photos").mkdir()
@@ -85,9 +85,9 @@ def frame(tmp_path_factory):
     for row in range(2):
         row_image(row).save(f"photos/{row}.jpg")
     Path("photos/2.jpg").touch()
-    Path("thumbs/0.jpg").write_bytes(b"somebody else's")
-    np.save("alien.npy", np.zeros(3))
-    quietly(pd.DataFrame({"image_path": ["photos/0.jpg"]}), out="done.npy")
+    Path("thumbs/0.jpg").write_bytes(b"a foreign file")
+    np.save("foreign.npy", np.zeros(3))
+    load_coerced(pd.DataFrame({"image_path": ["photos/0.jpg"]}), out="done.npy")
     names = [f"{row}.jpg" for row in range(3)]
     paths = [f"photos/{name}" for name in names]
     yield pd.DataFrame({"image_path": paths, "name": names, "stem": ["photos/0"] * 3, "id": range(3), "label": "one"})
@@ -98,7 +98,7 @@ def load(frame, column="image_path", size=64, **options):
     return frame.img.load_resized(column, size, **options)
 
 
-def quietly(frame, **options):
+def load_coerced(frame, **options):
     return load(frame, errors="coerce", **options)
 
 
@@ -128,15 +128,15 @@ PROVOKED = [
     lambda f: f.img.save_resized("image_path", "o/{label}.jpg", 8),
     lambda f: f.img.save_resized("image_path", "o/{lable}.jpg", 8),
     without_s3fs,
-    lambda f: quietly(f).img.to_numpy(),
+    lambda f: load_coerced(f).img.to_numpy(),
     lambda f: load(f.loc[np.zeros(400_000, int)], size=20_000),
-    lambda f: quietly(f).array.__setitem__(0, np.zeros((3, 3, 3), "uint8")),
-    lambda f: f.assign(image=quietly(f)).sort_values("image"),
+    lambda f: load_coerced(f).array.__setitem__(0, np.zeros((3, 3, 3), "uint8")),
+    lambda f: f.assign(image=load_coerced(f)).sort_values("image"),
     lambda f: load(f, out="x.npz"),
     lambda f: f.img.augment("image_path", lambda pixels: pixels, out="x.npy"),
     lambda f: f.img.map("image_path", lambda pixels: 1.0, out="x.parquet"),
-    lambda f: quietly(f, out="done.npy", size=32),
-    lambda f: quietly(f, out="alien.npy"),
+    lambda f: load_coerced(f, out="done.npy", size=32),
+    lambda f: load_coerced(f, out="foreign.npy"),
     lambda f: f.iloc[:2].img.save_thumbnails("image_path", "thumbs"),
     lambda f: f.img.map("image_path", len, modes="L"),
     lambda f: f.img.map("image_path", functools.partial(max, key=threading.Lock())),
@@ -161,13 +161,13 @@ def message_of(provoke, frame):
 
 
 def test_quoted_messages_are_those_of_the_code(frame, managed_cluster):
-    missing = {heading for heading in HEADINGS if not heading.startswith("ClusterError")}
+    unused = {heading for heading in HEADINGS if not heading.startswith("ClusterError")}
     for provoke in PROVOKED:
         text = message_of(provoke, frame)
         found = {heading for heading in HEADINGS if pattern(heading).fullmatch(text)}
         assert found, text
-        missing -= found
-    assert not missing
+        unused -= found
+    assert not unused
 
 
 def test_quoted_cluster_messages_are_in_the_source():
@@ -199,7 +199,7 @@ def test_failure_messages_are_in_table_of_kinds(tmp_path):
         assert any(pattern(listed).fullmatch(message) for listed in table[kind]), (kind, message)
 
 
-# ---- The reference
+# ---- API reference
 
 
 def test_api_reference_lists_all_public_names():
@@ -217,7 +217,7 @@ def test_frame_methods_document_the_column():
             assert "Parameters\n----------\ncolumn : label" in method.__doc__, name
 
 
-# ---- The notebooks; .ci/notebooks.py runs them
+# ---- Notebooks; .ci/notebooks.py runs them
 
 
 @pytest.mark.parametrize("name", ["quickstart", "features", "errors"])

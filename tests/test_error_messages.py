@@ -104,7 +104,7 @@ def test_complete_traceback_is_logged_at_debug(frame, caplog):
     assert "options.py" in caplog.text
 
 
-def test_error_keeps_its_cause_without_frames(frame):
+def test_error_preserves_its_cause_without_frames(frame):
     with pytest.raises(OSError, match="cannot be written") as caught:
         frame.img.load_resized("image_path", 8, out="no/x.npy")
     cause = caught.value.__cause__
@@ -116,7 +116,7 @@ def test_error_keeps_its_cause_without_frames(frame):
     assert isinstance(caught.value.__cause__, TypeError)
 
 
-def test_foreign_error_keeps_its_traceback(frame):
+def test_foreign_error_preserves_its_traceback(frame):
     class Odd(str):
         __slots__ = ()
 

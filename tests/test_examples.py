@@ -1,4 +1,4 @@
-"""The examples, run as a user runs them: a script, in a folder of its own."""
+"""Examples, run as scripts, each in an empty folder."""
 
 import filecmp
 import os
@@ -28,14 +28,14 @@ def run(folder, *arguments, check=True, script=QUICKSTART):
 
 @pytest.fixture(scope="module")
 def catalogue(tmp_path_factory):
-    """Return what the quickstart said and the folder that it wrote, for 60 images."""
+    """Return the finished quickstart of 60 images, and its folder of output."""
     pytest.importorskip("skimage")
     pytest.importorskip("sklearn")
     folder = tmp_path_factory.mktemp("catalogue")
     return run(folder, "--images", 60), folder / "quickstart_output"
 
 
-def test_quickstart_prints_the_frame_the_failures_and_the_speed(catalogue):
+def test_quickstart_prints_frame_failures_and_speed(catalogue):
     done, _ = catalogue
     kinds = [line.split()[3] for line in done.stdout.split("failures shows the reasons:")[1].splitlines()[2:5]]
     assert kinds == ["missing", "truncated", "unidentified"]
@@ -44,48 +44,48 @@ def test_quickstart_prints_the_frame_the_failures_and_the_speed(catalogue):
     assert "images per second" in done.stdout
 
 
-def test_quickstart_warns_once_and_without_a_traceback(catalogue):
+def test_quickstart_warns_once_without_traceback(catalogue):
     done, _ = catalogue
     assert done.stderr.count("UnreadableImageWarning: 3 of 60 images") == 1
     assert "Traceback" not in done.stderr
 
 
-def test_quickstart_saves_a_sheet_of_forty_with_all_three_failures(catalogue):
+def test_quickstart_contact_sheet_has_forty_tiles_and_three_failures(catalogue):
     _, folder = catalogue
     with Image.open(folder / "contact_sheet.png") as sheet:
         assert 1000 < sheet.width <= 1200
         assert 850 < sheet.height <= 1000
         frames = [sheet.getpixel((20 + 142 * (i % 8) + 64, 30 + 20 + 178 * (i // 8) + 1)) for i in range(40)]
-    assert frames.count((220, 179, 156)) == 3  # the band on top of a tile that says why
+    assert frames.count((220, 179, 156)) == 3  # the band on top of the tile of a failure
 
 
-def test_quickstart_s_catalogue_is_as_mixed_as_it_says(tmp_path):
+def test_quickstart_catalogue_has_documented_formats_and_sizes(tmp_path):
     pytest.importorskip("skimage")
     pytest.importorskip("sklearn")
     run(tmp_path, "--images", 150)
     folder = tmp_path / "quickstart_output"
     df = pd.read_csv(folder / "catalogue.csv")
     assert df["image_path"].is_unique
-    found, turned, sizes = set(), set(), set()
+    found, orientations, sizes = set(), set(), set()
     for path in sorted((folder / "images").iterdir()):
         try:
             with Image.open(path) as image:
                 found.add((image.format, image.mode))
-                turned.add(image.getexif().get(0x0112, 1))
+                orientations.add(image.getexif().get(0x0112, 1))
                 sizes.add(image.size)
         except OSError:
             continue
     assert {("JPEG", "RGB"), ("JPEG", "L"), ("PNG", "RGBA"), ("PNG", "P"), ("PNG", "I;16"), ("WEBP", "RGB")} <= found
-    assert turned == {1, 3, 6, 8}
+    assert orientations == {1, 3, 6, 8}
     assert len(sizes) > 100
     assert all(190 <= edge <= 900 for size in sizes for edge in size)
     kinds = df["image_path"].img.verify(root=folder)["kind"].dropna()
     assert kinds.tolist() == ["missing", "truncated", "unidentified"]
 
 
-def test_quickstart_makes_the_same_again_over_another_one(catalogue, tmp_path):
+def test_quickstart_catalogue_is_reproducible_over_other_files(catalogue, tmp_path):
     _, first = catalogue
-    run(tmp_path, "--images", 30)  # its files are in the way
+    run(tmp_path, "--images", 30)  # whose files are replaced
     run(tmp_path, "--images", 60)
     again = tmp_path / "quickstart_output"
     names = sorted(path.name for path in (first / "images").iterdir())
@@ -95,8 +95,8 @@ def test_quickstart_makes_the_same_again_over_another_one(catalogue, tmp_path):
 
 
 @pytest.fixture
-def own(tmp_path):
-    """Return a folder with a CSV of ids, one of which is nowhere."""
+def user_folder(tmp_path):
+    """Return a folder with images and a CSV of ids, one of which has no file."""
     (tmp_path / "photos").mkdir()
     for row in range(4):
         row_image(row, (50, 40)).save(tmp_path / "photos" / f"{row}.png")
@@ -104,23 +104,23 @@ def own(tmp_path):
     return tmp_path
 
 
-def test_quickstart_loads_one_s_own(own):
-    done = run(own, "train.csv", "id", "--size", 32, "--root", "photos", "--suffix", ".png", "--to", "seen")
+def test_quickstart_loads_images_of_user_table(user_folder):
+    done = run(user_folder, "train.csv", "id", "--size", 32, "--root", "photos", "--suffix", ".png", "--to", "seen")
     assert "is (5, 32, 32, 3)" in done.stdout
     assert "UnreadableImageWarning: 1 of 5" in done.stderr
-    assert (own / "seen" / "contact_sheet.png").exists()
-    assert not (own / "quickstart_output").exists()
+    assert (user_folder / "seen" / "contact_sheet.png").exists()
+    assert not (user_folder / "quickstart_output").exists()
 
 
-def test_quickstart_loads_a_column_that_is_called_image_itself(own):
-    pd.DataFrame({"image": ["0.png", None, "2.png"]}).to_csv(own / "image.csv")
-    done = run(own, "image.csv", "image", "--root", "photos")
+def test_quickstart_accepts_column_named_image(user_folder):
+    pd.DataFrame({"image": ["0.png", None, "2.png"]}).to_csv(user_folder / "image.csv")
+    done = run(user_folder, "image.csv", "image", "--root", "photos")
     assert "is (3, 64, 64, 3)" in done.stdout
     assert "Warning" not in done.stderr
 
 
 @pytest.mark.parametrize(
-    ("arguments", "help_"),
+    ("arguments", "message"),
     [
         (["train.csv", "nam"], "did you mean 'name'?"),
         (["gone.csv", "name"], "No such file or directory: 'gone.csv'"),
@@ -129,27 +129,27 @@ def test_quickstart_loads_a_column_that_is_called_image_itself(own):
         (["--images", "3"], "--images must be at least 30"),
     ],
 )
-def test_quickstart_s_mistakes_end_in_a_sentence(own, arguments, help_):
-    pd.DataFrame({"path": ["0.png", "1.png"]}).to_csv(own / "paths.csv", index=False)
-    done = run(own, *arguments, check=False)
+def test_quickstart_usage_error_has_message_without_traceback(user_folder, arguments, message):
+    pd.DataFrame({"path": ["0.png", "1.png"]}).to_csv(user_folder / "paths.csv", index=False)
+    done = run(user_folder, *arguments, check=False)
     assert done.returncode != 0
-    assert help_ in done.stderr
+    assert message in done.stderr
     assert "Traceback" not in done.stderr
 
 
-def test_features_beat_the_table_alone(tmp_path):
+def test_features_example_improves_on_table(tmp_path):
     pytest.importorskip("sklearn")
     done = run(tmp_path, "--products", 120, script=ROOT / "examples" / "features.py")
-    alone, together = (float(line.split()[-1]) for line in done.stdout.splitlines()[-2:])
-    assert together > alone + 0.1
+    table_only, with_features = (float(line.split()[-1]) for line in done.stdout.splitlines()[-2:])
+    assert with_features > table_only + 0.1
     photos = int(done.stdout.split()[0])
-    unread = int(done.stdout.split("still in their rows: ")[1].split()[0])
-    assert 0 < unread < photos / 20
+    n_failed = int(done.stdout.split("still in their rows: ")[1].split()[0])
+    assert 0 < n_failed < photos / 20
     assert done.stderr.count("UnreadableImageWarning") == 1
 
 
 @pytest.mark.parametrize("name", ["thumbnails", "resize_for_network", "catalogue"])
-def test_published_jobs_are_timed_beside_the_script(tmp_path, name):
+def test_published_job_is_timed_against_its_script(tmp_path, name):
     done = run(tmp_path, "--images", 30, script=ROOT / "examples" / f"{name}.py")
     assert done.stderr.count("UnreadableImageWarning: 2 of 30 images could not be read") == 1
     script, call = (line for line in done.stdout.splitlines() if line.startswith(("the script:", "one call:")))
@@ -173,7 +173,7 @@ def test_published_jobs_are_timed_beside_the_script(tmp_path, name):
 
 
 @pytest.mark.parametrize("name", ["augmentation", "own_function"])
-def test_functions_are_timed_beside_the_script(tmp_path, name):
+def test_user_function_is_timed_against_its_script(tmp_path, name):
     done = run(tmp_path, "--images", 24, script=ROOT / "examples" / f"{name}.py")
     assert done.stderr.count("UnreadableImageWarning: 2 of 24 images could not be read") == 1
     script, call = (line for line in done.stdout.splitlines() if line.startswith(("the script:", "one call:")))
@@ -183,7 +183,7 @@ def test_functions_are_timed_beside_the_script(tmp_path, name):
         assert len(list((tmp_path / "example_output" / "augmented").rglob("*.jpg"))) == 22 * 5
 
 
-def test_the_study_prints_the_scripts_times_beside_ours(tmp_path):
+def test_scaling_study_prints_times_of_scripts_and_methods(tmp_path):
     script = ROOT / "examples" / "scaling_study.py"
     done = run(tmp_path, "--sizes", 500, "--processes", 1, "--scale", 2, "--variants", 1, script=script)
     assert "500 x 500: 8 images, 1 variants of each" in done.stdout

@@ -146,7 +146,7 @@ def test_verify_finds_broken_images(folder):
         pd.MultiIndex.from_tuples([("x", 2), ("x", 1), ("w", 1), ("w", 0)], names=["a", "b"]),
     ],
 )
-def test_failures_of_frame_keep_labels(folder, tmp_path, index):
+def test_failures_of_frame_preserve_labels(folder, tmp_path, index):
     paths = pd.Series(["0.png", "gone.png", "1.png", "lost.png"], index=index)
     report = paths.img.verify(root=folder)
     for result in (report, report.sort_index(), report.iloc[1:]):

@@ -32,13 +32,13 @@ class Kernel:
         env = {**os.environ, "PYTHONPATH": path, "PYDEVD_DISABLE_FILE_VALIDATION": "1"}
         self.manager, self.client = start_new_kernel(kernel_name="python3", cwd=str(folder), env=env)
 
-    def run(self, code, when=None):
-        """Run a cell; interrupt it at the first message of type `when`."""
+    def run(self, code, interrupt_at=None):
+        """Run a cell; interrupt it at the first message of type `interrupt_at`."""
         messages = []
 
         def receive(message):
             messages.append(message)
-            if message["msg_type"] == when and [sent["msg_type"] for sent in messages].count(when) == 1:
+            if message["msg_type"] == interrupt_at and [sent["msg_type"] for sent in messages].count(interrupt_at) == 1:
                 self.manager.interrupt_kernel()
 
         self.client.execute_interactive(code, output_hook=receive)
@@ -82,7 +82,7 @@ def test_progress_bar_is_one_output_with_and_without_widgets(kernel, widgets):
 
 
 def test_progress_bar_is_closed_after_interrupt(kernel):
-    messages = kernel.run("df.img.map('image_path', slow, dtype='int64')", when="display_data")
+    messages = kernel.run("df.img.map('image_path', slow, dtype='int64')", interrupt_at="display_data")
     (states,) = bars(messages)
     assert re.match(r"map: stopped after \d+ of 300 images", states[-1]["text/plain"])
     assert messages[-1]["content"]["ename"] == "KeyboardInterrupt"
@@ -130,7 +130,7 @@ def test_dashboard_is_link_if_reachable(kernel):
 
 
 def test_large_frame_is_displayed_fast(kernel):
-    """200,000 rows; of three times the best is taken, and of the processor alone: the machine may be busy."""
+    """The minimum of three CPU times is compared, because the machine may be busy."""
     cell = """
 import numpy as np
 block = np.lib.stride_tricks.as_strided(np.zeros(192, "uint8"), (200_000, 8, 8, 3), (0, 24, 3, 1))

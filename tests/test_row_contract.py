@@ -1,4 +1,4 @@
-"""Row i of the answer is the image of row i, with the frame's index, whatever the index, column and driver."""
+"""Row contract: row i of a result is the image of row i, for every index, column and execution."""
 
 from __future__ import annotations
 
@@ -14,12 +14,14 @@ import pandas_imgproc
 from pandas_imgproc import UnreadableImageWarning
 
 N = 40
-ABSURD = ["", " ", "gone.png", "a\0b", "\ud800", "..", "/", "/dev/zero", "x" * 5000, "http://", "text.png", 7.5, [], {}]
+INVALID = [
+    "", " ", "gone.png", "a\0b", "\ud800", "..", "/", "/dev/zero", "x" * 5000, "http://", "text.png", 7.5, [], {},
+]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """N images whose colour says their number, and one file that is none."""
+    """Return a folder of N images with the color of their number, and one file that is no image."""
     folder = tmp_path_factory.mktemp("rows")
     for number in range(N):
         row_image(number, (24, 16)).save(folder / f"{number}.png")
@@ -39,12 +41,12 @@ INDEXES = {
 }
 
 
-def check(column: pd.Series, cells: list, index: pd.Index) -> None:
-    """The answer has the frame's length, index and order, and each row its own colour."""
+def check(column: pd.Series, inputs: list, index: pd.Index) -> None:
+    """Check the length, index and order of a result, and the color of each row."""
     pd.testing.assert_index_equal(column.index, index, exact=True)
-    assert len(column) == len(cells)
-    for cell, image in zip(cells, column.array, strict=True):
-        number = int(cell[:-4]) if isinstance(cell, str) and cell[:-4].isdigit() else None
+    assert len(column) == len(inputs)
+    for value, image in zip(inputs, column.array, strict=True):
+        number = int(value[:-4]) if isinstance(value, str) and value[:-4].isdigit() else None
         if number is None:
             assert image is pd.NA
         else:
@@ -52,46 +54,46 @@ def check(column: pd.Series, cells: list, index: pd.Index) -> None:
 
 
 rows = st.lists(
-    st.one_of(st.integers(0, N - 1).map("{}.png".format), st.none(), st.just(float("nan")), st.sampled_from(ABSURD)),
+    st.one_of(st.integers(0, N - 1).map("{}.png".format), st.none(), st.just(float("nan")), st.sampled_from(INVALID)),
     max_size=60,
 )
 
 
 @pytest.mark.parametrize("scheduler", ["synchronous", "threads"])
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(cells=rows, kind=st.sampled_from(sorted(INDEXES)))
-def test_in_line(folder, scheduler, cells, kind):
-    index = INDEXES[kind](len(cells))
-    frame = pd.DataFrame({"image_path": pd.Series(cells, index=index, dtype=object)})
+@given(inputs=rows, kind=st.sampled_from(sorted(INDEXES)))
+def test_inline_rows_preserve_position_and_index(folder, scheduler, inputs, kind):
+    index = INDEXES[kind](len(inputs))
+    frame = pd.DataFrame({"image_path": pd.Series(inputs, index=index, dtype=object)})
     with dask.config.set(scheduler=scheduler):
         column = frame.img.load_resized("image_path", size=8, root=folder, errors="coerce")
-    check(column, cells, index)
+    check(column, inputs, index)
 
 
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(cells=rows, kind=st.sampled_from(sorted(INDEXES)), npartitions=st.sampled_from([1, 3, 60, 65]))
-def test_on_the_cluster(folder, managed_cluster, cells, kind, npartitions):
-    index = INDEXES[kind](len(cells))
-    frame = pd.DataFrame({"image_path": pd.Series(cells, index=index, dtype=object)})
+@given(inputs=rows, kind=st.sampled_from(sorted(INDEXES)), npartitions=st.sampled_from([1, 3, 60, 65]))
+def test_cluster_rows_preserve_position_and_index(folder, managed_cluster, inputs, kind, npartitions):
+    index = INDEXES[kind](len(inputs))
+    frame = pd.DataFrame({"image_path": pd.Series(inputs, index=index, dtype=object)})
     column = frame.img.load_resized("image_path", size=8, root=folder, errors="coerce", npartitions=npartitions)
-    check(column, cells, index)
+    check(column, inputs, index)
     with dask.config.set(scheduler="synchronous"):
-        alone = frame.img.load_resized("image_path", size=8, root=folder, errors="coerce")
-    pd.testing.assert_series_equal(column, alone)
-    pd.testing.assert_frame_equal(column.img.failures, alone.img.failures)
-    assert np.array_equal(column.array.pixels, alone.array.pixels)
+        inline = frame.img.load_resized("image_path", size=8, root=folder, errors="coerce")
+    pd.testing.assert_series_equal(column, inline)
+    pd.testing.assert_frame_equal(column.img.failures, inline.img.failures)
+    assert np.array_equal(column.array.pixels, inline.array.pixels)
 
 
 @pytest.mark.parametrize("kind", sorted(INDEXES))
-def test_it_goes_back_into_the_frame(folder, kind):
-    cells = [f"{k}.png" for k in range(N)]
-    frame = pd.DataFrame({"image_path": cells, "number": range(N)}, index=INDEXES[kind](N))
+def test_column_assigned_to_its_frame_preserves_rows(folder, kind):
+    inputs = [f"{k}.png" for k in range(N)]
+    frame = pd.DataFrame({"image_path": inputs, "number": range(N)}, index=INDEXES[kind](N))
     frame["image"] = frame["image_path"].img.load_resized(8, root=folder)
     for _, row in frame.sample(frac=1, random_state=0).iterrows():
         assert row_of(np.asarray(row["image"])) == row["number"]
 
 
-def test_failures_follow_the_column(folder):
+def test_failures_follow_rows_of_frame(folder):
     frame = pd.DataFrame({"image_path": ["0.png", "gone.png", "1.png", None, "text.png"]}, index=list("abcde"))
     with pytest.warns(UnreadableImageWarning, match=r"2 of 5 .*\(1 missing, 1 unidentified\)"):
         frame["image"] = frame.img.load_resized("image_path", size=8, root=folder)
@@ -100,19 +102,19 @@ def test_failures_follow_the_column(folder):
     assert failures["position"].tolist() == [1, 4]
     assert failures["path"].tolist() == ["gone.png", "text.png"]
     assert failures["kind"].tolist() == ["missing", "unidentified"]
-    turned = frame.sort_index(ascending=False).query("index != 'b'")
-    assert turned["image"].img.failures.index.tolist() == ["e"]
-    assert turned["image"].img.failure_kind.tolist()[0] == "unidentified"
+    reversed_frame = frame.sort_index(ascending=False).query("index != 'b'")
+    assert reversed_frame["image"].img.failures.index.tolist() == ["e"]
+    assert reversed_frame["image"].img.failure_kind.tolist()[0] == "unidentified"
     assert frame["image"].img.failure_kind.isna().tolist() == [True, False, True, True, False]
-    twice = pd.concat([frame, turned])
-    assert twice["image"].img.failures.index.tolist() == ["b", "e", "e"]
-    assert turned.reset_index(drop=True)["image"].img.failures.index.tolist() == [0]
+    repeated = pd.concat([frame, reversed_frame])
+    assert repeated["image"].img.failures.index.tolist() == ["b", "e", "e"]
+    assert reversed_frame.reset_index(drop=True)["image"].img.failures.index.tolist() == [0]
 
 
-def test_every_kind_of_source_gives_the_same_pixels(folder):
+def test_every_type_of_input_gives_same_pixels(folder):
     paths = [str(folder / f"{k}.png") for k in range(3)]
     data = [(folder / f"{k}.png").read_bytes() for k in range(3)]
-    sources = {
+    columns = {
         "str": paths,
         "path": [folder / f"{k}.png" for k in range(3)],
         "bytes": data,
@@ -120,13 +122,13 @@ def test_every_kind_of_source_gives_the_same_pixels(folder):
         "mixed": [paths[0], data[1], {"bytes": None, "path": paths[2]}],
     }
     expected = pd.Series(paths).img.load_resized(8).img.to_numpy()
-    for cells in sources.values():
-        assert np.array_equal(pd.Series(cells, dtype=object).img.load_resized(8).img.to_numpy(), expected)
+    for inputs in columns.values():
+        assert np.array_equal(pd.Series(inputs, dtype=object).img.load_resized(8).img.to_numpy(), expected)
     full = pd.Series(paths).img.load_resized((24, 16))
     assert np.array_equal(full.img.load_resized(8).img.to_numpy(), expected)
 
 
-def test_ids_with_a_suffix(folder):
+def test_integer_ids_with_suffix_are_paths(folder):
     frame = pd.DataFrame({"id": range(5)})
     column = frame.img.load_resized("id", size=8, root=folder, suffix=".png")
     check(column, [f"{k}.png" for k in range(5)], frame.index)
@@ -134,7 +136,7 @@ def test_ids_with_a_suffix(folder):
         frame.img.load_resized("id", size=8, root=folder)
 
 
-def test_load_image_gives_the_pixels_of_the_column(folder):
+def test_load_image_equals_row_of_column(folder):
     path = str(folder / "7.png")
     expected = pd.Series([path]).img.load_resized((9, 5), fit="crop", mode="L").img.to_numpy()[0]
     assert np.array_equal(pandas_imgproc.load_image(path, (9, 5), fit="crop", mode="L"), expected)
@@ -144,24 +146,24 @@ def test_load_image_gives_the_pixels_of_the_column(folder):
 
 
 @pytest.mark.parametrize("source", [None, 7, "", "gone.jpg"])
-def test_load_image_of_nothing_is_an_error(source):
+def test_load_image_of_invalid_input_raises(source):
     with pytest.raises((TypeError, OSError)):
         pandas_imgproc.load_image(source, 8)
 
 
-def test_ids_with_a_hole(folder):
+def test_ids_with_missing_value_are_paths(folder):
     for dtype in ("float64", "Int64", "object", "category"):
         column = pd.Series([1, None, 3], dtype=dtype).img.load_resized(8, root=folder, suffix=".png")
         check(column, ["1.png", None, "3.png"], pd.RangeIndex(3))
 
 
-def test_names_of_numpy_are_paths(folder):
+def test_numpy_strings_are_paths(folder):
     column = pd.Series(list(np.array(["1.png", "2.png"])), dtype=object).img.load_resized(8, root=folder)
     check(column, ["1.png", "2.png"], pd.RangeIndex(2))
     assert row_of(pandas_imgproc.load_image(np.str_(folder / "3.png"), 8)) == 3
 
 
-def test_reasons_go_on_when_an_image_column_is_resized(folder):
+def test_failures_persist_when_image_column_is_resized(folder):
     column = pd.Series(["1.png", "gone.png", None]).img.load_resized(16, root=folder, errors="coerce")
     again = column.img.load_resized(8, errors="coerce")
     check(again, ["1.png", None, None], pd.RangeIndex(3))

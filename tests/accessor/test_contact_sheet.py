@@ -176,7 +176,7 @@ def test_long_message_stays_inside_its_tile(side, message):
     assert (sheet == BACKGROUND).all()
 
 
-def test_wrap_keeps_every_word_or_ends_in_ellipsis():
+def test_wrap_preserves_every_word_or_ends_in_ellipsis():
     text = "the file ends too early: image file is truncated"
     assert " ".join(text_layout.wrap(text, 12, 112, 9)) == text
     lines = text_layout.wrap(text, 12, 112, 2)

@@ -271,7 +271,7 @@ def test_lsh_and_scan_find_same_groups(distance):
         assert pd.factorize(roots)[0].tolist() == expected
 
 
-def test_union_keeps_pairs_with_common_root():
+def test_union_preserves_pairs_with_common_root():
     parents = np.arange(6)
     duplicates._union(parents, np.array([3, 4, 1]), np.array([5, 5, 5]))
     assert len(set(duplicates._find_roots(parents, np.array([1, 3, 4, 5])).tolist())) == 1

@@ -49,7 +49,7 @@ def test_saved_file_is_upright_without_orientation_tag(tmp_path, orientation):
 
 
 @pytest.mark.parametrize("name", ["JPEG", "PNG", "WEBP", "TIFF", "AVIF"])
-def test_matching_color_profile_is_kept(tmp_path, name):
+def test_matching_color_profile_is_preserved(tmp_path, name):
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     false = profile[:16] + b"CMYK" + profile[20:]
     row_image(0).save(tmp_path / "rgb.png", icc_profile=profile)
@@ -73,7 +73,7 @@ def test_saved_file_has_requested_format(tmp_path, name):
         assert row_of(np.asarray(image.convert("RGB"))) == 9
 
 
-def test_transparency_is_composited_or_kept_by_mode(tmp_path):
+def test_transparency_is_composited_or_preserved_by_mode(tmp_path):
     in_mode(Image.new("RGB", (64, 48), "red"), "RGBA").save(tmp_path / "a.png")
     paths = pd.Series(["a.png"])
     flat = paths.img.save_resized(tmp_path / "a", size=32, background="blue", root=tmp_path, format="JPEG", quality=95)
@@ -86,7 +86,7 @@ def test_transparency_is_composited_or_kept_by_mode(tmp_path):
         assert image.getchannel("A").getextrema() == (4, 255)
 
 
-def test_mask_keeps_class_numbers(tmp_path):
+def test_mask_preserves_class_numbers(tmp_path):
     levels = np.arange(12, dtype=np.uint8).reshape(3, 4)
     mask = Image.fromarray(levels).convert("P")
     mask.putdata(levels.ravel().tolist())
@@ -97,7 +97,7 @@ def test_mask_keeps_class_numbers(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("options", "error", "says"),
+    ("options", "error", "message"),
     [
         ({"mode": "RGBA"}, ValueError, "JPEG files cannot hold mode='RGBA'; formats that can: PNG"),
         ({"mode": "CMYK"}, ValueError, "JPEG files cannot hold mode='CMYK'"),
@@ -112,13 +112,13 @@ def test_mask_keeps_class_numbers(tmp_path):
         ({"size": "128"}, TypeError, "size must be"),
     ],
 )
-def test_wrong_argument_raises_before_writing(frame, tmp_path, options, error, says):
-    with pytest.raises(error, match=says):
+def test_wrong_argument_raises_before_writing(frame, tmp_path, options, error, message):
+    with pytest.raises(error, match=message):
         frame.img.save_resized("image_path", f"{tmp_path}/out/{{stem}}.jpg", **{"size": 8} | options)
     assert not (tmp_path / "out").exists()
 
 
-def test_load_resized_refuses_fit_that_keeps_aspect(frame):
+def test_load_resized_refuses_fit_that_preserves_aspect(frame):
     for fit in ("thumbnail", "contain"):
         with pytest.raises(ValueError, match=f"fit='{fit}' keeps the aspect.*save_resized"):
             frame.img.load_resized("image_path", size=8, fit=fit)

@@ -56,7 +56,7 @@ def test_show_reads_n_rows_and_displays_failures(frame):
     assert html.count("<div class='no'>missing</div>") == 1
 
 
-def test_html_escapes_text_and_keeps_order_of_titles(frame):
+def test_html_escapes_text_and_preserves_order_of_titles(frame):
     html = frame.img.show("image_path", n=2, title=["price", "name"])._repr_html_()
     assert "<b>cup" not in html
     first = html.split("<figure>")[1]
@@ -86,7 +86,7 @@ def test_html_size_is_bounded():
     assert re.search(r"and \d+ more", html)
 
 
-def test_tile_keeps_aspect_ratio(tmp_path):
+def test_tile_preserves_aspect_ratio(tmp_path):
     Image.new("RGB", (800, 200), "red").save(tmp_path / "wide.png")
     (image,) = images(pd.Series([tmp_path / "wide.png"]).img.show())
     assert image.size == (160, 40)

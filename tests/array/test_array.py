@@ -56,7 +56,7 @@ class TestDtype:
             ImageDtype.construct_from_string(name)
 
     @pytest.mark.parametrize("shape", [(2, 3), (2, 3, 2), (0, 3, 3), (2, -1, 3), (2.0, 3, 3), 64, (), "abc"])
-    def test_dtype_rejects_invalid_shape_and_names_it(self, shape):
+    def test_dtype_error_names_invalid_shape(self, shape):
         with pytest.raises(ValueError, match=r"height, width, channels") as caught:
             ImageDtype("uint8", shape)
         assert repr(shape) in str(caught.value)
@@ -76,7 +76,7 @@ class TestDtype:
 
 
 class TestConstruction:
-    def test_constructor_shares_pixels_and_leaves_them_writable(self):
+    def test_constructor_shares_writable_pixels(self):
         pixels = pixels_of([1, 2])
         array = ImageArray(pixels)
         assert np.shares_memory(array.pixels, pixels)
@@ -161,7 +161,7 @@ class TestConstruction:
         with pytest.raises(error, match=r"\(2, 3, 3\)"):
             pd.array([image_of(1), value], dtype=NAME)
 
-    def test_astype_converts_pixels_and_keeps_missing(self, frame):
+    def test_astype_converts_pixels_and_preserves_missing(self, frame):
         result = frame["image"].astype("image[float32, (2, 3, 3)]")
         assert result.array.pixels.dtype == np.float32
         assert numbers(result) == [10, 20, NA, 40]
@@ -190,7 +190,7 @@ class TestToPixels:
         assert array.pixels[1].sum() == 0
         assert array.to_pixels(na_value=image_of(5))[:, 0, 0, 0].tolist() == [1, 5, 3]
 
-    def test_to_pixels_dtype_makes_one_copy(self):
+    def test_to_pixels_dtype_copies_once(self):
         import tracemalloc
 
         array = ImageArray(np.ones((50, 64, 64, 3), dtype="uint8"))
@@ -260,7 +260,7 @@ class TestSetting:
             (images([1, 2, 3]), ValueError),
         ],
     )
-    def test_setitem_of_mismatched_value_raises_and_changes_nothing(self, value, error):
+    def test_setitem_of_mismatched_value_raises_without_change(self, value, error):
         array = images([1, 2, 3, 4])
         with pytest.raises(error):
             array[[0, 1]] = value
@@ -363,7 +363,7 @@ class TestPandas:
         assert frame.dropna(subset=["image"]).shape == (3, 2)
         assert series.count() == 3
 
-    def test_reshaping_keeps_images_at_rows(self, frame):
+    def test_reshaping_preserves_images_at_rows(self, frame):
         series = frame["image"].reset_index(drop=True)
         assert numbers(series.shift()) == [NA, 10, 20, NA]
         assert numbers(series.shift(-1, fill_value=cell(3))) == [20, NA, 40, 3]

@@ -55,7 +55,7 @@ def assert_same(result, expected):
     pd.testing.assert_frame_equal(result, expected.sort_values("k").reset_index(drop=True))
 
 
-def test_dask_frame_roundtrip_keeps_dtype_and_failures(df, ddf):
+def test_dask_frame_roundtrip_preserves_dtype_and_failures(df, ddf):
     assert ddf.dtypes["image"] == DTYPE
     assert ddf._meta_nonempty["image"].dtype == DTYPE
     pd.testing.assert_frame_equal(ddf.compute(), df)
@@ -81,7 +81,7 @@ def test_dask_frame_roundtrip_keeps_dtype_and_failures(df, ddf):
         lambda d: d.drop_duplicates(),
     ],
 )
-def test_dask_operation_keeps_image_of_row(df, ddf, operation):
+def test_dask_operation_preserves_image_of_row(df, ddf, operation):
     assert_same(operation(ddf).compute(), df)
 
 

@@ -1,4 +1,4 @@
-"""Time augment on one worker and on two, in turns; and say whether the pixels are the same.
+"""Speedup of `augment` on two workers against one, in alternation, with a comparison of the pixels.
 
 python tests/benchmarks/augment_on_workers.py FOLDER [--images 100] [--size 500] [--variants 5] [--turns 5]
 """
@@ -56,7 +56,7 @@ def main() -> None:
     ratios = [one / two for one, two in zip(seconds[1], seconds[2], strict=True)]
     print(f"one worker {statistics.median(seconds[1]):.2f} s, two {statistics.median(seconds[2]):.2f} s")
     print(f"{statistics.median(ratios):.2f} times as fast ({min(ratios):.2f} to {max(ratios):.2f})")
-    print("the same pixels" if len(sums) == 1 else f"{len(sums)} DIFFERENT answers")
+    print("the same pixels" if len(sums) == 1 else f"{len(sums)} DIFFERENT results")
     pandas_imgproc.close()
 
 

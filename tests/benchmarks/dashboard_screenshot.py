@@ -1,4 +1,4 @@
-"""Make docs/dashboard.png: two pages of the dashboard, in Chromium, while two calls run.
+"""Screenshot of two dashboard pages in Chromium while two jobs run, written to docs/dashboard.png.
 
 python tests/benchmarks/dashboard_screenshot.py
 """
@@ -27,26 +27,26 @@ from pandas_imgproc.cluster import dashboard_link  # noqa: E402
 
 
 def edges(pixels: np.ndarray) -> float:
-    """Return how much neighbours differ."""
+    """Return the mean difference of vertical neighbors."""
     return float(np.abs(np.diff(pixels.astype(float), axis=0)).mean())
 
 
-def calls(folder: Path) -> None:
-    """Do two calls, some of whose images are broken."""
+def run_jobs(folder: Path) -> None:
+    """Run two jobs with some broken images."""
     paths = pd.Series(sorted(map(str, folder.rglob("*.jpg"))) * 20)
     paths.img.load_resized(224, errors="coerce", progress=False, npartitions=40)
     paths.img.map(edges, size=400, errors="coerce", progress=False, npartitions=60)
 
 
 def main() -> None:
-    """Take the image."""
+    """Write the screenshot."""
     with tempfile.TemporaryDirectory() as name, sync_playwright() as playwright:
         folder = make(Path(name), 90, broken=3)
         link = dashboard_link(pandas_imgproc.get_client(n_workers=2))
         chromium = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
         status = chromium.new_page(viewport={"width": 1280, "height": 560})
         fine = chromium.new_page(viewport={"width": 1280, "height": 410})
-        running = threading.Thread(target=calls, args=(folder,))
+        running = threading.Thread(target=run_jobs, args=(folder,))
         running.start()
         status.goto(link)
         fine.goto(link.replace("/status", "/individual-fine-performance-metrics"))

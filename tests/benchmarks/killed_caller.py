@@ -1,8 +1,8 @@
-"""Kill the calling process while it writes to out=, run the same call again, and compare with an undisturbed run.
+"""Continuation of a job after its calling process was killed, compared with an undisturbed job.
 
     python tests/benchmarks/killed_caller.py FOLDER [--images 5000] [--size 64] [--at 10 50 90]
 
-It counts the rows that the second run has done: no row that stands in the journal may be read again.
+It counts the rows that the second run reads: no finished row of the journal may be among them.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def done_rows(out: Path) -> int:
 
 
 def counted(call) -> int:
-    """Return how many rows a call has done, as its summary says."""
+    """Return the number of rows that a call has done, from its summary in the log."""
     lines: list[str] = []
     handler = logging.Handler()
     handler.emit = lambda record: lines.append(record.getMessage())

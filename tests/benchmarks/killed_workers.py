@@ -1,4 +1,4 @@
-"""Kill workers at random while a call runs, and compare its result and time with an undisturbed run.
+"""Result and time of a job whose workers are killed at random, compared with an undisturbed job.
 
 python tests/benchmarks/killed_workers.py FOLDER [--images 2000] [--size 224] [--kills 1 5 20] [--seeds 10]
 """

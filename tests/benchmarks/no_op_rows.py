@@ -23,7 +23,7 @@ import psutil
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from cluster_subprocess import HandStarted
+from cluster_subprocess import SubprocessCluster
 
 import pandas_imgproc
 from pandas_imgproc import execution
@@ -86,7 +86,7 @@ def main() -> None:
         measure("managed cluster", column)
     pandas_imgproc.close()
     with tempfile.TemporaryDirectory() as folder:
-        started = HandStarted(Path(folder))
+        started = SubprocessCluster(Path(folder))
         try:
             started.worker()
             started.worker()

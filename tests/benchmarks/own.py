@@ -50,7 +50,7 @@ def rows(files: list[str], n: int) -> pd.Series:
 
 
 def small(files: list[str], repeat: int) -> None:
-    """Time 100 rows, a cluster up, against a loop."""
+    """Time 100 rows, with a running cluster, against a loop."""
     pandas_imgproc.get_client()
     for size in (64, 224):
         some = rows(files, 100)

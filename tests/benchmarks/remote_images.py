@@ -1,10 +1,10 @@
-"""Judge reading from elsewhere: throughput behind 50 ms of latency, an unreliable server, the memory of a worker.
+"""Remote reads: throughput behind 50 ms of latency, an unreliable server, the memory of a worker.
 
-    python tests/benchmarks/remote_image_factory.py latency [FOLDER] [--size 224] [--repeat 5]
-    python tests/benchmarks/remote_image_factory.py unreliable [--seeds 0 1 2]
-    python tests/benchmarks/remote_image_factory.py memory
+    python tests/benchmarks/remote_images.py latency [FOLDER] [--size 224] [--repeat 5]
+    python tests/benchmarks/remote_images.py unreliable [--seeds 0 1 2]
+    python tests/benchmarks/remote_images.py memory
 
-The web server runs in a process of its own, on loopback, and takes its part of the processor.
+The HTTP server runs in another process, on loopback, and shares the cores.
 """
 
 from __future__ import annotations
@@ -31,21 +31,21 @@ import pandas_imgproc
 
 
 def serve(pipe, files: dict[str, bytes]) -> None:
-    """Run the web server, and do as the pipe says until it says nothing."""
+    """Run the HTTP server, with the settings that the pipe sends, until None."""
     with HTTPServer(files) as http_server:
         pipe.send(http_server.url())
-        while (order := pipe.recv()) is not None:
-            if order == "asked":
+        while (message := pipe.recv()) is not None:
+            if message == "n_requests":
                 pipe.send(dict(http_server.n_requests_by_path))
             else:
                 http_server.reset()
-                latency, seed, share, permanent = order
+                latency, seed, share, permanent = message
                 http_server.latency, http_server.fault = latency, by_seed(seed, share, permanent)
                 pipe.send(None)
 
 
 class Server:
-    """The web server in a process of its own."""
+    """HTTP server in another process."""
 
     def __init__(self, files: dict[str, bytes]) -> None:
         self._pipe, other = multiprocessing.Pipe()
@@ -53,8 +53,8 @@ class Server:
         self._process.start()
         self.url = self._pipe.recv()
 
-    def tell(self, order: object) -> object:
-        self._pipe.send(order)
+    def send(self, message: object) -> object:
+        self._pipe.send(message)
         return self._pipe.recv()
 
     def close(self) -> None:
@@ -63,7 +63,7 @@ class Server:
 
 
 def photos(folder: Path | None, n: int) -> list[bytes]:
-    """Return n photographs: those of a folder again and again, or made ones of 110 KB."""
+    """Return n photographs: those of a folder, repeated, or generated ones of 110 KB."""
     if folder is None:
         return [encoded(scene(640, 427, seed), "JPEG", quality=90) for seed in range(20)] * (n // 20)
     paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in (".jpg", ".jpeg"))
@@ -79,7 +79,7 @@ def latency(options: argparse.Namespace) -> None:
         for name, photo in zip(names, data, strict=True):
             (Path(folder) / name).write_bytes(photo)
         pandas_imgproc.get_client(n_workers=2)
-        server.tell((0.05, 0, {}, {}))
+        server.send((0.05, 0, {}, {}))
 
         def seconds(root: str, scheduler: str, npartitions: int | None, **config: object) -> float:
             started = time.perf_counter()
@@ -97,15 +97,15 @@ def latency(options: argparse.Namespace) -> None:
                 (seconds(folder, scheduler, npartitions), seconds(server.url, scheduler, npartitions))
                 for _ in range(options.repeat + 1)
             ][1:]
-            ratio = statistics.median(here / there for here, there in turns)
-            here, there = (statistics.median(turn[k] for turn in turns) for k in (0, 1))
+            ratio = statistics.median(local / remote for local, remote in turns)
+            local, remote = (statistics.median(turn[k] for turn in turns) for k in (0, 1))
             print(
-                f"{scheduler}, npartitions={npartitions}: local {len(data) / here:.0f}/s, "
-                f"remote {len(data) / there:.0f}/s, ratio {ratio:.2f}"
+                f"{scheduler}, npartitions={npartitions}: local {len(data) / local:.0f}/s, "
+                f"remote {len(data) / remote:.0f}/s, ratio {ratio:.2f}"
             )
-        here = seconds(folder, "distributed", None)
+        local = seconds(folder, "distributed", None)
         one = seconds(server.url, "distributed", None, **{"max-connections": 1})
-        print(f"one request at a time: remote {len(data) / one:.0f}/s, ratio {here / one:.2f}")
+        print(f"one request at a time: remote {len(data) / one:.0f}/s, ratio {local / one:.2f}")
     server.close()
 
 
@@ -114,16 +114,16 @@ def unreliable(options: argparse.Namespace) -> None:
     names = pd.Series([f"{k}.jpg" for k in range(n)])
     for seed in options.seeds:
         faults = {"503": 0.1, "reset": 0.05, "truncated": 0.05}
-        server.tell((0.0, seed, faults, {"7.jpg": "404", "9.jpg": "503"}))
+        server.send((0.0, seed, faults, {"7.jpg": "404", "9.jpg": "503"}))
         with dask.config.set({"scheduler": "distributed"}):
             started = time.perf_counter()
             column = names.img.load_resized(8, root=server.url, errors="coerce", progress=False)
         took = time.perf_counter() - started
-        there = column.dropna()
-        right = sum(row_of(image) == k for k, image in zip(there.index, there.img.to_numpy(), strict=True))
-        asked = sum(server.tell("asked").values())
+        valid = column.dropna()
+        right = sum(row_of(image) == k for k, image in zip(valid.index, valid.img.to_numpy(), strict=True))
+        n_requests = sum(server.send("n_requests").values())
         kinds = column.img.failures["kind"].to_dict()
-        print(f"seed {seed}: {right} rows right, failures {kinds}, {asked / n:.2f} x the requests, {took:.1f} s")
+        print(f"seed {seed}: {right} rows right, failures {kinds}, {n_requests / n:.2f} x the requests, {took:.1f} s")
     server.close()
 
 
@@ -133,7 +133,7 @@ def memory(options: argparse.Namespace) -> None:
 
     photo = encoded(Image.fromarray(noise), "PNG")
     n, server = 200, Server({f"{k}.png": photo for k in range(200)})
-    server.tell((0.05, 0, {}, {}))
+    server.send((0.05, 0, {}, {}))
     client = pandas_imgproc.get_client(n_workers=2)
     workers = [psutil.Process(pid) for pid in client.run(lambda: __import__("os").getpid()).values()]
     names = pd.Series([f"{k}.png" for k in range(n)])
@@ -143,8 +143,8 @@ def memory(options: argparse.Namespace) -> None:
         client.run(reset_peak)
         names.img.load_resized(64, root=server.url, progress=False)
     peaks = client.run(peak).values()
-    more = [f"{(after - first) / 1e6:.0f} MB" for first, after in zip(before, peaks, strict=True)]
-    print(f"{n} images of {len(photo) / 1e6:.1f} MB: the workers' memory grew by at most {more}; read-ahead is 64 MB")
+    growth = [f"{(after - first) / 1e6:.0f} MB" for first, after in zip(before, peaks, strict=True)]
+    print(f"{n} images of {len(photo) / 1e6:.1f} MB: workers grew by at most {growth}; prefetch-bytes is 64 MB")
     server.close()
 
 
@@ -158,14 +158,14 @@ def peak() -> int:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["latency", "unreliable", "memory"])
+    parser.add_argument("benchmark", choices=["latency", "unreliable", "memory"])
     parser.add_argument("folder", type=Path, nargs="?")
     parser.add_argument("--images", type=int, default=500)
     parser.add_argument("--size", type=int, default=224)
     parser.add_argument("--repeat", type=int, default=5)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     options = parser.parse_args()
-    {"latency": latency, "unreliable": unreliable, "memory": memory}[options.what](options)
+    {"latency": latency, "unreliable": unreliable, "memory": memory}[options.benchmark](options)
     pandas_imgproc.close()
 
 

@@ -1,9 +1,9 @@
-"""Time `save_thumbnails` and `save_resized` against the scripts that people publish, on the same files, turn by turn.
+"""Speed of `save_thumbnails` and `save_resized` relative to published scripts, in alternation on the same files.
 
     python tests/benchmarks/saving_against_process_pool.py FOLDER [--images 1000] [--repeat 5]
 
-Every turn writes all its files into a new folder. Quote the ratios, not the seconds. Where others use the machine too,
-the milliseconds of CPU time for each image, of all processes together, tell more than the clock.
+Every turn writes all its files into a new folder. Quote the ratios, not the seconds. On a busy machine,
+the milliseconds of CPU time for each image, of all processes together, vary less than wall time.
 """
 
 from __future__ import annotations
@@ -29,22 +29,22 @@ from PIL import Image
 import pandas_imgproc
 
 
-def usual_thumbnail(source: str, target: str) -> None:
-    """Make a thumbnail as most published scripts do."""
+def published_thumbnail(source: str, target: str) -> None:
+    """Write a thumbnail as in published scripts."""
     image = Image.open(source).convert("RGB")
     image.thumbnail((128, 128))
     image.save(target)
 
 
 def best_thumbnail(source: str, target: str) -> None:
-    """Make a thumbnail without the conversion that keeps Pillow from decoding at a reduced scale."""
+    """Write a thumbnail without the conversion that prevents Pillow from decoding at a reduced scale."""
     with Image.open(source) as image:
         image.thumbnail((128, 128))
         image.save(target)
 
 
-def usual_resize(source: str, target: str) -> None:
-    """Resize for a network as published scripts do."""
+def published_resize(source: str, target: str) -> None:
+    """Write an image of 600 x 600 pixels as in published scripts."""
     Image.open(source).convert("RGB").resize((600, 600)).save(target)
 
 
@@ -59,8 +59,8 @@ def ours(method: str, scheduler: str, frame: pd.DataFrame, folder: Path, **optio
         getattr(frame.img, method)("image_path", f"{folder}/{{name}}", progress=False, errors="raise", **options)
 
 
-def one_file_each(folder: Path, n: int, work: Path) -> pd.DataFrame:
-    """Return n images of a folder, each a file of its own: some again and again under another name."""
+def link_images(folder: Path, n: int, work: Path) -> pd.DataFrame:
+    """Return n images of a folder as links with distinct names; the images are repeated."""
     files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in (".jpg", ".jpeg"))
     rows = []
     for number, path in enumerate(islice(cycle(files), n)):
@@ -71,8 +71,8 @@ def one_file_each(folder: Path, n: int, work: Path) -> pd.DataFrame:
 
 
 def cpu_seconds() -> float:
-    """Return the CPU time of this process, of its children, and of those that have ended."""
-    usages = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    """Return the CPU seconds of this process and its children, running and ended."""
+    usages = [resource.getrusage(target) for target in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     children = [child.cpu_times() for child in psutil.Process().children(recursive=True)]
     return sum(usage.ru_utime + usage.ru_stime for usage in usages) + sum(sum(times[:2]) for times in children)
 
@@ -87,17 +87,17 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as work:
         sources = Path(work, "sources")
         sources.mkdir()
-        frame = one_file_each(options.folder, options.images, sources)
+        frame = link_images(options.folder, options.images, sources)
         thumbnails = {
-            "script": partial(pool, usual_thumbnail, 1),
-            "script, 16 a time": partial(pool, usual_thumbnail, 16),
+            "script": partial(pool, published_thumbnail, 1),
+            "script, 16 a time": partial(pool, published_thumbnail, 16),
             "script without convert": partial(pool, best_thumbnail, 1),
             "ours, on the cluster": partial(ours, "save_thumbnails", "distributed"),
             "ours, inline": partial(ours, "save_thumbnails", "threads"),
         }
         resized = {
-            "script": partial(pool, usual_resize, 1),
-            "script, 16 a time": partial(pool, usual_resize, 16),
+            "script": partial(pool, published_resize, 1),
+            "script, 16 a time": partial(pool, published_resize, 16),
             "ours, on the cluster": partial(ours, "save_resized", "distributed", size=600),
             "ours, inline": partial(ours, "save_resized", "threads", size=600),
         }

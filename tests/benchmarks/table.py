@@ -1,13 +1,13 @@
-"""Time ours against what people would use instead, turn by turn on the same files, and print tables in Markdown.
+"""Speed of `load_resized` relative to alternatives, in alternation on the same files, as tables in Markdown.
 
     python tests/benchmarks/table.py FOLDER [--repeat 5] [--only TEXT] [--quick] [--out docs/benchmarks-table.md]
 
 FOLDER holds photographs. They are used as they are, and enlarged to 1 and 12 megapixels, as JPEG and as PNG; small
-drawings of 28 x 28 pixels are made. Every way runs in a process of its own, which stays up (warm); then as a script,
-`python ways.py`, with its imports and its start (cold). Each figure is the median over the turns of how many times as
-long the other took as ours in the same turn, with the least and the greatest behind it: ratios hold on a noisy machine,
-seconds do not. The other ways want ``pip install opencv-python-headless daft datasets "ray[data]"
-pandas-image-methods``; those that are not installed are left out.
+drawings of 28 x 28 pixels are generated. Each alternative runs in a persistent process (warm); then as a script,
+`python ways.py`, with its imports and its start (cold). Each figure is the median over the turns of the ratio of the
+alternative's time to that of `load_resized` in the same turn, with minimum and maximum: ratios hold on a noisy machine,
+seconds do not. The alternatives need ``pip install opencv-python-headless daft datasets "ray[data]"
+pandas-image-methods``; those that are not installed are skipped.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ MODULES = {
     "pandas-image-methods": "pandas_image_methods",
 }
 PACKAGES = ("pandas_imgproc", "pillow", "numpy", "pandas", "dask", "opencv-python-headless", "daft", "datasets", "ray")
-ALONE = ("Ray Data",)  # its servers take part of the processor while others are timed, so they are stopped
+NOT_PERSISTENT = ("Ray Data",)  # its servers would use the cores while others are timed
 FRAMEWORKS = ("Daft", "Hugging Face datasets", "Ray Data", "pandas-image-methods")
 ALL = tuple(WAYS)
 SHORT = tuple(way for way in ALL if way not in FRAMEWORKS)
@@ -59,9 +59,9 @@ class TaskSpec:
     Attributes
     ----------
     megapixels : float or None
-        The photographs are made as large; None is as they are, 0 is a drawing of 28 x 28 pixels.
+        Size of the photographs; None is unchanged, 0 is a drawing of 28 x 28 pixels.
     ways, cold : tuple of str
-        What it is timed against, and what of that as a script.
+        Alternatives, warm and as a script.
     """
 
     megapixels: float | None
@@ -72,8 +72,8 @@ class TaskSpec:
     cold: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        what = {None: "photos as they are", 0: "28²"}.get(self.megapixels, f"{self.megapixels} megapixels")
-        return f"{self.rows:,} {self.format}, {what} → {self.size}²"
+        source = {None: "photos as they are", 0: "28²"}.get(self.megapixels, f"{self.megapixels} megapixels")
+        return f"{self.rows:,} {self.format}, {source} → {self.size}²"
 
 
 WORK = (
@@ -94,7 +94,7 @@ WORK = (
 
 
 def files(work: TaskSpec, photos: list[str], folder: Path) -> list[str]:
-    """Return the files of a row of the table, made if need be; they are repeated to its number of rows."""
+    """Return the files of a row of the table, generated if necessary, and repeated to its number of rows."""
     if work.megapixels is None and work.format == "JPEG":
         return list(islice(cycle(photos), work.rows))
     home = folder / f"{work.format}-{work.megapixels}"
@@ -119,12 +119,12 @@ def _drawing(seed: int) -> Image.Image:
     rng = np.random.default_rng(seed)
     across, down = np.meshgrid(np.arange(28), np.arange(28))
     x, y = rng.uniform(6, 22, 2)
-    grey = 255 - ((across - x) ** 2 + (down - y) ** 2) * rng.uniform(1, 6) + rng.normal(0, 10, (28, 28))
-    return Image.fromarray(np.where(grey < 40, 0, grey).clip(0, 255).astype(np.uint8))
+    gray = 255 - ((across - x) ** 2 + (down - y) ** 2) * rng.uniform(1, 6) + rng.normal(0, 10, (28, 28))
+    return Image.fromarray(np.where(gray < 40, 0, gray).clip(0, 255).astype(np.uint8))
 
 
 class Server:
-    """A way in a process of its own, which stays up."""
+    """Persistent process of an alternative."""
 
     def __init__(self, way: str) -> None:
         command = [sys.executable, SCRIPT, way, "--serve"]
@@ -137,7 +137,7 @@ class Server:
         assert self._process.stdout is not None
         print(json.dumps([names, size]), file=self._process.stdin, flush=True)
         for line in self._process.stdout:
-            with contextlib.suppress(ValueError):  # some ways print of themselves
+            with contextlib.suppress(ValueError):  # some alternatives print
                 return float(json.loads(line))
         raise RuntimeError(f"{self._process.args} ended with {self._process.wait()}")
 
@@ -156,19 +156,19 @@ def _quiet() -> dict[str, str]:
 
 
 def warm(work: TaskSpec, ways: list[str], names: str, repeat: int) -> dict[str, list[float]]:
-    """Return the seconds of each way in each turn; one turn before is not counted."""
+    """Return the seconds of each alternative in each turn, after a warm-up turn."""
     seconds: dict[str, list[float]] = defaultdict(list)
     servers: dict[str, Server] = {}
     try:
         for turn in range(repeat + 1):
             for way in ways:
                 server = servers[way] = servers.get(way) or Server(way)
-                if way in ALONE:
+                if way in NOT_PERSISTENT:
                     server.seconds(names, work.size)
                 took = server.seconds(names, work.size)
                 if turn:
                     seconds[way].append(took)
-                if way in ALONE:
+                if way in NOT_PERSISTENT:
                     servers.pop(way).close()
     finally:
         for server in servers.values():
@@ -177,7 +177,7 @@ def warm(work: TaskSpec, ways: list[str], names: str, repeat: int) -> dict[str, 
 
 
 def cold(work: TaskSpec, ways: list[str], names: str, repeat: int) -> dict[str, list[float]]:
-    """Return the seconds of each way as a script, in each turn."""
+    """Return the seconds of each alternative as a script, in each turn."""
     seconds: dict[str, list[float]] = defaultdict(list)
     for _ in range(repeat):
         for way in ways:
@@ -189,10 +189,10 @@ def cold(work: TaskSpec, ways: list[str], names: str, repeat: int) -> dict[str, 
 
 
 def ratio(seconds: dict[str, list[float]], way: str) -> str:
-    """Return how many times as long a way took as ours, as the table has it."""
+    """Return the ratio of the time of an alternative to that of `load_resized`, as text."""
     if way not in seconds:
         return "-"
-    turns = [theirs / own for theirs, own in zip(seconds[way], seconds["ours"], strict=True)]
+    turns = [theirs / ours for theirs, ours in zip(seconds[way], seconds["ours"], strict=True)]
     middle = statistics.median(turns)
     shown = f"{middle:.2f}" if middle < 10 else f"{middle:.0f}"
     return f"{'**' * (middle < 1)}{shown}{'**' * (middle < 1)} ({min(turns):.2f} to {max(turns):.2f})"
@@ -210,7 +210,7 @@ def lines(title: str, rows: list[tuple[TaskSpec, dict[str, list[float]]]], ways:
 
 
 def machine() -> str:
-    """Return what the figures were measured on."""
+    """Return the cores, the processor and the versions of the measurement."""
     model = next((x.split(":")[1].strip() for x in open("/proc/cpuinfo") if x.startswith("model name")), "")  # noqa: SIM115
     versions = []
     for package in PACKAGES:

@@ -1,9 +1,9 @@
-"""The ways in which people turn files into one array: each as it is usually written. `table.py` times them.
+"""Alternatives that load files into one array, as in published code; `table.py` times them.
 
     python tests/benchmarks/ways.py WAY SIZE LIST
 
-does one of them once, as a script would. LIST is a text file with a path in each line. Nothing is imported here that
-not every way needs: a cold start is timed too.
+runs one of them once, as a script. LIST is a text file with a path in each line. Only the imports that all alternatives
+need are at the top, because a cold start is timed too.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ CORES = len(os.sched_getaffinity(0))
 
 
 def usual(path: str, size: int) -> np.ndarray:
-    """Load one image as published scripts do."""
+    """Load one image as in published scripts."""
     return np.array(Image.open(path).convert("RGB").resize((size, size)))
 
 
@@ -38,7 +38,7 @@ def quickest(path: str, size: int) -> np.ndarray:
         return np.asarray(image.convert("RGB").resize((size, size), Image.Resampling.BICUBIC, reducing_gap=2.0))
 
 
-def nothing_returned(path: str, size: int) -> int:
+def without_result(path: str, size: int) -> int:
     return int(quickest(path, size)[0, 0, 0])
 
 
@@ -62,8 +62,8 @@ def _standing_pool() -> ProcessPoolExecutor:
 
 
 def limit(paths: Sequence[str], size: int) -> np.ndarray:
-    """Do the work and return nothing: what the machine can do with Pillow."""
-    for _ in _standing_pool().map(functools.partial(nothing_returned, size=size), paths, chunksize=16):
+    """Decode and resize without returning pixels: the limit of Pillow on this machine."""
+    for _ in _standing_pool().map(functools.partial(without_result, size=size), paths, chunksize=16):
         pass
     return np.zeros((len(paths), size, size, 3), np.uint8)
 
@@ -148,7 +148,7 @@ def ours(paths: Sequence[str], size: int) -> np.ndarray:
 
 
 def prepare_ours() -> None:
-    """Start the cluster: what is called warm is a notebook's second call."""
+    """Start the cluster, because a warm call is the second call of a notebook."""
     import pandas_imgproc
 
     pandas_imgproc.get_client()
@@ -169,17 +169,17 @@ WAYS: dict[str, Callable[[Sequence[str], int], np.ndarray]] = {
 
 
 def serve(way: str) -> None:
-    """Do what each line of standard input asks for, ``[list, size]``, and print the seconds that it took."""
+    """Run a request ``[list, size]`` from each line of standard input, and print its seconds."""
     if way == "ours":
         prepare_ours()
     for line in sys.stdin:
         file, size = json.loads(line)
         paths = Path(file).read_text().splitlines()
         started = time.perf_counter()
-        answer = WAYS[way](paths, size)
+        result = WAYS[way](paths, size)
         seconds = time.perf_counter() - started
-        assert answer.shape == (len(paths), size, size, 3), answer.shape
-        del answer
+        assert result.shape == (len(paths), size, size, 3), result.shape
+        del result
         print(json.dumps(seconds), file=sys.__stdout__, flush=True)
 
 

@@ -1,8 +1,8 @@
-"""Time what people try to make loading images faster, each turn by turn with the usual way, in one run.
+"""Speed of common attempts to load images faster, relative to the usual script, in alternation.
 
     python tests/benchmarks/what_does_not_help.py [FOLDER] [--images 300] [--repeat 5]
 
-Without a folder, noise like photographs is made. Quote the ratios: they hold on a noisy machine. It needs numba.
+Without a folder, images of noise are generated. Quote the ratios: they hold on a noisy machine. It needs numba.
 """
 
 from __future__ import annotations
@@ -83,8 +83,8 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=300)
     parser.add_argument("--repeat", type=int, default=5)
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as made:
-        folder = options.folder or noise(Path(made), options.images)
+    with tempfile.TemporaryDirectory() as generated:
+        folder = options.folder or noise(Path(generated), options.images)
         files = sorted(str(path) for path in folder.rglob("*") if path.suffix.lower() in (".jpg", ".jpeg"))
         report(tried(list(islice(cycle(files), options.images))), options.repeat)
     pandas_imgproc.close()
@@ -113,7 +113,7 @@ def report(named: dict[str, Callable[[], None]], repeat: int) -> None:
 
 
 def processor_seconds() -> float:
-    """Return what this process and its ended children have used: another's load does not change it much."""
+    """Return the CPU seconds of this process and its ended children, which depend little on other load."""
     times = os.times()
     return times.user + times.system + times.children_user + times.children_system
 

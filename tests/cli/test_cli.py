@@ -92,7 +92,7 @@ def test_generated_files_below_the_input_folder_are_not_inputs(folder, capfd, li
     assert written == {path: path.stat().st_mtime_ns for path in written}
     assert len(pandas_imgproc.from_glob("photos")) == 6
     pattern = "photos/t" if Path("photos/t").exists() else "photos/*/*_s.png"
-    assert len(pandas_imgproc.from_glob(pattern)) == 5  # images in their own right, if their sources are not listed
+    assert len(pandas_imgproc.from_glob(pattern)) == 5  # inputs, if their sources are not listed
 
 
 @pytest.mark.parametrize("suffix", ["csv", "parquet", "feather", "jsonl"])
@@ -251,7 +251,7 @@ def test_option_words_become_python_values(words, options):
     assert request == ("load-resized", ["photos"], {"out": "x.npy", **options})
 
 
-def test_option_words_with_pydantic_loaded_are_not_validated_by_it():
+def test_option_words_with_pydantic_loaded_are_not_validated():
     pytest.importorskip("pydantic")  # in this process cyclopts then validates values and defaults against type hints
     for command, examples in parser.EXAMPLES.items():
         for example in examples:
@@ -263,7 +263,7 @@ def test_option_words_with_pydantic_loaded_are_not_validated_by_it():
     assert request.options["storage_options"] == {"anon": True}
 
 
-def test_command_line_without_its_extra_names_it(monkeypatch, capfd):
+def test_command_line_without_extra_names_extra(monkeypatch, capfd):
     monkeypatch.setattr(cli_main, "parser", None)
     assert run("verify photos", capfd) == (
         EXIT_USAGE,
@@ -282,9 +282,9 @@ def test_killed_command_continues_when_repeated(folder, capfd):
     for end, code in ((signal.SIGKILL, -signal.SIGKILL), (signal.SIGTERM, EXIT_SIGTERM), (signal.SIGINT, EXIT_SIGINT)):
         words = [sys.executable, "-m", "pandas_imgproc", *shlex.split(line)]
         with subprocess.Popen(words, cwd=folder, env=env, stderr=subprocess.PIPE, text=True) as process:
-            assert wait_until(lambda done=done: journal.exists() and journal.stat().st_size > done, 30)
+            assert wait_until(lambda done=done: journal.exists() and journal.stat().st_size > done)
             process.send_signal(end)
-            err = process.communicate(timeout=60)[1]
+            err = process.communicate()[1]
         assert process.returncode == code, err
         assert "Traceback" not in err
         assert ("stay on disk" in err) == (code > 0)

@@ -263,7 +263,7 @@ ENDINGS = {
 
 @pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc and /dev/shm")
 @pytest.mark.parametrize("ending", ENDINGS)
-def test_caller_that_ends_leaves_nothing_behind(caller, tmp_path, ending):
+def test_ended_caller_leaves_no_process_file_or_memory(caller, tmp_path, ending):
     code = """
         import os, sys, time
         from pandas_imgproc import cluster

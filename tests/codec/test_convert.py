@@ -167,7 +167,7 @@ def test_cmyk_jpeg_is_inverted():
     assert blue > 245
 
 
-def test_mask_keeps_class_ids():
+def test_mask_preserves_class_ids():
     ids = np.random.default_rng(0).integers(0, 200, (48, 64), dtype=np.uint8)
     mask = Image.fromarray(ids)
     painted = mask.convert("P")

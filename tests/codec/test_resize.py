@@ -84,7 +84,7 @@ def test_pad_fills_background_in_every_mode(mode, expected):
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_pad_of_one_pixel_high_image_keeps_one_row(orientation):
+def test_pad_of_one_pixel_high_image_preserves_one_row(orientation):
     got = pixels(oriented(Image.new("RGB", (2000, 1)), orientation, "PNG"), 16, fit="pad")
     assert (got[[0, -1]] == 255).all()
     assert (got == 0).any()

@@ -18,7 +18,7 @@ import image_factory
 import numpy as np
 import pandas as pd
 import pytest
-from cluster_subprocess import HandStarted
+from cluster_subprocess import SubprocessCluster
 from distributed import Client, KilledWorker, wait
 from image_factory import row_image, row_of
 from PIL import Image
@@ -28,7 +28,7 @@ from pandas_imgproc import ImageDtype, UnreadableImageError, UnreadableImageWarn
 
 cloudpickle.register_pickle_by_value(image_factory)
 
-# Dask's own calls of what pandas 3.1 deprecates.
+# Dask calls functions that pandas 3.1 deprecates.
 pytestmark = pytest.mark.filterwarnings("ignore:The inplace keyword in DataFrame:DeprecationWarning")
 
 N = 12
@@ -44,7 +44,7 @@ def folder(tmp_path_factory):
     (folder / "pics" / "4.png").write_bytes((folder / "pics" / "5.png").read_bytes()[:60])
     names = [str(folder / "pics" / f"{i}.png") for i in range(N)]
     names[7], names[9] = None, str(folder / "pics" / "gone.png")
-    (folder / "pics" / "deep").mkdir()  # alone in its part, whose common folder differs from that of all parts
+    (folder / "pics" / "deep").mkdir()  # the only one of its part, whose common folder differs from that of all parts
     names[5] = str(shutil.move(names[5], folder / "pics" / "deep"))
     df = pd.DataFrame({"image_path": names, "label": list("ab") * (N // 2), "n": range(N)})
     for part, rows in enumerate([range(5), range(0), range(5, 6), range(6, N)]):
@@ -72,7 +72,7 @@ def scheduler(request):
         with request.getfixturevalue("managed_cluster").as_current():
             yield
     elif request.param == "subprocesses":
-        started = HandStarted(request.getfixturevalue("tmp_path"))
+        started = SubprocessCluster(request.getfixturevalue("tmp_path"))
         try:
             started.worker("--nthreads", "2", "--no-nanny")
             with started.client() as client:
@@ -386,7 +386,7 @@ def _readable(links):
             return
 
 
-def test_rows_that_crash_their_worker_fail_alone(managed_cluster, folder, df, tmp_path):
+def test_rows_that_crash_their_worker_are_only_failures(managed_cluster, folder, df, tmp_path):
     tries = tmp_path / "tries"
 
     def crash(pixels):
@@ -412,7 +412,7 @@ def test_rows_that_crash_their_worker_fail_alone(managed_cluster, folder, df, tm
     assert len(tries.read_text()) == 4
     gc.collect()  # the last references to the futures
     assert wait_until(lambda: not count_ledgers())
-    # Dask's own tasks are not retried for ever.
+    # Tasks of Dask are not retried for ever.
     with managed_cluster.as_current(), pytest.raises(KilledWorker):
         ddf[["n"]].partitions[0].map_partitions(lambda part: os._exit(4), meta=ddf[["n"]]._meta).compute()
 

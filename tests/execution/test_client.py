@@ -92,7 +92,7 @@ def test_jobs_run_concurrently_in_several_threads(paths, managed_cluster):
     assert all(np.array_equal(results[number], expected) for number in range(4))
 
 
-def test_job_of_a_hundred_thousand_rows_makes_no_large_graph_and_few_messages(managed_cluster, caplog):
+def test_large_job_sends_small_graph_and_few_messages(managed_cluster, caplog):
     """Dask's warning would be an error here; what is logged is progress."""
     sink = memory_sink(NoOpTask(), 100_000)
     with caplog.at_level(logging.INFO), dask.config.set({"distributed.admin.large-graph-warning-threshold": "1MB"}):

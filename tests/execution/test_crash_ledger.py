@@ -70,7 +70,7 @@ def test_unreachable_ledger_falls_back_to_null_ledger():
 def test_reused_fd_number_is_not_written():
     with shared_ledger(3) as (_, handle):
         pass
-    fd = os.memfd_create("stranger")
+    fd = os.memfd_create("other")
     try:
         os.write(fd, bytes(4))
         assert fd == handle.file.fd or pytest.skip("the number went to another file")
@@ -101,7 +101,7 @@ def test_external_kills_do_not_count_up_to_limit():
         assert ledger.start_attempt(range(5)) == ({2: WORKER_DIED} if crash == 4 else {})
 
 
-def test_external_kill_reported_after_its_crash_was_counted_is_discounted():
+def test_late_report_of_external_kill_discounts_its_crash():
     ledger = CrashLedger.in_memory(5)
     for _ in range(2):
         ledger.start_attempt(range(5))
@@ -111,7 +111,7 @@ def test_external_kill_reported_after_its_crash_was_counted_is_discounted():
     assert ledger.start_attempt(range(5)) == {}
 
 
-def test_suspect_row_runs_alone_in_its_process():
+def test_suspect_row_runs_exclusively_in_its_process():
     """Two threads of one process: no row is in flight beside the suspect one, hence none is blamed with it."""
     data = np.zeros(ledger_nbytes(40), dtype=np.uint8)
     left, right, suspect = CrashLedger(data, 40), CrashLedger(data, 40), 5

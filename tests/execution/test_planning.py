@@ -114,7 +114,7 @@ def _sum(paths):
     return int(pd.Series(paths).img.load_resized(8, npartitions=npartitions).img.to_numpy().sum())
 
 
-def test_forked_child_starts_its_own_cluster(paths, managed_cluster):
+def test_forked_child_starts_another_cluster(paths, managed_cluster):
     """As in `ProcessPoolExecutor`, whose processes are forked by default."""
     expected = int(paths.img.load_resized(8, npartitions=3).img.to_numpy().sum())
     reader, writer = os.pipe()

@@ -18,7 +18,7 @@ import dask
 import numpy as np
 import pandas as pd
 import pytest
-from cluster_subprocess import HandStarted
+from cluster_subprocess import SubprocessCluster
 from dask.sizeof import sizeof
 from distributed import Client, LocalCluster, Security
 from image_factory import row_image, row_of
@@ -32,7 +32,7 @@ FILES = ["red.png", "gone.png", "half.jpg", None, *(f"{k}.png" for k in range(20
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory):
-    """The caller's directory, in which no worker was started."""
+    """Return the caller's directory, in which no worker was started."""
     folder = tmp_path_factory.mktemp("caller")
     for number in range(20):
         row_image(number, (24, 16)).save(folder / f"{number}.png")
@@ -46,7 +46,7 @@ def home(tmp_path_factory):
 
 @pytest.fixture
 def paths(home, monkeypatch):
-    """Relative paths, which start at the caller's directory."""
+    """Return paths relative to the caller's directory."""
     monkeypatch.chdir(home)
     return pd.Series(FILES, index=[f"row {k % 9}" for k in range(len(FILES))], name="path")
 
@@ -61,7 +61,7 @@ def tls_cluster(tmp_path_factory):
         path.write_text(getattr(temporary, f"tls_{name}"))
         files[f"tls_{name}"] = str(path)
         options += [f"--tls-{name.removeprefix('client_').replace('_', '-')}", str(path)]
-    cluster = HandStarted(folder, "--protocol", "tls", *options)
+    cluster = SubprocessCluster(folder, "--protocol", "tls", *options)
     try:
         cluster.worker("--nthreads", "2")
         cluster.worker()
@@ -119,7 +119,7 @@ EXPECTED: dict[str, object] = {}
 
 
 def run(method, paths, to, **options):
-    """The result of a method with its failures, and the files that it wrote without the name of their directory."""
+    """Return the result of a method without the names of directories, and its failures."""
     options = options if method == "verify" else {**options, "errors": "coerce"}
     result = METHODS[method](paths, to, progress=False, **options)
     failures = result.img.failures
@@ -132,7 +132,7 @@ def run(method, paths, to, **options):
 
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("client", ["managed", "tls_cluster", "threads_client"], indirect=True)
-def test_method_result_is_the_same_on_every_client(client, method, paths, tmp_path, caplog):
+def test_method_result_is_equal_on_every_client(client, method, paths, tmp_path, caplog):
     if method not in EXPECTED:
         with dask.config.set(scheduler="synchronous"):
             EXPECTED[method] = run(method, paths, tmp_path / "inline")
@@ -207,7 +207,7 @@ def test_dashboard_metrics_and_spans_are_reported(tls_cluster, paths, home):
 @pytest.fixture(scope="module")
 def bare(tmp_path_factory):
     """A scheduler without workers, and without TLS."""
-    cluster = HandStarted(tmp_path_factory.mktemp("bare"))
+    cluster = SubprocessCluster(tmp_path_factory.mktemp("bare"))
     try:
         with cluster.client(set_as_default=False) as client:
             yield cluster, client

@@ -38,8 +38,14 @@ def paths(tmp_path_factory):
     return pd.Series([str(folder / f"{number}.png") for number in range(N)])
 
 
-def delayed_kill(signal_number, seconds):
-    threading.Timer(seconds, os.kill, (os.getpid(), signal_number)).start()
+def delayed_kill(next_row, seconds):
+    """Kill this process in the next row, or after some seconds."""
+
+    def kill():
+        next_row.wait(seconds)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    threading.Thread(target=kill, daemon=True).start()
 
 
 CRASH_MODES = {
@@ -55,7 +61,7 @@ KINDS = {"never": "timeout", "sys.exit": "function"}
 
 
 def crashing_function(modes):
-    """A function of pixels that returns the row that they show, but ends its process at some rows."""
+    """Return a function of pixels that returns their row, but ends its process at some rows."""
 
     def number(pixels):
         row = row_of(pixels)
@@ -93,13 +99,20 @@ def test_adjacent_crashing_rows_both_fail(paths, restored_workers):
     check(paths[:20].img.map(crashing_function(modes), errors="coerce", npartitions=1), modes)
 
 
-def test_row_after_a_delayed_kill_is_not_blamed(paths, restored_workers):
+def test_row_after_a_delayed_kill_is_not_blamed(paths, restored_workers, tmp_path):
+    next_row, attempted = {}, tmp_path / "attempted"
+
     def number(pixels):
         row = row_of(pixels)
         if row == 5:
-            delayed_kill(signal.SIGKILL, 0.01)
-        else:
-            time.sleep(0.02)
+            # First in row 6 for certain; later within the grace period of row 5, even on a busy machine.
+            seconds = 0.001 if attempted.exists() else 100
+            attempted.touch()
+            next_row[5] = threading.Event()
+            delayed_kill(next_row[5], seconds)
+        elif 5 in next_row:
+            next_row[5].set()
+            time.sleep(100)
         return row
 
     result = paths[:20].img.map(number, errors="coerce", npartitions=1)
@@ -113,7 +126,7 @@ def test_endless_rows_time_out_on_all_workers(paths, restored_workers):
         check(paths[:80].img.map(crashing_function(modes), errors="coerce", npartitions=8), modes)
 
 
-def test_crashing_row_fails_alone_on_a_user_cluster(paths, tmp_path):
+def test_crashing_row_on_user_cluster_is_only_failure(paths, tmp_path):
     modes = {13: "exit"}
     with (
         LocalCluster(

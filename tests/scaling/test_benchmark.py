@@ -114,7 +114,7 @@ def test_scaling_report_skipped_rows_are_not_counted(frame, tmp_path):
         )
 
 
-def test_scaling_report_active_client_raises_and_keeps_client(frame):
+def test_scaling_report_active_client_raises_and_preserves_client(frame):
     from distributed import Client
 
     with Client(processes=False, n_workers=1, dashboard_address="127.0.0.1:0") as client:

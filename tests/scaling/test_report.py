@@ -74,7 +74,7 @@ def test_recommended_workers_small_gain_stops_before():
     assert make_report({1: [4.0], 2: [3.9], 4: [1.0]}).recommended_workers == 1
 
 
-def test_law_more_workers_than_cores_leaves_them_out():
+def test_law_more_workers_than_cores_excludes_those_runs():
     report = make_report({1: [4.0, 4.0], 2: [2.0, 2.0], 8: [2.0, 2.0]}, cores=2)
     assert report.law.fraction == pytest.approx(1)
     assert report.predicted["workers"].tolist() == [4, 8, 16]

@@ -58,17 +58,17 @@ def test_second_call_writes_missing_files_only(frame, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("change", "says"),
+    ("change", "message"),
     [
         ({"size": 9}, r"size was \[8, 8\] and is \[9, 9\]"),
         ({"quality": 90}, "quality was 75 and is 90"),
         ({"fit": "crop"}, "fit was 'stretch' and is 'crop'"),
     ],
 )
-def test_files_of_another_task_are_not_replaced(frame, tmp_path, change, says):
+def test_files_of_another_task_are_not_replaced(frame, tmp_path, change, message):
     frame.img.save_resized("image_path", tmp_path / "out", size=8)
     before = mtimes(tmp_path / "out")
-    with pytest.raises(JournalError, match=says):
+    with pytest.raises(JournalError, match=message):
         frame.img.save_resized("image_path", tmp_path / "out", **{"size": 8} | change)
     assert mtimes(tmp_path / "out") == before
     check_files(
@@ -137,7 +137,7 @@ def test_call_on_a_sample_writes_no_file_again(frame, tmp_path):
     assert mtimes(tmp_path / "out") == before
 
 
-def test_unusual_frames_keep_index_and_rows(frame, tmp_path):
+def test_unusual_frames_preserve_index_and_rows(frame, tmp_path):
     empty = frame.head(0).img.save_resized("image_path", tmp_path / "out", size=8)
     assert empty.empty
     assert empty.name == "path"
@@ -166,14 +166,14 @@ def test_broken_images_are_missing_with_their_failure(frame, tmp_path):
     kinds = ["empty", "unidentified", "truncated", "missing"]
     assert paths.img.failures["kind"].tolist() == kinds
     assert len(mtimes(tmp_path / "out")) == N - 5
-    # Permanent ones are not tried again, and told again; what is missing is looked for.
+    # Permanent failures are reported again without a retry; missing files are retried.
     row_image(5).save(frame.loc["row 5", "image_path"])
     before = mtimes(tmp_path / "out")
     again = frame.img.save_resized("image_path", tmp_path / "out", size=8, errors="coerce")
     assert again.img.failures["kind"].tolist() == kinds[:3]
     check_files(again, frame.index, missing=(1, 2, 3, 6))
     assert mtimes(tmp_path / "out").keys() - before.keys() == {again["row 5"]}
-    # A file that has been mended is.
+    # A repaired file is read again.
     row_image(2).save(frame.loc["row 2", "image_path"])
     check_files(frame.img.save_resized("image_path", tmp_path / "out", size=8, errors="coerce"), frame.index, (1, 3, 6))
     with pytest.raises(UnreadableImageError, match="row 1"):
@@ -193,31 +193,41 @@ def test_path_outside_root_has_no_file(frame, tmp_path):
     assert paths.img.failures["kind"].tolist() == ["outside_root", "outside_root"]
 
 
-SCRIPT = """
-import sys, pandas as pd, pandas_imgproc
-folder, out, n = sys.argv[1], sys.argv[2], int(sys.argv[3])
+# The job kills itself at a tenth of its progress, so that the test does not depend on how fast the machine is.
+KILLED = """
+import logging, os, signal, sys, dask, pandas as pd, pandas_imgproc, psutil
+folder, out, n, percent = sys.argv[1], sys.argv[2], int(sys.argv[3]), sys.argv[4]
+class Kill(logging.Handler):
+    def emit(self, record):
+        if record.getMessage().startswith(f"save_resized: {percent} %"):
+            print(*(child.pid for child in psutil.Process().children(recursive=True)), flush=True)
+            os.kill(os.getpid(), signal.SIGKILL)
+logging.getLogger("pandas_imgproc").setLevel("INFO")
+logging.getLogger("pandas_imgproc").addHandler(Kill())
 pandas_imgproc.get_client(n_workers=2)
 paths = pd.Series([f"{folder}/{k}.jpg" for k in range(n)])
-paths.img.save_resized(out, size=300, npartitions=20)
+with dask.config.set({"pandas-imgproc.progress-delay": 0}):
+    paths.img.save_resized(out, size=300, npartitions=20)
 """
 
 
-@pytest.mark.parametrize("done", [120])
-def test_killed_run_leaves_whole_files_and_next_run_writes_the_rest(photos, tmp_path, done):
+@pytest.mark.parametrize("percent", [40])
+def test_killed_run_leaves_whole_files_and_next_run_writes_the_rest(photos, tmp_path, percent):
     out = tmp_path / "out"
     env = {**os.environ, "PYTHONPATH": str(ROOT)}
-    with subprocess.Popen([sys.executable, "-c", SCRIPT, str(photos), str(out), "300"], env=env) as script:
-        assert wait_until(lambda: out.exists() and len(os.listdir(out)) > done)
-        workers = psutil.Process(script.pid).children(recursive=True)
-        script.kill()
-    psutil.wait_procs(workers)
+    command = [sys.executable, "-c", KILLED, str(photos), str(out), "300", str(percent)]
+    script = subprocess.run(command, env=env, stdout=-1, text=True, check=False)
+    assert script.returncode == -signal.SIGKILL
+    pids = list(map(int, script.stdout.split()))
+    assert pids
+    assert wait_until(lambda: not any(map(psutil.pid_exists, pids)))
     before = mtimes(out)
-    assert done <= len(whole_files(out)) < 300
+    assert 300 * percent // 100 <= len(whole_files(out)) < 300
     paths = pd.Series([f"{photos}/{k}.jpg" for k in range(300)]).img.save_resized(out, size=300)
     assert paths.notna().all()
     assert len(whole_files(out)) == 300
     after = mtimes(out)
-    assert all(after[path] == before[path] for path in before)  # not one was written again
+    assert all(after[path] == before[path] for path in before)  # no file was written again
     assert sum(b'"made"' in line for line in (out / ".pandas-imgproc.jsonl").read_bytes().splitlines()) == 300
 
 
@@ -249,7 +259,7 @@ def test_killed_workers_cost_no_file(photos, tmp_path, managed_cluster):
 
 @pytest.mark.parametrize("scheduler", ["threads", "distributed"])
 @pytest.mark.parametrize("left", [0, 30_000, 400_000])
-def test_full_disk_keeps_finished_files(photos, tiny_filesystem, managed_cluster, scheduler, left):
+def test_full_disk_preserves_finished_files(photos, tiny_filesystem, managed_cluster, scheduler, left):
     paths = pd.Series([f"{photos}/{k}.jpg" for k in range(60)])
     out = tiny_filesystem / "out"
     first = paths.head(10).img.save_resized(out, size=100)

@@ -44,7 +44,7 @@ def test_sources_and_files_moved_together_stay_finished(frame, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("tamper", "says"),
+    ("tamper", "message"),
     [
         (lambda lines: ["{}", *lines], "line 1"),
         (lambda lines: [lines[0], "cos\nsystem\n(S'echo'\ntR.", *lines[1:]], "line 2"),
@@ -55,12 +55,12 @@ def test_sources_and_files_moved_together_stay_finished(frame, tmp_path):
         (lambda lines: ["[]", *lines], "line 1"),
     ],
 )
-def test_tampered_manifest_is_refused(photos, tmp_path, tamper, says):
+def test_tampered_manifest_is_refused(photos, tmp_path, tamper, message):
     paths = pd.Series([f"{photos}/{k}.jpg" for k in range(3)])
     paths.img.save_resized(tmp_path / "out", size=8)
     journal = tmp_path / "out" / ".pandas-imgproc.jsonl"
     journal.write_text("\n".join(tamper(journal.read_text().splitlines())) + "\n")
-    with pytest.raises(JournalError, match=says):
+    with pytest.raises(JournalError, match=message):
         paths.img.save_resized(tmp_path / "out", size=8)
 
 

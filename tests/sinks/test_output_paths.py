@@ -39,7 +39,7 @@ def test_template_fields_are_rendered(frame, tmp_path, monkeypatch, to, third):
     assert paths["row 2"] == third
 
 
-def test_long_and_unusual_names_are_kept(tmp_path):
+def test_long_and_unusual_names_are_unchanged(tmp_path):
     names = ["grün/ärger 'x' {y}.png", "日本/犬.png", "x" * 200 + ".png", " lead.png", "new\nline.png", "a.b.c.png"]
     for number, name in enumerate(names):
         (tmp_path / "in" / name).parent.mkdir(parents=True, exist_ok=True)
@@ -49,7 +49,7 @@ def test_long_and_unusual_names_are_kept(tmp_path):
     assert [path.removeprefix(f"{tmp_path}/out/") for path in paths] == names
 
 
-def test_undecodable_name_is_kept(tmp_path):
+def test_undecodable_name_is_unchanged(tmp_path):
     name = os.fsdecode(b"\xff\xfe.png")
     row_image(0).save(tmp_path / name)
     for _ in range(2):
@@ -59,7 +59,7 @@ def test_undecodable_name_is_kept(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("label", "says"),
+    ("label", "message"),
     [
         ("a/b", "a name cannot contain '/'"),
         ("a\\b", "a name cannot contain"),
@@ -76,10 +76,10 @@ def test_undecodable_name_is_kept(tmp_path):
         ("/etc", "a name cannot contain '/'"),
     ],
 )
-def test_field_value_cannot_leave_folder(frame, tmp_path, label, says):
+def test_field_value_cannot_leave_folder(frame, tmp_path, label, message):
     frame["label"] = frame["label"].astype(object)
     frame.loc["row 2", "label"] = label
-    with pytest.raises(ValueError, match=says):
+    with pytest.raises(ValueError, match=message):
         frame.img.save_resized("image_path", f"{tmp_path}/out/{{label}}/{{stem}}.jpg", size=8)
     assert not (tmp_path / "out").exists()
 
@@ -91,7 +91,7 @@ def test_format_specification_cannot_make_parent_directory(frame, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("to", "error", "says"),
+    ("to", "error", "message"),
     [
         ("out/{lable}/{stem}.jpg", KeyError, "no column 'lable'; did you mean 'label'"),
         ("out/{}.jpg", ValueError, "a field in braces"),
@@ -113,10 +113,10 @@ def test_format_specification_cannot_make_parent_directory(frame, tmp_path):
         (None, TypeError, "not a folder"),
     ],
 )
-def test_invalid_to_is_refused_before_writing(frame, tmp_path, monkeypatch, to, error, says):
+def test_invalid_to_is_refused_before_writing(frame, tmp_path, monkeypatch, to, error, message):
     monkeypatch.chdir(tmp_path)
     before = mtimes(tmp_path)
-    with pytest.raises(error, match=says):
+    with pytest.raises(error, match=message):
         frame.img.save_resized("image_path", to, size=8)
     assert mtimes(tmp_path) == before
 
@@ -127,9 +127,9 @@ def test_column_field_on_series_raises_key_error(frame, tmp_path):
 
 
 def test_column_field_takes_precedence_over_path_field(frame, tmp_path):
-    frame["name"] = [f"own {k}" for k in range(N)]
+    frame["name"] = [f"name {k}" for k in range(N)]
     paths = frame.img.save_resized("image_path", f"{tmp_path}/{{name}}.png", size=8)
-    assert paths["row 7"] == f"{tmp_path}/own 7.png"
+    assert paths["row 7"] == f"{tmp_path}/name 7.png"
 
 
 @pytest.mark.parametrize("names", [("A.png", "a.png"), ("caf\u00e9.png", "cafe\u0301.png"), ("x/1.png", "y/1.png")])

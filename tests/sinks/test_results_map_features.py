@@ -127,7 +127,7 @@ def test_result_of_another_function_is_not_replaced(paths, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("call", "says"),
+    ("call", "message"),
     [
         (lambda p, o: p.img.map(row_of, out=o + ".parquet"), "out= needs dtype="),
         (lambda p, o: p.img.map(row_of, out=o + ".npy", dtype="int64"), "holds images; this map gives others"),
@@ -135,14 +135,14 @@ def test_result_of_another_function_is_not_replaced(paths, tmp_path):
         (lambda p, o: p.img.augment(row_of, out=o + ".npy", to=o), "give one of them"),
     ],
 )
-def test_out_without_schema_is_refused(paths, tmp_path, call, says):
-    with pytest.raises(ValueError, match=re.escape(says)):
+def test_out_without_schema_is_refused(paths, tmp_path, call, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
         call(paths, str(tmp_path / "x"))
     assert not [path for path in tmp_path.iterdir() if path.name.startswith("x")]
 
 
 @pytest.mark.parametrize(
-    ("call", "says"),
+    ("call", "message"),
     [
         (lambda p, o: p.img.map(facts, out=o, dtype="int64", errors="coerce"), "a dict of dtypes declares columns"),
         (lambda p, o: p.img.map(row_of, out=o, dtype={"a": "int64"}, errors="coerce"), "by dtype= it is a dict"),
@@ -150,14 +150,14 @@ def test_out_without_schema_is_refused(paths, tmp_path, call, says):
         (lambda p, o: p.img.augment(lambda a: a[:4], n=2, size=8, out=o, errors="coerce"), r"shape \(4, 8, 3\), not"),
     ],
 )
-def test_result_of_another_schema_is_a_failure(paths, tmp_path, call, says):
+def test_result_of_another_schema_is_a_failure(paths, tmp_path, call, message):
     result = call(paths[:3], tmp_path / "x.parquet")
     failures = (
         read_result(tmp_path / "x.parquet").img.failures if (tmp_path / "x.parquet").exists() else result.img.failures
     )
     assert failures["kind"].eq("function").all()
     assert failures.index.equals(result.index)
-    assert failures["message"].str.contains(says).all()
+    assert failures["message"].str.contains(message).all()
 
 
 @pytest.mark.parametrize("name", CALLS)

@@ -172,7 +172,7 @@ def test_other_library_versions_log_warning(folder, paths, out, caplog):
 
 
 @pytest.mark.parametrize(
-    ("change", "says"),
+    ("change", "message"),
     [
         (lambda p, o: p.img.load_resized(9, **o), r"size was \[8, 8\] and is \[9, 9\]"),
         (lambda p, o: p.img.load_resized(8, fit="crop", **o), "fit was 'stretch' and is 'crop'"),
@@ -181,18 +181,18 @@ def test_other_library_versions_log_warning(folder, paths, out, caplog):
         (lambda p, o: p.rename({"row 3": "x"}).img.load_resized(8, **o), "row 3 has another label"),
     ],
 )
-def test_result_of_another_job_is_not_replaced(folder, paths, out, change, says):
+def test_result_of_another_job_is_not_replaced(folder, paths, out, change, message):
     options = {"root": folder, "out": out}
     paths.img.load_resized(8, **options)
     before = read_result(out).img.to_numpy().copy()
-    with pytest.raises(JournalError, match=says):
+    with pytest.raises(JournalError, match=message):
         change(paths, options)
     assert np.array_equal(read_result(out).img.to_numpy(), before)
     change(paths, options | {"overwrite": True})
 
 
 @pytest.mark.parametrize(
-    ("tamper", "says"),
+    ("tamper", "message"),
     [
         (lambda lines: ["{}", *lines], "line 1"),
         (lambda lines: [lines[0], "cos\nsystem\n(S'echo'\ntR.", *lines[1:]], "line 2"),
@@ -203,13 +203,13 @@ def test_result_of_another_job_is_not_replaced(folder, paths, out, change, says)
         (lambda lines: ["[]", *lines], "line 1"),
     ],
 )
-def test_tampered_journal_is_refused(folder, paths, out, tamper, says):
+def test_tampered_journal_is_refused(folder, paths, out, tamper, message):
     paths.img.load_resized(8, root=folder, out=out)
     journal = journal_of(out)
     journal.write_text("\n".join(tamper(journal.read_text().splitlines())) + "\n")
-    with pytest.raises(JournalError, match=says):
+    with pytest.raises(JournalError, match=message):
         paths.img.load_resized(8, root=folder, out=out)
-    with pytest.raises(JournalError, match=says):
+    with pytest.raises(JournalError, match=message):
         read_result(out)
 
 
@@ -270,35 +270,46 @@ def test_read_result_restores_index(folder, tmp_path, kind):
     pd.testing.assert_index_equal(read_result(tmp_path / "x.npy").index, index, exact="equiv")
 
 
-SCRIPT = """
+# Jobs signal themselves at a tenth of their progress, so that no test depends on how fast the machine is.
+AT_PROGRESS = """
+import logging, os, signal
+class AtProgress(logging.Handler):
+    def __init__(self, percent, action):
+        super().__init__()
+        self.start, self.action = f"load_resized: {percent} %", action
+    def emit(self, record):
+        if record.getMessage().startswith(self.start):
+            self.action()
+logger = logging.getLogger("pandas_imgproc")
+logger.setLevel("INFO")
+"""
+KILLED = (
+    AT_PROGRESS
+    + """
 import sys, dask, pandas as pd, pandas_imgproc
-folder, out, n = sys.argv[1], sys.argv[2], int(sys.argv[3])
+folder, out, n, percent = sys.argv[1], sys.argv[2], int(sys.argv[3]), sys.argv[4]
+logger.addHandler(AtProgress(percent, lambda: os.kill(os.getpid(), signal.SIGKILL)))
 paths = pd.Series([f"{folder}/{k % 60}.png" for k in range(n)])
-with dask.config.set({"pandas-imgproc.n-workers": 2, "pandas-imgproc.partition-seconds": 0.02}):
+with dask.config.set({"pandas-imgproc.n-workers": 2, "pandas-imgproc.progress-delay": 0}):
     paths.img.load_resized(200, out=out, npartitions=50, resample="lanczos")
 """
+)
 
 
-def killed_at(fraction, folder, out, n):
-    """Run the script, and kill it when so much of it is done; return how many rows its journal names."""
+def killed_at(percent, folder, out, n):
+    """Run a job that is killed at a percentage of its rows; return the number of rows in its journal."""
     env = {**os.environ, "PYTHONPATH": str(ROOT)}
-    script = subprocess.Popen([sys.executable, "-c", SCRIPT, str(folder), str(out), str(n)], env=env)
-    journal = journal_of(out)
-    while script.poll() is None:
-        done = journal.read_bytes().count(b"\n") - 1 if journal.exists() else 0
-        if done >= fraction * 50:
-            script.send_signal(signal.SIGKILL)
-        time.sleep(0.002)
-    script.wait()
-    lines = journal.read_bytes().split(b"\n")[1:-1]
+    command = [sys.executable, "-c", KILLED, str(folder), str(out), str(n), str(percent)]
+    assert subprocess.run(command, env=env, check=False).returncode == -signal.SIGKILL
+    lines = journal_of(out).read_bytes().split(b"\n")[1:-1]
     return sum(json.loads(line)["rows"][1] - json.loads(line)["rows"][0] for line in lines)
 
 
-@pytest.mark.parametrize(("name", "fraction"), [("x.npy", 0.5), ("x.parquet", 0.9)])
-def test_killed_run_is_resumed_without_reading_again(folder, tmp_path, caplog, managed_cluster, name, fraction):
+@pytest.mark.parametrize(("name", "percent"), [("x.npy", 50), ("x.parquet", 90)])
+def test_killed_run_is_resumed_without_reading_again(folder, tmp_path, caplog, managed_cluster, name, percent):
     n, out = 600, tmp_path / name
-    done = killed_at(fraction, folder, out, n)
-    assert 0 < done < n
+    done = killed_at(percent, folder, out, n)
+    assert n * percent // 100 <= done < n
     assert out.suffix == ".parquet" or not out.exists()
     assert read_result(out).notna().sum() == done
     paths = pd.Series([f"{folder}/{k % 60}.png" for k in range(n)])
@@ -309,40 +320,46 @@ def test_killed_run_is_resumed_without_reading_again(folder, tmp_path, caplog, m
     assert np.array_equal(column.img.to_numpy(), np.tile(expected, (10, 1, 1, 1)))
 
 
-INTERRUPTED = """
-import sys, pandas as pd, pandas_imgproc
-paths = pd.Series([f"{sys.argv[1]}/{k % 60}.png" for k in range(600)])
+INTERRUPTED = (
+    AT_PROGRESS
+    + """
+import shutil, sys, dask, pandas as pd, pandas_imgproc
+folder, out = sys.argv[1:]
+paths = pd.Series([f"{folder}/{k % 60}.png" for k in range(600)])
 def call():
-    return paths.img.load_resized(400, out=sys.argv[2], resample="lanczos", npartitions=60)
+    return paths.img.load_resized(200, out=out, resample="lanczos", npartitions=60)
+def interrupt():
+    shutil.copy(out + ".journal", out + ".interrupted")
+    os.killpg(0, signal.SIGINT)  # as a terminal does: workers too
+handler = AtProgress(20, interrupt)
+logger.addHandler(handler)
+dask.config.set({"pandas-imgproc.progress-delay": 0})
 pandas_imgproc.get_client(n_workers=2)
 try:
     call()
 except KeyboardInterrupt:
     print("interrupted", flush=True)
+logger.removeHandler(handler)
 workers = {nanny.pid for nanny in pandas_imgproc.cluster.manager._managed.cluster.workers.values()}
 column = call()
 assert column.notna().all()
 assert {nanny.pid for nanny in pandas_imgproc.cluster.manager._managed.cluster.workers.values()} == workers
 print("done", flush=True)
 """
+)
 
 
-def test_interrupted_run_keeps_results_and_cluster(folder, tmp_path):
+def test_interrupted_run_preserves_results_and_cluster(folder, tmp_path):
     out = tmp_path / "x.npy"
     command = [sys.executable, "-c", INTERRUPTED, str(folder), str(out)]
-    with subprocess.Popen(
-        command, env={**os.environ, "PYTHONPATH": str(ROOT)}, stdout=-1, text=True, start_new_session=True
-    ) as script:
-        journal = journal_of(out)
-        while script.poll() is None and (not journal.exists() or journal.read_bytes().count(b"\n") < 10):
-            time.sleep(0.002)
-        journaled = journal.read_bytes()
-        os.killpg(script.pid, signal.SIGINT)  # as a terminal does: workers too
-        assert script.stdout.readline() == "interrupted\n"
-        assert script.stdout.readline() == "done\n"
-    assert script.returncode == 0
-    assert journal.read_bytes().startswith(journaled)
-    assert len(journal.read_bytes().splitlines()) <= 75  # not all sixty again
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    script = subprocess.run(command, env=env, stdout=-1, text=True, start_new_session=True, check=True)
+    assert script.stdout == "interrupted\ndone\n"
+    journal = journal_of(out).read_bytes()
+    interrupted = (tmp_path / "x.npy.interrupted").read_bytes()
+    assert interrupted.count(b"\n") > 10
+    assert journal.startswith(interrupted)
+    assert len(journal.splitlines()) <= 75  # not all sixty again
 
 
 def test_journal_locked_by_another_process_is_refused(folder, paths, tmp_path):
@@ -376,20 +393,25 @@ def test_full_disk_raises_before_npy_file_exists(folder, paths, tiny_filesystem,
 @pytest.mark.parametrize("seed", [0, 1])
 def test_randomly_killed_workers_cost_no_row(folder, tmp_path, managed_cluster, seed):
     paths = pd.Series([f"{folder}/{k % 60}.png" for k in range(600)])
-    rng, stop, kills = random.Random(seed), threading.Event(), []
+    out, stop, kills = tmp_path / "x.npy", threading.Event(), []
+    n_lines = sorted(random.Random(seed).sample(range(2, 20), 3))  # lines of the journal at each kill
+
+    def journaled(n):
+        return journal_of(out).exists() and journal_of(out).read_bytes().count(b"\n") >= n
 
     def kill():
-        while not stop.wait(rng.uniform(0.2, 0.6)) and len(kills) < 4:
+        for n in n_lines:
+            wait_until(lambda n=n: stop.is_set() or journaled(n))
             pids = sorted(cluster_pids() - {None, 0})
-            if pids:
-                kills.append(rng.choice(pids))
+            if pids and not stop.is_set():
+                kills.append(pids[n % len(pids)])
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(kills[-1], signal.SIGKILL)
 
     killer = threading.Thread(target=kill)
     killer.start()
     try:
-        column = paths.img.load_resized(400, out=tmp_path / "x.npy", resample="lanczos", npartitions=40, errors="raise")
+        column = paths.img.load_resized(400, out=out, resample="lanczos", npartitions=40, errors="raise")
     finally:
         stop.set()
         killer.join()
@@ -407,8 +429,8 @@ def test_parts_are_read_by_pandas_pyarrow_and_dask(folder, paths, tmp_path):
     check(frame["image"], paths.index, missing=(9,))
     assert frame["failure"].dropna().to_dict() == {"row 9": "unidentified"}
     assert len(list(out.glob("part-*.parquet"))) == 7
-    alone = f"import pandas; f = pandas.read_parquet({str(out)!r}); print(len(f), len(f['image'].iloc[0]), f.index[5])"
-    done = subprocess.run([sys.executable, "-c", alone], capture_output=True, text=True, check=True)
+    code = f"import pandas; f = pandas.read_parquet({str(out)!r}); print(len(f), len(f['image'].iloc[0]), f.index[5])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["60", "192", "row", "5"]
     import dask.dataframe as dd
 

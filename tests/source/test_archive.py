@@ -86,7 +86,7 @@ def test_archive_over_http_is_read_concurrently(archive, http_server):
     http_server.fault = lambda path, k: (None, None, "503", None, "reset")[k % 5]
     root = http_server.url("data/" + archive.name)
     Source(root=root).data(next(iter(FILES)))  # builds the index, with one request after another
-    http_server.max_in_flight, http_server.together = 0, 4  # sequential requests would never be answered
+    http_server.max_in_flight, http_server.min_in_flight = 0, 4  # sequential requests would never be answered
     column = load(pd.Series([*FILES, "train/gone.jpg"]), root=root, errors="coerce")
     assert rows_of(column.dropna()) == list(range(N))
     assert column.img.failures["kind"].tolist() == ["missing"]

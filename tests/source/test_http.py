@@ -95,7 +95,7 @@ def test_name_with_double_colon_is_not_chained(http_server):
 
 
 def test_prefetch_requests_are_concurrent_and_limited(http_server, names):
-    http_server.together = 11  # sequential requests would never be answered
+    http_server.min_in_flight = 11  # sequential requests would get no response
     with dask.config.set({"pandas-imgproc.max-connections": 20}):
         load(names, root=http_server.url())
     assert 10 < http_server.max_in_flight <= 20
@@ -103,7 +103,7 @@ def test_prefetch_requests_are_concurrent_and_limited(http_server, names):
 
 def test_prefetch_is_limited_in_bytes(http_server):
     http_server.files.update({f"large/{k}.jpg": image_bytes(k) + bytes(2**20) for k in range(40)})
-    http_server.together = 2
+    http_server.min_in_flight = 2
     with dask.config.set({"pandas-imgproc.prefetch-bytes": "8 MB"}):
         column = load(pd.Series([f"{k}.jpg" for k in range(40)]), root=http_server.url("large"))
     assert rows_of(column) == list(range(40))
@@ -230,7 +230,7 @@ def test_resume_reads_changed_files_again(http_server, names, tmp_path):
     out = tmp_path / "x.npy"
     load(names, root=http_server.url(), out=out)
     http_server.requests.clear()
-    http_server.max_in_flight, http_server.together = 0, 6  # sequential requests would never be answered
+    http_server.max_in_flight, http_server.min_in_flight = 0, 6  # sequential requests would get no response
     http_server.files["5.jpg"] = image_bytes(105)
     del http_server.files["6.jpg"]
     assert rows_of(load(names, root=http_server.url(), out=out)) == [105 if k == 5 else k for k in range(N)]

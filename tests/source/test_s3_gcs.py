@@ -5,7 +5,7 @@ from __future__ import annotations
 import dask
 import pandas as pd
 import pytest
-from http_server import filled
+from http_server import write_files
 from image_factory import image_bytes, row_of
 
 import pandas_imgproc
@@ -18,7 +18,7 @@ SPECIAL_NAME = "special/a b#?%41+é.jpg"
 def bucket(request, s3, gcs):
     """Scheme and storage options of a bucket with N images under ``train``."""
     fs, options = s3 if request.param == "s3" else gcs
-    filled(fs, "bucket/train", [(f"{k}.jpg", image_bytes(k)) for k in range(N)])
+    write_files(fs, "bucket/train", [(f"{k}.jpg", image_bytes(k)) for k in range(N)])
     fs.pipe_file(f"bucket/train/{SPECIAL_NAME}", image_bytes(77))
     with dask.config.set({"pandas-imgproc.retry-wait-initial": 0.0}):
         yield request.param, options
@@ -79,7 +79,7 @@ def test_parquet_result_in_bucket_resumes(s3, request, scheduler):
     if scheduler == "distributed":
         request.getfixturevalue("managed_cluster")
     fs, options = s3
-    filled(fs, f"bucket/input-{scheduler}", [(f"{k}.jpg", image_bytes(k)) for k in range(N) if k != 5])
+    write_files(fs, f"bucket/input-{scheduler}", [(f"{k}.jpg", image_bytes(k)) for k in range(N) if k != 5])
     out = f"s3://bucket/{scheduler}.parquet"
     names = pd.Series([f"{k}.jpg" for k in range(N)])
 

@@ -135,7 +135,7 @@ def test_image_is_decoded_once_for_all_variants(frame, monkeypatch):
     assert len(decoded) == N
 
 
-def test_keep_original_makes_it_variant_0(frame):
+def test_keep_original_adds_variant_0(frame):
     aug = frame[:4].img.augment("image_path", noisy, n=3, keep_original=True)
     originals = frame[:4].img.map("image_path", lambda pixels: pixels)
     assert np.array_equal(aug["image"].xs(0, level="variant").img.to_numpy(), originals.img.to_numpy())

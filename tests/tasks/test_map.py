@@ -271,7 +271,7 @@ def test_map_of_empty_frame_is_empty(frame):
 
 @settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(order=st.lists(st.one_of(st.none(), st.integers(0, 39)), max_size=30), npartitions=st.integers(1, 5))
-def test_map_keeps_row_contract(folder, managed_cluster, order, npartitions):
+def test_map_preserves_row_contract(folder, managed_cluster, order, npartitions):
     paths = pd.Series([None if k is None else str(folder / f"{k}.png") for k in order], dtype="str")
     paths.index = pd.Index(["same"] * len(order))
     result = paths.img.map(row_of, npartitions=npartitions)

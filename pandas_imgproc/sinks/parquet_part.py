@@ -139,10 +139,19 @@ def _check_all_present(folder: Directory, parts: list[range], done: Mask) -> Non
 def concat_parts(frames: list[pd.DataFrame]) -> pd.DataFrame:
     """Return the rows of several frames, with the union of their categories, which `pandas.concat` makes objects of."""
     joined = pd.concat(frames)
-    for name, dtype in frames[0].dtypes.items():
-        if isinstance(dtype, pd.CategoricalDtype):
-            joined[name] = union_categoricals([frame[name] for frame in frames], sort_categories=True)
+    for name in joined:
+        columns = [frame[name] for frame in frames]
+        if any(isinstance(column.dtype, pd.CategoricalDtype) for column in columns):
+            joined[name] = _union_categories([column.astype("category") for column in columns])
     return joined
+
+
+def _union_categories(columns: list[pd.Series[Any]]) -> pd.Categorical:
+    """Return several categorical columns as one. Empty categories have no dtype of their own, and take the others'."""
+    found = [column.cat.categories for column in columns]
+    shared = next((categories for categories in found if len(categories)), found[0])
+    columns = [c if len(c.cat.categories) else c.cat.set_categories(shared) for c in columns]
+    return union_categoricals(columns, sort_categories=True)
 
 
 def _take_with_missing(frame: pd.DataFrame, indexer: np.ndarray[Any, Any]) -> pd.DataFrame:

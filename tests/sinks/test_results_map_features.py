@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from image_factory import row_image, row_of
+from PIL import Image
 
 from pandas_imgproc import ImageDtype, JournalError, read_result
 
@@ -181,3 +182,20 @@ def test_results_of_different_jobs_are_not_merged(paths, tmp_path):
         paths.iloc[k::2].img.load_resized(8, fit=fit, out=tmp_path / f"{k}.npy", errors="coerce")
     with pytest.raises(ValueError, match="not the parts of one job: fit was 'stretch' and is 'crop'"):
         read_result([tmp_path / f"{k}.npy" for k in range(2)])
+
+
+def test_part_without_any_camera_is_joined_to_parts_with_one(tmp_path):
+    """A category column without a value has no dtype of its own."""
+    exif = Image.Exif()
+    exif[0x0110] = "Camera"
+    for number in range(8):
+        row_image(number).save(tmp_path / f"{number}.jpg", exif=exif if number < 4 else Image.Exif())
+    (tmp_path / "7.jpg").unlink()
+    paths = pd.Series([str(tmp_path / f"{number}.jpg") for number in range(8)])
+    out = str(tmp_path / "out.parquet")
+    for _ in range(2):
+        paths.img.features(["camera", "width"], errors="coerce", npartitions=2, out=out)
+    row_image(7).save(tmp_path / "7.jpg", exif=exif)
+    paths.img.features(["camera", "width"], errors="coerce", npartitions=2, out=out)
+    expected = paths.img.features(["camera", "width"], npartitions=2)
+    pd.testing.assert_frame_equal(read_result(out), expected)

@@ -53,7 +53,7 @@ def traceback_lines(frame, call, kind, message):
         ("df['image_path'].img.show(title='label')", TypeError, "title=df['label']"),
         ("df['image_path'].img.show(title=df['label'][1:])", ValueError, "'label' is a column of another index"),
         ("df.img.save_resized('image_path', '{lable}.png', 8)", KeyError, "did you mean 'label'?"),
-        ("df.img.load_resized('id', 8)", TypeError, "say which with suffix='.jpg'"),
+        ("df.img.load_resized('id', 8)", TypeError, "pass suffix='.jpg'"),
         ("df.img.load_resized('id', 8, suffix='.png')", OSError, "found with root='data'."),
         ("df['id'].where(df['id'] < 4).img.load_resized(8, suffix='.png')", OSError, "found with root='data'."),
         ("df['id'].astype(str).img.load_resized(8)", OSError, "found with root='data' and suffix='.png'."),

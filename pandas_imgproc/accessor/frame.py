@@ -36,6 +36,7 @@ def _frame_method(
         result: R = getattr(accessor, method.__name__)(*args, **kwargs)
         return result
 
+    on_frame.__qualname__ = f"FrameImageAccessor.{method.__name__}"  # errors on missing arguments show it
     signature = inspect.signature(method)
     accessor, *rest = signature.parameters.values()
     column = inspect.Parameter("column", inspect.Parameter.POSITIONAL_OR_KEYWORD)

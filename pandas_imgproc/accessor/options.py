@@ -178,7 +178,7 @@ def check_column(column: pd.Series[Any], source: Source) -> None:
         return
     if pd.api.types.is_any_real_numeric_dtype(dtype) and source.suffix is not None:
         return
-    advice = "if they are names of files, say which with suffix='.jpg' (and root=)"
+    advice = "if they are names of files, pass suffix='.jpg' (and root=)"
     raise TypeError(f"the column {column.name!r} holds {dtype}, not paths; {advice}")
 
 

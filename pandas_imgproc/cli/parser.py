@@ -233,8 +233,9 @@ def _option(parameter: inspect.Parameter, doc: tuple[str, str]) -> inspect.Param
         text += f" One of {kind[1:].partition('}')[0]}.".replace('"', "")  # some with some formats only
     if takes_none(parameter):
         text += f" None is written {NONE_WORD}."
+    negative = () if parameter.default is False else None  # a --no-overwrite would change nothing
     show_default = parameter.default is not None and not isinstance(parameter.default, tuple)
-    hint: Any = Annotated[type_for(parameter), Parameter(help=text, show_default=show_default)]
+    hint: Any = Annotated[type_for(parameter), Parameter(help=text, show_default=show_default, negative=negative)]
     return parameter.replace(annotation=hint, kind=parameter.KEYWORD_ONLY)
 
 

@@ -313,7 +313,7 @@ def _parse_formats(value: Any) -> tuple[str, ...]:
     unknown = [name for name in extra if name not in Image.OPEN]
     if unknown:
         raise ValueError(
-            f"formats names {unknown!r}, which Pillow does not know; name the module that teaches it in Dask's "
+            f"formats names {unknown!r}, which Pillow does not know; name the module that adds it in Dask's "
             "configuration, such as dask.config.set({'pandas-imgproc.plugins': ['pillow_heif.HeifImagePlugin']}). "
             f"Known: {', '.join(sorted({*Image.OPEN, *FORMATS}))}"
         )

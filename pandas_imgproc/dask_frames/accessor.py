@@ -112,7 +112,7 @@ class DaskSeriesImageAccessor(SeriesImageAccessor):
                 "ddf.repartition(npartitions=…) changes them"
             )
         if read_options.progress:
-            raise ValueError("progress=True: nothing is done yet; Dask shows it: dask.diagnostics.ProgressBar")
+            raise ValueError("progress=True: the call is lazy; for a bar of Dask's own: dask.diagnostics.ProgressBar")
         check_column(self._column._meta_nonempty, read_options.source)
         check_row_memory(task)
         return task.with_nullable_dtype()

@@ -101,7 +101,7 @@ def allocate_sink(spec: ArraySpec) -> MemorySink:
     if spec.nbytes >= MEMORY_CHECK_THRESHOLD and spec.nbytes > (free := available_memory()):
         raise ResultTooLargeError(
             f"{spec.name}: {spec.n:,} rows need {spec.nbytes / 1e9:.2f} GB of memory, and {free / 1e9:.2f} GB are "
-            f"free; write them to disk with out='{spec.name}.npy', or ask for a smaller size="
+            f"free; write them to disk with out='{spec.name}.npy', or pass a smaller size="
         )
     if spec.nbytes <= SHARED_MEMORY_THRESHOLD:
         return MemorySink(spec)
@@ -117,7 +117,7 @@ def check_row_memory(task: Task) -> None:
     if nbytes >= MEMORY_CHECK_THRESHOLD and nbytes > (free := available_memory()):
         raise ResultTooLargeError(
             f"{task.name}: one image of this size needs {nbytes / 1e9:.2f} GB of memory, and {free / 1e9:.2f} GB "
-            "are free; ask for a smaller size="
+            "are free; pass a smaller size="
         )
 
 

@@ -180,6 +180,7 @@ def test_show_command_writes_a_contact_sheet(folder, capfd):
         ("", EXIT_USAGE, "name a command"),
         ("verify photos --storage-options {secret", EXIT_USAGE, "--storage-options: the value is not JSON"),
         ("hash photos --kind phsh", EXIT_USAGE, "--kind 'phsh' is not one of 'phash'"),
+        ("load-resized train.csv image_path --size 8 --out x.npy --no-overwrite", EXIT_USAGE, "--no-overwrite"),
         ("load-resized train.csv image_path --size 8 --out x.npy --errors raise", EXIT_FAILED, "row 4 (label 4)"),
         ("load-resized train.csv image_path --size 8 --out no/x.npy", EXIT_USAGE, "there is no folder 'no'"),
         ("show photos --out s.xyz", EXIT_USAGE, "--out 's.xyz' is not an image: .png, .jpg"),

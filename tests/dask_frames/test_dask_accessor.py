@@ -342,7 +342,7 @@ def test_invalid_arguments_raise_before_compute(ddf, df, tmp_path):
         img.load_resized("image_path", 4, out=tmp_path / "a.npy")
     with pytest.raises(ValueError, match=r"npartitions=3: a Dask frame has its own partitions; ddf.repartition"):
         img.hash("image_path", npartitions=3)
-    with pytest.raises(ValueError, match=r"progress=True: nothing is done yet; .*ProgressBar"):
+    with pytest.raises(ValueError, match=r"progress=True: the call is lazy; .*ProgressBar"):
         img.hash("image_path", progress=True)
     with pytest.raises(ValueError, match=r"a Dask column needs dtype=, because all parts must be alike"):
         img.map("image_path", mean)

@@ -23,6 +23,13 @@ def image_frame(folder):
     return frame.set_axis([f"row {k}" for k in range(N)])
 
 
+def numbered_paths(folder, n_files=30, n=100):
+    """Write numbered images, and return a column of n paths that repeats them."""
+    for number in range(n_files):
+        row_image(number, (24, 16)).save(folder / f"{number}.png")
+    return pd.Series([str(folder / f"{i % n_files}.png") for i in range(n)])
+
+
 def photo_folder(folder):
     """Write 300 JPEG files that take a while to decode; no test changes them."""
     data = [encoded(scene(400, 300, seed=seed), "JPEG", quality=90) for seed in range(10)]

@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 from image_factory import row_image, row_of
 from no_op_task import NoOpTask
+from saved_files import numbered_paths
 
 from pandas_imgproc import execution
 from pandas_imgproc._shared_memory import MemfdHandle
@@ -23,10 +24,7 @@ from pandas_imgproc.source import Source
 
 @pytest.fixture(scope="module")
 def paths(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("client")
-    for number in range(30):
-        row_image(number, (24, 16)).save(folder / f"{number}.png")
-    return pd.Series([str(folder / f"{i % 30}.png") for i in range(100)])
+    return numbered_paths(tmp_path_factory.mktemp("client"))
 
 
 @pytest.mark.parametrize("size", [8, 120])

@@ -15,8 +15,8 @@ import numpy as np
 import pandas as pd
 import pytest
 from distributed import Client
-from image_factory import row_image
 from no_op_task import make_state
+from saved_files import numbered_paths
 
 import pandas_imgproc
 from pandas_imgproc import ResultTooLargeError, cluster
@@ -25,10 +25,7 @@ from pandas_imgproc.execution import planning
 
 @pytest.fixture(scope="module")
 def paths(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("planning")
-    for number in range(30):
-        row_image(number, (24, 16)).save(folder / f"{number}.png")
-    return pd.Series([str(folder / f"{i % 30}.png") for i in range(100)])
+    return numbered_paths(tmp_path_factory.mktemp("planning"))
 
 
 def summary(caplog, call):

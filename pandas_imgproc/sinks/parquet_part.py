@@ -138,20 +138,22 @@ def _check_all_present(folder: Directory, parts: list[range], done: Mask) -> Non
 
 def concat_parts(frames: list[pd.DataFrame]) -> pd.DataFrame:
     """Return the rows of several frames, with the union of their categories, which `pandas.concat` makes objects of."""
-    joined = pd.concat(frames)
-    for name in joined:
+    frames = [frame.copy(deep=False) for frame in frames if len(frame)] or frames[:1]
+    for name in frames[0]:
         columns = [frame[name] for frame in frames]
         if any(isinstance(column.dtype, pd.CategoricalDtype) for column in columns):
-            joined[name] = _union_categories([column.astype("category") for column in columns])
-    return joined
+            dtype = _union_dtype([column.astype("category") for column in columns])
+            for frame, column in zip(frames, columns, strict=True):
+                frame[name] = column.astype(dtype)
+    return pd.concat(frames)
 
 
-def _union_categories(columns: list[pd.Series[Any]]) -> pd.Categorical:
-    """Return several categorical columns as one. Empty categories have no dtype of their own, and take the others'."""
+def _union_dtype(columns: list[pd.Series[Any]]) -> pd.CategoricalDtype:
+    """Return the dtype of several categorical columns. Empty categories have no dtype, and take that of others."""
     found = [column.cat.categories for column in columns]
     shared = next((categories for categories in found if len(categories)), found[0])
     columns = [c if len(c.cat.categories) else c.cat.set_categories(shared) for c in columns]
-    return union_categoricals(columns, sort_categories=True)
+    return union_categoricals(columns, sort_categories=True).dtype
 
 
 def _take_with_missing(frame: pd.DataFrame, indexer: np.ndarray[Any, Any]) -> pd.DataFrame:

@@ -63,6 +63,11 @@ class _LoadMethods(_ImageAccessorBase):
         max_pixels : int, optional
             Images of more pixels are failures of kind ``too_large``. It can only lower Pillow's own limit
             (``PIL.Image.MAX_IMAGE_PIXELS``).
+        limits : dict of str to int or None, optional
+            Bounds of the work for one image, such as ``{"scans": 500}``: an image above one is a failure of kind
+            ``too_large``. Those that are not named keep their defaults, None is unlimited. The names are
+            ``decoded_bytes``, ``header_bytes``, ``text_bytes``, ``segments``, ``comments`` and ``scans``; a table is on
+            the page about failures.
         formats : sequence of str
             Pillow's names of the formats that are read, by default `pandas_imgproc.FORMATS`; add those of a plugin.
         errors : {"warn", "coerce", "raise"}
@@ -144,7 +149,7 @@ class _LoadMethods(_ImageAccessorBase):
 
         Parameters
         ----------
-        max_pixels, formats, root, suffix, storage_options, schemes, npartitions, progress
+        max_pixels, limits, formats, root, suffix, storage_options, schemes, npartitions, progress
             As in `load_resized`.
 
         Returns

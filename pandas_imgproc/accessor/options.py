@@ -55,6 +55,7 @@ class InspectKwargs(ReadKwargs, total=False):
     """Keyword arguments of a method that inspects images."""
 
     max_pixels: int | None
+    limits: Mapping[str, Any] | None
     formats: str | Iterable[str]
 
 
@@ -137,7 +138,7 @@ READ = (read_options, ReadKwargs.__annotations__)
 WRITE = (write_options, WriteKwargs.__annotations__)
 STORE = (open_store, ("out", "overwrite", "retry"))
 DECODE = (codec.decode_options, codec.DecodeKwargs.__annotations__)
-LIMITS = (codec.decode_options, ("max_pixels", "formats"))
+LIMITS = (codec.decode_options, ("max_pixels", "limits", "formats"))
 
 
 def decode_and_read_options(

@@ -18,6 +18,7 @@ from pandas_imgproc.codec.encode import (
 )
 from pandas_imgproc.codec.header import Header, read_header
 from pandas_imgproc.codec.identify import preinit
+from pandas_imgproc.codec.limits import Limits
 from pandas_imgproc.codec.options import (
     CHANNELS,
     FORMATS,
@@ -37,6 +38,7 @@ __all__ = [
     "DecodeOptions",
     "EncodeOptions",
     "Header",
+    "Limits",
     "PillowSettings",
     "check_modes",
     "classify_error",

@@ -10,6 +10,7 @@ from PIL import Image
 from pandas_imgproc._timing import timed
 from pandas_imgproc.codec.convert import convert_mode, raw_mode_of
 from pandas_imgproc.codec.identify import open_image, report_truncation, verify_png_crc
+from pandas_imgproc.codec.limits import check_decoding
 from pandas_imgproc.codec.orientation import ORIENTED_BEFORE_LOAD, exif_transpose_op
 from pandas_imgproc.codec.resize import draft, resize_and_orient
 from pandas_imgproc.errors import UnreadableImageError
@@ -55,6 +56,7 @@ def load(data: Any, options: DecodeOptions) -> Image.Image:
         transpose = exif_transpose_op(image, options) if image.format in ORIENTED_BEFORE_LOAD else None
         full_size = image.size
         box = draft(image, options, transpose)
+        check_decoding(image, data, options.limits)
         raw_mode = raw_mode_of(image)
         if image.format == "PNG":
             verify_png_crc(data)

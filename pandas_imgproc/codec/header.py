@@ -10,8 +10,9 @@ import numpy as np
 from PIL import Image
 from PIL.ExifTags import IFD, Base
 
-from pandas_imgproc.codec.identify import open_image, png_chunks
-from pandas_imgproc.codec.orientation import BROKEN_EXIF, EXIF_KEYS
+from pandas_imgproc.codec.identify import open_image
+from pandas_imgproc.codec.limits import png_chunks
+from pandas_imgproc.codec.orientation import BROKEN_EXIF, EXIF_KEYS, check_exif
 
 if TYPE_CHECKING:
     from PIL import ImageFile
@@ -90,8 +91,8 @@ def read_header(data: Any, options: DecodeOptions) -> Header:
     if hasattr(data, "__array_interface__"):
         height, width, channels = np.asarray(data).shape
         return Header(width, height, _MEMORY_MODES[channels], channels, has_alpha=channels in (2, 4))
-    image = open_image(data, options)
-    exif = _exif(image, data)
+    image = open_image(data, options, all_frames=True)
+    exif = _exif(image, data, options)
     orientation = _orientation(exif)
     width, height = image.size
     if orientation in (5, 6, 7, 8) and image.format != "TIFF":  # Pillow gives the oriented size of a TIFF file
@@ -104,7 +105,7 @@ def read_header(data: Any, options: DecodeOptions) -> Header:
     )  # fmt: skip
 
 
-def _exif(image: ImageFile.ImageFile, data: bytes) -> Image.Exif:
+def _exif(image: ImageFile.ImageFile, data: bytes, options: DecodeOptions) -> Image.Exif:
     if image.format == "PNG" and "exif" not in image.info:
         # the block may follow the pixels, which Pillow has not read yet
         block = next((bytes(data[start:end]) for name, start, end in png_chunks(data) if name == b"eXIf"), None)
@@ -112,6 +113,7 @@ def _exif(image: ImageFile.ImageFile, data: bytes) -> Image.Exif:
             image.info["exif"] = b"Exif\0\0" + block
     if image.format != "TIFF" and EXIF_KEYS.isdisjoint(image.info):
         return Image.Exif()
+    check_exif(image, options.limits)
     try:
         # The PNG plugin's getexif() decodes the image, to reach the chunks after the pixels.
         return Image.Image.getexif(image)

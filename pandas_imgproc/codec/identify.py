@@ -11,23 +11,21 @@ from typing import TYPE_CHECKING
 from PIL import Image, ImageFile, UnidentifiedImageError
 
 from pandas_imgproc.codec.diagnose import ico_entries, is_truncated, matches_signature, unidentified_error
+from pandas_imgproc.codec.limits import check_header, png_chunks
 from pandas_imgproc.codec.options import import_plugins
 from pandas_imgproc.errors import UnreadableImageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from pandas_imgproc.codec.options import DecodeOptions, Size
 
-_CHUNK = struct.Struct(">I4s")  # head of a PNG chunk: length and name
 _DECODER_ERRORS = (OSError, SyntaxError, ValueError, RuntimeError, LookupError, struct.error)
 
 
-def open_image(data: bytes, options: DecodeOptions, frame: int = 0) -> ImageFile.ImageFile:
+def open_image(data: bytes, options: DecodeOptions, frame: int = 0, *, all_frames: bool = False) -> ImageFile.ImageFile:
     """Open an image without decoding it (an ICO file excepted: Pillow decodes it at once).
 
-    Formats and plugins are those of the options. Twice ``PIL.Image.MAX_IMAGE_PIXELS``, Pillow's limit, always holds
-    besides ``max_pixels``.
+    Formats, plugins and limits are those of the options. Twice ``PIL.Image.MAX_IMAGE_PIXELS``, Pillow's limit, always
+    holds besides ``max_pixels``. With `all_frames` the limits hold for reading the headers of all frames.
 
     Raises
     ------
@@ -46,6 +44,7 @@ def open_image(data: bytes, options: DecodeOptions, frame: int = 0) -> ImageFile
         raise UnreadableImageError("empty", "the file has no bytes")
     if options.max_pixels is not None and bytes(data[:4]) == b"\0\0\1\0":
         _check_pixels(_max_ico_size(data), options.max_pixels)
+    check_header(data, options.limits, all_frames=all_frames or frame > 0)
     with report_truncation(data):
         image = _identify(data, options.formats, options.plugins)
         if frame:
@@ -134,15 +133,6 @@ def verify_png_crc(data: bytes) -> None:
             expected = int.from_bytes(data[end : end + 4], "big")
             if zlib.crc32(memoryview(data)[start - 4 : end]) != expected:
                 raise UnreadableImageError("corrupt", "the checksum of its pixels is wrong")
-
-
-def png_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
-    """Yield (name, start, end) of the body of each chunk of a PNG file; the last may end beyond the file."""
-    start = 16
-    while start + 4 <= len(data):
-        length, name = _CHUNK.unpack_from(data, start - 8)
-        yield name, start, start + length
-        start += length + 12
 
 
 def _max_ico_size(data: bytes) -> Size:

@@ -5,14 +5,15 @@ from __future__ import annotations
 import importlib
 import math
 import numbers
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, TypedDict
 
 import numpy as np
 from PIL import Image, ImageColor
 
 from pandas_imgproc._validation import check_bool, check_choice, check_int
+from pandas_imgproc.codec.limits import Limits, parse_limits
 from pandas_imgproc.config import setting
 
 Size = tuple[int, int]  # width and height in pixels, Pillow's order
@@ -57,6 +58,8 @@ class DecodeOptions:
         Frame of an animation or page of a TIFF file, counted from 0.
     max_pixels : int or None
         Larger images are refused before they are decoded.
+    limits : Limits
+        Bounds of the work for one image, checked before it is decoded.
     formats : tuple of str
         Formats that may be opened, by Pillow's names.
     plugins : tuple of str
@@ -73,6 +76,7 @@ class DecodeOptions:
     scale_depth: bool = True
     frame: int = 0
     max_pixels: int | None = None
+    limits: Limits = field(default_factory=Limits)
     formats: tuple[str, ...] = FORMATS
     plugins: tuple[str, ...] = ()
 
@@ -122,6 +126,7 @@ class DecodeKwargs(TypedDict, total=False):
     scale_depth: bool
     frame: int
     max_pixels: int | None
+    limits: Mapping[str, Any] | None
     formats: str | Iterable[str]
 
 
@@ -137,6 +142,7 @@ def decode_options(
     scale_depth: bool = True,
     frame: int = 0,
     max_pixels: int | None = None,
+    limits: Mapping[str, Any] | None = None,
     formats: str | Iterable[str] = FORMATS,
     allow_any_size: bool = False,
 ) -> DecodeOptions:
@@ -149,6 +155,9 @@ def decode_options(
     background : str, int, tuple or None, default "white"
         Any color that Pillow knows, a gray level (in mode "P" a class id), an RGB tuple; None
         drops transparency as Pillow's ``convert`` does and pads with black.
+    limits : dict of str to int or None, optional
+        Bounds of the work for one image, by the names of `Limits`; those that are not named keep their defaults, and
+        None is unlimited.
     formats : str or iterable of str
         Names of formats that may be opened, for example ``(*FORMATS, "PSD")``; a plugin must be imported
         before its name is known.
@@ -195,6 +204,7 @@ def decode_options(
         scale_depth=check_bool("scale_depth", scale_depth),
         frame=check_int("frame", frame, 0),
         max_pixels=None if max_pixels is None else check_int("max_pixels", max_pixels),
+        limits=parse_limits(limits),
         formats=_parse_formats(formats),
         plugins=tuple(setting("plugins")),
     )

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import struct
 from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 from PIL.ExifTags import Base
 
+from pandas_imgproc.codec.limits import check_tags
+
 if TYPE_CHECKING:
     from PIL import ImageFile
 
+    from pandas_imgproc.codec.limits import Limits
     from pandas_imgproc.codec.options import DecodeOptions
 
 _TO_UPRIGHT: dict[Any, Image.Transpose] = {
@@ -34,15 +38,34 @@ def exif_transpose_op(image: ImageFile.ImageFile, options: DecodeOptions) -> Ima
     """Return the transpose that gives the requested orientation, None where none is needed."""
     if image.format == "TIFF":
         # Pillow turns it upright in load(): nothing is left to do, or all of it to undo.
-        return None if options.exif_transpose else _transpose_for_tag(image, _TO_STORED)
+        return None if options.exif_transpose else _transpose_for_tag(image, _TO_STORED, options)
     # getexif() is expensive, and most images have no EXIF block
     if not options.exif_transpose or EXIF_KEYS.isdisjoint(image.info):
         return None
-    return _transpose_for_tag(image, _TO_UPRIGHT)
+    return _transpose_for_tag(image, _TO_UPRIGHT, options)
 
 
-def _transpose_for_tag(image: ImageFile.ImageFile, transposes: dict[Any, Image.Transpose]) -> Image.Transpose | None:
+def _transpose_for_tag(
+    image: ImageFile.ImageFile, transposes: dict[Any, Image.Transpose], options: DecodeOptions
+) -> Image.Transpose | None:
+    check_exif(image, options.limits)
     try:
         return transposes.get(image.getexif().get(Base.Orientation))
     except BROKEN_EXIF:
         return None  # a broken EXIF block is no reason to lose a readable image
+
+
+def check_exif(image: ImageFile.ImageFile, limits: Limits) -> None:
+    """Check the EXIF block of a PNG or WebP image, before it is read; that of a JPEG or TIFF file is in its header.
+
+    Raises
+    ------
+    UnreadableImageError
+        Of kind "too_large".
+    """
+    block = image.info.get("exif")
+    if block is None and "Raw profile type exif" in image.info:  # ImageMagick's: lines of hexadecimal digits
+        with contextlib.suppress(*BROKEN_EXIF):
+            block = bytes.fromhex("".join(image.info["Raw profile type exif"].split("\n")[3:]))
+    if block and image.format not in ORIENTED_BEFORE_LOAD:
+        check_tags(block.removeprefix(b"Exif\0\0"), limits)

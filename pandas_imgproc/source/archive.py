@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 READ_BLOCK_NBYTES = 2**22
 """Bytes per request while a remote archive is indexed: a tar has no table of contents, only headers of its members."""
 
+_INFLATE_NBYTES = 2**16  # of packed bytes at once: at most a thousand times as many are unpacked
+
 _COMPRESSED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd")
 _MAX_CACHED_INDEXES = 4
 _MAX_LINKS = 8
@@ -149,11 +151,17 @@ def extract(member: MemberInfo, data: bytes) -> bytes | None:
 
 
 def _inflate(data: bytes, size: int) -> bytes:
+    """Return the unpacked bytes, in one copy: zlib joins its own blocks, which takes twice the memory."""
+    buffer, inflater = io.BytesIO(), zlib.decompressobj(-15)
     try:
         # One byte more reveals a member that claims to be smaller than it is; the size itself was checked.
-        return zlib.decompressobj(-15).decompress(data, size + 1)
+        for start in range(0, len(data), _INFLATE_NBYTES):
+            buffer.write(inflater.decompress(data[start : start + _INFLATE_NBYTES], size + 1 - buffer.tell()))
+            if buffer.tell() > size:
+                break
     except zlib.error as exc:
         raise UnreadableImageError("corrupt", f"the member cannot be unpacked: {exc}") from exc
+    return buffer.getvalue()
 
 
 _TRUNCATED_ARCHIVE = UnreadableImageError("truncated", "the archive ends within the member")

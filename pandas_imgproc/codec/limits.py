@@ -132,7 +132,7 @@ def check_decoding(image: ImageFile.ImageFile, data: bytes, limits: Limits) -> N
         _check_scans(data, image.tile[0].offset, limits)
 
 
-_DECODED_IN_PLACE = frozenset({"PNG", "GIF", "BMP", "PPM", "TIFF", "ICO", "TGA"})  # with at most a second buffer
+_SINGLE_BUFFER_FORMATS = frozenset({"PNG", "GIF", "BMP", "PPM", "TIFF", "ICO", "TGA"})  # with at most a second buffer
 
 
 def _decoder_bytes_per_pixel(image: ImageFile.ImageFile) -> int:
@@ -146,7 +146,7 @@ def _decoder_bytes_per_pixel(image: ImageFile.ImageFile) -> int:
     if image.format in ("JPEG", "MPO"):
         progressive = "progressive" in image.info
         return (2 * n_bands if progressive else 0) + pillow  # int16 for each coefficient
-    return 2 * pillow if image.format in _DECODED_IN_PLACE else 8 + pillow
+    return 2 * pillow if image.format in _SINGLE_BUFFER_FORMATS else 8 + pillow
 
 
 # ---- formats

@@ -239,6 +239,25 @@ def make_resolver(root: str, folder: str, schemes: Collection[str]) -> Resolver:
     return archive or (lambda name: join_local(path, name))
 
 
+def web_root(root: str) -> str | None:
+    """Return the URL of the folder or archive on a web server that a root names, or None for another root.
+
+    Examples
+    --------
+    >>> web_root("https://host/my photos?token=1"), web_root("simplecache::https://host/all.zip/train")
+    ('https://host/my%20photos', 'https://host/all.zip')
+    """
+    scheme = scheme_of(root)
+    if scheme is not None and "::" in root and scheme not in _WEB | _BUCKETS:
+        root = root.rpartition("::")[2]
+        scheme = scheme_of(root)
+    if scheme not in _WEB:
+        return None
+    path = root[len(scheme) + 3 :].partition("?")[0]
+    archive = _ARCHIVE.fullmatch(f"{scheme}://{path}".rstrip("/"))
+    return quote_url(scheme, path if archive is None else archive[1][len(scheme) + 3 :])
+
+
 def _archive_resolver(root: str, path: str, scheme: str | None, schemes: Collection[str]) -> Resolver | None:
     """Return the resolver of names in an archive; None for a root without an archive."""
     without_query = path if scheme is None else path.partition("?")[0]

@@ -46,7 +46,7 @@ class StorageOptions:
         )
         self._unscoped = {} if is_scoped else options
         self._by_scheme = {protocol_family(name): dict(value) for name, value in options.items()} if is_scoped else {}
-        self._tokens: dict[str, str] = {}
+        self._tokens: dict[tuple[str, ...], str] = {}
 
     def __repr__(self) -> str:
         return "<storage_options>"
@@ -65,13 +65,20 @@ class StorageOptions:
             return {}
         return self._by_scheme.get(protocol_family(scheme), self._unscoped)
 
-    def tokenize(self, scheme: str) -> str:
-        """Return a digest of the options of a scheme, which reveals nothing else."""
-        if scheme not in self._tokens:
+    def for_chain(self, protocols: Sequence[str]) -> dict[str, Any]:
+        """Return the options of a URL as fsspec takes them: for the first protocol of a chain, and by protocol."""
+        if self._unscoped:
+            return dict(self._unscoped)
+        return {protocol: options for protocol in protocols if (options := self.for_protocol(protocol))}
+
+    def tokenize(self, *protocols: str) -> str:
+        """Return a digest of the options of a scheme or of the protocols of a chain, which reveals nothing else."""
+        if protocols not in self._tokens:
             import cloudpickle
 
-            self._tokens[scheme] = hashlib.sha256(cloudpickle.dumps(self.for_protocol(scheme))).hexdigest()
-        return self._tokens[scheme]
+            options = [self.for_protocol(protocol) for protocol in protocols]
+            self._tokens[protocols] = hashlib.sha256(cloudpickle.dumps(options)).hexdigest()
+        return self._tokens[protocols]
 
     def redact(self, text: str) -> str:
         """Return a text without any value of the options, and with its URLs redacted."""

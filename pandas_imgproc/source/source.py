@@ -22,6 +22,7 @@ from pandas_imgproc.source.local import UNKNOWN_SIGNATURE, FileSignature, read_f
 from pandas_imgproc.source.paths import ArchiveMember, Location, RemoteLocation, RemotePath
 from pandas_imgproc.source.read_config import ReadConfig
 from pandas_imgproc.source.redaction import StorageOptions, redact_url
+from pandas_imgproc.source.redirects import AllowedHost, RedirectPolicy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -110,6 +111,8 @@ class Source:
         Schemes of URLs that may be read.
     config : ReadConfig
         Configuration of remote reads.
+    redirect_hosts : frozenset of AllowedHost, or None
+        Hosts to which web servers may redirect; None without ``redirect_hosts=``.
     """
 
     root: str | None = field(default=None, repr=False)  # it may hold a password
@@ -118,9 +121,11 @@ class Source:
     options: StorageOptions = field(default_factory=StorageOptions)
     schemes: frozenset[str] = paths.SCHEMES
     config: ReadConfig = field(default_factory=ReadConfig.current, repr=False)
+    redirect_hosts: frozenset[AllowedHost] | None = None
 
     def __reduce__(self) -> Any:  # without the cached properties
-        return Source, (self.root, self.suffix, self.folder, self.options, self.schemes, self.config)
+        state = (self.root, self.suffix, self.folder, self.options, self.schemes, self.config, self.redirect_hosts)
+        return Source, state
 
     @property
     def redacted_root(self) -> str | None:
@@ -137,7 +142,8 @@ class Source:
         """Reader of remote files."""
         from pandas_imgproc.source.remote import RemoteReader  # imports asyncio, which local files do not need
 
-        return RemoteReader(self.options, self.config)
+        base = None if self.root is None else paths.web_root(self.root)
+        return RemoteReader(self.options, self.config, RedirectPolicy(base, self.redirect_hosts))
 
     @functools.cached_property
     def is_local(self) -> bool:

@@ -21,7 +21,7 @@ from pandas_imgproc.source.inputs import FailedInput, is_pixel_array, path_or_by
 from pandas_imgproc.source.local import UNKNOWN_SIGNATURE, FileSignature, read_file, signature_of
 from pandas_imgproc.source.paths import ArchiveMember, Location, RemoteLocation, RemotePath
 from pandas_imgproc.source.read_config import ReadConfig
-from pandas_imgproc.source.redaction import StorageOptions, redact_url
+from pandas_imgproc.source.redaction import StorageOptions, redact_path, redact_url
 from pandas_imgproc.source.redirects import AllowedHost, RedirectPolicy
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ class InputFile:
         """Name of the file in the failure table."""
         value = self._value
         if isinstance(value, Mapping):
-            return redact_url(str(value.get("path") or "<bytes>"))
+            return self._source.redact_name(str(value.get("path") or "<bytes>"))
         if isinstance(value, (bytes, bytearray, memoryview)):
             return "<bytes>"
         if isinstance(value, FailedInput):
@@ -72,7 +72,7 @@ class InputFile:
         if isinstance(value, float) and value.is_integer():
             value = int(value)  # as `paths.to_path_text` reads it
         if isinstance(value, str | numbers.Integral):
-            return redact_url(f"{value}{self._source.suffix or ''}")
+            return self._source.redact_name(f"{value}{self._source.suffix or ''}")
         return redact_url(repr(value)[:200])
 
     def data(self) -> Any:
@@ -131,6 +131,14 @@ class Source:
     def redacted_root(self) -> str | None:
         """Root without secrets; None if there is no root."""
         return None if self.root is None else redact_url(self.root)
+
+    def redact_name(self, name: str) -> str:
+        """Return a name of a column without secrets: of a URL, or below a root on a web server."""
+        return (
+            redact_url(name)
+            if self.root is None or paths.web_root(self.root) is None
+            else redact_path(redact_url(name))
+        )
 
     @functools.cached_property
     def resolver(self) -> paths.Resolver | None:

@@ -55,6 +55,19 @@ def check_installed(scheme: str) -> None:
             raise MissingExtraError(f"{part}:// needs {hint}") from None
         except ValueError:
             raise ValueError(f"fsspec knows no file system for {part}://") from None
+        _check_aiohttp(part)
+
+
+def _check_aiohttp(scheme: str) -> None:
+    """Raise a MissingExtraError if redirects could not be guarded: aiohttp has client middleware from 3.12 on."""
+    extra, _ = _EXTRAS.get(protocol_family(scheme), (None, None))
+    if extra is None:
+        return
+    import aiohttp
+
+    if not hasattr(aiohttp, "ClientMiddlewareType"):
+        hint = f"pip install --upgrade 'pandas-imgproc[{extra}]'"
+        raise MissingExtraError(f"{scheme}:// needs aiohttp 3.12, and {aiohttp.__version__} is installed: {hint}")
 
 
 async def shared_future(

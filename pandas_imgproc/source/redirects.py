@@ -127,7 +127,7 @@ def normalize_host(host: str) -> str:
     """
     host = host.strip("[]").lower()
     if ":" in host:
-        return str(ipaddress.ip_address(host.partition("%")[0]))
+        return str(ipaddress.ip_address(host))
     return host if host.isascii() else host.encode("idna").decode()
 
 

@@ -311,6 +311,13 @@ def test_message_names_the_host_and_the_way_out(home, away):
     assert row_read("a.jpg", root=home.url("train"), redirect_hosts=[host]) == 1
 
 
+def test_job_continues_with_redirect_hosts(home, away, tmp_path):
+    home.redirects["train/a.jpg"] = (302, away.url("1.jpg"))
+    options = {"root": home.url("train"), "out": tmp_path / "x.npy"}
+    assert row_read("a.jpg", **options) == "outside_root"
+    assert row_read("a.jpg", redirect_hosts=["127.0.0.1"], retry="all", **options) == 1
+
+
 @pytest.mark.parametrize(
     ("text", "host"),
     [("CDN.Example.org", ("cdn.example.org", None, None)), ("bücher.example:80", ("xn--bcher-kva.example", None, 80)),

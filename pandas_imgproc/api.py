@@ -27,6 +27,7 @@ def load_image(
     *,
     storage_options: Mapping[str, Any] | None = None,
     schemes: Sequence[str] = (),
+    redirect_hosts: Sequence[str] | None = None,
     **options: Unpack[codec.DecodeKwargs],
 ) -> np.ndarray[Any, np.dtype[np.uint8]]:
     """Load one image with the same pixels as in an image column, such as for inference with a trained model.
@@ -37,7 +38,7 @@ def load_image(
         Image file, or its encoded bytes.
     size : int or (int, int)
         Pixels: one side of a square, or ``(width, height)``.
-    storage_options, schemes
+    storage_options, schemes, redirect_hosts
         As in `Series.img.load_resized`.
     mode, fit, resample, reducing_gap, background, exif_transpose, scale_depth, frame, max_pixels, limits, formats
         As in `Series.img.load_resized`, with the same defaults.
@@ -58,7 +59,7 @@ def load_image(
     """
     task = LoadResized(codec.decode_options(size=size, **options))
     value = os.fspath(source) if isinstance(source, os.PathLike) else source
-    reader = make_source(storage_options=storage_options, schemes=schemes)
+    reader = make_source(storage_options=storage_options, schemes=schemes, redirect_hosts=redirect_hosts)
     check(reader, [value])
     # The kernel, for one row: any exception of a decoder becomes a kind and a message.
     rows = PartitionInput(range(1), [value])

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from pandas_imgproc import codec
+from pandas_imgproc.config import setting
 from pandas_imgproc.sinks.manifest import derived_files
-from pandas_imgproc.source import paths_to_series
+from pandas_imgproc.source import FOLLOW_ALL, StorageOptions, open_filesystem, paths_to_series
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -133,9 +134,8 @@ def _walk_files(top: str) -> Iterator[str]:
 
 
 def _list_remote(url: str, storage_options: dict[str, Any]) -> list[str]:
-    import fsspec  # takes 0.1 s
-
-    fs, path = fsspec.core.url_to_fs(url, **storage_options)
+    options = StorageOptions(storage_options)
+    fs, path = open_filesystem(url, options, FOLLOW_ALL, str(setting("user-agent")))
     if glob.has_magic(path):
         return [fs.unstrip_protocol(name) for name in fs.glob(path) if not _is_hidden(name, path)]
     names = [name for name in fs.find(path) if is_image_path(name) and not _is_hidden(name, path)]

@@ -158,6 +158,22 @@ def http_server(_http_server):
 
 
 @pytest.fixture(scope="session")
+def _other_http_server():
+    from http_server import HTTPServer
+
+    with HTTPServer() as server:
+        yield server
+
+
+@pytest.fixture
+def other_http_server(_other_http_server):
+    """Return a second web server on loopback, at another port."""
+    _other_http_server.files.clear()
+    _other_http_server.reset()
+    return _other_http_server
+
+
+@pytest.fixture(scope="session")
 def s3():
     """Return a file system of S3 with an empty bucket, and its storage options, whose secret is a canary."""
     from moto.server import ThreadedMotoServer

@@ -44,10 +44,16 @@ class HTTPServer:
     ----------
     files : dict of str to bytes
         By decoded path, without the first slash; may be changed while it runs.
+
+    Attributes
+    ----------
+    redirects : dict of str to (int, str)
+        Status and ``Location`` by decoded path, without the first slash.
     """
 
     def __init__(self, files: dict[str, bytes] | None = None) -> None:
         self.files = files if files is not None else {}
+        self.redirects: dict[str, tuple[int, str]] = {}
         self.latency = 0.0
         self.ranges = True
         self.retry_after = "0"
@@ -55,7 +61,7 @@ class HTTPServer:
         self.n_requests_by_path: Counter[str] = Counter()
         self.requests: list[tuple[str, str, dict[str, str]]] = []
         self.in_flight = 0
-        self.max_in_flight = 0
+        self.max_in_flight, self.min_in_flight = 0, 1
         self._loop = asyncio.new_event_loop()
         self._ready, self._end = threading.Event(), asyncio.Event()
         self._thread = threading.Thread(target=self._loop.run_until_complete, args=(self._serve(),), daemon=True)
@@ -70,13 +76,14 @@ class HTTPServer:
         self._thread.join()
         self._loop.close()
 
-    def url(self, name: str = "") -> str:
-        return f"http://127.0.0.1:{self.port}/{name}"
+    def url(self, name: str = "", host: str = "127.0.0.1") -> str:
+        return f"http://{host}:{self.port}/{name}"
 
     def reset(self) -> None:
         """Clear the counts of requests, and have no latency and no faults."""
         self.latency, self.retry_after, self.fault = 0.0, "0", lambda path, k: None
         self.max_in_flight, self.min_in_flight = 0, 1
+        self.redirects.clear()
         self.n_requests_by_path.clear()
         self.requests.clear()
 
@@ -116,6 +123,9 @@ class HTTPServer:
             request.transport.abort()
         if fault == "stall":
             await self._end.wait()
+        if path in self.redirects:
+            status, location = self.redirects[path]
+            return web.Response(status=status, headers={"Location": location, "Set-Cookie": "visit=1"})
         data = self.files.get(path)
         if data is None:
             return web.Response(status=404)
@@ -123,6 +133,8 @@ class HTTPServer:
 
     async def _send(self, request: web.Request, data: bytes, *, truncated: bool) -> web.StreamResponse:
         status, headers = 200, {"ETag": f'"{hash(data):x}"', "Accept-Ranges": "bytes"}
+        if data.startswith(b"<"):
+            headers["Content-Type"] = "text/html"
         part = request.http_range
         if self.ranges and part.start is not None and part.stop is not None:
             headers["Content-Range"] = f"bytes {part.start}-{part.stop - 1}/{len(data)}"

@@ -84,6 +84,10 @@ class _LoadMethods(_ImageAccessorBase):
         schemes : sequence of str
             Schemes of URLs that are read in addition to file, s3, gs, http and https: ``["sftp"]``. One that is used
             before ``::`` allows chained URLs: ``["simplecache"]``.
+        redirect_hosts : sequence of str, optional
+            Hosts to which a web server may redirect: ``["cdn.example.org"]``, or with a port or a scheme. By default
+            every redirect stays below a root, and without a root it may lead anywhere. Headers and credentials of
+            ``storage_options`` are sent to their own server only, never to another host, not to one of these either.
         npartitions : int, optional
             Number of partitions; a call that gives it runs on a cluster.
         progress : bool, optional
@@ -149,7 +153,9 @@ class _LoadMethods(_ImageAccessorBase):
 
         Parameters
         ----------
-        max_pixels, limits, formats, root, suffix, storage_options, schemes, npartitions, progress
+        max_pixels, limits, formats
+            As in `load_resized`.
+        root, suffix, storage_options, schemes, redirect_hosts, npartitions, progress
             As in `load_resized`.
 
         Returns

@@ -28,6 +28,7 @@ class SourceKwargs(TypedDict, total=False):
     suffix: str | None
     storage_options: Mapping[str, Any] | None
     schemes: Sequence[str]
+    redirect_hosts: Sequence[str] | None
 
 
 class ReadKwargs(SourceKwargs, total=False):
@@ -109,12 +110,15 @@ def read_options(
     suffix: str | None = None,
     storage_options: Mapping[str, Any] | None = None,
     schemes: Sequence[str] = (),
+    redirect_hosts: Sequence[str] | None = None,
     npartitions: int | None = None,
     progress: bool | None = None,
 ) -> ReadOptions:
     """Check the arguments; a ValueError or TypeError names the argument, the value and the legal ones."""
     check_choice("errors", errors, get_args(Errors))
-    source = make_source(root=root, suffix=suffix, storage_options=storage_options, schemes=schemes)
+    source = make_source(
+        root=root, suffix=suffix, storage_options=storage_options, schemes=schemes, redirect_hosts=redirect_hosts
+    )
     n = None if npartitions is None else check_int("npartitions", npartitions)
     return ReadOptions(source, errors, n, progress)
 

@@ -80,7 +80,7 @@ class _SaveMethods(_ImageAccessorBase):
             (`PIL.ImageOps.contain`), ``"thumbnail"`` the same without ever enlarging.
         resample, reducing_gap, background, exif_transpose, scale_depth, frame, max_pixels, limits, formats
             As in `load_resized`.
-        errors, root, suffix, storage_options, schemes, npartitions, progress
+        errors, root, suffix, storage_options, schemes, redirect_hosts, npartitions, progress
             As in `load_resized`.
         overwrite : bool
             Whether every file is written again and replaces an existing one.
@@ -148,7 +148,7 @@ class _SaveMethods(_ImageAccessorBase):
             decoded at half its scale, and the difference is less than the loss of JPEG.
         format, quality, mode, resample, background, max_pixels, limits, formats
             As in `save_resized`.
-        errors, root, suffix, storage_options, schemes, npartitions, progress, overwrite, retry
+        errors, root, suffix, storage_options, schemes, redirect_hosts, npartitions, progress, overwrite, retry
             As in `save_resized`.
 
         Returns
@@ -189,7 +189,7 @@ class _SaveMethods(_ImageAccessorBase):
         ----------
         to : path
             As in `save_resized`. Names are unchanged.
-        errors, root, suffix, storage_options, schemes, npartitions, progress, overwrite, retry
+        errors, root, suffix, storage_options, schemes, redirect_hosts, npartitions, progress, overwrite, retry
             As in `save_resized`.
 
         Returns

@@ -38,7 +38,7 @@ class _DisplayMethods(_ImageAccessorBase):
         title : name or Series, or a list of them, optional
             Captions, below the label of the row: columns of the frame (for ``df.img.show``), or other Series with the
             same index.
-        root, suffix, storage_options, schemes
+        root, suffix, storage_options, schemes, redirect_hosts
             As in `load_resized`.
 
         Returns

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pandas_imgproc._atomic import atomic_write
-from pandas_imgproc.source import StorageOptions
+from pandas_imgproc.config import setting
+from pandas_imgproc.source import FOLLOW_ALL, StorageOptions, open_filesystem
 
 
 @dataclass(frozen=True)
@@ -27,11 +28,8 @@ class Directory:
 
     @functools.cached_property
     def _fs_and_path(self) -> tuple[Any, str]:
-        import fsspec  # costs 0.1 s
-
-        scheme = "file" if self.is_local else self.url.partition("://")[0]
-        fs, path = fsspec.core.url_to_fs(self.url, **self.options.for_protocol(scheme))
-        return fs, path
+        options = StorageOptions() if self.is_local else self.options
+        return open_filesystem(self.url, options, FOLLOW_ALL, str(setting("user-agent")))
 
     def create(self) -> None:
         """Create the directory, unless it exists."""

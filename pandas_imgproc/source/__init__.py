@@ -10,18 +10,23 @@
 `prefetch`       reads in flight while images are decoded, with a budget of bytes
 `retry`          retries, timeouts and limits per host
 `filesystems`    fsspec's file systems, and requests to each kind
+`redirects`      redirects of web servers, which stay below the root, and whose headers stay with their server
+`chained`        file systems of any URL, also of a chained one
 `error_mapping`  exceptions of file systems as failure kinds and messages
 `read_config`    configuration of remote reads
 `redaction`      storage options, and text and URLs without secrets
 """
 
+from pandas_imgproc.source.chained import open_filesystem
 from pandas_imgproc.source.inputs import FailedInput, column_values, is_encoded, paths_to_series
 from pandas_imgproc.source.local import MAX_FILE_BYTES, UNKNOWN_SIGNATURE, FileSignature, signature_of
 from pandas_imgproc.source.redaction import StorageOptions
+from pandas_imgproc.source.redirects import FOLLOW_ALL
 from pandas_imgproc.source.source import InputFile, Source
 from pandas_imgproc.source.validation import check, make_source
 
 __all__ = [
+    "FOLLOW_ALL",
     "MAX_FILE_BYTES",
     "UNKNOWN_SIGNATURE",
     "FailedInput",
@@ -33,6 +38,7 @@ __all__ = [
     "column_values",
     "is_encoded",
     "make_source",
+    "open_filesystem",
     "paths_to_series",
     "signature_of",
 ]

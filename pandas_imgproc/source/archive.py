@@ -222,7 +222,7 @@ async def _read_remote_member(location: ArchiveMember, reader: RemoteReader) -> 
     archive: Any = location.archive
     index = await shared_future(
         _remote_indexes,
-        (archive, reader.options.tokenize(archive.scheme)),
+        (archive, reader.options.tokenize(archive.scheme), reader.redirects),
         lambda: asyncio.ensure_future(_build_index(archive, reader)),
         _MAX_CACHED_INDEXES,
     )

@@ -28,6 +28,7 @@ _TRANSIENT_NAMES = frozenset(
     {"ClientConnectionError", "ClientPayloadError", "HTTPClientError", "HttpProcessingError", "IncompleteReadError",
      "ResponseStreamingError", "RequestException", "TransportError", "ChecksumError"}
 )  # fmt: skip
+_NO_RESPONSE = frozenset({"HttpProcessingError", "TooManyRedirects"})  # aiohttp's own 400 and 0
 _NO_AUTH = frozenset({"NoCredentialsError", "PartialCredentialsError", "DefaultCredentialsError", "RefreshError"})
 _INVALID_URL = frozenset({"ParamValidationError", "InvalidURL", "InvalidUrlClientError"})
 
@@ -41,14 +42,19 @@ def exception_chain(exc: BaseException | None) -> Iterator[BaseException]:
         exc = exc.__cause__ or exc.__context__
 
 
+def _image_error(exc: BaseException) -> UnreadableImageError | None:
+    """Return the failure behind an exception, also one that a file system or aiohttp has wrapped."""
+    return next((cause for cause in exception_chain(exc) if isinstance(cause, UnreadableImageError)), None)
+
+
 def _mro_names(exc: BaseException | None) -> set[str]:
     return {base.__name__ for base in type(exc).__mro__}
 
 
 def _http_response(exc: BaseException) -> tuple[int | None, Mapping[str, str]]:
     """Return the status and the headers of the response that an exception of any of the libraries holds."""
-    if "HttpProcessingError" in _mro_names(exc) | _mro_names(exc.__cause__):
-        return None, {}  # aiohttp's own 400, for a response that is not HTTP
+    if _NO_RESPONSE & (_mro_names(exc) | _mro_names(exc.__cause__)):
+        return None, {}
     response = getattr(exc, "response", None)
     if isinstance(response, Mapping):  # botocore
         meta = response.get("ResponseMetadata", {})
@@ -73,8 +79,9 @@ def http_status(exc: BaseException) -> tuple[int | None, Mapping[str, str]]:
 
 def is_transient(exc: BaseException) -> bool:
     """Return whether a retry may succeed: timeouts, resets, short bodies, 429 and 5xx; never a 404 or a 403."""
-    if isinstance(exc, UnreadableImageError):
-        return exc.kind == "timeout"
+    known = _image_error(exc)
+    if known is not None:
+        return known.kind == "timeout"
     if not isinstance(exc, Exception):
         return False
     status, _ = http_status(exc)
@@ -107,8 +114,9 @@ def to_image_error(exc: BaseException, options: StorageOptions, attempts: int) -
 
     The message of a transient exception has the number of attempts.
     """
-    if isinstance(exc, UnreadableImageError):
-        return exc
+    known = _image_error(exc)
+    if known is not None:
+        return known
     kind, message = _classify(exc, options)
     if attempts > 1 and is_transient(exc):
         message += f", each of {attempts} times"
@@ -134,6 +142,8 @@ def _match_known(exc: BaseException) -> tuple[FailureKind, str] | None:
     is_unknown_option = isinstance(exc, TypeError) and "keyword argument" in str(exc)
     table: tuple[tuple[Any, FailureKind, str], ...] = (
         (names & _NO_AUTH, "permission", "there are no credentials for it; give them in storage_options="),
+        (names & {"TooManyRedirects"}, "remote", "the server redirects too often"),
+        (names & {"RedirectClientError"}, "remote", "the server redirects to what cannot be a URL"),
         (names & _INVALID_URL, "invalid_path", "the server's name or the path cannot be one"),
         (isinstance(exc, TimeoutError), "timeout", "it took too long"),
         (names & {"ClientPayloadError", "IncompleteReadError"}, "remote", "the response ended too early"),

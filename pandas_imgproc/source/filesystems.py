@@ -13,8 +13,10 @@ import zlib
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pandas_imgproc.errors import MissingExtraError, UnreadableImageError
+from pandas_imgproc.source.chained import chain_protocols, open_filesystem, split_chain
 from pandas_imgproc.source.local import UNKNOWN_SIGNATURE, FileSignature, check_size
 from pandas_imgproc.source.redaction import protocol_family
+from pandas_imgproc.source.redirects import guard_sessions, guarded_options
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from pandas_imgproc.source.paths import RemotePath
     from pandas_imgproc.source.read_config import ReadConfig
     from pandas_imgproc.source.redaction import StorageOptions
+    from pandas_imgproc.source.redirects import RedirectPolicy
 
 T = TypeVar("T")
 
@@ -52,6 +55,19 @@ def check_installed(scheme: str) -> None:
             raise MissingExtraError(f"{part}:// needs {hint}") from None
         except ValueError:
             raise ValueError(f"fsspec knows no file system for {part}://") from None
+        _check_aiohttp(part)
+
+
+def _check_aiohttp(scheme: str) -> None:
+    """Raise a MissingExtraError if redirects could not be guarded: aiohttp has client middleware from 3.12 on."""
+    extra, _ = _EXTRAS.get(protocol_family(scheme), (None, None))
+    if extra is None:
+        return
+    import aiohttp
+
+    if not hasattr(aiohttp, "ClientMiddlewareType"):
+        hint = f"pip install --upgrade 'pandas-imgproc[{extra}]'"
+        raise MissingExtraError(f"{scheme}:// needs aiohttp 3.12, and {aiohttp.__version__} is installed: {hint}")
 
 
 async def shared_future(
@@ -67,27 +83,40 @@ async def shared_future(
     return await asyncio.shield(future)
 
 
-async def get_filesystem(location: RemotePath, options: StorageOptions, config: ReadConfig) -> Any:
+async def get_filesystem(
+    location: RemotePath, options: StorageOptions, config: ReadConfig, redirects: RedirectPolicy
+) -> Any:
     """Return the file system of a location, created on first use."""
     family = protocol_family(location.scheme)
-    create = functools.partial(_create, family, location.path, options.for_protocol(family), config)
+    protocols = [family]
+    if _is_chained(location):
+        protocols, family = chain_protocols(location.path), split_chain(location.path)[0]
+    create = functools.partial(_create, location, options, config, redirects)
     return await shared_future(
         _filesystems,
-        (family, options.tokenize(family), config),
+        (family, options.tokenize(*protocols), config, redirects),
         # In a thread: some search for credentials on disk and on the network when they are created.
         lambda: asyncio.get_running_loop().run_in_executor(None, create),
         _MAX_FILESYSTEMS,
     )
 
 
-def _create(family: str, url: str, storage_options: dict[str, Any], config: ReadConfig) -> Any:
+def _is_chained(location: RemotePath) -> bool:
+    """Return whether ``::`` chains protocols; in a bucket or on a web server it is part of a name."""
+    return "::" in location.path and protocol_family(location.scheme) not in _READERS
+
+
+def _create(
+    location: RemotePath, storage_options: StorageOptions, config: ReadConfig, redirects: RedirectPolicy
+) -> Any:
     import fsspec
 
-    check_installed(family)
-    if "::" in url and family not in _READERS:  # chained; in a bucket or on a web server it is part of a name
-        return fsspec.core.url_to_fs(url, **storage_options)[0]
+    family = protocol_family(location.scheme)
+    check_installed(location.scheme if _is_chained(location) else family)
+    if _is_chained(location):
+        return open_filesystem(location.path, storage_options, redirects, config.user_agent)[0]
     # Not from fsspec's cache: the changes below must not reach an instance of the user's.
-    options = {"skip_instance_cache": True, **storage_options}
+    options = {"skip_instance_cache": True, **storage_options.for_protocol(family)}
     if family == "http":
         options["encoded"] = True
         # Identity: a compressed response would have another length than the file.
@@ -97,7 +126,9 @@ def _create(family: str, url: str, storage_options: dict[str, Any], config: Read
         botocore = {"retries": {"total_max_attempts": 1}, "max_pool_connections": config.max_concurrency}
         botocore["user_agent_extra"] = config.user_agent
         options["config_kwargs"] = {**botocore, **(options.get("config_kwargs") or {})}
-    fs = fsspec.filesystem(family, **options)
+    fs = fsspec.filesystem(family, **guarded_options(family, options, redirects, config.user_agent))
+    if family == "gs":
+        guard_sessions(fs, config.user_agent)
     _disable_builtin_retries(family, fs)
     return fs
 
@@ -137,7 +168,7 @@ async def _http_read(fs: Any, url: str, byte_range: ByteRange | None) -> ReadRes
     session = await fs.set_session()
     options = {**fs.kwargs, "headers": {**fs.kwargs["headers"], **_range_header(byte_range)}}
     async with session.get(fs.encode_url(url), **options) as response:
-        response.raise_for_status()
+        _raise_for_status(response)
         if byte_range is not None and response.status != 206:
             raise UnreadableImageError("unsupported", "the server does not give parts of a file")
         check_size(int(response.headers.get("Content-Length") or 0))
@@ -147,6 +178,12 @@ async def _http_read(fs: Any, url: str, byte_range: ByteRange | None) -> ReadRes
             size += len(chunk)
             check_size(size)
         return b"".join(chunks), _http_signature(response.headers, size)
+
+
+def _raise_for_status(response: Any) -> None:
+    response.raise_for_status()
+    if response.status >= 300:  # a redirect without a target, or the user's allow_redirects=False
+        raise UnreadableImageError("remote", f"the server responded with {response.status}, and not with a file")
 
 
 def _http_signature(headers: Mapping[str, str], size: int | None) -> FileSignature:
@@ -176,11 +213,15 @@ async def _gs_read(fs: Any, path: str, byte_range: ByteRange | None) -> ReadResu
 
 
 async def _generic_read(fs: Any, url: str, byte_range: ByteRange | None) -> ReadResult:
-    path = fs._strip_protocol(url)
+    path = _generic_path(fs, url)
     start, stop = byte_range or (None, None)
     if fs.async_impl:
         return await fs._cat_file(path, start=start, end=stop), UNKNOWN_SIGNATURE
     return await asyncio.to_thread(fs.cat_file, path, start=start, end=stop), UNKNOWN_SIGNATURE
+
+
+def _generic_path(fs: Any, url: str) -> Any:
+    return fs._strip_protocol(split_chain(url)[1] if "::" in url else url)
 
 
 _READERS: dict[str, Callable[[Any, str, ByteRange | None], Awaitable[ReadResult]]] = {
@@ -195,7 +236,7 @@ async def info(fs: Any, location: RemotePath) -> FileInfo:
     family = protocol_family(location.scheme)
     if family == "http":
         return await _http_info(fs, location.path)
-    path = location.path if family in _READERS else fs._strip_protocol(location.path)
+    path = location.path if family in _READERS else _generic_path(fs, location.path)
     details = await (fs._info(path) if fs.async_impl else asyncio.to_thread(fs.info, path))
     version = details.get({"s3": "ETag", "gs": "crc32c"}.get(family, ""))
     return details.get("size"), ((details["size"], version_hash(version)) if version else UNKNOWN_SIGNATURE)
@@ -204,7 +245,7 @@ async def info(fs: Any, location: RemotePath) -> FileInfo:
 async def _http_info(fs: Any, url: str) -> FileInfo:
     session = await fs.set_session()
     async with session.head(fs.encode_url(url), **{"allow_redirects": True, **fs.kwargs}) as response:
-        response.raise_for_status()
+        _raise_for_status(response)
         length = response.headers.get("Content-Length", "")
         size = int(length) if length.isdecimal() else None
         return size, _http_signature(response.headers, size)

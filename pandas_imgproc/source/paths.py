@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from urllib.parse import quote, unquote, urlsplit
 
 from pandas_imgproc.errors import UnreadableImageError
-from pandas_imgproc.source.redaction import redact_url
+from pandas_imgproc.source.redaction import redact_path, redact_url
 
 SCHEMES = frozenset({"file", "s3", "gs", "http", "https"})
 """Schemes that may be read by default."""
@@ -23,6 +23,7 @@ _COMPRESSED = re.compile(
 _BUCKETS = frozenset({"s3", "s3a", "gs", "gcs"})
 _WEB = frozenset({"http", "https"})
 _NO_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
+_USERINFO = re.compile(r"(://)[^/]*@")  # of a URL in the path of another one
 _PATH_CHARS = "/!$&'()*+,;=:@~[]"  # literal in a path
 
 
@@ -51,23 +52,28 @@ Resolver = Callable[[str], Location]
 
 
 def display_path(location: Location) -> str:
-    """Return a location as a path, or as a URL without user, password, query and percent-encoding.
+    """Return a location as a path, or as a URL without user, password, query, secret parameters and percent-encoding.
 
     Examples
     --------
-    >>> display_path(RemotePath("https", "https://me:secret@example.org/a%20b.jpg?token=1"))
+    >>> display_path(RemotePath("https", "https://me:secret@example.org/a%20b;sig=3f9c.jpg?token=1"))
     'https://example.org/a b.jpg'
     """
     if isinstance(location, ArchiveMember):
         return f"{display_path(location.archive)}/{location.name}"
     if isinstance(location, str):
         return location
-    if location.scheme not in _WEB:
-        return f"{location.scheme}://{location.path.removeprefix(f'{location.scheme}://')}"
-    parts = urlsplit(location.path)
-    decoded = unquote(parts.path)
-    path = decoded if decoded.isprintable() else parts.path
-    return f"{location.scheme}://{parts.netloc.rpartition('@')[2]}{path}"
+    scheme, path = location.scheme, location.path
+    if scheme in _WEB:
+        parts = urlsplit(path)
+        path = redact_path(_USERINFO.sub(r"\1", parts.path), mask=None)
+        decoded = unquote(path)
+        return f"{scheme}://{parts.netloc.rpartition('@')[2]}{decoded if decoded.isprintable() else path}"
+    if "::" in path and scheme not in _BUCKETS:
+        links = [RemotePath(scheme_of(link) or "", link) for link in path.split("::")]
+        return "::".join(display_path(link) if link.scheme else link.path for link in links)
+    authority, slash, path = path.removeprefix(f"{scheme}://").partition("/")
+    return f"{scheme}://{authority.rpartition('@')[2]}{slash}{path}"
 
 
 def to_path_text(name: object, *, has_suffix: bool) -> str:
@@ -237,6 +243,25 @@ def make_resolver(root: str, folder: str, schemes: Collection[str]) -> Resolver:
     path = os.path.join(folder, root)
     archive = None if os.path.isdir(path) else _archive_resolver(root, path, None, schemes)
     return archive or (lambda name: join_local(path, name))
+
+
+def web_root(root: str) -> str | None:
+    """Return the URL of the folder or archive on a web server that a root names, or None for another root.
+
+    Examples
+    --------
+    >>> web_root("https://host/my photos?token=1"), web_root("simplecache::https://host/all.zip/train")
+    ('https://host/my%20photos', 'https://host/all.zip')
+    """
+    scheme = scheme_of(root)
+    if scheme is not None and "::" in root and scheme not in _WEB | _BUCKETS:
+        root = root.rpartition("::")[2]
+        scheme = scheme_of(root)
+    if scheme not in _WEB:
+        return None
+    path = root[len(scheme) + 3 :].partition("?")[0]
+    archive = _ARCHIVE.fullmatch(f"{scheme}://{path}".rstrip("/"))
+    return quote_url(scheme, path if archive is None else archive[1][len(scheme) + 3 :])
 
 
 def _archive_resolver(root: str, path: str, scheme: str | None, schemes: Collection[str]) -> Resolver | None:

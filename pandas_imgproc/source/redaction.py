@@ -1,4 +1,4 @@
-"""Redaction of secrets: `storage_options`, and the parts of URLs before ``@`` and after ``?``."""
+"""Redaction of secrets: `storage_options`, and the parts of URLs before ``@``, after ``?`` and after ``;``."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import hashlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 MASK = "…"
 
@@ -15,7 +15,17 @@ FAMILIES = {"https": "http", "gcs": "gs", "s3a": "s3"}
 
 _USERINFO = re.compile(r"(://)[^/\s]*@")
 _USERINFO_OF_NAME = re.compile(r"(://)[^/]*@")
-_URL = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]*)://(?P<path>[^\s'\"<>?#]*)(?P<query>[?#][^\s'\"<>]*)?", re.IGNORECASE)
+_URL = re.compile(r"[a-z][a-z0-9+.-]*://[^\s'\"<>]*", re.IGNORECASE)
+_LINK_OF_CHAIN = re.compile(r"(?<=::)(?=[a-z][a-z0-9+.-]*://)", re.IGNORECASE)
+
+# A parameter of a path (";token=3f9c"), also a percent-encoded one, which a server may decode; a suffix follows it.
+_MARK = r"(?:[;?#&,]|%(?:25)*(?:3B|3F|23|26|2C))"
+_EQUALS = r"(?:=|%(?:25)*3D)"
+_PATH_PARAMETER = re.compile(
+    rf"(?P<mark>{_MARK})(?P<name>[^/;?#&,=]{{0,80}}?)(?P<equals>{_EQUALS})(?P<value>(?:(?!{_MARK})[^/])*?)"
+    rf"(?P<suffix>(?:\.[a-z]{{3,4}})?)(?=/|{_MARK}|$)",
+    re.IGNORECASE,
+)
 _PAIR = re.compile(r"[^?#&;=]+(=[^?#&;]*)?")
 _NUMBER = re.compile(r"[\w.-]*=\d{0,9}")
 _NAME = re.compile(r"[A-Za-z][\w.-]{0,39}")
@@ -46,7 +56,7 @@ class StorageOptions:
         )
         self._unscoped = {} if is_scoped else options
         self._by_scheme = {protocol_family(name): dict(value) for name, value in options.items()} if is_scoped else {}
-        self._tokens: dict[str, str] = {}
+        self._tokens: dict[tuple[str, ...], str] = {}
 
     def __repr__(self) -> str:
         return "<storage_options>"
@@ -65,13 +75,20 @@ class StorageOptions:
             return {}
         return self._by_scheme.get(protocol_family(scheme), self._unscoped)
 
-    def tokenize(self, scheme: str) -> str:
-        """Return a digest of the options of a scheme, which reveals nothing else."""
-        if scheme not in self._tokens:
+    def for_chain(self, protocols: Sequence[str]) -> dict[str, Any]:
+        """Return the options of a URL as fsspec takes them: for the first protocol of a chain, and by protocol."""
+        if self._unscoped:
+            return dict(self._unscoped)
+        return {protocol: options for protocol in protocols if (options := self.for_protocol(protocol))}
+
+    def tokenize(self, *protocols: str) -> str:
+        """Return a digest of the options of a scheme or of the protocols of a chain, which reveals nothing else."""
+        if protocols not in self._tokens:
             import cloudpickle
 
-            self._tokens[scheme] = hashlib.sha256(cloudpickle.dumps(self.for_protocol(scheme))).hexdigest()
-        return self._tokens[scheme]
+            options = [self.for_protocol(protocol) for protocol in protocols]
+            self._tokens[protocols] = hashlib.sha256(cloudpickle.dumps(options)).hexdigest()
+        return self._tokens[protocols]
 
     def redact(self, text: str) -> str:
         """Return a text without any value of the options, and with its URLs redacted."""
@@ -101,7 +118,7 @@ def _strings(value: Any) -> Iterator[str]:
 
 
 def redact_text(text: str) -> str:
-    """Return a text with its URLs redacted: no user, no password, and of a query only plain numbers.
+    """Return a text with its URLs redacted: no user, no password, and of parameters only plain numbers.
 
     Examples
     --------
@@ -110,25 +127,50 @@ def redact_text(text: str) -> str:
     >>> redact_text("s3://bucket/a?b#c.jpg")
     's3://bucket/a?b#c.jpg'
     """
-    return _URL.sub(_redact_query, _USERINFO.sub(rf"\1{MASK}@", text)) if "://" in text else text
+    if "://" not in text:
+        return text
+    return _URL.sub(lambda url: redact_url(url[0]), _USERINFO.sub(rf"\1{MASK}@", text))
 
 
 def redact_url(name: str) -> str:
-    """Return a name of a column redacted if it is a URL: unlike in a text, spaces and quotes belong to the URL."""
+    """Return a name of a column redacted if it is a URL: unlike in a text, spaces and quotes belong to the URL.
+
+    Examples
+    --------
+    >>> redact_url("https://host/a b;token=3f9c.jpg")
+    'https://host/a b;token=….jpg'
+    """
     if "://" not in name:
         return name
-    name = _USERINFO_OF_NAME.sub(rf"\1{MASK}@", name)
-    scheme = name.partition("://")[0].rpartition(":")[2].lower()
-    query = re.search(r"[?#]", name)
-    if query is None or scheme in _WITHOUT_QUERY:
-        return name
-    return name[: query.start()] + _PAIR.sub(_redact_pair, name[query.start() :])
+    rest, redacted = _USERINFO_OF_NAME.sub(rf"\1{MASK}@", name), ""
+    for original in _LINK_OF_CHAIN.split(rest):
+        link = original
+        if link.partition("://")[0].lower() not in _WITHOUT_QUERY:
+            query = re.search(r"[?#]", link)
+            if query is not None:
+                return redacted + redact_path(rest[: query.start()]) + _PAIR.sub(_redact_pair, rest[query.start() :])
+            link = redact_path(link)
+        redacted, rest = redacted + link, rest[len(original) :]
+    return redacted
 
 
-def _redact_query(url: re.Match[str]) -> str:
-    if url["query"] is None or url["scheme"].lower() in _WITHOUT_QUERY:
-        return url[0]
-    return f"{url['scheme']}://{url['path']}{_PAIR.sub(_redact_pair, url['query'])}"
+def redact_path(path: str, mask: str | None = MASK) -> str:
+    """Return the path of a URL with the values of its parameters masked, or without these parameters.
+
+    Examples
+    --------
+    >>> redact_path("train;v=2/a;sig=3f9c.jpg"), redact_path("a;sig=3f9c.jpg", mask=None)
+    ('train;v=2/a;sig=….jpg', 'a.jpg')
+    """
+
+    def redacted(found: re.Match[str]) -> str:
+        # Commas and ampersands are common in names: "width=80,format=auto".
+        is_plain = found["mark"] in ",&" or _NUMBER.fullmatch(f"{found['name']}={found['value']}")
+        if is_plain and not _SECRET_NAME.search(unquote(found["name"])):
+            return found[0]
+        return found["suffix"] if mask is None else f"{found['mark']}{found['name']}={mask}{found['suffix']}"
+
+    return _PATH_PARAMETER.sub(redacted, path)
 
 
 def _redact_pair(pair: re.Match[str]) -> str:

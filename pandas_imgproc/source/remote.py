@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from pandas_imgproc.source.paths import RemotePath
     from pandas_imgproc.source.read_config import ReadConfig
     from pandas_imgproc.source.redaction import StorageOptions
+    from pandas_imgproc.source.redirects import RedirectPolicy
 
 T = TypeVar("T")
 
@@ -34,6 +35,7 @@ class RemoteReader:
 
     options: StorageOptions
     config: ReadConfig
+    redirects: RedirectPolicy
 
     async def read(self, location: RemotePath, byte_range: ByteRange | None = None) -> ReadResult:
         """Return the bytes of a file or of a range of it, and its signature if the response has one."""
@@ -45,7 +47,7 @@ class RemoteReader:
 
     async def _request(self, request: Callable[..., Awaitable[T]], location: RemotePath, *args: Any) -> T:
         # Before the timeout starts: to create a file system may take a second.
-        fs = await filesystems.get_filesystem(location, self.options, self.config)
+        fs = await filesystems.get_filesystem(location, self.options, self.config, self.redirects)
         return await with_retries(functools.partial(request, fs, location, *args), location, self.config)
 
     async def _fetch_signatures(self, locations: Sequence[RemotePath]) -> list[FileSignature]:

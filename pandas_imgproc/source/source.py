@@ -21,7 +21,8 @@ from pandas_imgproc.source.inputs import FailedInput, is_pixel_array, path_or_by
 from pandas_imgproc.source.local import UNKNOWN_SIGNATURE, FileSignature, read_file, signature_of
 from pandas_imgproc.source.paths import ArchiveMember, Location, RemoteLocation, RemotePath
 from pandas_imgproc.source.read_config import ReadConfig
-from pandas_imgproc.source.redaction import StorageOptions, redact_url
+from pandas_imgproc.source.redaction import StorageOptions, redact_path, redact_url
+from pandas_imgproc.source.redirects import AllowedHost, RedirectPolicy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -63,7 +64,7 @@ class InputFile:
         """Name of the file in the failure table."""
         value = self._value
         if isinstance(value, Mapping):
-            return redact_url(str(value.get("path") or "<bytes>"))
+            return self._source.redact_name(str(value.get("path") or "<bytes>"))
         if isinstance(value, (bytes, bytearray, memoryview)):
             return "<bytes>"
         if isinstance(value, FailedInput):
@@ -71,7 +72,7 @@ class InputFile:
         if isinstance(value, float) and value.is_integer():
             value = int(value)  # as `paths.to_path_text` reads it
         if isinstance(value, str | numbers.Integral):
-            return redact_url(f"{value}{self._source.suffix or ''}")
+            return self._source.redact_name(f"{value}{self._source.suffix or ''}")
         return redact_url(repr(value)[:200])
 
     def data(self) -> Any:
@@ -110,6 +111,8 @@ class Source:
         Schemes of URLs that may be read.
     config : ReadConfig
         Configuration of remote reads.
+    redirect_hosts : frozenset of AllowedHost, or None
+        Hosts to which web servers may redirect; None without ``redirect_hosts=``.
     """
 
     root: str | None = field(default=None, repr=False)  # it may hold a password
@@ -118,14 +121,24 @@ class Source:
     options: StorageOptions = field(default_factory=StorageOptions)
     schemes: frozenset[str] = paths.SCHEMES
     config: ReadConfig = field(default_factory=ReadConfig.current, repr=False)
+    redirect_hosts: frozenset[AllowedHost] | None = None
 
     def __reduce__(self) -> Any:  # without the cached properties
-        return Source, (self.root, self.suffix, self.folder, self.options, self.schemes, self.config)
+        state = (self.root, self.suffix, self.folder, self.options, self.schemes, self.config, self.redirect_hosts)
+        return Source, state
 
     @property
     def redacted_root(self) -> str | None:
         """Root without secrets; None if there is no root."""
         return None if self.root is None else redact_url(self.root)
+
+    def redact_name(self, name: str) -> str:
+        """Return a name of a column without secrets: of a URL, or below a root on a web server."""
+        return (
+            redact_url(name)
+            if self.root is None or paths.web_root(self.root) is None
+            else redact_path(redact_url(name))
+        )
 
     @functools.cached_property
     def resolver(self) -> paths.Resolver | None:
@@ -137,7 +150,8 @@ class Source:
         """Reader of remote files."""
         from pandas_imgproc.source.remote import RemoteReader  # imports asyncio, which local files do not need
 
-        return RemoteReader(self.options, self.config)
+        base = None if self.root is None else paths.web_root(self.root)
+        return RemoteReader(self.options, self.config, RedirectPolicy(base, self.redirect_hosts))
 
     @functools.cached_property
     def is_local(self) -> bool:

@@ -6,14 +6,21 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from pandas_imgproc._validation import shorten
 from pandas_imgproc.source import paths
 from pandas_imgproc.source.inputs import path_or_bytes
-from pandas_imgproc.source.redaction import StorageOptions, protocol_family
+from pandas_imgproc.source.redaction import StorageOptions, protocol_family, redact_url
+from pandas_imgproc.source.redirects import AllowedHost, parse_host
 from pandas_imgproc.source.source import Source
 
 
 def make_source(
-    *, root: object = None, suffix: object = None, storage_options: object = None, schemes: object = ()
+    *,
+    root: object = None,
+    suffix: object = None,
+    storage_options: object = None,
+    schemes: object = (),
+    redirect_hosts: object = None,
 ) -> Source:
     """Return the source that the arguments of a call define.
 
@@ -28,7 +35,8 @@ def make_source(
         raise TypeError(f"suffix={suffix!r} is not a text such as '.jpg'")
     options, more = StorageOptions(_check_options(storage_options)), _check_schemes(schemes)
     root = None if root is None else os.fspath(root)
-    source = Source(root, suffix, _getcwd_or_empty(), options, Source.schemes | more)
+    hosts = None if redirect_hosts is None else _check_hosts(redirect_hosts)
+    source = Source(root, suffix, _getcwd_or_empty(), options, Source.schemes | more, redirect_hosts=hosts)
     source.resolver  # noqa: B018  it raises for an invalid root
     return source
 
@@ -56,6 +64,24 @@ def _check_schemes(schemes: object) -> frozenset[str]:
     if not all(isinstance(name, str) and name and ":" not in name for name in names):
         raise ValueError(f"schemes={schemes!r} is not a list of schemes such as ['sftp']; each without ://")
     return frozenset(name.lower() for name in names)
+
+
+def _check_hosts(redirect_hosts: object) -> frozenset[AllowedHost]:
+    example = "a list of hosts such as ['cdn.example.org']"
+    if isinstance(redirect_hosts, str) or not isinstance(redirect_hosts, Iterable):
+        raise TypeError(f"redirect_hosts={shorten(redirect_hosts)} is not {example}")
+    hosts = list(redirect_hosts)
+    for host in hosts:
+        try:
+            if not isinstance(host, str):
+                raise ValueError
+            parse_host(host)
+        except ValueError:  # an invalid port or IDNA name too
+            name = redact_url(host).rpartition("@")[2] if isinstance(host, str) else host  # without a password
+            raise ValueError(
+                f"redirect_hosts=[…, {shorten(name)}] is not {example}; each without a path, with or without a port"
+            ) from None
+    return frozenset(map(parse_host, hosts))
 
 
 def used_protocols(inputs: Sequence[Any]) -> set[str]:

@@ -259,6 +259,13 @@ def test_missing_extra_names_package(monkeypatch):
     assert str(caught.value) == "s3:// needs s3fs: pip install 'pandas-imgproc[s3]'"
 
 
+@pytest.mark.parametrize("url", ["https://host/a.jpg", "simplecache::https://host/a.jpg", "s3://bucket/a.jpg"])
+def test_aiohttp_without_middleware_is_not_used(monkeypatch, url):
+    monkeypatch.delattr("aiohttp.ClientMiddlewareType")
+    with pytest.raises(MissingExtraError, match=r"aiohttp 3\.12, and .* is installed: pip install --upgrade"):
+        pd.Series([url]).img.load_resized(8, schemes=["simplecache"])
+
+
 def test_unscoped_options_for_two_protocols_raise():
     values = pd.Series(["s3://bucket/a.jpg", "https://host/a.jpg"])
     with pytest.raises(ValueError, match=r"for http or s3: give them by protocol"):

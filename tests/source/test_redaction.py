@@ -7,6 +7,7 @@ import logging
 import pickle
 import traceback
 import warnings
+from urllib.parse import unquote
 
 import dask
 import pandas as pd
@@ -17,7 +18,7 @@ import pandas_imgproc
 from pandas_imgproc.errors import UnreadableImageError
 from pandas_imgproc.partition import PartitionInput
 from pandas_imgproc.source import Source, make_source
-from pandas_imgproc.source.redaction import StorageOptions, redact_url
+from pandas_imgproc.source.redaction import StorageOptions, redact_text, redact_url
 
 CANARY = "cAn4ry/+=s3cret"
 QUOTED = "cAn4ry%2F%2B%3Ds3cret"
@@ -122,7 +123,24 @@ def test_repr_of_pickled_source_hides_secrets():
         f"https://host/a.jpg#access_token={CANARY}",
         f"s3://key:{QUOTED}@bucket/a.jpg",
         f"simplecache::https://ann:{QUOTED}@host/a.jpg?token={CANARY}",
+        f"https://host/a.jpg;token={QUOTED}",
+        f"https://host/a;sig={QUOTED}.jpg",
+        f"https://host/;jsessionid={QUOTED}/a b.jpg",
+        f"https://host/a;v=1;%74oken={QUOTED}/b.jpg?x=1",
+        f"https://host/a%3Btoken%3D{QUOTED}.jpg",
+        f"https://host/a%253Bsig%253D{QUOTED}.jpg",
+        f"https://host/a%3Ftoken%3D{QUOTED}",
+        f"https://host/a.jpg;={QUOTED}",
+        f"https://host/a,token={QUOTED}/b.jpg",
+        f"https://host/a;token=x.{QUOTED}.{QUOTED}",
+        f"HTTPS://HOST/a;TOKEN={QUOTED}",
+        f"https://host/?url=https%3A%2F%2Fhost%2Fa.jpg%3Bsig%3D{QUOTED}",
+        f"https://host/?url=https://host/a;sig={QUOTED}",
+        f"https://host/https://ann:{QUOTED}@host/a;sig={QUOTED}?sig={QUOTED}",
+        f"zip://a.jpg::https://ann:{QUOTED}@host/all.zip;token={QUOTED}?sig={QUOTED}",
+        f"s3://bucket/a::https://host/a.jpg;sig={QUOTED}?sig={QUOTED}",
         {"bytes": None, "path": f"https://host/a.jpg?sig={CANARY}"},
+        {"bytes": None, "path": f"https://host/a.jpg;sig={QUOTED}"},
         [f"https://ann:{QUOTED}@host/a.jpg?sig={CANARY}"],
     ],
 )
@@ -132,10 +150,37 @@ def test_file_path_is_redacted(value):
     with pytest.raises(UnreadableImageError) as caught:
         Source(root="folder").data(value)
     assert is_clean(str(caught.value))
+    assert " b.jpg" in str(value) or is_clean(redact_text(f"of {value}, 3 times"))
+    schemes = Source.schemes | {"zip", "simplecache"}
+    assert is_clean(str(Source(schemes=schemes).path(value))), "the name of a derived file"
+
+
+@pytest.mark.parametrize("name", [f"a;token={QUOTED}.jpg", f"sub;sig={QUOTED}/a.jpg", f"a.jpg;jsessionid={QUOTED}"])
+def test_parameter_of_name_below_web_root_is_redacted(http_server, tmp_path, name):
+    names = pd.Series(["0.jpg", name])
+    http_server.files["0.jpg"] = image_bytes(0)
+    column = names.img.load_resized(8, root=http_server.url(), errors="coerce", out=tmp_path / "x.npy")
+    assert is_clean(column.img.failures.to_string(max_colwidth=None))
+    assert any("cAn4ry" in path for _, path, _ in http_server.requests), "the secret was not sent"
+    for path in tmp_path.rglob("*"):
+        assert is_clean(path.read_bytes().decode(errors="replace")), path
+
+
+def test_secret_is_in_no_name_of_a_written_file(http_server, tmp_path):
+    http_server.files.update({unquote(f"a/{k}.jpg;token={QUOTED}"): image_bytes(k) for k in range(2)})
+    urls = pd.Series([http_server.url(f"a/{k}.jpg;token={QUOTED}") for k in range(2)])
+    paths = urls.img.save_resized(tmp_path, 8)
+    assert sorted(path.name for path in tmp_path.glob("*.jpg")) == ["0.jpg", "1.jpg"]
+    assert is_clean(str(paths.tolist()))
+    for path in tmp_path.rglob("*"):
+        assert is_clean(str(path))
+        assert path.suffix == ".jpg" or is_clean(path.read_bytes().decode(errors="replace")), path
 
 
 def test_url_without_secret_is_unchanged():
-    for name in ("a?b#c.jpg", "s3://bucket/a?b#c.jpg", "https://host/a@b.jpg", "https://host/a.jpg?id=7&w=20"):
+    names = ["a?b#c.jpg", "s3://bucket/a?b#c.jpg", "https://host/a@b.jpg", "https://host/a.jpg?id=7&w=20",
+             "https://host/a;b.jpg", "https://host/a;v=2/w=80,format=auto/b&c=d.jpg", "x/a;token=b.jpg"]  # fmt: skip
+    for name in names:
         assert redact_url(name) == name
 
 

@@ -39,7 +39,7 @@ def load_image(
         Pixels: one side of a square, or ``(width, height)``.
     storage_options, schemes
         As in `Series.img.load_resized`.
-    mode, fit, resample, reducing_gap, background, exif_transpose, scale_depth, frame, max_pixels, formats
+    mode, fit, resample, reducing_gap, background, exif_transpose, scale_depth, frame, max_pixels, formats, strict
         As in `Series.img.load_resized`, with the same defaults.
 
     Returns

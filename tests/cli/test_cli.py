@@ -90,7 +90,7 @@ def test_strict_option_and_verify_find_half_jpeg(folder, capfd):
     assert (code, err.splitlines()[-1]) == (EXIT_OK, "save-resized: 1 of 2 rows have an image, 1 failed")
     code, out, _ = run("verify two", capfd)
     assert code == EXIT_FAILED
-    assert "two/b.jpg,truncated,the file ends too early: libjpeg reports: Corrupt JPEG data: premature end" in out
+    assert "two/b.jpg,two,truncated,the file ends too early: libjpeg reports: Corrupt JPEG data: premature end" in out
 
 
 @pytest.mark.parametrize("line", ["save-thumbnails photos photos/t", 'save-thumbnails photos "{dir}/{stem}_s.png"'])

@@ -13,6 +13,7 @@ from pandas_imgproc.codec.identify import png_chunks
 from pandas_imgproc.codec.jpeg_holes import has_hole
 from pandas_imgproc.codec.libjpeg import libjpeg_warning
 from pandas_imgproc.codec.pillow_globals import PillowSettings, pillow_settings
+from pandas_imgproc.codec.tiff_strips import check_tiff_strips
 from pandas_imgproc.errors import UnreadableImageError
 
 if TYPE_CHECKING:
@@ -54,9 +55,12 @@ def check_complete(data: Any, image: ImageFile.ImageFile, tiles: list[Any]) -> N
     elif image.format == "PNG":
         _check_png(data)
     elif image.format == "TIFF" and tiles:
-        n_rows = max(tile[1][3] for tile in tiles)
-        if n_rows < image.height:
-            raise UnreadableImageError("truncated", f"the file has {n_rows} of {image.height} rows of pixels")
+        # Their product, because load() has turned the image and its size.
+        n_pixels = max(tile[1][2] for tile in tiles) * max(tile[1][3] for tile in tiles)
+        if n_pixels < image.width * image.height:
+            expected = image.width * image.height
+            raise UnreadableImageError("truncated", f"its pixels end too early: they are {n_pixels} of {expected}")
+        check_tiff_strips(data, getattr(image, "tag_v2", {}))
 
 
 def decodes_without_warning(data: Any, image: ImageFile.ImageFile) -> bool:

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from decoding import kind_of, loaded, pixels
-from image_factory import chunk, encoded, every_image, mutated, png, scene
+from image_factory import chunk, encoded, every_image, mutated, oriented, png, scene
 from PIL import Image, ImageFile
 
 from pandas_imgproc import JournalError, MissingExtraError, codec, load_image, read_result
@@ -297,6 +297,26 @@ def test_tiff_with_too_few_strips_is_truncated_strictly():
             data[entry + 8 : entry + 10] = (2 * SIZE[1]).to_bytes(2, "little")
     assert pixels(bytes(data)).shape == (2 * SIZE[1], SIZE[0], 3)
     assert_reported(bytes(data), "truncated")
+
+
+@pytest.mark.parametrize("compression", [None, "jpeg", "tiff_adobe_deflate", "tiff_lzw", "packbits"])
+def test_intact_tiff_decodes_strictly_in_any_orientation(compression):
+    options = {} if compression is None else {"compression": compression}
+    for mode in ("RGB", "L"):
+        for orientation in range(1, 9):
+            data = oriented(scene(*SIZE).convert(mode), orientation, "TIFF", **options)
+            assert np.array_equal(pixels(data, strict=True), pixels(data))
+    pages = encoded(scene(*SIZE), "TIFF", save_all=True, append_images=[scene(40, 90)], **options)
+    assert np.array_equal(pixels(pages, frame=1, strict=True), pixels(pages, frame=1))
+
+
+@pytest.mark.parametrize("compression", ["jpeg", "tiff_adobe_deflate"])
+def test_hole_in_compressed_tiff_fails_strictly(compression):
+    data = encoded(scene(160, 120), "TIFF", compression=compression)
+    middle = len(data) // 2
+    data = data[:middle] + bytes(400) + data[middle + 400 :]
+    pixels(data)
+    assert_reported(data)
 
 
 def test_message_is_bounded():

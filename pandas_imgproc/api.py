@@ -40,7 +40,9 @@ def load_image(
         Pixels: one side of a square, or ``(width, height)``.
     storage_options, schemes, redirect_hosts
         As in `Series.img.load_resized`.
-    mode, fit, resample, reducing_gap, background, exif_transpose, scale_depth, frame, max_pixels, limits, formats
+    mode, fit, resample, reducing_gap, background, exif_transpose, scale_depth, frame
+        As in `Series.img.load_resized`, with the same defaults.
+    max_pixels, limits, formats, strict
         As in `Series.img.load_resized`, with the same defaults.
 
     Returns

@@ -8,7 +8,7 @@ The exceptions form one tree::
     ├── MissingImagesError (ValueError)      an array was requested, and some of its images are missing
     ├── ResultTooLargeError (MemoryError)    the result cannot fit into memory
     ├── JournalError (ValueError)            the result at out= or to= belongs to another job, or is damaged
-    ├── MissingExtraError (ImportError)      a package for a URL scheme, or for plots, is not installed
+    ├── MissingExtraError (ImportError)      a package for a URL scheme, plots or strict=True is missing
     ├── ClusterError (RuntimeError)          the cluster is gone or cannot be used
     └── UserFunctionError                    a user's function raised, or returned an unusable value
 
@@ -107,7 +107,7 @@ class JournalError(ImgprocError, ValueError):
 
 
 class MissingExtraError(ImgprocError, ImportError):
-    """Package for a URL scheme, or for plots, that is not installed; the message has the command that installs it."""
+    """Package for a URL scheme, plots or ``strict=True`` that is not installed; the message has the command for it."""
 
 
 class ClusterError(ImgprocError, RuntimeError):

@@ -109,6 +109,12 @@ def without_s3fs(_):
         pd.Series(["s3://bucket/a.jpg"]).img.load_resized(64)
 
 
+def without_simplejpeg(frame):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(sys.modules, "simplejpeg", None)
+        load(frame, strict=True)
+
+
 PROVOKED = [
     load,
     lambda f: load(f, "name"),
@@ -128,6 +134,7 @@ PROVOKED = [
     lambda f: f.img.save_resized("image_path", "o/{label}.jpg", 8),
     lambda f: f.img.save_resized("image_path", "o/{lable}.jpg", 8),
     without_s3fs,
+    without_simplejpeg,
     lambda f: load_coerced(f).img.to_numpy(),
     lambda f: load(f.loc[np.zeros(400_000, int)], size=20_000),
     lambda f: load_coerced(f).array.__setitem__(0, np.zeros((3, 3, 3), "uint8")),
@@ -180,7 +187,7 @@ def test_failure_messages_are_in_table_of_kinds(tmp_path):
     files = {
         "html": b"<!DOCTYPE html><h1>404</h1>", "text": b"hello there", "zeros": bytes(5000), "empty": b"",
         "lfs": b"version https://git-lfs.github.com/spec/v1", "heic": b"\0\0\0\x18ftypheic" + bytes(100),
-        "half": image_bytes(0)[:-100], "bomb": bomb(14_000, 14_000),
+        "half": image_bytes(0)[:-100], "ended": image_bytes(0)[:-40] + b"\xff\xd9", "bomb": bomb(14_000, 14_000),
     }  # fmt: skip
     for name, data in files.items():
         (tmp_path / name).write_bytes(data)

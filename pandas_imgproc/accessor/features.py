@@ -15,6 +15,8 @@ from pandas_imgproc.accessor.options import (
     LIMITS,
     READ,
     STORE,
+    STRICT,
+    DecodeInspectKwargs,
     FeatureKwargs,
     InspectKwargs,
     ReadOptions,
@@ -82,7 +84,7 @@ class _FeatureMethods(_ImageAccessorBase):
         frame: pd.DataFrame = self._measure("metadata", HEADER_FEATURES, None, *decode_and_read_options(None, options))
         return frame
 
-    @delegates(LIMITS, STORE, READ)
+    @delegates(LIMITS, STRICT, STORE, READ)
     def features(
         self,
         include: str | Iterable[str] | None = None,
@@ -101,7 +103,7 @@ class _FeatureMethods(_ImageAccessorBase):
         size : int or None
             The working size: pixels of the longest edge at which pixels are measured; smaller images are not
             enlarged. None measures the whole image. Header fields and hashes do not depend on it.
-        max_pixels, limits, formats
+        max_pixels, limits, formats, strict
             As in `load_resized`.
         errors, root, suffix, storage_options, schemes, redirect_hosts, npartitions, progress
             As in `load_resized`.
@@ -136,8 +138,8 @@ class _FeatureMethods(_ImageAccessorBase):
         working_size = None if size is None else check_int("size", size)
         return self._measure("features", include, working_size, *load_options(None, options))
 
-    @delegates(LIMITS, READ)
-    def hash(self, kind: str = "phash", **options: Unpack[InspectKwargs]) -> pd.Series[Any]:
+    @delegates(LIMITS, STRICT, READ)
+    def hash(self, kind: str = "phash", **options: Unpack[DecodeInspectKwargs]) -> pd.Series[Any]:
         """Hash each image.
 
         Parameters
@@ -146,7 +148,7 @@ class _FeatureMethods(_ImageAccessorBase):
             Of the upright RGB image, 64 bits: ``"phash"`` (cosine frequencies), ``"dhash"`` (differences),
             ``"ahash"`` (average), bit for bit those of the ``imagehash`` package. 32 hexadecimal digits: ``"md5"`` of
             the file's bytes, for which nothing is decoded, and ``"pixel_md5"`` of the upright RGB image.
-        max_pixels, limits, formats
+        max_pixels, limits, formats, strict
             As in `load_resized`.
         errors, root, suffix, storage_options, schemes, redirect_hosts, npartitions, progress
             As in `load_resized`.
@@ -167,9 +169,9 @@ class _FeatureMethods(_ImageAccessorBase):
         column: pd.Series[Any] = self._measure("hash", kind, None, *decode_and_read_options(None, options))[kind]
         return column
 
-    @delegates(LIMITS, READ)
+    @delegates(LIMITS, STRICT, READ)
     def duplicate_groups(
-        self, method: str = "phash", max_distance: int = 0, **options: Unpack[InspectKwargs]
+        self, method: str = "phash", max_distance: int = 0, **options: Unpack[DecodeInspectKwargs]
     ) -> pd.Series[Any]:
         """Return for each row the number of its group of equal or nearly equal images.
 
@@ -181,7 +183,7 @@ class _FeatureMethods(_ImageAccessorBase):
         max_distance : int
             Bits of 64 in which two hashes may differ; 0 to 64. Groups are the connected components of such pairs, so
             two images of one group may differ more.
-        max_pixels, limits, formats
+        max_pixels, limits, formats, strict
             As in `load_resized`.
         errors, root, suffix, storage_options, schemes, redirect_hosts, npartitions, progress
             As in `load_resized`.
@@ -212,7 +214,7 @@ class _FeatureMethods(_ImageAccessorBase):
         groups: pd.Series[Any] = self._apply_to_all_rows(hashes, functools.partial(_group_series, distance=distance))
         return groups
 
-    @delegates(LIMITS, READ)
+    @delegates(LIMITS, STRICT, READ)
     def issues(
         self,
         include: str | Iterable[str] | None = None,
@@ -224,7 +226,7 @@ class _FeatureMethods(_ImageAccessorBase):
         odd_size: float = issues.Thresholds.odd_size,
         odd_aspect_ratio: float = issues.Thresholds.odd_aspect_ratio,
         max_distance: int = issues.Thresholds.max_distance,
-        **options: Unpack[InspectKwargs],
+        **options: Unpack[DecodeInspectKwargs],
     ) -> pd.DataFrame:
         """Find images that may not be worth training on, by the definitions of cleanvision 0.3.6.
 
@@ -248,7 +250,7 @@ class _FeatureMethods(_ImageAccessorBase):
             ``is_odd_aspect_ratio`` if the shorter edge / the longer edge is below.
         max_distance : int
             ``is_duplicate`` if another row's ``phash`` differs in at most this many bits; all rows of a group are.
-        max_pixels, limits, formats
+        max_pixels, limits, formats, strict
             As in `load_resized`.
         errors, root, suffix, storage_options, schemes, redirect_hosts, npartitions, progress
             As in `load_resized`.

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
+import logging
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from pandas_imgproc import failures
+from pandas_imgproc import codec, failures
 from pandas_imgproc._delegates import delegates
 from pandas_imgproc.accessor.base import _ImageAccessorBase
 from pandas_imgproc.accessor.options import (
@@ -27,6 +29,14 @@ if TYPE_CHECKING:
     from typing import Unpack
 
     import numpy as np
+
+
+logger = logging.getLogger("pandas_imgproc")
+
+
+@functools.lru_cache(maxsize=1)
+def _log_missing_simplejpeg() -> None:
+    logger.warning("verify accepts JPEG files that Pillow accepts: pip install simplejpeg to find all broken ones")
 
 
 class _LoadMethods(_ImageAccessorBase):
@@ -70,6 +80,10 @@ class _LoadMethods(_ImageAccessorBase):
             the page about failures.
         formats : sequence of str
             Pillow's names of the formats that are read, by default `pandas_imgproc.FORMATS`; add those of a plugin.
+        strict : bool
+            Whether a warning of the decoder is a failure, of kind ``truncated`` for a premature end and ``corrupt``
+            otherwise. False accepts what Pillow accepts: half a JPEG with an end marker is gray below. It costs a
+            second pass over the data of each JPEG and PNG file.
         errors : {"warn", "coerce", "raise"}
             Policy for images that cannot be read: missing values and one warning, missing values without a
             warning, or an exception at the first.
@@ -115,7 +129,8 @@ class _LoadMethods(_ImageAccessorBase):
         ValueError, TypeError
             If an argument is wrong; before anything is read.
         MissingExtraError
-            If the package that reads the URLs is not installed; before anything is read.
+            If the package that reads the URLs, or simplejpeg for ``strict=True``, is not installed; before anything
+            is read.
         NoReadableImageError
             If none of at least two images could be read, with ``errors="warn"``.
         UnreadableImageError
@@ -149,7 +164,10 @@ class _LoadMethods(_ImageAccessorBase):
 
     @delegates(LIMITS, (read_options, ("npartitions", "progress")), SOURCE)
     def verify(self, **options: Unpack[InspectKwargs]) -> pd.DataFrame:
-        """Find the broken images, by decoding each to its last pixel without storing any.
+        """Find the broken images, by reading each to its last pixel without storing any.
+
+        A warning of the decoder is a failure, as in `load_resized` with ``strict=True``. Without simplejpeg
+        the warnings of libjpeg are unknown, which is logged once.
 
         Parameters
         ----------
@@ -171,7 +189,10 @@ class _LoadMethods(_ImageAccessorBase):
         >>> df.img.verify("image_path", root=folder)["kind"].to_dict()
         {'r': nan, 'h': 'truncated'}
         """
-        decode_options, read_options = decode_and_read_options(None, {**options, "errors": "coerce"})
+        strict = codec.can_be_strict()
+        if not strict:
+            _log_missing_simplejpeg()
+        decode_options, read_options = decode_and_read_options(None, {**options, "errors": "coerce"}, strict=strict)
         report: pd.DataFrame = self._run(Verify(decode_options), read_options)
         return report
 

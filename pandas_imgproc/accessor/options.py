@@ -60,7 +60,13 @@ class InspectKwargs(ReadKwargs, total=False):
     formats: str | Iterable[str]
 
 
-class FeatureKwargs(InspectKwargs, StoreKwargs, total=False):
+class DecodeInspectKwargs(InspectKwargs, total=False):
+    """Keyword arguments of a method that inspects pixels."""
+
+    strict: bool
+
+
+class FeatureKwargs(DecodeInspectKwargs, StoreKwargs, total=False):
     """Keyword arguments of a method that measures images."""
 
 
@@ -76,7 +82,7 @@ class SaveKwargs(ImageKwargs, WriteKwargs, total=False):
     """Keyword arguments of a method that writes image files."""
 
 
-class ThumbnailKwargs(InspectKwargs, WriteKwargs, total=False):
+class ThumbnailKwargs(DecodeInspectKwargs, WriteKwargs, total=False):
     """Keyword arguments of a method that writes thumbnails."""
 
     mode: str
@@ -143,6 +149,7 @@ WRITE = (write_options, WriteKwargs.__annotations__)
 STORE = (open_store, ("out", "overwrite", "retry"))
 DECODE = (codec.decode_options, codec.DecodeKwargs.__annotations__)
 LIMITS = (codec.decode_options, ("max_pixels", "limits", "formats"))
+STRICT = (codec.decode_options, ("strict",))
 
 
 def decode_and_read_options(

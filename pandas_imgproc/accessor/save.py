@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from pandas_imgproc.sinks import Retry
 
 _MODE_OF = {1: "L", 3: "RGB", 4: "RGBA"}
-_THUMBNAIL = (codec.decode_options, ("mode", "resample", "background", "max_pixels", "limits", "formats"))
+_THUMBNAIL = (codec.decode_options, ("mode", "resample", "background", "max_pixels", "limits", "formats", "strict"))
 
 
 class _SaveMethods(_ImageAccessorBase):
@@ -78,7 +78,7 @@ class _SaveMethods(_ImageAccessorBase):
         fit : {"stretch", "crop", "pad", "contain", "thumbnail"}
             As in `load_resized`; ``"contain"`` keeps the aspect and fills the size on one side
             (`PIL.ImageOps.contain`), ``"thumbnail"`` the same without ever enlarging.
-        resample, reducing_gap, background, exif_transpose, scale_depth, frame, max_pixels, limits, formats
+        resample, reducing_gap, background, exif_transpose, scale_depth, frame, max_pixels, limits, formats, strict
             As in `load_resized`.
         errors, root, suffix, storage_options, schemes, redirect_hosts, npartitions, progress
             As in `load_resized`.
@@ -146,7 +146,7 @@ class _SaveMethods(_ImageAccessorBase):
         reducing_gap : float or None
             As in `save_resized`. Pillow's own value for thumbnails is 2.0; with 1.5 an image of 500 pixels is
             decoded at half its scale, and the difference is less than the loss of JPEG.
-        format, quality, mode, resample, background, max_pixels, limits, formats
+        format, quality, mode, resample, background, max_pixels, limits, formats, strict
             As in `save_resized`.
         errors, root, suffix, storage_options, schemes, redirect_hosts, npartitions, progress, overwrite, retry
             As in `save_resized`.

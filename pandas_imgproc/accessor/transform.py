@@ -61,7 +61,9 @@ class _TransformMethods(_ImageAccessorBase):
         out, overwrite, retry
             As in `load_resized`; needs `dtype`. Images are written to a ``.npy`` file or ``.parquet`` parts, other
             results to parts.
-        mode, fit, resample, reducing_gap, background, exif_transpose, scale_depth, frame, max_pixels, limits, formats
+        mode, fit, resample, reducing_gap, background, exif_transpose, scale_depth, frame
+            As in `load_resized`.
+        max_pixels, limits, formats, strict
             As in `load_resized`.
         errors, root, suffix, storage_options, schemes, redirect_hosts, npartitions, progress
             As in `load_resized`.
@@ -144,7 +146,9 @@ class _TransformMethods(_ImageAccessorBase):
             Of the files, as in `save_resized`.
         out : path, optional
             As in `load_resized`: a ``.npy`` file or ``.parquet`` parts; needs `size`, which the transform must keep.
-        mode, fit, resample, reducing_gap, background, exif_transpose, scale_depth, frame, max_pixels, limits, formats
+        mode, fit, resample, reducing_gap, background, exif_transpose, scale_depth, frame
+            As in `load_resized`.
+        max_pixels, limits, formats, strict
             As in `load_resized`.
         errors, root, suffix, storage_options, schemes, redirect_hosts, npartitions, progress
             As in `load_resized`.

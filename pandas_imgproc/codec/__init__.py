@@ -4,7 +4,7 @@
 It goes through `identify`, `orientation`, `convert` and `resize`.
 """
 
-from pandas_imgproc.codec.decode import decode_into, load
+from pandas_imgproc.codec.decode import decode_into, load, verify
 from pandas_imgproc.codec.diagnose import INTERRUPTS, classify_error
 from pandas_imgproc.codec.downscale import downscale
 from pandas_imgproc.codec.encode import (
@@ -18,6 +18,7 @@ from pandas_imgproc.codec.encode import (
 )
 from pandas_imgproc.codec.header import Header, read_header
 from pandas_imgproc.codec.identify import preinit
+from pandas_imgproc.codec.libjpeg import can_be_strict
 from pandas_imgproc.codec.limits import Limits
 from pandas_imgproc.codec.options import (
     CHANNELS,
@@ -40,6 +41,7 @@ __all__ = [
     "Header",
     "Limits",
     "PillowSettings",
+    "can_be_strict",
     "check_modes",
     "classify_error",
     "decode_into",
@@ -52,4 +54,5 @@ __all__ = [
     "pillow_settings",
     "preinit",
     "read_header",
+    "verify",
 ]

@@ -13,6 +13,7 @@ from pandas_imgproc.codec.identify import open_image, report_truncation, verify_
 from pandas_imgproc.codec.limits import check_decoding
 from pandas_imgproc.codec.orientation import ORIENTED_BEFORE_LOAD, exif_transpose_op
 from pandas_imgproc.codec.resize import draft, resize_and_orient
+from pandas_imgproc.codec.strict import check_complete, complete_only, decodes_without_warning
 from pandas_imgproc.errors import UnreadableImageError
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ def load(data: Any, options: DecodeOptions) -> Image.Image:
     """
     if hasattr(data, "__array_interface__"):
         return _from_memory(np.asarray(data), options)
-    with timed("decode"):
+    with timed("decode"), complete_only(options.strict):
         image = open_image(data, options, options.frame)
         transpose = exif_transpose_op(image, options) if image.format in ORIENTED_BEFORE_LOAD else None
         full_size = image.size
@@ -63,8 +64,11 @@ def load(data: Any, options: DecodeOptions) -> Image.Image:
         # Pillow feeds a decoder 64 KB at a time and copies the remainder: quadratic in the width of a row,
         # and a file of one kilobyte whose header states eight million columns took 20 s.
         image.decodermaxblock = max(image.decodermaxblock, 4 * image.size[0])
+        tiles = image.tile
         with report_truncation(data):
             image.load()
+        if options.strict:
+            check_complete(data, image, tiles)
     with timed("resize"):
         if image.format not in ORIENTED_BEFORE_LOAD:
             # PNG and WebP may carry EXIF after the pixels, and a TIFF file is turned by Pillow at load
@@ -73,6 +77,35 @@ def load(data: Any, options: DecodeOptions) -> Image.Image:
         result = resize_and_orient(convert_mode(image, options, raw_mode), options, transpose, full_size, box)
         result.info = {"icc_profile": profile} if profile else {}
         return result
+
+
+def verify(data: Any, options: DecodeOptions) -> None:
+    """Raise the error of `load` if an image is broken.
+
+    Parameters
+    ----------
+    data : bytes, or ndarray of uint8, shape (height, width, channels)
+        As in `load`.
+    options : DecodeOptions
+        With ``strict=True`` the pixels of an intact JPEG file are not computed: its data is read to the end.
+
+    Examples
+    --------
+    >>> from pandas_imgproc.codec import decode_options
+    >>> data = (getfixture("photos") / "blue.jpg").read_bytes()
+    >>> verify(data, decode_options(strict=True))
+    >>> verify(data[:-20] + data[-2:], decode_options(strict=True))
+    Traceback (most recent call last):
+    pandas_imgproc.errors.UnreadableImageError: the file ends too early: libjpeg reports: Corrupt JPEG data: \
+premature end of data segment [truncated]
+    """
+    if options.strict and not hasattr(data, "__array_interface__"):
+        with timed("decode"), complete_only(strict=True):
+            image = open_image(data, options, options.frame)
+            check_decoding(image, data, options.limits)
+            if decodes_without_warning(data, image):
+                return
+    load(data, options)
 
 
 def _from_memory(pixels: NDArray[Any], options: DecodeOptions) -> Image.Image:

@@ -69,6 +69,20 @@ def classify_error(exc: BaseException) -> tuple[FailureKind, str]:
     return "corrupt", _to_single_line(f"it cannot be decoded: {type(exc).__name__}: {text}".rstrip(": "))
 
 
+def decoder_message_error(message: str) -> UnreadableImageError:
+    """Return the error for a decoder's warning, which quotes it.
+
+    Examples
+    --------
+    >>> decoder_message_error("Corrupt JPEG data: bad Huffman code").args
+    ('corrupt', 'libjpeg reports: Corrupt JPEG data: bad Huffman code')
+    """
+    reason = f"libjpeg reports: {message}"
+    if re.search("premature end", message, re.IGNORECASE):
+        return UnreadableImageError("truncated", _to_single_line(f"the file ends too early: {reason}"))
+    return UnreadableImageError("corrupt", _to_single_line(reason))
+
+
 _ADDRESS = re.compile(r"<_io\.\w+ object at 0x[0-9a-fA-F]+>")
 _BYTES = re.compile(r"""b?'[^']*\\x[^']*'|b?"[^"]*\\x[^"]*\"""")
 

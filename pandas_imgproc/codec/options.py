@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image, ImageColor
 
 from pandas_imgproc._validation import check_bool, check_choice, check_int
+from pandas_imgproc.codec.libjpeg import import_simplejpeg
 from pandas_imgproc.codec.limits import Limits, parse_limits
 from pandas_imgproc.config import setting
 
@@ -64,6 +65,8 @@ class DecodeOptions:
         Formats that may be opened, by Pillow's names.
     plugins : tuple of str
         Modules that register formats with Pillow, imported where one of `formats` is not known.
+    strict : bool
+        A warning of the decoder is an error.
     """
 
     size: Size | None
@@ -79,6 +82,7 @@ class DecodeOptions:
     limits: Limits = field(default_factory=Limits)
     formats: tuple[str, ...] = FORMATS
     plugins: tuple[str, ...] = ()
+    strict: bool = False
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -128,6 +132,7 @@ class DecodeKwargs(TypedDict, total=False):
     max_pixels: int | None
     limits: Mapping[str, Any] | None
     formats: str | Iterable[str]
+    strict: bool
 
 
 def decode_options(
@@ -144,6 +149,7 @@ def decode_options(
     max_pixels: int | None = None,
     limits: Mapping[str, Any] | None = None,
     formats: str | Iterable[str] = FORMATS,
+    strict: bool = False,
     allow_any_size: bool = False,
 ) -> DecodeOptions:
     """Check the arguments and return the normalized options.
@@ -163,7 +169,7 @@ def decode_options(
         before its name is known.
     allow_any_size : bool, default False
         Whether images may differ in shape, as files may and rows of a column may not.
-    mode, fit, resample, reducing_gap, exif_transpose, scale_depth, frame, max_pixels
+    mode, fit, resample, reducing_gap, exif_transpose, scale_depth, frame, max_pixels, strict
         See `DecodeOptions`. ``resample="nearest"`` and ``mode="P"`` are always exact.
 
     Returns
@@ -174,6 +180,8 @@ def decode_options(
     ------
     ValueError, TypeError
         Names the argument, the value and the legal ones.
+    MissingExtraError
+        If ``strict=True`` and simplejpeg is not installed.
 
     Examples
     --------
@@ -207,6 +215,7 @@ def decode_options(
         limits=parse_limits(limits),
         formats=_parse_formats(formats),
         plugins=tuple(setting("plugins")),
+        strict=_check_strict(strict),
     )
 
 
@@ -308,6 +317,12 @@ def _parse_background(value: Any, mode: str) -> tuple[int, ...] | None:
     if len(color) not in (3, 4):
         raise ValueError(message)
     return color
+
+
+def _check_strict(strict: Any) -> bool:
+    if check_bool("strict", strict):
+        import_simplejpeg()
+    return bool(strict)
 
 
 def _parse_formats(value: Any) -> tuple[str, ...]:

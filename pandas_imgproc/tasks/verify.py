@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Verify(Task):
-    """Integrity check of each image: a full-size decode to the last pixel, with `decode_options`."""
+    """Integrity check of each image, to the last pixel, with `decode_options`."""
 
     decode_options: codec.DecodeOptions
     name = "verify"
@@ -29,8 +29,8 @@ class Verify(Task):
         return np.zeros((n, 0), dtype=np.uint8)
 
     def fill(self, out: Values, position: int, file: InputFile) -> None:  # noqa: ARG002  the interface's
-        """Decode one image, or raise."""
-        codec.load(file.data(), self.decode_options)
+        """Read one image to its end, or raise."""
+        codec.verify(file.data(), self.decode_options)
 
     def to_pandas(
         self,

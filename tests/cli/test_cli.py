@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from image_factory import image_bytes, row_of
+from image_factory import encoded, image_bytes, row_of, scene
 from PIL import Image
 
 import pandas_imgproc
@@ -78,6 +78,19 @@ def test_input_pattern_or_folder_lists_its_images(folder, capfd):
     assert "photos/a/004.jpg,a,empty,the file has no bytes" in out.splitlines()
     assert err == "verify: 5 of 6 rows have an image, 1 failed\n"
     assert run("verify photos/b", capfd)[0] == EXIT_OK
+
+
+def test_strict_option_and_verify_find_half_jpeg(folder, capfd):
+    whole = encoded(scene(64, 48), "JPEG")
+    (folder / "two").mkdir()
+    (folder / "two" / "a.jpg").write_bytes(whole)
+    (folder / "two" / "b.jpg").write_bytes(whole[: len(whole) // 2] + b"\xff\xd9")
+    assert run("save-resized two lenient --size 8", capfd)[2] == "save-resized: 2 of 2 rows have an image, 0 failed\n"
+    code, _, err = run("save-resized two strict --size 8 --strict", capfd)
+    assert (code, err.splitlines()[-1]) == (EXIT_OK, "save-resized: 1 of 2 rows have an image, 1 failed")
+    code, out, _ = run("verify two", capfd)
+    assert code == EXIT_FAILED
+    assert "two/b.jpg,two,truncated,the file ends too early: libjpeg reports: Corrupt JPEG data: premature end" in out
 
 
 @pytest.mark.parametrize("line", ["save-thumbnails photos photos/t", 'save-thumbnails photos "{dir}/{stem}_s.png"'])

@@ -117,6 +117,13 @@ def test_scans_of_progressive_jpeg_are_limited():
     assert failure(many, limits={"scans": 100}) is None
 
 
+def test_verify_keeps_limits():
+    data = jpeg(progressive=True)
+    for limits in ({"scans": 3}, {"decoded_bytes": 1000}):
+        with pytest.raises(UnreadableImageError, match="lifts the limit"):
+            codec.verify(data, codec.decode_options(strict=True, limits=limits))
+
+
 def test_scans_of_second_image_of_mpo_are_limited():
     data = encoded(scene(64, 48), "MPO", save_all=True, append_images=[scene(64, 48, 1)], progressive=True)
     last = data.rindex(b"\xff\xda")

@@ -457,3 +457,17 @@ def test_workers_warn_once_on_the_client(managed_cluster, ddf):
     assert messages[0].startswith(
         "hash: 1 of 5 images of a partition could not be read (1 truncated); in its partition the first is row 4"
     )
+
+
+def test_strict_applies_to_dask_frames(tmp_path):
+    whole = image_factory.encoded(image_factory.scene(64, 48), "JPEG")
+    for name, data in (("whole", whole), ("half", whole[: len(whole) // 2] + b"\xff\xd9")):
+        (tmp_path / name).write_bytes(data)
+    frame = dd.from_pandas(pd.DataFrame({"path": [str(tmp_path / "whole"), str(tmp_path / "half")]}), npartitions=2)
+    with dask.config.set(scheduler="synchronous"):
+        assert frame.img.load_resized("path", 4).compute().notna().all()
+        strict = frame.img.load_resized("path", 4, strict=True, errors="coerce")
+        assert strict.compute().isna().tolist() == [False, True]
+        assert frame["path"].img.verify().compute()["kind"].astype(object).tolist()[1] == "truncated"
+    with pytest.raises(TypeError, match="strict='no' is not True or False"):
+        frame.img.load_resized("path", 4, strict="no")

@@ -282,3 +282,21 @@ def test_map_preserves_row_contract(folder, managed_cluster, order, npartitions)
 def test_map_with_unknown_dtype_raises(frame):
     with pytest.raises(TypeError, match="dtype='intt' is no dtype of pandas"):
         frame.img.map("image_path", row_of, dtype={"a": "intt"})
+
+
+def test_strict_failures_are_same_on_cluster(managed_cluster):
+    whole = image_factory.encoded(image_factory.scene(64, 48), "JPEG")
+    files = pd.Series([whole, whole[: len(whole) // 2] + b"\xff\xd9", whole], index=list("abc"))
+    options = {"npartitions": 2, "errors": "coerce", "strict": True}
+    results = [
+        files.img.load_resized(4, **options),
+        files.img.map(lambda pixels: float(pixels.mean()), dtype="float64", **options),
+        files.img.augment(lambda pixels: pixels, n=1, size=4, **options),
+        files.img.load_resized(4, errors="coerce", strict=True),
+    ]
+    reasons = {result.img.failures["message"].item() for result in [*results, files.img.verify(npartitions=2)]}
+    assert len(reasons) == 1
+    assert "premature end of data segment" in reasons.pop()
+    for result in results:
+        assert result.isna().tolist() == [False, True, False]
+    assert files.img.load_resized(4, npartitions=2).notna().all()

@@ -1,0 +1,88 @@
+"""Warnings of libjpeg, which Pillow drops: read with simplejpeg, whose strict mode raises them."""
+
+from __future__ import annotations
+
+import importlib
+import re
+from typing import Any
+
+from pandas_imgproc.errors import MissingExtraError
+
+# The wrapper of libjpeg cannot read the file, which Pillow may well: rare subsamplings and color spaces.
+_NOT_JUDGED = re.compile(r"tj\w+\(\): |Unsupported (?!marker)|could not create")
+# Of the metadata, not of the pixels. libjpeg reports only its first warning, so that one of these hides the others.
+_METADATA_WARNING = re.compile("Warning: unknown JFIF|Corrupt JPEG data: bad ICC")
+_START_OF_SCAN = 0xDA
+_METADATA_MARKERS = {*range(0xE0, 0xEE), 0xEF, 0xFE}  # APPn and COM; APP14, Adobe's, has the color space
+
+
+def can_be_strict() -> bool:
+    """Return whether simplejpeg is installed.
+
+    Examples
+    --------
+    >>> can_be_strict()
+    True
+    """
+    try:
+        import_simplejpeg()
+    except MissingExtraError:
+        return False
+    return True
+
+
+def import_simplejpeg() -> Any:
+    """Return the module; raise a MissingExtraError if it is not installed.
+
+    A platform without a wheel may lack it.
+    """
+    try:
+        return importlib.import_module("simplejpeg")
+    except (ImportError, ValueError) as exc:  # ValueError: a build for another NumPy
+        message = f"strict=True needs simplejpeg, which cannot be imported ({exc}): pip install simplejpeg"
+        raise MissingExtraError(message) from exc
+
+
+def libjpeg_warning(data: Any) -> str | None:
+    """Return the first warning or error of libjpeg about the pixels of a JPEG file.
+
+    Parameters
+    ----------
+    data : buffer
+        The file; bytes after its end marker are ignored.
+
+    Returns
+    -------
+    str or None
+        Empty if there is none; None if the file is of a variant that simplejpeg cannot read.
+
+    Examples
+    --------
+    >>> data = (getfixture("photos") / "blue.jpg").read_bytes()
+    >>> libjpeg_warning(data), libjpeg_warning(data[:-20] + data[-2:])
+    ('', 'Corrupt JPEG data: premature end of data segment')
+    """
+    message = _first_message(data)
+    if _METADATA_WARNING.match(message):
+        message = _first_message(_without_metadata(bytes(data)))
+    return None if _NOT_JUDGED.match(message) else message
+
+
+def _first_message(data: Any) -> str:
+    # All of the data is read at any scale, and gray at an eighth is the cheapest: half the time of Pillow's decode.
+    try:
+        import_simplejpeg().decode_jpeg(data, "GRAY", min_height=1, min_width=1, strict=True)
+    except (ValueError, RuntimeError) as exc:
+        return str(exc)
+    return ""
+
+
+def _without_metadata(data: bytes) -> bytes:
+    """Return a JPEG file without the segments before its first scan that do not concern the pixels."""
+    start, segments = 2, [data[:2]]
+    while start + 4 <= len(data) and data[start] == 0xFF and data[start + 1] != _START_OF_SCAN:
+        end = start + 2 + int.from_bytes(data[start + 2 : start + 4], "big")
+        if data[start + 1] not in _METADATA_MARKERS:
+            segments.append(data[start:end])
+        start = end
+    return b"".join([*segments, data[start:]])

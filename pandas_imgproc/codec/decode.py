@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from PIL import Image
 from pandas_imgproc._timing import timed
 from pandas_imgproc.codec.convert import convert_mode, raw_mode_of
 from pandas_imgproc.codec.identify import open_image, report_truncation, verify_png_crc
+from pandas_imgproc.codec.libjpeg import can_be_strict
 from pandas_imgproc.codec.limits import check_decoding
 from pandas_imgproc.codec.orientation import ORIENTED_BEFORE_LOAD, exif_transpose_op
 from pandas_imgproc.codec.resize import draft, resize_and_orient
@@ -99,6 +101,8 @@ def verify(data: Any, options: DecodeOptions) -> None:
     pandas_imgproc.errors.UnreadableImageError: the file ends too early: libjpeg reports: Corrupt JPEG data: \
 premature end of data segment [truncated]
     """
+    if options.strict and not can_be_strict():
+        options = dataclasses.replace(options, strict=False)  # a worker that lacks the package, unlike the caller
     if options.strict and not hasattr(data, "__array_interface__"):
         with timed("decode"), complete_only(strict=True):
             image = open_image(data, options, options.frame)

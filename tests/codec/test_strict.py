@@ -324,6 +324,7 @@ def test_message_is_bounded():
 
 
 def test_without_simplejpeg_strict_raises_and_verify_logs_once(monkeypatch, caplog):
+    strict = codec.decode_options(strict=True)
     monkeypatch.setitem(sys.modules, "simplejpeg", None)  # the import raises, as on a platform without a wheel
     _log_missing_simplejpeg.cache_clear()
     files = pd.Series([jpeg(), jpeg()[:-300], half(jpeg())])
@@ -332,6 +333,9 @@ def test_without_simplejpeg_strict_raises_and_verify_logs_once(monkeypatch, capl
         assert report["kind"].isna().tolist() == [True, False, True]
     assert [record.levelname for record in caplog.records if "pip install simplejpeg" in record.message] == ["WARNING"]
     assert files.img.load_resized(4, errors="coerce").notna().tolist() == [True, False, True]
+    codec.verify(half(jpeg()), strict)  # on a worker that lacks it
+    with pytest.raises(MissingExtraError):
+        codec.load(jpeg(), strict)
     for call in (files.img.load_resized, lambda *a, **k: load_image(files[0], *a, **k)):
         with pytest.raises(MissingExtraError, match=r"strict=True needs simplejpeg.*pip install simplejpeg"):
             call(4, strict=True)

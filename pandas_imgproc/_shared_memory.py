@@ -36,16 +36,21 @@ class MemfdHandle:
     fd: int
     token: str
 
+    @property
+    def path(self) -> str:
+        """Path for processes of the same user, as long as the caller holds the memory."""
+        return f"/proc/{self.pid}/fd/{self.fd}"
+
     @contextlib.contextmanager
     def open(self) -> Iterator[int | None]:
         """Open a descriptor for a block, None if the memory cannot be reached.
 
         A worker closes it after each partition, because an open descriptor holds the caller's result in memory.
         """
-        path, fd = f"/proc/{self.pid}/fd/{self.fd}", None
+        fd = None
         with contextlib.suppress(OSError):
-            if os.readlink(path) == f"/memfd:{self.token} (deleted)":
-                fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+            if os.readlink(self.path) == f"/memfd:{self.token} (deleted)":
+                fd = os.open(self.path, os.O_RDWR | os.O_CLOEXEC)
         with _closed_after(fd):
             yield fd
 

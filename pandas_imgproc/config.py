@@ -13,6 +13,7 @@ import dask.config
 DEFAULTS: dict[str, Any] = {
     "n-workers": None,  # processes of the managed cluster; None: one per core of the machine or container
     "memory-limit": None,  # bytes (or "4GB") per process of the managed cluster; None: an equal share of the memory
+    "dashboard": "token",  # pages of the managed cluster: "token" for this user, "open" for this machine, or "off"
     "inline-threshold": 2.0,  # predicted seconds up to which a job runs inline: starting a cluster takes as long
     "inline-threshold-warm": 0.3,  # the same while a cluster is running
     "row-timeout": None,  # seconds after which the process of a row is ended; None: never

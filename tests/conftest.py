@@ -62,9 +62,13 @@ def _threads():
 
 
 def _files():
-    """Count the open files; sockets and pipes come and go with the cluster's work."""
+    """Count the open files; sockets and pipes come and go with the cluster's work, its key with the cluster."""
+    managed = cluster.manager._managed
+    key = managed.client.security.tls_worker_key if managed else None
     links = []
-    for fd in Path("/proc/self/fd").glob("*"):
+    for fd in Path(f"/proc/{os.getpid()}/fd").glob("*"):
+        if str(fd) == key:
+            continue
         try:
             links.append(str(fd.readlink()))
         except OSError:  # the descriptor that lists them

@@ -11,6 +11,7 @@ import threading
 import warnings
 from pathlib import Path
 
+import dask
 import numpy as np
 import pandas as pd
 import pytest
@@ -152,7 +153,13 @@ PROVOKED = [
     lambda _: pandas_imgproc.read_result("nowhere.npy"),
     lambda _: pandas_imgproc.get_client(n_workers=0),
     lambda _: pandas_imgproc.get_client(memory_limit="10 MB"),
+    lambda _: with_dashboard("on"),
 ]
+
+
+def with_dashboard(value):
+    with dask.config.set({"pandas-imgproc.dashboard": value}):
+        pandas_imgproc.get_client()
 
 
 def message_of(provoke, frame):

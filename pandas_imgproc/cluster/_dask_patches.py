@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import html
 import itertools
 import os
+import re
 import secrets
 import shutil
 import signal
@@ -26,11 +28,16 @@ import dask
 from distributed import Client, LocalCluster, Nanny, Scheduler
 from distributed.diagnostics.plugin import SchedulerPlugin
 from distributed.nanny import WorkerProcess
+from distributed.objects import SchedulerInfo
 
 from pandas_imgproc.cluster import preload, worker_rpc
+from pandas_imgproc.cluster.dashboard import with_token
+from pandas_imgproc.cluster.dashboard_guard import DashboardGuard
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
+
+    from pandas_imgproc.cluster.tls import TemporaryTLS
 
 ALLOWED_FAILURES = 3
 """Worker deaths after which Dask gives up one of its own tasks: Dask's default."""
@@ -49,9 +56,36 @@ class PatchedLocalCluster(LocalCluster):  # type: ignore[misc]
 
     Dask forgets a worker that is not back 15 seconds after its loss, and then hangs (discussed in #3088). At exit Dask
     closes all clusters in `_instances` (#2730), which hangs in a forked child; hence a separate registry.
+
+    Parameters
+    ----------
+    tls : TemporaryTLS
+        Key and certificate, released when the cluster is closed or collected.
+    dashboard : str
+        Access to the dashboard: ``"token"``, ``"open"`` or ``"off"``.
     """
 
     _instances: ClassVar[weakref.WeakSet[Any]] = weakref.WeakSet()
+
+    def __init__(self, *, tls: TemporaryTLS, dashboard: str, scheduler_kwargs: dict[str, Any], **kwargs: Any) -> None:
+        self.tls = tls
+        weakref.finalize(self, tls.close)
+        self._dashboard_token = secrets.token_urlsafe(32) if dashboard == "token" else None
+        scheduler_kwargs |= {"dashboard_token": self._dashboard_token}
+        super().__init__(security=tls.security, scheduler_kwargs=scheduler_kwargs, **kwargs)
+
+    @property
+    def dashboard_link(self) -> str:
+        return with_token(super().dashboard_link, self._dashboard_token)
+
+    def _repr_html_(self, cluster_status: Any = None) -> str:
+        return _replace_links(super()._repr_html_(cluster_status), self.dashboard_link)
+
+    async def _close(self) -> None:
+        try:
+            await super()._close()
+        finally:
+            self.tls.close()
 
     async def _start(self) -> None:
         self.scheduler_spec["cls"] = _PatchedScheduler  # the constructor has no parameter for it
@@ -73,6 +107,11 @@ class PatchedClient(Client):  # type: ignore[misc]
         with super().as_current(), dask.config.set({"dataframe.shuffle.method": "tasks"}):
             yield
 
+    def scheduler_info(self, *args: Any, **kwargs: Any) -> SchedulerInfo:
+        info = _SchedulerInfo(super().scheduler_info(*args, **kwargs))
+        info.dashboard_link = self.dashboard_link
+        return info
+
     def compute(self, *args: Any, **kwargs: Any) -> Any:
         with self.as_current():
             return super().compute(*args, **kwargs)
@@ -80,6 +119,15 @@ class PatchedClient(Client):  # type: ignore[misc]
     def persist(self, *args: Any, **kwargs: Any) -> Any:
         with self.as_current():
             return super().persist(*args, **kwargs)
+
+
+class _SchedulerInfo(SchedulerInfo):  # type: ignore[misc]
+    """Information on a scheduler and its workers, whose HTML links the dashboard with its token."""
+
+    dashboard_link = ""
+
+    def _repr_html_(self) -> str:
+        return _replace_links(super()._repr_html_(), self.dashboard_link)
 
 
 class PatchedNanny(Nanny):  # type: ignore[misc]
@@ -188,10 +236,12 @@ class _PatchedProcess(SpawnProcess):
 class _PatchedScheduler(Scheduler):  # type: ignore[misc]
     """Scheduler without a scratch directory (#1540), which serves `worker_rpc` and counts deaths by their cause.
 
-    Dask counts a worker's death against all tasks that were assigned to it, not only the running one (#5234).
+    Dask counts a worker's death against all tasks that were assigned to it, not only the running one (#5234). Its
+    HTTP server has no access control, and listens without a dashboard too.
     """
 
-    def __init__(self, **kwargs: Any) -> None:
+    def __init__(self, dashboard_token: str | None, **kwargs: Any) -> None:
+        self._dashboard_token = dashboard_token
         super().__init__(**kwargs)
         preload.remove_scratch_dir(self)
         self.handlers.update(worker_rpc.handlers)
@@ -207,11 +257,16 @@ class _PatchedScheduler(Scheduler):  # type: ignore[misc]
             self.allowed_failures = ALLOWED_FAILURES
         return await super().remove_worker(address, *args, **kwargs)
 
-    def start_http_server(self, *args: Any, **kwargs: Any) -> None:
+    def start_http_server(self, routes: Any, dashboard_address: Any, *args: Any, **kwargs: Any) -> None:
+        if dashboard_address is None:
+            return
         # The port was taken after the check: Dask takes another, and the link of the dashboard has its number.
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Port 8787 is already in use")
-            super().start_http_server(*args, **kwargs)
+            super().start_http_server(routes, dashboard_address, *args, **kwargs)
+        if self._dashboard_token is not None:
+            # It listens, but this thread has not accepted a connection yet.
+            self.http_server.request_callback = DashboardGuard(self.http_server, self._dashboard_token)
 
 
 class _TaskEventPlugin(SchedulerPlugin):  # type: ignore[misc]
@@ -230,6 +285,13 @@ class _TaskEventPlugin(SchedulerPlugin):  # type: ignore[misc]
     async def close(self) -> None:
         for notify in worker_rpc.on_closed:
             notify()
+
+
+def _replace_links(page: str, link: str) -> str:
+    """Replace the links to the dashboard in Dask's HTML; a worker has no pages of its own, and Dask links "None"."""
+    anchor = f'<strong>Dashboard:</strong> <a href="{html.escape(link)}" target="_blank">{html.escape(link)}</a>'
+    pattern = r"<strong>Dashboard:(\s*)</strong>\s*<a href=[^>]*>[^<]*</a>"
+    return re.sub(pattern, lambda found: "" if found[1] or not link else anchor, page)
 
 
 def scratch_path() -> str:

@@ -1,4 +1,4 @@
-"""Address of a dashboard, as a browser reaches it."""
+"""Address of a dashboard, as a browser reaches it, with its token."""
 
 from __future__ import annotations
 
@@ -24,17 +24,40 @@ REMOTE_NOTEBOOK_VARS = {
 }
 """Environment variables of notebooks whose browser is on another machine than their processes."""
 
+TOKEN = "token"
+"""Parameter of the address that holds the token of the managed cluster's dashboard."""
+
 _DIRECT = "{scheme}://{host}:{port}/status"
+
+
+def has_proxy() -> bool:
+    """Return whether the configuration has an address of the dashboard other than Dask's default."""
+    return bool(dask.config.get("distributed.dashboard.link", _DIRECT) != _DIRECT)
+
+
+def with_token(link: str, token: str | None) -> str:
+    """Return an address with a token as its parameter; no address has none.
+
+    Examples
+    --------
+    >>> with_token("/user/ann/proxy/8787/status?theme=dark", "abc")
+    '/user/ann/proxy/8787/status?theme=dark&token=abc'
+    """
+    if not link or token is None:
+        return link
+    address, mark, fragment = link.partition("#")
+    return f"{address}{'&' if '?' in address else '?'}{TOKEN}={token}{mark}{fragment}"
 
 
 def dashboard_link(client: Client) -> str | None:
     """Return the address of a client's dashboard, from Dask's template ``distributed.dashboard.link``.
 
-    A proxy needs a template: ``"{JUPYTERHUB_SERVICE_PREFIX}proxy/{port}/status"`` behind jupyter-server-proxy. None if
+    A proxy needs a template: ``"{JUPYTERHUB_SERVICE_PREFIX}proxy/{port}/status"`` behind jupyter-server-proxy. The
+    token of the managed cluster's dashboard is appended to any template. None if
     no dashboard runs, and, without a template, in a notebook of Colab, Kaggle, JupyterHub, Binder, SageMaker or
     Databricks, or one started through SSH.
     """
-    if dask.config.get("distributed.dashboard.link", _DIRECT) == _DIRECT and _browser_is_remote(os.environ):
+    if not has_proxy() and _browser_is_remote(os.environ):
         return None
     try:
         return client.dashboard_link or None

@@ -14,7 +14,6 @@ import socket
 from typing import TYPE_CHECKING, Any
 
 import dask
-from distributed.security import Security
 
 from pandas_imgproc.cluster import preload
 from pandas_imgproc.cluster._dask_patches import (
@@ -25,6 +24,8 @@ from pandas_imgproc.cluster._dask_patches import (
     PatchedNanny,
     scratch_path,
 )
+from pandas_imgproc.cluster.tls import TemporaryTLS
+from pandas_imgproc.cluster.validation import configured_dashboard
 
 if TYPE_CHECKING:
     from distributed import Client, LocalCluster
@@ -55,6 +56,7 @@ SETTINGS: dict[str, Any] = SPAWN_SETTINGS | {
         "OPENCV_FOR_THREADS_NUM": 1,
         "NUMBA_NUM_THREADS": 1,
     },
+    "distributed.worker.http.routes": [],  # no HTTP server serves them
     "distributed.worker.use-file-locking": False,
     "distributed.worker.blocked-handlers": [],
     "distributed.worker.lifetime.duration": None,
@@ -76,8 +78,8 @@ SETTINGS: dict[str, Any] = SPAWN_SETTINGS | {
 
 def start(n_workers: int, memory_limit: str | float) -> LocalCluster:
     """Start worker processes of one thread each, and their scheduler in this process; wait until all have reported."""
-    scratch = scratch_path()
-    with dask.config.set(SETTINGS):
+    scratch, dashboard = scratch_path(), configured_dashboard()
+    with dask.config.set(SETTINGS | _http_routes(dashboard)):
         try:
             return PatchedLocalCluster(
                 name="pandas_imgproc",
@@ -87,8 +89,9 @@ def start(n_workers: int, memory_limit: str | float) -> LocalCluster:
                 host="127.0.0.1",
                 # Dask's dashboard listens on every interface, and any account of the machine can run code on a cluster
                 # without certificates.
-                security=Security.temporary(),
-                dashboard_address=f"127.0.0.1:{_free_port()}",
+                tls=TemporaryTLS(),
+                dashboard=dashboard,
+                dashboard_address=None if dashboard == "off" else f"127.0.0.1:{_free_port()}",
                 worker_class=PatchedNanny,
                 silence_logs=logging.CRITICAL,  # the failure of its row reports the death of a worker
                 preload=[preload.__file__],
@@ -135,6 +138,14 @@ def detach_in_child(cluster: LocalCluster) -> None:
         if running:
             running._proc_finalizer.detach()
             children.discard(running._process)
+
+
+def _http_routes(dashboard: str) -> dict[str, list[str]]:
+    """Return the setting of the scheduler's HTTP routes: the user's, without the proxy to pages of workers."""
+    name = "distributed.scheduler.http.routes"
+    # The proxy would also reach any other server of the machine, and explain at length that there is no page.
+    routes = [route for route in dask.config.get(name) if route != "distributed.http.proxy"]
+    return {name: [] if dashboard == "off" else routes}
 
 
 def _free_port() -> int:

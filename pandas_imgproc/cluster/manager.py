@@ -22,7 +22,7 @@ from dask.system import CPU_COUNT
 from pandas_imgproc.cluster import worker_rpc
 from pandas_imgproc.cluster.dashboard import dashboard_link
 from pandas_imgproc.cluster.monitor import WorkerMonitor
-from pandas_imgproc.cluster.validation import check_size, configured_size
+from pandas_imgproc.cluster.validation import check_size, configured_dashboard, configured_size
 from pandas_imgproc.errors import ClusterError
 
 if TYPE_CHECKING:
@@ -82,14 +82,15 @@ def get_client(n_workers: int | None = None, memory_limit: str | float | None = 
     Notes
     -----
     Another size than that of the running managed cluster closes it and starts a new one: futures of the first are
-    lost. Every socket listens on 127.0.0.1 and requires a certificate. The dashboard is at ``client.dashboard_link``;
-    its page *Profile* is empty, because profiling costs a twentieth of the speed.
+    lost. Every socket listens on 127.0.0.1 and requires a certificate, except the dashboard, which requires the token
+    in ``client.dashboard_link`` (configuration ``pandas-imgproc.dashboard``). Its page *Profile* is empty, because
+    profiling costs a twentieth of the speed.
 
     Examples
     --------
     >>> client = get_client(n_workers=2)  # doctest: +SKIP
     >>> client.dashboard_link  # doctest: +SKIP
-    'http://127.0.0.1:8787/status'
+    'http://127.0.0.1:8787/status?token=…'
     """
     n_workers, memory_limit = check_size(n_workers, memory_limit)
     active = _user_client_or_none()
@@ -262,6 +263,7 @@ def _user_client(client: Client, n_workers: int | None, memory_limit: str | floa
 
 
 def _managed_client(n_workers: int | None, memory_limit: str | float | None) -> Client:
+    configured_dashboard()  # an error of the configuration closes no running cluster
     configured, managed = configured_size(), _running()
     # An explicit size lasts until another one is requested, explicitly or by a changed configuration.
     unchanged = [managed is not None and managed.config_at_start[i] == configured[i] for i in (0, 1)]

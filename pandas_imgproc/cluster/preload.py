@@ -14,6 +14,19 @@ if TYPE_CHECKING:
     from distributed import Nanny, Scheduler, Worker
 
 
+def _suppress_http_server() -> None:
+    """Let the next worker of this process start no HTTP server: its pages are open to each account of the machine.
+
+    Dask has no option for it. A worker imports its preload scripts before it listens, and starts them later.
+    """
+    from distributed import Worker
+
+    def start_http_server(worker: Worker, *args: object, **kwargs: object) -> None:  # noqa: ARG001
+        del Worker.start_http_server  # the inherited method again, for workers that a task may start in this process
+
+    Worker.start_http_server = start_http_server
+
+
 def dask_setup(worker: Worker) -> None:
     """Prepare a worker that is starting, in its own process; the name is Dask's."""
     # Ctrl-C reaches the whole process group, but only the caller may decide about finished work. Where signals can be
@@ -35,3 +48,7 @@ def remove_scratch_dir(server: Scheduler | Nanny | Worker) -> None:
         server._workdir.release()
     shutil.rmtree(base, ignore_errors=True)
     sys.path[:] = [folder for folder in sys.path if not folder.startswith(base)]
+
+
+if not __package__:  # the copy that Dask imports in the process of a worker
+    _suppress_http_server()

@@ -1,4 +1,4 @@
-"""Checks of the size of a managed cluster: number of workers and memory limit."""
+"""Checks of the options of a managed cluster: number of workers, memory limit, and access to its dashboard."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from typing import Any
 import dask
 from dask.utils import parse_bytes
 
-from pandas_imgproc._validation import check_int, shorten
+from pandas_imgproc._validation import check_choice, check_int, shorten
+from pandas_imgproc.config import setting
 
 MIN_WORKER_MEMORY = 256_000_000
 """Bytes that a worker uses before its first image, and some for that; with less no worker would start."""
@@ -22,6 +23,13 @@ def configured_size() -> tuple[int | None, str | float | None]:
     names = ("pandas-imgproc.n-workers", "pandas-imgproc.memory-limit")
     n_workers, memory_limit = (dask.config.get(name, default=None) for name in names)
     return check_size(n_workers, memory_limit, names)
+
+
+def configured_dashboard() -> str:
+    """Return the access to the managed cluster's dashboard: "token", "open" or "off", checked."""
+    value = setting("dashboard")
+    # YAML reads a plain `off` as False.
+    return str(check_choice("pandas-imgproc.dashboard", "off" if value is False else value, ("token", "open", "off")))
 
 
 def check_size(

@@ -63,8 +63,8 @@ PROXY = {"distributed.dashboard.link": "{JUPYTERHUB_SERVICE_PREFIX}proxy/{port}/
 @pytest.mark.parametrize(
     ("environment", "configured", "link"),
     [
-        ({}, {}, "http://127.0.0.1:{port}/status"),
-        ({HUB: "/user/ann/"}, PROXY, "/user/ann/proxy/{port}/status"),
+        ({}, {}, "http://127.0.0.1:{port}/status?token={token}"),
+        ({HUB: "/user/ann/"}, PROXY, "/user/ann/proxy/{port}/status?token={token}"),
         ({HUB: "/user/ann/"}, {}, None),
         ({}, PROXY, None),  # the variable is not set
         ({"COLAB_RELEASE_TAG": "x"}, {}, None),
@@ -75,8 +75,9 @@ def test_dashboard_link_is_reachable_or_none(managed_cluster, monkeypatch, envir
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     port = managed_cluster.scheduler_info()["services"]["dashboard"]
+    token = managed_cluster.cluster._dashboard_token
     with dask.config.set(configured):
-        assert cluster.dashboard_link(managed_cluster) == (link and link.format(port=port))
+        assert cluster.dashboard_link(managed_cluster) == (link and link.format(port=port, token=token))
         monkeypatch.setattr(cluster.manager._managed, "link_shown", False)
         assert cluster.pop_dashboard_link(managed_cluster) == cluster.dashboard_link(managed_cluster)
 
@@ -106,3 +107,48 @@ def test_dashboard_shows_the_method_and_its_stages(browser, managed_cluster, tmp
         thread.join()
     fine = Page(browser, link.replace("/status", "/individual-fine-performance-metrics"))
     assert fine.shows("load_resized", "map", "read", "decode", "resize", "function", "bytes", "count", "pandas_imgproc")
+
+
+def visit_other_site(page, address, body=""):
+    """Open a page of a site that has no server."""
+    page.route(address, lambda route: route.fulfill(content_type="text/html", body=body))
+    page.goto(address)
+
+
+def test_link_on_a_page_of_another_site_opens_the_dashboard(browser, managed_cluster):
+    browser.clear_cookies()
+    page, link = browser.new_page(), managed_cluster.dashboard_link
+    address, _, token = link.partition("?token=")
+    refused = page.goto(address)
+    assert refused.status == 403
+    assert "pandas_imgproc.get_client().dashboard_link" in refused.text()
+    visit_other_site(page, "http://localhost:8888/notebook", f"<a href='{link}'>dashboard</a>")
+    sockets = []
+    page.on("websocket", lambda socket: sockets.append(socket.url))
+    page.click("a")
+    page.wait_for_function("window.Bokeh && Bokeh.documents.length")
+    assert page.url == address
+    assert page.evaluate("document.cookie") == ""
+    assert wait_until(lambda: page.evaluate(READ) and sockets)
+    assert token not in "".join([*sockets, page.content()])
+    assert [(c["httpOnly"], c["sameSite"], c["path"]) for c in browser.cookies(address)] == [(True, "Lax", "/")]
+    for path in ("info/main/workers.html", "individual-task-stream", "json/counts.json"):
+        assert page.goto(address.replace("status", path)).ok
+    page.close()
+
+
+def test_page_of_another_port_opens_no_socket_of_the_dashboard(browser, managed_cluster):
+    page, link = browser.new_page(), managed_cluster.dashboard_link
+    page.goto(link)
+    opened = """url => new Promise(done => {
+        const socket = new WebSocket(url, ["bokeh", "x"]);
+        socket.onopen = () => done("open");
+        socket.onerror = () => done("error");
+    })"""
+    url = link.partition("?")[0].replace("http", "ws") + "/ws"
+    assert page.evaluate(opened, url) == "open"
+    visit_other_site(page, "http://127.0.0.1:8888/")  # same host, hence with the cookie
+    assert page.evaluate(opened, url) == "error"
+    read = "url => fetch(url, {credentials: 'include'}).then(() => 'read', () => 'error')"
+    assert page.evaluate(read, link.replace("status", "json/counts.json").partition("?")[0]) == "error"
+    page.close()

@@ -1,5 +1,6 @@
 """Managed cluster in real processes: its start, its resilience, and its cleanup."""
 
+import http.client
 import json
 import os
 import signal
@@ -8,6 +9,7 @@ import sys
 import textwrap
 import time
 import uuid
+from contextlib import closing
 from pathlib import Path
 
 import psutil
@@ -196,12 +198,66 @@ class TestResilience:
         ] * len(settings)
         assert address.startswith("tls://127.0.0.1:")
 
-    def test_every_socket_listens_on_loopback(self, managed_cluster):
-        tree = [psutil.Process(), *psutil.Process().children(recursive=True)]
-        listening = [c.laddr.ip for p in tree for c in connections(p) if c.status == "LISTEN"]
-        assert len(listening) >= 6
-        assert set(listening) == {"127.0.0.1"}
+    def test_every_socket_listens_on_loopback_and_workers_have_one_each(self, managed_cluster):
+        me = psutil.Process()
+        listening = {p: [c.laddr for c in connections(p) if c.status == "LISTEN"] for p in (me, *me.children(True))}
+        assert {address.ip for addresses in listening.values() for address in addresses} == {"127.0.0.1"}
         assert managed_cluster.dashboard_link.startswith("http://127.0.0.1:")
+        ports = sorted(address.port for p, addresses in listening.items() if p != me for address in addresses)
+        workers = [int(address.removeprefix("tls://127.0.0.1:")) for address in managed_cluster.ncores()]
+        assert ports == sorted(workers)
+        for port in ports:
+            with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=60)) as connection:
+                connection.request("GET", "/health")
+                with pytest.raises((OSError, http.client.HTTPException)):
+                    connection.getresponse()
+
+    def test_dashboard_is_off_or_open(self, caller):
+        code = """
+            import dask, json, psutil, sys, urllib.request
+            from pandas_imgproc import cluster
+            for mode in "off", "open":
+                with dask.config.set({"pandas-imgproc.dashboard": mode}):
+                    client = cluster.get_client(n_workers=1)
+                me = psutil.Process()
+                sockets = me.net_connections() if hasattr(me, "net_connections") else me.connections()
+                n_listening = len([c for c in sockets if c.status == "LISTEN"])
+                link, shown = cluster.dashboard_link(client), "<a href" in client._repr_html_()
+                status = urllib.request.urlopen(link).status if link else None
+                print(json.dumps([n_listening, "bokeh" in sys.modules, link, shown, status]))
+                assert client.submit(sum, [1, 2]).result() == 3
+                cluster.close()
+        """
+        off, opened = map(json.loads, finish(caller("-c", textwrap.dedent(code))).splitlines())
+        assert off == [2, False, None, False, None]  # scheduler and nanny
+        assert opened[:2] == [3, True]
+        assert opened[2].endswith("/status")
+        assert opened[3:] == [True, 200]
+
+    @pytest.mark.skipif(sys.platform != "linux", reason="only Linux has anonymous files")
+    def test_private_key_is_never_in_the_temporary_directory(self, caller, tmp_path):
+        (tmp_path / "sitecustomize.py").write_text(
+            "import os, sys\n"
+            "def log(event, args):\n"
+            "    if event == 'open' and '.' in str(args[0])[-4:] or event.startswith('tempfile.'):\n"
+            f"        fd = os.open({str(tmp_path / 'events')!r}, os.O_WRONLY | os.O_APPEND | os.O_CREAT)\n"
+            "        os.write(fd, f'{event} {args[0]}\\n'.encode())\n"
+            "        os.close(fd)\n"
+            "sys.addaudithook(log)\n"
+        )
+        code = """
+            import os, signal
+            from pandas_imgproc import cluster
+            client = cluster.get_client(n_workers=1)
+            client.submit(os.kill, client.submit(os.getpid).result(), signal.SIGKILL)  # its successor reads the key too
+            assert client.submit(sum, [1, 2]).result() == 3
+        """
+        path = os.pathsep.join([str(tmp_path), str(ROOT), os.environ.get("PYTHONPATH", "")])
+        finish(caller("-c", textwrap.dedent(code), env={"PYTHONPATH": path}))
+        events = (tmp_path / "events").read_text()
+        assert "preload.py" in events  # the hook was active in workers
+        made = [line for line in events.splitlines() if line.startswith("tempfile.") or line.endswith((".pem", ".crt"))]
+        assert [line for line in made if "/pandas-imgproc-dask-scratch-space-" not in line] == []
 
     def test_client_without_certificate_is_rejected(self, managed_cluster):
         from distributed import Client

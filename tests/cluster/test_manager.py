@@ -80,6 +80,7 @@ class TestRestart:
             second = cluster.get_client()
             assert (len(second.scheduler_info()["workers"]), first.status) == (2, "closed")
             assert cluster.get_client() is second
+        assert first.cluster._dashboard_token != second.cluster._dashboard_token
         first.close()
         second.cluster.close()
         assert cluster.existing_client() is None

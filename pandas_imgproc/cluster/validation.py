@@ -9,7 +9,8 @@ from typing import Any
 import dask
 from dask.utils import parse_bytes
 
-from pandas_imgproc._validation import check_int, shorten
+from pandas_imgproc._text import shorten
+from pandas_imgproc._validation import check_int
 
 MIN_WORKER_MEMORY = 256_000_000
 """Bytes that a worker uses before its first image, and some for that; with less no worker would start."""

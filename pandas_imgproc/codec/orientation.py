@@ -9,8 +9,6 @@ from PIL import Image
 from PIL.ExifTags import Base
 
 if TYPE_CHECKING:
-    from PIL import ImageFile
-
     from pandas_imgproc.codec.options import DecodeOptions
 
 _TO_UPRIGHT: dict[Any, Image.Transpose] = {
@@ -30,7 +28,7 @@ BROKEN_EXIF = (SyntaxError, ValueError, TypeError, LookupError, OSError, Arithme
 ORIENTED_BEFORE_LOAD = ("JPEG", "MPO", "TIFF")
 
 
-def exif_transpose_op(image: ImageFile.ImageFile, options: DecodeOptions) -> Image.Transpose | None:
+def exif_transpose_op(image: Image.Image, options: DecodeOptions) -> Image.Transpose | None:
     """Return the transpose that gives the requested orientation, None where none is needed."""
     if image.format == "TIFF":
         # Pillow turns it upright in load(): nothing is left to do, or all of it to undo.
@@ -41,7 +39,7 @@ def exif_transpose_op(image: ImageFile.ImageFile, options: DecodeOptions) -> Ima
     return _transpose_for_tag(image, _TO_UPRIGHT)
 
 
-def _transpose_for_tag(image: ImageFile.ImageFile, transposes: dict[Any, Image.Transpose]) -> Image.Transpose | None:
+def _transpose_for_tag(image: Image.Image, transposes: dict[Any, Image.Transpose]) -> Image.Transpose | None:
     try:
         return transposes.get(image.getexif().get(Base.Orientation))
     except BROKEN_EXIF:

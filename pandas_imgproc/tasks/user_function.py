@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pandas_imgproc import codec
+from pandas_imgproc._text import INTERRUPTS
 from pandas_imgproc.errors import UserFunctionError
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ class user_code:  # noqa: N801  reads as a statement: with user_code()
 
     def __exit__(self, _: object, exc: BaseException | None, tb: TracebackType | None) -> None:
         # Ctrl-C reaches the main thread alone: in any other, KeyboardInterrupt was raised by the function.
-        is_interrupt = isinstance(exc, codec.INTERRUPTS) and threading.current_thread() is threading.main_thread()
+        is_interrupt = isinstance(exc, INTERRUPTS) and threading.current_thread() is threading.main_thread()
         if exc is not None and not is_interrupt:
             last = traceback.format_exception_only(exc)[-1].strip()
             frames = [frame for frame in traceback.extract_tb(tb) if not frame.filename.startswith(_PACKAGE_DIR)]

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pandas_imgproc._text import shorten
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
-
-_MAX_CHARS = 100  # of a value in a message
 
 
 def check_int(name: str, value: Any, minimum: int = 1, maximum: int | None = None) -> int:
@@ -76,9 +76,3 @@ def check_choice(name: str, value: Any, legal: Iterable[Any]) -> Any:
         if same_type and value == item:
             return item
     raise ValueError(f"{name}={shorten(value)} is not one of {', '.join(map(repr, legal))}")
-
-
-def shorten(value: Any) -> str:
-    """Return the repr of a value, at most a hundred characters long."""
-    text = repr(value)
-    return text if len(text) <= _MAX_CHARS else f"{text[: _MAX_CHARS - 1]}…"

@@ -23,6 +23,8 @@ from typing import TYPE_CHECKING, Any, Literal, TypedDict, get_args
 
 import numpy as np
 
+from pandas_imgproc._text import MAX_QUOTED_CHARS, shorten, truncate, truncate_path
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -131,14 +133,14 @@ warnings.filterwarnings("always", category=UnreadableImageWarning, append=True)
 
 
 def failure(position: int, path: Any, kind: FailureKind, message: str) -> Failure:
-    """Return a failure as plain data.
+    """Return a failure as plain data, with a path and a message of bounded length.
 
     Examples
     --------
     >>> failure(3, "a.jpg", "empty", "the file has no bytes")
     {'position': 3, 'path': 'a.jpg', 'kind': 'empty', 'message': 'the file has no bytes'}
     """
-    path, message = _escape_surrogates(str(path)), _escape_surrogates(message)
+    path, message = _escape_surrogates(truncate_path(str(path))), _escape_surrogates(truncate(message))
     return {"position": int(position), "path": path, "kind": kind, "message": message}
 
 
@@ -155,7 +157,7 @@ def format_row(position: int, label: Any) -> str:
     """
     levels = label if isinstance(label, tuple) else (label,)
     parts = [level.item() if isinstance(level, np.generic) else level for level in levels]
-    return f"row {position} (label {tuple(parts) if isinstance(label, tuple) else parts[0]!r})"
+    return f"row {position} (label {shorten(tuple(parts) if isinstance(label, tuple) else parts[0], MAX_QUOTED_CHARS)})"
 
 
 def with_host(message: str, host: str) -> str:
@@ -182,8 +184,8 @@ def did_you_mean(name: object, known: Iterable[object]) -> str:
     >>> did_you_mean("lable", ["image_path", "label"]), did_you_mean("x", ["image_path", "label"])
     ("did you mean 'label'?", "there are 'image_path', 'label'")
     """
-    names = list(map(str, known))
-    near = difflib.get_close_matches(str(name), names, cutoff=0.5)
+    names = [truncate_path(str(item), MAX_QUOTED_CHARS) for item in known]
+    near = difflib.get_close_matches(truncate_path(str(name), MAX_QUOTED_CHARS), names, cutoff=0.5)
     if near:
         return f"did you mean {' or '.join(map(repr, near))}?"
     more = ", …" if len(names) > MAX_LISTED_NAMES else ""

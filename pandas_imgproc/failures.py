@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import pandas as pd
 
+from pandas_imgproc._text import MAX_QUOTED_CHARS, truncate_path
 from pandas_imgproc.array import ImageArray
 from pandas_imgproc.cluster import worker_rpc
 from pandas_imgproc.errors import (
@@ -84,7 +85,7 @@ def apply_errors_policy_for_partition(
 
 def _format_failure(failed: Failure, index: pd.Index[Any]) -> str:
     row = format_row(failed["position"], index[failed["position"]])
-    return f"{row}, {failed['path']!r}: {failed['message']}"
+    return f"{row}, {truncate_path(failed['path'], MAX_QUOTED_CHARS)!r}: {failed['message']}"
 
 
 def _counts(failures: Sequence[Failure]) -> str:

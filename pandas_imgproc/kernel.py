@@ -6,6 +6,7 @@ import time
 from typing import TYPE_CHECKING, Protocol
 
 from pandas_imgproc import _timing, codec
+from pandas_imgproc._text import INTERRUPTS
 from pandas_imgproc.partition import PartitionInput, PartitionResult
 
 if TYPE_CHECKING:
@@ -97,7 +98,7 @@ def _fill(result: PartitionResult, task: Task, partition: PartitionInput, source
         try:
             task.fill(out, partition.offset + position, file)
             result.status[i] = 0
-        except codec.INTERRUPTS:
+        except INTERRUPTS:
             raise
         except BaseException as exc:  # any exception of a decoder or a user's function is a failure of this row only
             result.add_failure(i, file.path, *task.classify_error(exc))

@@ -88,7 +88,7 @@ def test_usage_error_has_short_traceback(frame, call, kind, message):
         ("df[:4].img.map('image_path', ratio, errors='raise')", OSError, "(ratio, line 32 of test_error_messages.py)"),
         ("df.img.map('image_path', lambda pixels: pixels, errors='coerce')", ValueError, "func must return results"),
         ("df.img.map('image_path', held)", TypeError, "cannot be sent to another process: cannot pickle"),
-        ("df.img.map('image_path', str, dtype='float64', out='x.parquet')", ValueError, "dtype='float64' cannot hold"),
+        ("df.img.map('image_path', str, dtype='float64', out='x.parquet')", OSError, "dtype='float64' cannot hold"),
     ],
 )
 def test_error_on_workers_has_no_frames_of_dask(frame, managed_cluster, call, kind, message):

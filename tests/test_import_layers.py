@@ -10,6 +10,7 @@ import pytest
 import pandas_imgproc
 
 LAYERS = [
+    {"_text"},
     {"errors", "_timing", "config", "_version", "_pickling", "_validation"},
     {"partition", "_shared_memory", "_delegates", "_atomic"},
     {"source", "codec", "features", "array", "cluster"},

@@ -9,12 +9,16 @@ import os
 import traceback
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
-from pandas_imgproc.errors import ImgprocError
+from pandas_imgproc._text import truncate_path
+from pandas_imgproc.errors import ImgprocError, UnreadableImageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 logger = logging.getLogger("pandas_imgproc")
+
+MAX_ERROR_CHARS = 1500
+"""Limit of the message of an exception."""
 
 _PACKAGE_DIR = os.path.join(os.path.dirname(os.path.dirname(__file__)), "")
 
@@ -47,9 +51,17 @@ def _trim(method: Callable[P, R]) -> Callable[P, R]:
                 raise
             logger.debug("%s", type(exc).__name__, exc_info=exc)
             _drop_frames(exc)
+            _shorten_message(exc)
             raise  # the traceback starts again at this line
 
     return trimmed
+
+
+def _shorten_message(exc: BaseException) -> None:
+    """Cut the middle of a long message, which quotes names and values of any length; the advice is at its end."""
+    exc.args = tuple(truncate_path(text, MAX_ERROR_CHARS) if isinstance(text, str) else text for text in exc.args)
+    if isinstance(exc, UnreadableImageError):
+        exc.message = exc.args[1]
 
 
 def _raised_by_package(exc: BaseException) -> bool:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, TypedDict, get_args
 import pandas as pd
 
 from pandas_imgproc import codec
-from pandas_imgproc._validation import check_bool, check_choice, check_int, shorten
+from pandas_imgproc._text import shorten
+from pandas_imgproc._validation import check_bool, check_choice, check_int
 from pandas_imgproc.array import ImageDtype
 from pandas_imgproc.errors import did_you_mean
 from pandas_imgproc.failures import Errors

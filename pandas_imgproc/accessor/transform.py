@@ -80,13 +80,14 @@ class _TransformMethods(_ImageAccessorBase):
         TypeError
             If `func` cannot be called, or cannot be sent to another process.
         ValueError
-            If the results do not all have one dtype and shape.
+            If no type and shape is that of more than half of the results.
         NoReadableImageError, UnreadableImageError
             As in `load_resized`.
 
         Notes
         -----
-        An exception of the function is that row's failure, of kind ``function``; ``sys.exit`` too. A function that
+        An exception of the function is that row's failure, of kind ``function``; ``sys.exit`` too, a value that
+        `dtype` cannot hold, and a result of another type or shape than most. A function that
         ends its process fails that row only (``worker_died``).
 
         Examples
@@ -163,7 +164,7 @@ class _TransformMethods(_ImageAccessorBase):
         Raises
         ------
         TypeError, ValueError
-            If an argument is wrong; if the images that the transform returns are not all of one shape.
+            If an argument is wrong; if no shape is that of more than half of the rows.
         NoReadableImageError, UnreadableImageError
             As in `load_resized`.
 

@@ -9,7 +9,8 @@ from typing import Any
 import dask
 from dask.utils import parse_bytes
 
-from pandas_imgproc._validation import check_choice, check_int, shorten
+from pandas_imgproc._text import shorten
+from pandas_imgproc._validation import check_choice, check_int
 from pandas_imgproc.config import setting
 
 MIN_WORKER_MEMORY = 256_000_000

@@ -5,7 +5,7 @@ It goes through `identify`, `orientation`, `convert` and `resize`.
 """
 
 from pandas_imgproc.codec.decode import decode_into, load, verify
-from pandas_imgproc.codec.diagnose import INTERRUPTS, classify_error
+from pandas_imgproc.codec.diagnose import classify_error
 from pandas_imgproc.codec.downscale import downscale
 from pandas_imgproc.codec.encode import (
     READ_SUFFIXES,
@@ -32,7 +32,6 @@ from pandas_imgproc.codec.pillow_globals import PillowSettings, pillow_settings
 __all__ = [
     "CHANNELS",
     "FORMATS",
-    "INTERRUPTS",
     "READ_SUFFIXES",
     "SUFFIX_OF",
     "DecodeKwargs",

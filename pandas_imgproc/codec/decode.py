@@ -16,7 +16,6 @@ from pandas_imgproc.codec.limits import check_decoding
 from pandas_imgproc.codec.orientation import ORIENTED_BEFORE_LOAD, exif_transpose_op
 from pandas_imgproc.codec.resize import draft, resize_and_orient
 from pandas_imgproc.codec.strict import check_complete, complete_only, decodes_without_warning
-from pandas_imgproc.errors import UnreadableImageError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -29,8 +28,8 @@ def load(data: Any, options: DecodeOptions) -> Image.Image:
 
     Parameters
     ----------
-    data : bytes, or ndarray of uint8, shape (height, width, channels)
-        The whole file; or the pixels of an image in memory, or any object with ``__array_interface__``.
+    data : bytes, PIL.Image.Image, or ndarray of uint8, shape (height, width, channels)
+        The whole file, or an image in memory.
     options : DecodeOptions
         With ``size=None`` the image keeps its size.
 
@@ -52,8 +51,8 @@ def load(data: Any, options: DecodeOptions) -> Image.Image:
     ``ImageOps.exif_transpose(im).convert("RGB").resize(size)``, `PIL.ImageOps.fit` for "crop" and
     `PIL.ImageOps.pad` for "pad".
     """
-    if hasattr(data, "__array_interface__"):
-        return _from_memory(np.asarray(data), options)
+    if isinstance(data, (np.ndarray, Image.Image)):
+        return _from_memory(data, options)
     with timed("decode"), complete_only(options.strict):
         image = open_image(data, options, options.frame)
         transpose = exif_transpose_op(image, options) if image.format in ORIENTED_BEFORE_LOAD else None
@@ -86,7 +85,7 @@ def verify(data: Any, options: DecodeOptions) -> None:
 
     Parameters
     ----------
-    data : bytes, or ndarray of uint8, shape (height, width, channels)
+    data : bytes, ndarray or PIL.Image.Image
         As in `load`.
     options : DecodeOptions
         With ``strict=True`` the pixels of an intact JPEG file are not computed: its data is read to the end.
@@ -103,7 +102,7 @@ premature end of data segment [truncated]
     """
     if options.strict and not can_be_strict():
         options = dataclasses.replace(options, strict=False)  # a worker that lacks the package, unlike the caller
-    if options.strict and not hasattr(data, "__array_interface__"):
+    if options.strict and not isinstance(data, (np.ndarray, Image.Image)):
         with timed("decode"), complete_only(strict=True):
             image = open_image(data, options, options.frame)
             check_decoding(image, data, options.limits)
@@ -112,12 +111,17 @@ premature end of data segment [truncated]
     load(data, options)
 
 
-def _from_memory(pixels: NDArray[Any], options: DecodeOptions) -> Image.Image:
-    if pixels.dtype != np.uint8:
-        raise UnreadableImageError("unsupported", f"arrays of {pixels.dtype} are not images; only those of uint8 are")
-    image = Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
+def _from_memory(data: NDArray[np.uint8] | Image.Image, options: DecodeOptions) -> Image.Image:
     with timed("resize"):
-        return resize_and_orient(convert_mode(image, options, ""), options, None, image.size, None)
+        image = data if isinstance(data, Image.Image) else _fromarray(data)
+        transpose, profile = exif_transpose_op(image, options), image.info.get("icc_profile")
+        result = resize_and_orient(convert_mode(image, options, ""), options, transpose, image.size, None)
+        result.info = {"icc_profile": profile} if profile else {}
+        return result
+
+
+def _fromarray(pixels: NDArray[np.uint8]) -> Image.Image:
+    return Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
 
 
 def decode_into(data: Any, options: DecodeOptions, out: NDArray[np.uint8]) -> None:
@@ -125,7 +129,7 @@ def decode_into(data: Any, options: DecodeOptions, out: NDArray[np.uint8]) -> No
 
     Parameters
     ----------
-    data : bytes, or ndarray of uint8, shape (height, width, channels)
+    data : bytes, PIL.Image.Image, or ndarray of uint8, shape (height, width, channels)
         As in `load`.
     options : DecodeOptions
     out : ndarray of uint8, shape (height, width, channels)

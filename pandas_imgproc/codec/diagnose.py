@@ -9,11 +9,8 @@ from typing import Literal
 
 from PIL import Image, UnidentifiedImageError
 
+from pandas_imgproc._text import MAX_MESSAGE_CHARS, exception_text, truncate
 from pandas_imgproc.errors import FailureKind, UnreadableImageError
-
-INTERRUPTS = (KeyboardInterrupt,)
-"""Exceptions that stop the call. All others fail one row, also those outside of `Exception`: panics of Rust code are
-outside, and a worker that lets a `GeneratorExit` through never returns a result."""
 
 _BY_TYPE: tuple[tuple[type[BaseException] | tuple[type[BaseException], ...], FailureKind, str], ...] = (
     (FileNotFoundError, "missing", "there is no such file"),
@@ -59,7 +56,7 @@ def classify_error(exc: BaseException) -> tuple[FailureKind, str]:
     """
     if isinstance(exc, UnreadableImageError):
         return exc.kind, _to_single_line(exc.message)
-    text = _to_single_line(str(exc))
+    text = _to_single_line(exception_text(exc))
     for types, kind, reason in _BY_TYPE:
         if isinstance(exc, types):
             return kind, _to_single_line(f"{reason}: {text}" if text else reason)
@@ -89,9 +86,9 @@ _BYTES = re.compile(r"""b?'[^']*\\x[^']*'|b?"[^"]*\\x[^"]*\"""")
 
 def _to_single_line(text: str) -> str:
     """Return printable text of one line and at most 300 characters: decoders quote any bytes of a file."""
-    text = _BYTES.sub("(bytes)", _ADDRESS.sub("the file", text))
+    text = _BYTES.sub("(bytes)", _ADDRESS.sub("the file", truncate(text, 10 * MAX_MESSAGE_CHARS)))
     text = " ".join("".join(char if " " <= char <= "~" or char.isalpha() else " " for char in text).split())
-    return text if len(text) <= 300 else text[:299] + "…"
+    return truncate(text)
 
 
 def matches_signature(name: str, data: bytes) -> bool:

@@ -15,8 +15,6 @@ from pandas_imgproc.codec.limits import png_chunks
 from pandas_imgproc.codec.orientation import BROKEN_EXIF, EXIF_KEYS, check_exif
 
 if TYPE_CHECKING:
-    from PIL import ImageFile
-
     from pandas_imgproc.codec.options import DecodeOptions
 
 _MEMORY_MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
@@ -71,7 +69,7 @@ def read_header(data: Any, options: DecodeOptions) -> Header:
 
     Parameters
     ----------
-    data : bytes, or ndarray of uint8, shape (height, width, channels)
+    data : bytes, PIL.Image.Image, or ndarray of uint8, shape (height, width, channels)
         As in `load`.
     options : DecodeOptions
         Its formats, limits and plugins.
@@ -88,10 +86,10 @@ def read_header(data: Any, options: DecodeOptions) -> Header:
     >>> header.width, header.height, header.format
     (20, 30, 'JPEG')
     """
-    if hasattr(data, "__array_interface__"):
-        height, width, channels = np.asarray(data).shape
+    if isinstance(data, np.ndarray):
+        height, width, channels = data.shape
         return Header(width, height, _MEMORY_MODES[channels], channels, has_alpha=channels in (2, 4))
-    image = open_image(data, options, all_frames=True)
+    image = data if isinstance(data, Image.Image) else open_image(data, options, all_frames=True)
     exif = _exif(image, data, options)
     orientation = _orientation(exif)
     width, height = image.size
@@ -99,13 +97,13 @@ def read_header(data: Any, options: DecodeOptions) -> Header:
         width, height = height, width
     return Header(
         width=width, height=height, mode=image.mode, channels=len(image.getbands()), format=image.format,
-        n_frames=_n_frames(image), file_size=len(data), orientation=orientation,
+        n_frames=_n_frames(image), file_size=None if image is data else len(data), orientation=orientation,
         has_alpha=image.has_transparency_data, has_icc=bool(image.info.get("icc_profile")),
         camera=_camera(exif), taken_at=_taken_at(exif),
     )  # fmt: skip
 
 
-def _exif(image: ImageFile.ImageFile, data: bytes, options: DecodeOptions) -> Image.Exif:
+def _exif(image: Image.Image, data: bytes, options: DecodeOptions) -> Image.Exif:
     if image.format == "PNG" and "exif" not in image.info:
         # the block may follow the pixels, which Pillow has not read yet
         block = next((bytes(data[start:end]) for name, start, end in png_chunks(data) if name == b"eXIf"), None)
@@ -126,7 +124,7 @@ def _orientation(exif: Image.Exif) -> int | None:
     return int(orientation) if isinstance(orientation, int) and 1 <= orientation <= 8 else None
 
 
-def _n_frames(image: ImageFile.ImageFile) -> int | None:
+def _n_frames(image: Image.Image) -> int | None:
     try:
         return int(getattr(image, "n_frames", 1))
     except BROKEN_EXIF:  # counting may walk through the whole file

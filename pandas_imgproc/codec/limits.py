@@ -13,7 +13,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
-from pandas_imgproc._validation import check_choice, check_int, shorten
+from pandas_imgproc._text import shorten
+from pandas_imgproc._validation import check_choice, check_int
 from pandas_imgproc.errors import UnreadableImageError
 
 if TYPE_CHECKING:

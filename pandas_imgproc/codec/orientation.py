@@ -12,8 +12,6 @@ from PIL.ExifTags import Base
 from pandas_imgproc.codec.limits import check_tags
 
 if TYPE_CHECKING:
-    from PIL import ImageFile
-
     from pandas_imgproc.codec.limits import Limits
     from pandas_imgproc.codec.options import DecodeOptions
 
@@ -34,7 +32,7 @@ BROKEN_EXIF = (SyntaxError, ValueError, TypeError, LookupError, OSError, Arithme
 ORIENTED_BEFORE_LOAD = ("JPEG", "MPO", "TIFF")
 
 
-def exif_transpose_op(image: ImageFile.ImageFile, options: DecodeOptions) -> Image.Transpose | None:
+def exif_transpose_op(image: Image.Image, options: DecodeOptions) -> Image.Transpose | None:
     """Return the transpose that gives the requested orientation, None where none is needed."""
     if image.format == "TIFF":
         # Pillow turns it upright in load(): nothing is left to do, or all of it to undo.
@@ -46,7 +44,7 @@ def exif_transpose_op(image: ImageFile.ImageFile, options: DecodeOptions) -> Ima
 
 
 def _transpose_for_tag(
-    image: ImageFile.ImageFile, transposes: dict[Any, Image.Transpose], options: DecodeOptions
+    image: Image.Image, transposes: dict[Any, Image.Transpose], options: DecodeOptions
 ) -> Image.Transpose | None:
     check_exif(image, options.limits)
     try:
@@ -55,7 +53,7 @@ def _transpose_for_tag(
         return None  # a broken EXIF block is no reason to lose a readable image
 
 
-def check_exif(image: ImageFile.ImageFile, limits: Limits) -> None:
+def check_exif(image: Image.Image, limits: Limits) -> None:
     """Check the EXIF block of a PNG or WebP image, before it is read; that of a JPEG or TIFF file is in its header.
 
     Raises

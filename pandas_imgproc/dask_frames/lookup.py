@@ -12,7 +12,9 @@ import pandas as pd
 from dask.tokenize import tokenize
 
 from pandas_imgproc.accessor.base import column_inputs
+from pandas_imgproc.dask_frames.map_partitions import content_digest
 from pandas_imgproc.errors import failure
+from pandas_imgproc.source import is_encoded
 from pandas_imgproc.tasks import with_labels
 
 if TYPE_CHECKING:
@@ -35,7 +37,10 @@ def row_keys(rows: Any) -> list[Any]:
     """
     if isinstance(rows, pd.DataFrame):
         return list(zip(*(row_keys(rows[name]) for name in rows.columns), strict=True))
-    return [value if isinstance(value, _SCALAR_TYPES) else tokenize(value) for value in column_inputs(rows)]
+    return [
+        value if isinstance(value, _SCALAR_TYPES) else tokenize(content_digest(value) if is_encoded(value) else value)
+        for value in column_inputs(rows)
+    ]
 
 
 def with_row_keys(rows: Any, result: Any = None) -> tuple[list[Any], Any]:

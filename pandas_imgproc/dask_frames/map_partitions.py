@@ -17,7 +17,7 @@ from pandas_imgproc import failures
 from pandas_imgproc.accessor.base import column_inputs
 from pandas_imgproc.execution import Job, run_in_graph, write_in_graph
 from pandas_imgproc.sinks import ImageFileSink, JobContext, output_paths
-from pandas_imgproc.source import check, is_encoded
+from pandas_imgproc.source import check, content_bytes, is_encoded
 
 if TYPE_CHECKING:
     from pandas_imgproc.accessor.options import ReadOptions, WriteOptions
@@ -132,14 +132,15 @@ def paths_only(column: pd.Series[Any]) -> pd.Series[Any]:
     """
     paths = np.empty(len(column), dtype=object)
     for i, value in enumerate(column_inputs(column)):
-        paths[i] = _content_digest(value) if is_encoded(value) else value
+        paths[i] = content_digest(value) if is_encoded(value) else value
     return pd.Series(paths, index=column.index, name=column.name, dtype=object)
 
 
-def _content_digest(value: Any) -> Any:
+def content_digest(value: Any) -> Any:
+    """Return a digest of an encoded image or an image in memory: bytes, or a dict for a dict."""
     if isinstance(value, dict):
-        return {"bytes": _content_digest(value["bytes"]), "path": value.get("path")}
-    return tokenize(value).encode()
+        return {"bytes": content_digest(value["bytes"]), "path": value.get("path")}
+    return tokenize(content_bytes(value), getattr(value, "shape", None) if type(value) is np.ndarray else None).encode()
 
 
 def head(part: Any, n: int) -> Any:

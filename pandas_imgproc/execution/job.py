@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Any
 from pandas_imgproc import _timing
 from pandas_imgproc.codec import PillowSettings
 from pandas_imgproc.config import setting
+from pandas_imgproc.errors import failure
 from pandas_imgproc.execution.progress import ESTIMATE_THRESHOLD, Progress, format_bytes, format_duration
 from pandas_imgproc.execution.stats import JobStats
 from pandas_imgproc.kernel import run_partition
 from pandas_imgproc.partition import PartitionInput, PartitionResult
+from pandas_imgproc.source import InputFile
 
 if TYPE_CHECKING:
     from collections import deque
@@ -171,6 +173,13 @@ class JobState:
         for stage, seconds in result.seconds.items():
             self.stage_seconds[stage] += seconds
         self.progress.update(len(result.status), self.n_failed)
+
+    def reject_mismatched(self) -> None:
+        """Fail the rows whose results have another form than most."""
+        for position, message in self.sink.reject_mismatched():
+            path = InputFile(self.job.inputs[position], self.job.source).path
+            self.sink.fail(failure(position, path, "function", message))
+            self.n_failed += 1
 
     def eta(self) -> float:
         """Return the predicted seconds of the remaining rows, at the measured rate."""

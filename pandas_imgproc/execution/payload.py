@@ -6,21 +6,26 @@ this package nor pandas, and logs no paths. A worker without the package reports
 
 from __future__ import annotations
 
+import dataclasses
 import pickle
 import socket
 import struct
 import sys
 from pickle import PickleError
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import cloudpickle
 
+from pandas_imgproc import codec
+from pandas_imgproc._text import INTERRUPTS
 from pandas_imgproc._version import __version__
 from pandas_imgproc.errors import with_host
 from pandas_imgproc.execution.job import run_and_write
+from pandas_imgproc.source import FailedInput, InputFile, Source, is_encoded, read_in_memory
+from pandas_imgproc.source.inputs import describe_input, path_or_bytes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from pandas_imgproc.execution.crash_ledger import LedgerHandle
     from pandas_imgproc.execution.job import JobState
@@ -31,6 +36,8 @@ if TYPE_CHECKING:
 _UNPICKLING_ERRORS = (
     ImportError, AttributeError, TypeError, ValueError, LookupError, EOFError, PickleError, struct.error
 )  # fmt: skip
+
+_TEXT_TYPES = frozenset({str, type(None)})
 
 _FILE_KINDS = {"missing", "permission", "not_a_file"}
 
@@ -44,7 +51,26 @@ class PayloadFactory:
 
     def build(self, partition: PartitionInput, writer: PartitionWriter) -> Callable[[], PartitionResult | str]:
         """Return the payload of a partition: the function that a worker runs."""
+        partition = dataclasses.replace(partition, inputs=_portable_inputs(partition.inputs))
         return _self_contained((*self._shared, cloudpickle.dumps((partition, writer))))  # a writer may hold the task
+
+
+def _portable_inputs(inputs: Sequence[Any]) -> Sequence[Any]:
+    """Return inputs that any process can unpickle; one that cannot be read here is a `FailedInput`, as it is inline."""
+    if _TEXT_TYPES.issuperset(map(type, inputs)):  # nearly always
+        return inputs
+    return [_portable(value) if is_encoded(value) else value for value in inputs]
+
+
+def _portable(value: Any) -> Any:
+    data = path_or_bytes(value)
+    try:
+        # With the name that the value has in the table of failures: the copy has another one.
+        return {"bytes": read_in_memory(data), "path": value["path"] if data is not value else describe_input(data)}
+    except INTERRUPTS:
+        raise
+    except BaseException as exc:
+        return FailedInput(InputFile(value, Source()).path, *codec.classify_error(exc))
 
 
 def _self_contained(payload: tuple[bytes, bytes, bytes]) -> Callable[[], PartitionResult | str]:

@@ -69,7 +69,9 @@ def execute(job: Job, sink: MemorySink) -> None:
         pending = deque(sink.pending())
         with progress(job.task.name, sum(map(len, pending)), show=job.progress) as bar:
             state = JobState(job, sink, bar, pending)
-            stats = state.stats(str(_execute(state)))
+            plan = _execute(state)
+            state.reject_mismatched()
+            stats = state.stats(str(plan))
             if state.n_done:
                 bar.close(str(stats))
             _emit(stats)

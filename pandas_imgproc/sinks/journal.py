@@ -18,6 +18,7 @@ import pandas as pd
 
 from pandas_imgproc.errors import Failure, JournalError
 from pandas_imgproc.sinks.journal_storage import FORMAT, JournalStorage, JsonJournal, check_failure_kind, check_format
+from pandas_imgproc.source import content_bytes, is_encoded
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -64,10 +65,10 @@ class JobSpec:
 
 def checksum(value: Any) -> int:
     """Return the CRC-32 of an input or a label."""
-    if isinstance(value, Mapping):
-        value = value.get("path") if value.get("bytes") is None else value["bytes"]
-    if hasattr(value, "__array_interface__") and not isinstance(value, np.generic):
-        value = np.asarray(value).tobytes()
+    if is_encoded(value):
+        value = content_bytes(value["bytes"] if isinstance(value, Mapping) else value)
+    elif isinstance(value, Mapping):
+        value = value.get("path")
     return zlib.crc32(value if isinstance(value, bytes) else str(value).encode(errors="surrogatepass"))
 
 

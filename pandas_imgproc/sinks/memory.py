@@ -133,8 +133,8 @@ class MemorySink:
     """Sink of a job: values in the caller's memory, and the status of each row.
 
     Subclasses store the values in another way. The execution layer uses `pending`, `writer(positions)`,
-    `commit(part)`, `schema_known`, `nbytes` and `close()`; afterwards the accessor uses `status()` and
-    `to_pandas(task, index)`.
+    `commit(part)`, `reject_mismatched()`, `fail(failure)`, `schema_known`, `nbytes` and `close()`; afterwards the
+    accessor uses `status()` and `to_pandas(task, index)`.
 
     Parameters
     ----------
@@ -189,6 +189,15 @@ class MemorySink:
         status[status > 0] += len(self._failures)
         self._status[as_position_array(part.positions)] = status
         self._failures.extend(part.failures)
+
+    def reject_mismatched(self) -> Iterator[tuple[int, str]]:
+        """Yield the position and the message of each row whose result has another form than most."""
+        return iter(())
+
+    def fail(self, failed: Failure) -> None:
+        """Record the failure of a row that was finished."""
+        self._failures.append(failed)
+        self._status[failed["position"]] = len(self._failures)
 
     def status(self) -> tuple[Status, tuple[Failure, ...]]:
         """Return the status of each row and the failures, in the order of the rows, in any order of execution."""

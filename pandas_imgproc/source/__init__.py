@@ -2,7 +2,7 @@
 
 `source`         iterator over the files of a partition, in the order of the rows
 `validation`     checked arguments of a source
-`inputs`         values of a column as plain Python values
+`inputs`         values of a column as plain Python values, and images in memory
 `paths`          locations of names and URLs, never outside of the root
 `local`          local files
 `archive`        members of zip and tar archives
@@ -18,7 +18,14 @@
 """
 
 from pandas_imgproc.source.chained import open_filesystem
-from pandas_imgproc.source.inputs import FailedInput, column_values, is_encoded, paths_to_series
+from pandas_imgproc.source.inputs import (
+    FailedInput,
+    column_values,
+    content_bytes,
+    is_encoded,
+    paths_to_series,
+    read_in_memory,
+)
 from pandas_imgproc.source.local import MAX_FILE_BYTES, UNKNOWN_SIGNATURE, FileSignature, signature_of
 from pandas_imgproc.source.redaction import StorageOptions
 from pandas_imgproc.source.redirects import FOLLOW_ALL
@@ -36,9 +43,11 @@ __all__ = [
     "StorageOptions",
     "check",
     "column_values",
+    "content_bytes",
     "is_encoded",
     "make_source",
     "open_filesystem",
     "paths_to_series",
+    "read_in_memory",
     "signature_of",
 ]

@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from urllib.parse import quote, unquote, urlsplit
 
+from pandas_imgproc._text import shorten
 from pandas_imgproc.errors import UnreadableImageError
 from pandas_imgproc.source.redaction import redact_path, redact_url
 
@@ -88,7 +89,7 @@ def to_path_text(name: object, *, has_suffix: bool) -> str:
         return str(name)
     if has_suffix and isinstance(name, float) and name.is_integer():
         return str(int(name))  # pandas converts a column of ids to float if a value is missing
-    text = f"{type(name).__name__} {redact_url(f'{name!r:.100}')}"
+    text = f"{type(name).__name__} {redact_url(shorten(name))}"
     raise UnreadableImageError("invalid_path", f"a path, URL or bytes was expected, not {text}")
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 
-from pandas_imgproc._validation import shorten
+from pandas_imgproc._text import shorten
 from pandas_imgproc.errors import UnreadableImageError
 from pandas_imgproc.source.paths import safe_join
 from pandas_imgproc.source.redaction import redact_url

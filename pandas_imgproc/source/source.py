@@ -14,10 +14,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from pandas_imgproc._text import shorten
 from pandas_imgproc._timing import add_bytes_read, timed
 from pandas_imgproc.errors import UnreadableImageError
 from pandas_imgproc.source import paths
-from pandas_imgproc.source.inputs import FailedInput, is_pixel_array, path_or_bytes
+from pandas_imgproc.source.inputs import FailedInput, describe_input, is_encoded, path_or_bytes, read_in_memory
 from pandas_imgproc.source.local import UNKNOWN_SIGNATURE, FileSignature, read_file, signature_of
 from pandas_imgproc.source.paths import ArchiveMember, Location, RemoteLocation, RemotePath
 from pandas_imgproc.source.read_config import ReadConfig
@@ -64,16 +65,17 @@ class InputFile:
         """Name of the file in the failure table."""
         value = self._value
         if isinstance(value, Mapping):
-            return self._source.redact_name(str(value.get("path") or "<bytes>"))
-        if isinstance(value, (bytes, bytearray, memoryview)):
-            return "<bytes>"
+            path = value.get("path")
+            return self._source.redact_name(str(path)) if path else describe_input(value["bytes"])
         if isinstance(value, FailedInput):
             return value.path
         if isinstance(value, float) and value.is_integer():
             value = int(value)  # as `paths.to_path_text` reads it
-        if isinstance(value, str | numbers.Integral):
-            return self._source.redact_name(f"{value}{self._source.suffix or ''}")
-        return redact_url(repr(value)[:200])
+        if isinstance(value, str):
+            return self._source.redact_name(value + (self._source.suffix or ""))
+        if isinstance(value, int):
+            return f"{shorten(value)}{self._source.suffix or ''}"
+        return describe_input(value)
 
     def data(self) -> Any:
         """Return the encoded bytes, or the array of an image in memory.
@@ -213,12 +215,11 @@ class Source:
         """Return the encoded bytes or the array of an input (see `InputFile.data`), and the signature of its file."""
         if not isinstance(value, str):  # nearly always it is
             value = path_or_bytes(value)
-            if isinstance(value, (bytes, bytearray, memoryview)):
-                return _check_not_empty(bytes(value)), UNKNOWN_SIGNATURE
             if isinstance(value, FailedInput):
                 raise UnreadableImageError(value.kind, value.message)
-            if is_pixel_array(value):
-                return value, UNKNOWN_SIGNATURE
+            if is_encoded(value):
+                data = read_in_memory(value)
+                return _check_not_empty(data) if isinstance(data, bytes) else data, UNKNOWN_SIGNATURE
         location = self.resolve(value)
         return _counted(*(read_file(location) if isinstance(location, str) else self._read_remote(location)))
 
@@ -234,7 +235,7 @@ class Source:
         if isinstance(value, Mapping):
             value = value.get("path")
         if isinstance(value, FailedInput):
-            value = value.path
+            value = None if value.kind == "invalid_path" else value.path
         try:
             return paths.display_path(self.resolve(value))
         except UnreadableImageError:

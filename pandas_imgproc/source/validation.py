@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from pandas_imgproc._validation import shorten
+from pandas_imgproc._text import shorten
 from pandas_imgproc.source import paths
 from pandas_imgproc.source.inputs import path_or_bytes
 from pandas_imgproc.source.redaction import StorageOptions, protocol_family, redact_url

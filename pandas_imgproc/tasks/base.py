@@ -89,6 +89,11 @@ class Task(ABC):
         fields = {f.name: _to_json(getattr(self, f.name)) for f in dataclasses.fields(self)}
         return {"method": self.name, **{_DISK_KEYS.get(name, name): value for name, value in fields.items()}}
 
+    def result_form(self, value: Any) -> str | None:
+        """Return the form of one result, as messages name it, which is that of all; None of a value without any."""
+        shape = getattr(value, "shape", ())
+        return f"an image of {value.dtype} and shape {shape}" if len(shape) == 3 else "no image"
+
     def with_nullable_dtype(self) -> Self:
         """Return the task with a dtype that holds missing values, so that all partitions have the same one."""
         return self

@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 import pandas as pd
 
+from pandas_imgproc._text import shorten, truncate
 from pandas_imgproc._timing import timed
 from pandas_imgproc.array import ImageArray, ImageDtype
 from pandas_imgproc.errors import UserFunctionError
 from pandas_imgproc.tasks import result_columns
 from pandas_imgproc.tasks.base import Task, with_labels
+from pandas_imgproc.tasks.result_columns import describe_form
 from pandas_imgproc.tasks.user_function import as_image_array, load_pixels, store_result, user_code
 
 if TYPE_CHECKING:
@@ -79,6 +81,7 @@ class Map(Task):
         names = _column_names(result)
         if isinstance(self.dtype, dict) and names is None:
             raise UserFunctionError(f"it returned {_describe(result)}; by dtype= it is a dict or a 1-D array")
+        self._check_dtype(result)
         if not self.strict or names is None:
             return result
         if not isinstance(self.dtype, dict):
@@ -88,8 +91,24 @@ class Map(Task):
         undeclared = [name for name in names if name not in self.dtype]
         if undeclared:
             columns = f"{list(self.dtype)!r:.100}"
-            raise UserFunctionError(f"it returned {undeclared[0]!r:.100} too; by dtype= the columns are {columns}")
+            raise UserFunctionError(f"it returned {shorten(undeclared[0])} too; by dtype= the columns are {columns}")
         return result
+
+    def _check_dtype(self, result: Any) -> None:
+        """Raise a UserFunctionError if `dtype` cannot hold a value of a result."""
+        if self.dtype is None or isinstance(self.dtype, ImageDtype) or describe_form(result) is None:
+            return
+        values = {None: result} if _column_names(result) is None else dict(_items(result))
+        for name, value in values.items():
+            dtype = self.dtype.get(name) if isinstance(self.dtype, dict) else self.dtype
+            if dtype is not None and not result_columns.fits(value, dtype):
+                column = "" if name is None else f" for the column {shorten(name)}"
+                raise UserFunctionError(f"it returned {shorten(value)}{column}; dtype={str(dtype)!r} cannot hold it")
+
+    def result_form(self, value: Any) -> str | None:
+        """Return the form of one result; with a dict of dtypes, dicts and arrays are rows of the same columns."""
+        form = describe_form(value)
+        return "columns" if isinstance(self.dtype, dict) and form is not None else form
 
     def with_nullable_dtype(self) -> Self:
         """Return the task with a dtype that holds missing values."""
@@ -160,6 +179,10 @@ def _column_names(result: Any) -> Iterable[Any] | None:
     return result if isinstance(result, dict) else None
 
 
+def _items(result: Any) -> Iterable[tuple[Any, Any]]:
+    return result.items() if isinstance(result, dict) else enumerate(result)
+
+
 def _to_scalar(value: Any) -> Any:
     if isinstance(value, _SCALARS):
         return value
@@ -170,4 +193,4 @@ def _to_scalar(value: Any) -> Any:
 
 def _describe(value: Any) -> str:
     shape = f" of shape {np.shape(value)}" if hasattr(value, "__array__") else ""
-    return f"{type(value).__name__}{shape}"
+    return f"{truncate(type(value).__name__, 60)}{shape}"

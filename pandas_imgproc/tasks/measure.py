@@ -141,7 +141,7 @@ class _FeatureInputs:
 
     @cached_property
     def bytes(self) -> bytes | None:
-        return None if hasattr(self._data, "__array_interface__") else self._data
+        return self._data if isinstance(self._data, bytes) else None
 
     @cached_property
     def header(self) -> codec.Header:

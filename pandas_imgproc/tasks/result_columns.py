@@ -7,8 +7,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from pandas_imgproc._text import truncate
+
 if TYPE_CHECKING:
     from collections.abc import Hashable
+
+_CONVERSION_ERRORS = (
+    ValueError, TypeError, OverflowError, ArithmeticError, NotImplementedError, LookupError, AttributeError
+)  # fmt: skip
 
 ObjectArray = np.ndarray[Any, np.dtype[Any]]
 Mask = np.ndarray[Any, np.dtype[np.bool_]]
@@ -34,7 +40,7 @@ def to_column(values: ObjectArray, valid: Mask, dtype: Any = None) -> Any:
     Raises
     ------
     ValueError
-        If `dtype` cannot hold the scalars.
+        If `dtype` cannot hold a scalar: see `fits`.
 
     Examples
     --------
@@ -43,6 +49,8 @@ def to_column(values: ObjectArray, valid: Mask, dtype: Any = None) -> Any:
     [1, <NA>]
     Length: 2, dtype: Int64
     """
+    if dtype is not None and nullable(pd.api.types.pandas_dtype(dtype)) is not None:
+        valid = valid & np.array([not is_missing(value) for value in values], dtype=bool)
     column = _to_series(list(values[valid]), dtype if dtype is not None or valid.any() else "float64")
     if valid.all():
         return column.array
@@ -56,8 +64,12 @@ def to_column(values: ObjectArray, valid: Mask, dtype: Any = None) -> Any:
 def _to_series(values: list[Any], dtype: Any) -> pd.Series[Any]:
     try:
         column: pd.Series[Any] = pd.Series(values, dtype=dtype)
-    except (ValueError, TypeError, OverflowError) as exc:
-        raise ValueError(f"dtype={str(dtype)!r} cannot hold the return value of func: {exc}") from exc
+    except _CONVERSION_ERRORS as exc:
+        if len(values) > 1:  # pandas infers one format of times, and more, from the first value
+            column = pd.Series([_to_series([value], dtype).iloc[0] for value in values], dtype=dtype)
+        else:
+            text = f"dtype={str(dtype)!r} cannot hold the return value of func: {truncate(str(exc))}"
+            raise ValueError(text) from exc
     return column
 
 
@@ -80,17 +92,13 @@ def nullable(dtype: Any) -> Any:
 def to_frame(values: ObjectArray, valid: Mask, dtype: Any, index: pd.Index[Any]) -> pd.DataFrame | None:
     """Return dicts or arrays of shape (k,) as a frame, None if the values are scalars.
 
-    Parameters are those of `to_column`; `dtype` may be a dict of dtype by column.
-
-    Raises
-    ------
-    ValueError
-        If the results differ in type or shape; the message names two rows.
+    Parameters are those of `to_column`; `dtype` may be a dict of dtype by column. A missing scalar is a row of
+    missing values.
     """
-    first = _check_homogeneous(values, valid)
+    first = next((value for value in values[valid] if describe_form(value) is not None), None)
     names: dict[Hashable, None] = dict.fromkeys(dtype) if isinstance(dtype, dict) else {}
     if isinstance(first, dict):
-        names |= dict.fromkeys(name for result in values[valid] for name in result)
+        names |= dict.fromkeys(name for result in values[valid] for name in result or ())
     elif isinstance(first, np.ndarray):
         names |= dict.fromkeys(range(len(first)))
     elif not isinstance(dtype, dict):
@@ -105,29 +113,55 @@ def _extract_column(values: ObjectArray, valid: Mask, name: Any) -> tuple[Object
     column, has_value = np.full(len(values), None, dtype=object), valid.copy()
     for i in np.flatnonzero(valid):
         result = values[i]
-        if name in (result if isinstance(result, dict) else range(len(result))):
+        names = result if isinstance(result, dict) else range(len(result)) if isinstance(result, np.ndarray) else ()
+        if name in names:
             column[i] = result[name]
         else:
             has_value[i] = False
     return column, has_value
 
 
-def _check_homogeneous(values: ObjectArray, valid: Mask) -> Any:
-    """Return the first result; raise a ValueError if another one differs in type or shape."""
-    rows = np.flatnonzero(valid)
-    if not len(rows):
-        return None
-    form = _describe_form(values[rows[0]])
-    for i in rows[1:]:
-        other = _describe_form(values[i])
-        if other != form:
-            raise ValueError(
-                f"func must return results of one type and shape: row {rows[0]} returned {form}, row {i} {other}"
-            )
-    return values[rows[0]]
+def describe_form(result: Any) -> str | None:
+    """Return the form of a result: a scalar, a dict, or an array with its shape; None of a missing value.
 
-
-def _describe_form(result: Any) -> str:
+    Examples
+    --------
+    >>> describe_form({"a": 1}), describe_form(np.zeros(3)), describe_form(None)
+    ('a dict', 'an array of shape (3,)', None)
+    """
     if isinstance(result, dict):
         return "a dict"
-    return f"an array of shape {result.shape}" if isinstance(result, np.ndarray) else "a scalar"
+    if isinstance(result, np.ndarray):
+        return (
+            f"an image of {result.dtype} and shape {result.shape}"
+            if result.ndim == 3
+            else f"an array of shape {result.shape}"
+        )
+    return None if is_missing(result) else "a scalar"
+
+
+def is_missing(value: Any) -> bool:
+    """Return whether a scalar is None, NA, NaN or NaT."""
+    missing = pd.isna(value)
+    return isinstance(missing, bool | np.bool_) and bool(missing)
+
+
+def fits(value: Any, dtype: Any) -> bool:
+    """Return whether a column of a dtype can hold a scalar; a missing one fits all.
+
+    Examples
+    --------
+    >>> fits(300, "uint8"), fits("x", "float64"), fits(None, "int64"), fits(2.0, "Int64")
+    (False, False, True, True)
+    """
+    dtype = pd.api.types.pandas_dtype(dtype)
+    dtype = pd.api.types.pandas_dtype(nullable(dtype) or dtype)  # so that a missing row elsewhere changes nothing
+    if isinstance(dtype, np.dtype) and dtype.kind == "f" and type(value) in (float, int, np.float64, np.float32):
+        return True  # nearly always, and a column for each value takes as long as a small image
+    if is_missing(value):
+        return True
+    try:
+        _to_series([value], dtype)
+    except ValueError:
+        return False
+    return True

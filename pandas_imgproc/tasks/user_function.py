@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pandas_imgproc import codec
+from pandas_imgproc._text import INTERRUPTS, MAX_MESSAGE_CHARS, format_exception, truncate
 from pandas_imgproc.errors import UserFunctionError
 
 if TYPE_CHECKING:
     from types import TracebackType
-
-MAX_MESSAGE_CHARS = 300
 
 _PACKAGE_DIR = os.path.join(os.path.dirname(os.path.dirname(__file__)), "")
 
@@ -36,18 +35,19 @@ class user_code:  # noqa: N801  reads as a statement: with user_code()
 
     def __exit__(self, _: object, exc: BaseException | None, tb: TracebackType | None) -> None:
         # Ctrl-C reaches the main thread alone: in any other, KeyboardInterrupt was raised by the function.
-        is_interrupt = isinstance(exc, codec.INTERRUPTS) and threading.current_thread() is threading.main_thread()
+        is_interrupt = isinstance(exc, INTERRUPTS) and threading.current_thread() is threading.main_thread()
         if exc is not None and not is_interrupt:
-            last = traceback.format_exception_only(exc)[-1].strip()
+            last = format_exception(exc)
             frames = [frame for frame in traceback.extract_tb(tb) if not frame.filename.startswith(_PACKAGE_DIR)]
             location = f" ({_describe(frames[0])})" if frames else ""
-            raise UserFunctionError(last[: MAX_MESSAGE_CHARS - len(location)] + location) from exc
+            raise UserFunctionError(truncate(last, MAX_MESSAGE_CHARS - len(location)) + location) from exc
 
 
 def _describe(frame: traceback.FrameSummary) -> str:
     """Return function, line and file of a frame; the file of a notebook's cell has no name that users know."""
     is_file = os.path.isfile(frame.filename) and "ipykernel" not in frame.filename
-    return f"{frame.name}, line {frame.lineno}" + (f" of {os.path.basename(frame.filename)}" if is_file else "")
+    file = f" of {truncate(os.path.basename(frame.filename), 60)}" if is_file else ""
+    return f"{truncate(frame.name, 60)}, line {frame.lineno}{file}"
 
 
 def load_pixels(data: Any, decode_options: codec.DecodeOptions) -> np.ndarray[Any, np.dtype[np.uint8]]:

@@ -15,7 +15,7 @@ from PIL import Image, ImageOps
 from pandas_imgproc import codec
 from pandas_imgproc._timing import collect_timings
 from pandas_imgproc.codec.options import FITS
-from pandas_imgproc.errors import FAILURE_KINDS, UnreadableImageError
+from pandas_imgproc.errors import FAILURE_KINDS
 
 RESAMPLES = ("nearest", "box", "bilinear", "hamming", "bicubic", "lanczos")
 
@@ -130,11 +130,6 @@ def test_image_in_memory_equals_its_file(channels):
         codec.decode_options((9, 7), fit="pad"),
     ):
         assert codec.load(pixels, options).tobytes() == codec.load(encoded(image, "PNG"), options).tobytes()
-
-
-def test_float_array_is_refused():
-    with pytest.raises(UnreadableImageError, match="float64"):
-        codec.load(np.zeros((3, 3, 3)), codec.decode_options(8))
 
 
 def assert_pixels_or_failure(data: bytes, options: codec.DecodeOptions) -> None:

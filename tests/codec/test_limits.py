@@ -119,9 +119,9 @@ def test_scans_of_progressive_jpeg_are_limited():
 
 def test_verify_keeps_limits():
     data = jpeg(progressive=True)
-    for limits in ({"scans": 3}, {"decoded_bytes": 1000}):
+    for values in ({"scans": 3}, {"decoded_bytes": 1000}):
         with pytest.raises(UnreadableImageError, match="lifts the limit"):
-            codec.verify(data, codec.decode_options(strict=True, limits=limits))
+            codec.verify(data, codec.decode_options(strict=True, limits=values))
 
 
 def test_scans_of_second_image_of_mpo_are_limited():

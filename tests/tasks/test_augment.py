@@ -160,7 +160,7 @@ def test_augment_of_broken_or_empty_column_has_shape_or_raises(folder):
 
 def test_variants_of_several_sizes_raise_with_advice(folder):
     paths = pd.Series([str(folder / f"scene{k}.jpg") for k in range(4)])
-    with pytest.raises(ValueError, match=r"shape \(50, \d0, 3\) and one of uint8 and shape.*give size=.*to="):
+    with pytest.raises(ValueError, match=r"shape \(50, \d0, 3\), row \d an image of uint8 and shape.*give size=.*to="):
         paths.img.augment(noisy)
 
 

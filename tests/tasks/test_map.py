@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import functools
+import re
 import sys
 import threading
 
 import cloudpickle
 import dask
+import dask.dataframe as dd
 import image_factory
 import numba
 import numpy as np
@@ -18,6 +20,7 @@ from hypothesis import strategies as st
 from image_factory import row_image, row_of
 from PIL import Image
 
+import pandas_imgproc
 from pandas_imgproc import NoReadableImageError, UnreadableImageError, UnreadableImageWarning
 
 cloudpickle.register_pickle_by_value(image_factory)
@@ -229,16 +232,98 @@ def test_result_of_unsupported_type_raises(frame, value, message):
 @pytest.mark.parametrize(
     ("func", "message"),
     [
-        (lambda pixels: 1 if row_of(pixels) else {"a": 1}, "one type and shape: row 0 returned a dict, row 1 a sc"),
-        (lambda pixels: np.zeros(2 + row_of(pixels)), "row 0 returned an array of shape .2,., row 1 an array"),
-        (lambda pixels: pixels[row_of(pixels) :], r"images of uint8 and shape \(1\d, 24, 3\) and one of uint8"),
-        (lambda pixels: pixels if row_of(pixels) else 1, "else than an image|row 0 returned a scalar, row 1 an"),
+        (lambda pixels: 1 if row_of(pixels) % 2 else {"a": 1}, "row 0 has a dict, row 1 a scalar"),
+        (lambda pixels: np.zeros(2 + row_of(pixels)), r"row 0 has an array of shape \(2,\), row 1 an array"),
+        (
+            lambda pixels: pixels[row_of(pixels) % 8 :],
+            r"row 0 has an image of uint8 and shape \(16, 24, 3\), row 1 an",
+        ),
+        (lambda pixels: pixels if row_of(pixels) % 2 else 1, "row 0 has a scalar, row 1 an image"),
     ],
 )
 @pytest.mark.parametrize("npartitions", [1, 4])
-def test_results_of_mixed_types_or_shapes_raise(frame, func, message, npartitions):
+def test_results_without_a_form_of_most_raise(frame, func, message, npartitions):
     with pytest.raises(ValueError, match=message):
         frame[:20].img.map("image_path", func, npartitions=npartitions)
+
+
+@pytest.mark.parametrize(("odd", "scheduler"), [(0, "synchronous"), (7, "synchronous"), (3, "distributed")])
+@pytest.mark.parametrize(
+    ("usual", "other", "message"),
+    [
+        (row_of, lambda _: [1, 2], r"an array of shape \(2,\), and most rows a scalar"),
+        (row_of, lambda pixels: pixels, "an image of uint8.*, and most rows a scalar"),
+        (lambda pixels: {"a": row_of(pixels)}, lambda _: 3, "a scalar, and most rows a dict"),
+        (lambda pixels: pixels, lambda pixels: pixels[:5], "and most rows an image of uint8.*func must return"),
+        (lambda pixels: pixels, lambda pixels: pixels.astype("float32"), "an image of float32"),
+        (lambda pixels: pixels, lambda _: None, "no value, and most rows an image"),
+    ],
+)
+def test_result_of_other_form_costs_its_row(frame, odd, scheduler, usual, other, message):
+    paths = frame["image_path"][:8].reset_index(drop=True)
+    with dask.config.set(scheduler="synchronous"):
+        expected = paths.img.map(usual)
+    with dask.config.set(scheduler=scheduler):
+        result = paths.img.map(lambda pixels: (other if row_of(pixels) == odd else usual)(pixels), errors="coerce")
+    failed = result.img.failures
+    assert failed.index.tolist() == failed["position"].tolist() == [odd]
+    assert re.search(message, failed["message"].iloc[0])
+    assert failed["path"].iloc[0] == paths[odd]
+    for k in set(range(8)) - {odd}:
+        assert np.array_equal(np.asarray(result.iloc[k]), np.asarray(expected.iloc[k]))
+
+
+def test_no_value_among_dicts_is_row_of_missing_values(frame):
+    paths = frame["image_path"][:20]
+    result = paths.img.map(lambda pixels: None if row_of(pixels) == 3 else {"a": row_of(pixels)})
+    assert np.flatnonzero(result["a"].isna()).tolist() == [3]
+
+
+MISFITS = [
+    ("float64", 1.5, "x" * 10**6), ("uint8", 7, 300), ("uint8", 7, -1), ("int64", 7, 1.5), ("bool", True, 2),
+    ("boolean", True, "maybe"), ("datetime64[ns]", pd.Timestamp(2020, 1, 1), "no date"), ("int64[pyarrow]", 7, "x"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("dtype", "usual", "other"), MISFITS)
+@pytest.mark.parametrize("sink", ["memory", "columns", "parquet", "dask"])
+def test_value_that_does_not_fit_dtype_costs_its_row(frame, tmp_path, dtype, usual, other, sink):
+    paths = frame["image_path"][:8].reset_index(drop=True)
+
+    def func(pixels):
+        value = other if row_of(pixels) == 5 else usual
+        return {"a": value} if sink == "columns" else value
+
+    with dask.config.set(scheduler="synchronous"):
+        if sink == "dask":
+            result = dd.from_pandas(paths, npartitions=2).img.map(func, dtype=dtype, errors="coerce").compute()
+        else:
+            out = {"out": tmp_path / "x.parquet"} if sink == "parquet" else {}
+            declared = {"a": dtype} if sink == "columns" else dtype
+            result = paths.img.map(func, dtype=declared, errors="coerce", **out)
+    if sink == "parquet":
+        result = pandas_imgproc.read_result(tmp_path / "x.parquet")
+    if sink != "dask":
+        failed = result.img.failures
+        assert failed.index.tolist() == [5]
+        assert "cannot hold it" in failed["message"].iloc[0]
+        assert len(failed["message"].iloc[0]) <= 300
+    values = result["a"] if sink == "columns" else result
+    assert np.flatnonzero(values.isna()).tolist() == [5]
+    assert (values.dropna() == usual).all()
+
+
+def test_no_value_is_missing_in_column_of_integers(frame):
+    result = frame["image_path"][:4].img.map(lambda pixels: row_of(pixels) or None, dtype="int64")
+    assert result.dtype == "Int64"
+    assert np.flatnonzero(result.isna()).tolist() == [0]
+
+
+def test_times_of_two_formats_fit(frame):
+    times = frame["image_path"][:4].img.map(
+        lambda pixels: "2020-01-31" if row_of(pixels) % 2 else "31 January 2020", dtype="datetime64[ns]"
+    )
+    assert (times == pd.Timestamp(2020, 1, 31)).all()
 
 
 def test_result_has_declared_dtype(frame):

@@ -1,0 +1,135 @@
+"""Inputs: cells whose own methods raise, arrays of any form, and PIL images in memory."""
+
+from __future__ import annotations
+
+import io
+import threading
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+from PIL import Image
+
+from pandas_imgproc import UnreadableImageError
+from pandas_imgproc.source import FailedInput, Source, column_values, read_in_memory
+from pandas_imgproc.source.inputs import content_bytes
+
+RAISING = (
+    "__fspath__", "__repr__", "__str__", "__class__", "__eq__", "__hash__", "__bool__", "__len__", "__getattribute__",
+    "__array__", "__format__", "__reduce__", "__reduce_ex__", "__sizeof__", "__iter__", "__index__", "__float__",
+)  # fmt: skip
+
+
+def raising(name, exc=ZeroDivisionError, base=object):
+    """Return an instance of a class of which one method raises."""
+
+    def method(*_, **__):
+        raise exc("boom")
+
+    return type("Evil", (base,), {name: property(method) if name == "__class__" else method})()
+
+
+def cells(*values):
+    """Return a column of objects, without a look at them."""
+    array = np.empty(len(values), dtype=object)
+    for i, value in enumerate(values):
+        array[i] = value
+    return pd.Series(array, dtype=object)
+
+
+@pytest.mark.parametrize("name", RAISING)
+@pytest.mark.parametrize("exc", [ZeroDivisionError, SystemExit, GeneratorExit])
+def test_cell_with_raising_method_is_failed_input(name, exc):
+    good, evil, missing = column_values(cells("a.jpg", raising(name, exc), None))
+    assert (good, missing) == ("a.jpg", None)
+    assert isinstance(evil, FailedInput)
+    assert evil.kind == "invalid_path"
+    assert "Evil" in evil.message
+    assert type(evil.path) is type(evil.message) is str
+
+
+@pytest.mark.parametrize("base", [str, bytes, int, float, dict])
+@pytest.mark.parametrize("name", ["__repr__", "__str__", "__reduce_ex__", "__eq__", "__hash__", "__len__", "__bytes__"])
+def test_cell_of_raising_subclass_is_plain_or_failed(base, name):
+    (value,) = column_values(cells(raising(name, base=base)))
+    assert type(value) in (str, bytes, int, float, FailedInput, type(None))
+
+
+def test_nonsense_of_fspath_and_repr():
+    number = type("Number", (), {"__fspath__": lambda _: 7})()
+    text = type("Text", (), {"__repr__": lambda _: 7})()
+    encoded = type("Encoded", (), {"__fspath__": lambda _: b"a.jpg"})()
+    first, second, third = column_values(cells(number, text, encoded))
+    assert "__fspath__() to return str or bytes, not int" in first.message
+    assert second.path == "<Text>"
+    assert third == "a.jpg"
+
+
+def test_failed_input_has_no_address():
+    (value,) = column_values(cells(threading.Lock()))
+    assert value.path == "<unlocked _thread.lock object>"
+
+
+def test_long_values_are_shortened():
+    values = column_values(cells(["x" * 10**6], type("L", (), {"__repr__": lambda _: "y" * 10**6})(), 10**5000))
+    assert all(len(value.path) <= 100 and len(value.message) <= 300 for value in values[:2])
+
+
+def test_arrow_scalars_are_their_values():
+    assert column_values(cells(pa.scalar("a.jpg"), pa.scalar(b"abc"), pa.scalar(None))) == ["a.jpg", b"abc", None]
+
+
+@pytest.mark.parametrize(
+    ("shape", "kind"),
+    [((), "unsupported"), ((3,), "unsupported"), ((2, 2, 5), "unsupported"), ((1, 2, 2, 3), "unsupported"),
+     ((0,), "empty"), ((0, 4, 3), "empty"), ((4, 0), "empty"), ((4, 4, 0), "empty")],
+)  # fmt: skip
+def test_array_that_is_no_image_has_kind_and_form(shape, kind):
+    with pytest.raises(UnreadableImageError) as error:
+        Source().data(np.zeros(shape, np.uint8))
+    assert error.value.kind == kind
+    assert str(shape) in error.value.message
+
+
+def test_array_of_other_dtype_is_refused():
+    with pytest.raises(UnreadableImageError, match="float64"):
+        read_in_memory(np.zeros((3, 3, 3)))
+
+
+def test_gray_array_has_one_channel():
+    assert read_in_memory(np.zeros((2, 3), np.uint8)).shape == (2, 3, 1)
+
+
+def test_image_is_copied_without_metadata_that_cannot_travel():
+    image = Image.new("RGB", (4, 3), "red")
+    image.info.update(icc_profile=b"abc", lock=threading.Lock(), exif=bytearray(b"x"))
+    copy = read_in_memory(image)
+    assert copy.info == {"icc_profile": b"abc"}
+    image.putpixel((0, 0), (0, 0, 0))
+    assert copy.getpixel((0, 0)) == (255, 0, 0)
+
+
+def test_palette_with_alpha_survives_pickle(tmp_path):
+    image = Image.new("P", (2, 1))
+    image.putpalette([255, 0, 0, 0, 0, 255, 0, 255], "RGBA")
+    image.putdata([0, 1])
+    assert read_in_memory(image).convert("RGBA").tobytes() == image.convert("RGBA").tobytes()
+
+
+def test_image_of_many_threads_is_decoded_once():
+    file = io.BytesIO()
+    Image.effect_noise((400, 300), 50).convert("RGB").save(file, "PNG")
+    expected = Image.open(file).tobytes()
+    for _ in range(5):
+        image, results = Image.open(file), []
+        barrier = threading.Barrier(4)
+
+        def read(image=image, results=results, barrier=barrier):
+            barrier.wait()
+            results.append(content_bytes(image))
+
+        threads = [threading.Thread(target=read) for _ in range(4)]
+        [thread.start() for thread in threads]
+        [thread.join() for thread in threads]
+        assert [result == expected for result in results] == [True] * 4

@@ -45,7 +45,7 @@ SPAWN_SETTINGS = {"distributed.worker.multiprocessing-method": "spawn", "distrib
 _RESTART_BACKOFF = (0.1, 0.5, 1.0, 2.0, 5.0)  # seconds; the last one repeats
 _NEVER = "365 days"  # Dask refuses an infinite delay
 
-_START_TIMEOUT = 120  # seconds after which a worker that has not reported is started again
+_START_TIMEOUT = 300  # seconds after which a worker that has not reported is started again
 
 _MAX_KILLED_STARTS, _MAX_FAILED_STARTS = 10, 3
 """Starts of a worker that has never run: killed by another process, or ended on its own account."""
@@ -161,6 +161,7 @@ class _PatchedWorkerProcess(WorkerProcess):  # type: ignore[misc]
     should_restart: Callable[[], bool]
     n_starts: list[int]  # starts before the first success that ended on their own account, and that were killed
     last_exitcode: int | None = None
+    _process: Any = None  # until its first process is made
     _init_msg_interval = 0.01  # seconds between two polls for the worker's first report
 
     @property
@@ -192,14 +193,20 @@ class _PatchedWorkerProcess(WorkerProcess):  # type: ignore[misc]
         """Start the process, and return its status and the error of the start, if any."""
         try:
             return await asyncio.wait_for(self._start_once(), _START_TIMEOUT), None
-        except (OSError, RuntimeError, ValueError, ImportError, MemoryError) as exc:
+        except (OSError, RuntimeError, ValueError, AttributeError, ImportError, MemoryError) as exc:
             # Its name may still be taken, or the machine be busy.
-            error = exc
+            await self._end_failed_start()
+            return self.status, exc
+
+    async def _end_failed_start(self) -> None:
+        """End the process of a failed start, which Dask ends only after some of the errors."""
+        if self.process is None or self.process.pid is None:  # there is none
+            self.status: Status = Status.stopped
+            return
         if self.status.name == "starting":  # nothing was heard from it
-            self.status: Status = Status.failed
+            self.status = Status.failed
             await self.process.kill()
         await self.kill()
-        return self.status, error
 
     def _check_first_start(self, error: Exception | None) -> None:
         """Raise if a worker that has never run is not to be started again."""
@@ -350,7 +357,8 @@ def _without_main_module() -> Iterator[None]:
         if threading.get_ident() == thread:
             data.pop("init_main_from_name", None)
             data.pop("init_main_from_path", None)
-            data["start_method"] = "spawn"  # inside a worker of joblib it is one that a plain process lacks
+            if data.get("start_method") not in ("fork", "spawn", "forkserver", None):
+                data["start_method"] = "spawn"  # inside a worker of joblib: a plain process lacks the method
         return data
 
     spawn.get_preparation_data = without_main

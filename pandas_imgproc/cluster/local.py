@@ -127,7 +127,7 @@ def _start_cluster(n_workers: int, memory_limit: str | float) -> LocalCluster:
         )
     except BaseException:
         for started in list(PatchedLocalCluster._instances):
-            if started.status.name in ("created", "starting", "failed"):
+            if getattr(started.status, "name", None) in ("created", "starting", "failed"):
                 stop(started)
         raise
     finally:

@@ -133,11 +133,19 @@ class ManagedCluster:
 
 def _start(n_workers: int, memory_limit: str | float) -> tuple[LocalCluster, Client]:
     local: Any = import_whole("pandas_imgproc.cluster.local")
+    _register_at_exit()
+    started: tuple[LocalCluster, Client] = local.start(n_workers, memory_limit)
+    return started
+
+
+def _register_at_exit() -> None:
     # Before the functions that distributed has registered: the last registered one is called first.
     atexit.unregister(_close_at_exit)
     atexit.register(_close_at_exit)
-    started: tuple[LocalCluster, Client] = local.start(n_workers, memory_limit)
-    return started
+    # A process of a pool first ends its daemonic children: a cluster that is still open would start them again.
+    from multiprocessing import util
+
+    util.Finalize(None, _close_at_exit, exitpriority=100)
 
 
 def find(client: Client) -> ManagedCluster | None:

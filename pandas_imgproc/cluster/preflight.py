@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import os
 import socket
 import tempfile
@@ -25,6 +26,9 @@ ADVICE = "a call without npartitions= runs inline then"
 FILES_PER_CLUSTER, FILES_PER_WORKER = 24, 12
 """Open files of this process that a cluster needs: sockets, pipes, and those of a start."""
 
+MIN_ADDRESS_SPACE = 1_500_000_000
+"""Bytes of address space that a worker with its threads maps, most of it without using the memory."""
+
 CONNECT_TIMEOUT = 5.0
 """Seconds for a connection of this process to itself."""
 
@@ -40,8 +44,14 @@ def check_environment(n_workers: int, memory_limit: str | float) -> None:
     with _reason("this process cannot connect to itself at 127.0.0.1: the loopback device is missing or down"):
         _connect_to_self()
     n_files = FILES_PER_CLUSTER + FILES_PER_WORKER * n_workers
-    with _reason(f"{_count(n_workers)} need {n_files} open files more than this process has (ulimit -n)"):
+    with _reason(f"{_count(n_workers)} need {n_files} open files more than the limit allows (ulimit -n)"):
         _open_files(n_files)
+    limit = _address_space_limit()
+    if limit < MIN_ADDRESS_SPACE:
+        raise start_error(
+            f"a worker process needs {MIN_ADDRESS_SPACE / 1e9:.1f} GB of address space, and the limit is "
+            f"{limit / 1e9:.1f} GB (ulimit -v)"
+        )
     nbytes = parse_memory_limit(memory_limit, 1, n_workers, logger=logging.getLogger("pandas_imgproc"))
     if nbytes is not None and nbytes < MIN_WORKER_MEMORY:
         raise start_error(
@@ -62,16 +72,6 @@ def root_cause(error: BaseException) -> str:
     return f"{error}" if isinstance(error, RuntimeError) and str(error) else f"{type(error).__name__}: {error}"
 
 
-def address_space_limit() -> int | None:
-    """Return the limit of this process' address space in bytes, which its workers inherit; None without one."""
-    try:
-        import resource
-    except ImportError:  # not on Windows
-        return None
-    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
-    return None if limit == resource.RLIM_INFINITY else limit
-
-
 @contextlib.contextmanager
 def _reason(reason: str) -> Iterator[None]:
     try:
@@ -82,6 +82,16 @@ def _reason(reason: str) -> Iterator[None]:
 
 def _count(n_workers: int) -> str:
     return f"{n_workers} worker process{'es' if n_workers > 1 else ''}"
+
+
+def _address_space_limit() -> float:
+    """Return the limit of this process' address space in bytes, which its workers inherit."""
+    try:
+        import resource
+    except ImportError:  # not on Windows
+        return math.inf
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    return math.inf if limit == resource.RLIM_INFINITY else limit
 
 
 def _write_file() -> None:

@@ -112,14 +112,14 @@ def run_uninterrupted(func: Callable[..., T], *args: Any) -> T:
     return Step(func, *args).result()
 
 
-def import_whole(name: str) -> ModuleType:
+def import_atomically(name: str) -> ModuleType:
     """Import a module, which may be large, so that Ctrl-C does not leave it half imported.
 
     A package that was left so by the user's own import is imported anew.
 
     Examples
     --------
-    >>> import_whole("json.decoder").JSONDecoder().decode("[1]")
+    >>> import_atomically("json.decoder").JSONDecoder().decode("[1]")
     [1]
     """
     module = sys.modules.get(name)
@@ -145,9 +145,9 @@ def _wait_at_exit() -> None:
             step._finished.wait(EXIT_TIMEOUT)
 
 
-def _forget_in_child() -> None:
+def _clear_in_child() -> None:
     _running.clear()  # their threads are the parent's
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget_in_child)
+    os.register_at_fork(after_in_child=_clear_in_child)

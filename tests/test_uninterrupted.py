@@ -11,7 +11,7 @@ import threading
 import pytest
 
 from conftest import wait_until
-from pandas_imgproc._uninterrupted import Step, import_whole
+from pandas_imgproc._uninterrupted import Step, import_atomically
 
 
 @pytest.fixture
@@ -49,10 +49,10 @@ def package(tmp_path, monkeypatch):
 def test_import_interrupted_by_sigint_is_whole_afterwards(package, tmp_path):
     name = package("waits")
     with pytest.raises(KeyboardInterrupt):
-        import_whole(name)
+        import_atomically(name)
     (tmp_path / "go").touch()
-    assert import_whole(name).value == 1
-    assert import_whole(name).first.value == 1
+    assert import_atomically(name).value == 1
+    assert import_atomically(name).first.value == 1
 
 
 def test_package_that_the_users_import_left_half_is_imported_anew(package):
@@ -60,7 +60,7 @@ def test_package_that_the_users_import_left_half_is_imported_anew(package):
     import half_imported.first  # noqa: F401 - the user's import, as it is after Ctrl-C
 
     del sys.modules["half_imported"]
-    assert import_whole(name).first.value == 1
+    assert import_atomically(name).first.value == 1
 
 
 def test_signal_handler_of_the_user_runs_while_a_step_is_waited_for():

@@ -99,7 +99,7 @@ class PatchedLocalCluster(LocalCluster):  # type: ignore[misc]
             _log_silence.discard(self)
 
     def _update_worker_status(self, op: str, msg: Any) -> None:
-        # Each cluster has a thread: without the lock one would restore the other's value for ever.
+        # Each cluster has a thread: without the lock one could restore the other's value, which stays.
         with _config_lock, dask.config.set({"distributed.deploy.lost-worker-timeout": _NEVER}):
             super()._update_worker_status(op, msg)
 

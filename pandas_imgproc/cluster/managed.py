@@ -9,7 +9,7 @@ import signal
 import threading
 from typing import TYPE_CHECKING, Any
 
-from pandas_imgproc._uninterrupted import EXIT_TIMEOUT, Step, import_whole
+from pandas_imgproc._uninterrupted import EXIT_TIMEOUT, Step, import_atomically
 
 if TYPE_CHECKING:
     from distributed import Client, LocalCluster
@@ -132,7 +132,7 @@ class ManagedCluster:
 
 
 def _start(n_workers: int, memory_limit: str | float) -> tuple[LocalCluster, Client]:
-    local: Any = import_whole("pandas_imgproc.cluster.local")
+    local: Any = import_atomically("pandas_imgproc.cluster.local")
     _register_at_exit()
     started: tuple[LocalCluster, Client] = local.start(n_workers, memory_limit)
     return started

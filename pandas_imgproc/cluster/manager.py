@@ -87,8 +87,8 @@ def leased_client(
 ) -> Iterator[tuple[Client, str]]:
     """Provide the client of `get_client`, with the name of its cluster, to a call.
 
-    During the block a managed cluster stays up whatever other threads do: one that they replace or close is closed at
-    the end of the block.
+    During the block a managed cluster stays up, also if other threads replace or close it: then the end of the block
+    closes it.
     """
     n_workers, memory_limit = check_size(n_workers, memory_limit)
     active = _user_client_or_none()

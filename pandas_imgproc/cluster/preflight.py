@@ -1,4 +1,4 @@
-"""Checks of what a local cluster needs, before its start: without, Dask fails late, at length or without a reason."""
+"""Checks of the environment before a local cluster starts: without, Dask fails late, at length or without a reason."""
 
 from __future__ import annotations
 

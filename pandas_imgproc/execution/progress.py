@@ -9,7 +9,7 @@ import sys
 import time
 from typing import Any, Self
 
-from pandas_imgproc._uninterrupted import import_whole
+from pandas_imgproc._uninterrupted import import_atomically
 from pandas_imgproc.config import setting
 
 logger = logging.getLogger("pandas_imgproc")
@@ -125,7 +125,7 @@ class _TqdmProgress(_VisibleProgress):
 
     def __init__(self, name: str, total: int) -> None:
         super().__init__(name, total)
-        self._bar = import_whole("tqdm.std").tqdm(  # costs 0.08 s
+        self._bar = import_atomically("tqdm.std").tqdm(  # costs 0.08 s
             total=total, desc=name, unit=" images", delay=self._delay, dynamic_ncols=True
         )
 

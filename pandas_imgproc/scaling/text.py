@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from pandas_imgproc._uninterrupted import import_whole
+from pandas_imgproc._uninterrupted import import_atomically
 from pandas_imgproc.execution.progress import format_bytes
 from pandas_imgproc.scaling.benchmark import pluralize
 from pandas_imgproc.scaling.fit import MIN_MARGINAL_SPEEDUP
@@ -71,7 +71,7 @@ def _law_text(tables: ScalingTables) -> str:
 
 def _recommendation_text(tables: ScalingTables) -> str:
     # At the top this import would slow down that of the package.
-    memory_limit = import_whole("distributed.system").MEMORY_LIMIT
+    memory_limit = import_atomically("distributed.system").MEMORY_LIMIT
     best, law = tables.recommended_workers, tables.law
     suffix = " each" if best > 1 else ""
     text = f"Recommended: {pluralize(best, 'worker')} with {format_bytes(memory_limit // best)} of memory{suffix}"

@@ -12,7 +12,7 @@ import re
 import zlib
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from pandas_imgproc._uninterrupted import import_whole, run_uninterrupted
+from pandas_imgproc._uninterrupted import import_atomically, run_uninterrupted
 from pandas_imgproc.errors import MissingExtraError, UnreadableImageError
 from pandas_imgproc.source.local import UNKNOWN_SIGNATURE, FileSignature, check_size
 from pandas_imgproc.source.redaction import protocol_family
@@ -42,7 +42,7 @@ _filesystems: dict[Any, asyncio.Future[Any]] = {}
 
 def check_installed(scheme: str) -> None:
     """Raise a MissingExtraError with the package to install if the file system of a scheme is missing."""
-    fsspec = import_whole("fsspec")
+    fsspec = import_atomically("fsspec")
     for part in scheme.split("::"):
         try:
             run_uninterrupted(fsspec.get_filesystem_class, part)  # imports the package of the file system

@@ -8,6 +8,7 @@
 (2, 64, 64, 3)
 """
 
+from pandas_imgproc import _sigint  # noqa: F401, I001 - before the imports that take time
 from pandas_imgproc import accessor, dask_frames
 from pandas_imgproc._version import __version__
 from pandas_imgproc.accessor.display.tiles import thumbnail

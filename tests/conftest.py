@@ -50,11 +50,9 @@ def shared_memory(pid="self"):
 
 
 def cluster_pids():
-    """Return the pids of the managed cluster's workers, and None for one that is being restarted."""
-    managed = cluster.manager._managed
-    if managed is None:
-        return set()
-    return {nanny.pid for nanny in managed.cluster.workers.values()}
+    """Return the pids of the workers of managed clusters, and None for one that is being restarted."""
+    open_ones = [managed.cluster for managed in list(cluster.managed._open) if managed.cluster is not None]
+    return {nanny.pid for each in open_ones for nanny in each.workers.values()}
 
 
 def _threads():

@@ -12,9 +12,11 @@ import threading
 import warnings
 from typing import TYPE_CHECKING, Any
 
+from pandas_imgproc._sigint import EXIT_SIGINT, PROGRAM_NAME, sigint_handler
 from pandas_imgproc._version import __version__
 from pandas_imgproc.cli import table_io
 from pandas_imgproc.errors import ImgprocError, UnreadableImageWarning
+from pandas_imgproc.execution.progress import is_open, is_terminal
 from pandas_imgproc.failures import _FAILURES_HINT
 
 try:
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
 
     from pandas_imgproc.cli.parser import Request
 
-EXIT_OK, EXIT_FAILED, EXIT_USAGE, EXIT_SIGINT, EXIT_SIGTERM = 0, 1, 2, 130, 143
+EXIT_OK, EXIT_FAILED, EXIT_USAGE, EXIT_SIGTERM = 0, 1, 2, 143
 
 SHEET_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".tif", ".tiff", ".bmp", ".pdf")
 """Formats of a contact sheet."""
@@ -52,6 +54,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     if parser is None:
         _print_err('pandas_imgproc: error: the command line needs an extra: pip install "pandas-imgproc[cli]"')
         return EXIT_USAGE
+    try:
+        with sigint_handler.running():
+            return _main(words)
+    except KeyboardInterrupt:
+        sigint_handler.report()
+        return EXIT_SIGINT
+
+
+def _main(words: list[str]) -> int:
     request, message = parser.parse(words, __version__)
     if request is not None:
         return _run_guarded(request)
@@ -63,16 +74,19 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run_guarded(request: Request) -> int:
     """Run a command; signals and errors become messages of one line and exit codes."""
-    program = f"{parser.PROGRAM_NAME} {request.command}"
+    program = f"{PROGRAM_NAME} {request.command}"
+    sigint_handler.name(request.command)
     to_terms = functools.partial(parser.to_cli_terms, command=request.command)
     traceback = request.options.pop("traceback", False)
-    with _log_to_stderr(to_terms, bar=bool(sys.stderr.isatty() or request.options.get("progress"))):
+    with _log_to_stderr(to_terms, bar=bool(is_terminal(sys.stderr) or request.options.get("progress"))):
         try:
             with _sigterm_as_interrupt() as terminated:
                 return _run(request)
         except KeyboardInterrupt:
-            _print_err(f"{program}: {'stopped' if terminated else 'interrupted'}; finished rows stay on disk")
-            return EXIT_SIGTERM if terminated else EXIT_SIGINT
+            if not terminated:
+                raise
+            _print_err(f"{program}: stopped; finished rows stay on disk")
+            return EXIT_SIGTERM
         except BrokenPipeError:  # the reader of the output has closed it, as `head` does
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return EXIT_OK
@@ -93,11 +107,14 @@ def _run(request: Request) -> int:
     if not own_output:
         options.pop("out", None)
     df, column, to = table_io.read_input(positionals, parser.n_positionals(command), options.get("storage_options"))
+    writes_table = command != "show" and not own_output and (out is not None or not to)
+    if writes_table and out is None:
+        table_io.check_stdout()
     result = getattr(df.img, parser.method_name(command))(column, *to, **options)
     if command == "show":
         result.save(out)
         return EXIT_OK
-    if not own_output and (out is not None or not to):
+    if writes_table:
         table_io.write(table_io.join_result(df, result, command), out)
     failed = result.img.failures
     if failures_path is not None:
@@ -133,6 +150,8 @@ def _sigterm_as_interrupt() -> Iterator[list[int]]:
 
     def interrupt(number: int, _: Any) -> None:
         received.append(number)
+        if len(received) > 1 and sigint_handler.is_installed:
+            os._exit(EXIT_SIGTERM)
         raise KeyboardInterrupt
 
     if threading.current_thread() is not threading.main_thread():  # only the main thread handles signals
@@ -178,4 +197,5 @@ def _show_warning(
 
 
 def _print_err(line: str) -> None:
-    sys.stderr.write(f"{line}\n")
+    if is_open(sys.stderr):
+        sys.stderr.write(f"{line}\n")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 import docstring_parser
 from cyclopts import App, CycloptsError, Group, MissingArgumentError, Parameter
 
+from pandas_imgproc._sigint import PROGRAM_NAME
 from pandas_imgproc.accessor import FrameImageAccessor
 from pandas_imgproc.cli.arg_types import NONE_WORD, takes_none, type_for
 
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 
 PROGRAM = "python -m pandas_imgproc"
 
-PROGRAM_NAME = "pandas_imgproc"
 """Name of the program in its messages."""
 
 EXAMPLES: dict[str, tuple[str, ...]] = {

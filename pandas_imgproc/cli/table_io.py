@@ -12,6 +12,7 @@ import pandas as pd
 
 from pandas_imgproc._atomic import atomic_write
 from pandas_imgproc.discovery import from_glob, is_image_path
+from pandas_imgproc.execution.progress import is_open
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -85,6 +86,12 @@ def check_folder(option: str, path: str) -> None:
     """Raise a ValueError if the folder of an output file does not exist."""
     if not os.path.isdir(os.path.dirname(path) or "."):
         raise ValueError(f"{option} {path!r}: there is no folder {os.path.dirname(path)!r}")
+
+
+def check_stdout() -> None:
+    """Raise a ValueError if there is no standard output for a table."""
+    if not is_open(sys.stdout):
+        raise ValueError("the standard output is closed; --out result.csv names a file for the table")
 
 
 def check_distinct(sources: list[str], **outputs: str | None) -> None:

@@ -9,6 +9,8 @@ import asyncio
 import contextlib
 import html
 import itertools
+import logging
+import multiprocessing.process
 import os
 import re
 import secrets
@@ -26,9 +28,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import dask
 from distributed import Client, LocalCluster, Nanny, Scheduler
+from distributed.core import Status
 from distributed.diagnostics.plugin import SchedulerPlugin
 from distributed.nanny import WorkerProcess
 from distributed.objects import SchedulerInfo
+from distributed.utils import silence_logging_cmgr
 
 from pandas_imgproc.cluster import preload, worker_rpc
 from pandas_imgproc.cluster.dashboard import with_token
@@ -48,14 +52,44 @@ SPAWN_SETTINGS = {"distributed.worker.multiprocessing-method": "spawn", "distrib
 _RESTART_BACKOFF = (0.1, 0.5, 1.0, 2.0, 5.0)  # seconds; the last one repeats
 _NEVER = "365 days"  # Dask refuses an infinite delay
 
-_spawn_lock = threading.Lock()
+_START_TIMEOUT = 300  # seconds after which a worker that has not reported is started again
+
+_MAX_KILLED_STARTS, _MAX_FAILED_STARTS = 10, 3
+"""Starts of a worker that has never run: killed by another process, or ended on its own account."""
+
+_spawn_lock, _config_lock = threading.Lock(), threading.Lock()
+
+
+class _LogSilence:
+    """Silence of Dask's log in the terminal while a cluster is open: the failure of a row reports a worker's death."""
+
+    def __init__(self) -> None:
+        self._lock, self._stack = threading.Lock(), contextlib.ExitStack()
+        self._clusters: weakref.WeakSet[Any] = weakref.WeakSet()
+
+    def add(self, cluster: Any) -> None:
+        with self._lock:
+            if not self._clusters:
+                for root in ("distributed", "bokeh"):
+                    self._stack.enter_context(silence_logging_cmgr(logging.CRITICAL, root))
+            self._clusters.add(cluster)
+
+    def discard(self, cluster: Any) -> None:
+        with self._lock:
+            self._clusters.discard(cluster)
+            if not self._clusters:
+                self._stack.close()
+
+
+_log_silence = _LogSilence()
 
 
 class PatchedLocalCluster(LocalCluster):  # type: ignore[misc]
     """Local cluster that never gives up a restarting worker, and that forked children do not close.
 
     Dask forgets a worker that is not back 15 seconds after its loss, and then hangs (discussed in #3088). At exit Dask
-    closes all clusters in `_instances` (#2730), which hangs in a forked child; hence a separate registry.
+    closes all clusters in `_instances` (#2730), which hangs in a forked child; hence a separate registry. Dask's own
+    silence of the log ends with the first of several clusters.
 
     Parameters
     ----------
@@ -81,18 +115,21 @@ class PatchedLocalCluster(LocalCluster):  # type: ignore[misc]
     def _repr_html_(self, cluster_status: Any = None) -> str:
         return _replace_links(super()._repr_html_(cluster_status), self.dashboard_link)
 
+    async def _start(self) -> None:
+        self.scheduler_spec["cls"] = _PatchedScheduler  # the constructor has no parameter for it
+        _log_silence.add(self)
+        await super()._start()
+
     async def _close(self) -> None:
         try:
             await super()._close()
         finally:
             self.tls.close()
-
-    async def _start(self) -> None:
-        self.scheduler_spec["cls"] = _PatchedScheduler  # the constructor has no parameter for it
-        await super()._start()
+            _log_silence.discard(self)
 
     def _update_worker_status(self, op: str, msg: Any) -> None:
-        with dask.config.set({"distributed.deploy.lost-worker-timeout": _NEVER}):
+        # Each cluster has a thread: without the lock one could restore the other's value, which stays.
+        with _config_lock, dask.config.set({"distributed.deploy.lost-worker-timeout": _NEVER}):
             super()._update_worker_status(op, msg)
 
 
@@ -134,7 +171,7 @@ class PatchedNanny(Nanny):  # type: ignore[misc]
     """Nanny without a scratch directory (#1540), whose worker process is a `_PatchedWorkerProcess`."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
+        super().__init__(*args, **kwargs | {"silence_logs": logging.CRITICAL})
         preload.remove_scratch_dir(self)
 
     @property
@@ -148,6 +185,7 @@ class PatchedNanny(Nanny):  # type: ignore[misc]
             process.__class__ = _PatchedWorkerProcess
             process.environment, process.pre_spawn_env = process.pre_spawn_env, {}
             process.start_lock, process.should_restart = asyncio.Lock(), self._is_active
+            process.n_starts = [0, 0]
         self._process = process
 
     def _is_active(self) -> bool:
@@ -164,6 +202,9 @@ class _PatchedWorkerProcess(WorkerProcess):  # type: ignore[misc]
     environment: Mapping[str, str]
     start_lock: asyncio.Lock
     should_restart: Callable[[], bool]
+    n_starts: list[int]  # starts before the first success that ended on their own account, and that were killed
+    last_exitcode: int | None = None
+    _process: Any = None  # until its first process is made
     _init_msg_interval = 0.01  # seconds between two polls for the worker's first report
 
     @property
@@ -181,14 +222,45 @@ class _PatchedWorkerProcess(WorkerProcess):  # type: ignore[misc]
         async with self.start_lock:
             pauses = itertools.chain(_RESTART_BACKOFF, itertools.repeat(_RESTART_BACKOFF[-1]))
             while True:
-                try:
-                    return await self._start_once()
-                except (OSError, RuntimeError, ValueError):
-                    # Its name may still be taken, or the machine be busy. A worker that has never run is an error.
-                    if self.worker_address is None or not self.should_restart():
-                        raise
-                await self.kill()
+                status, error = await self._try_start()
+                # After a restart Dask itself handles the end of a process.
+                if error is None and (status.name == "running" or self.worker_address is not None):
+                    return status
+                if self.worker_address is None:
+                    self._check_first_start(error)
+                if not self.should_restart():
+                    raise RuntimeError("the cluster closes") from error
                 await asyncio.sleep(next(pauses))
+
+    async def _try_start(self) -> tuple[Any, Exception | None]:
+        """Start the process, and return its status and the error of the start, if any."""
+        try:
+            return await asyncio.wait_for(self._start_once(), _START_TIMEOUT), None
+        except (OSError, RuntimeError, ValueError, AttributeError, ImportError, MemoryError) as exc:
+            # Its name may still be taken, or the machine be busy.
+            await self._end_failed_start()
+            return self.status, exc
+
+    async def _end_failed_start(self) -> None:
+        """End the process of a failed start, which Dask ends only after some of the errors."""
+        if self.process is None or self.process.pid is None:  # there is none
+            self.status: Status = Status.stopped
+            return
+        if self.status.name == "starting":  # nothing was heard from it
+            self.status = Status.failed
+            await self.process.kill()
+        await self.kill()
+
+    def _check_first_start(self, error: Exception | None) -> None:
+        """Raise if a worker that has never run is not to be started again."""
+        ended = self.last_exitcode if error is None else None
+        self.n_starts[ended == -signal.SIGKILL] += 1
+        if self.n_starts[True] < _MAX_KILLED_STARTS and self.n_starts[False] < _MAX_FAILED_STARTS:
+            return
+        if error is not None:
+            raise error
+        by = f"signal {-ended}" if ended is not None and ended < 0 else f"exit code {ended}"
+        raise RuntimeError(f"{sum(self.n_starts)} worker processes ended while they started, the last by {by}")
 
     async def _start_once(self) -> Any:
         self.worker_kwargs["local_directory"] = scratch = scratch_path()
@@ -207,6 +279,8 @@ class _PatchedWorkerProcess(WorkerProcess):  # type: ignore[misc]
         ended = self.process if self.status.name != "stopped" else None
         pid, code = (ended.pid, ended.exitcode) if ended else (0, 0)
         super().mark_stopped()
+        if ended:
+            self.last_exitcode = code
         if code == -signal.SIGKILL:
             for notify in list(worker_rpc.on_worker_killed):
                 notify(pid)
@@ -245,7 +319,7 @@ class _PatchedScheduler(Scheduler):  # type: ignore[misc]
         super().__init__(**kwargs)
         preload.remove_scratch_dir(self)
         self.handlers.update(worker_rpc.handlers)
-        self.add_plugin(_TaskEventPlugin(), name="pandas_imgproc")
+        self.add_plugin(_TaskEventPlugin(self), name="pandas_imgproc")
 
     async def remove_worker(self, address: str, *args: Any, **kwargs: Any) -> Any:
         worker = self.workers.get(address)
@@ -278,13 +352,30 @@ class _TaskEventPlugin(SchedulerPlugin):  # type: ignore[misc]
         "forgotten": worker_rpc.on_task_released,
     }
 
+    def __init__(self, scheduler: Scheduler) -> None:
+        self._scheduler = scheduler
+
     def transition(self, key: Any, start: str, finish: str, *args: Any, **kwargs: Any) -> None:  # noqa: ARG002
         for notify in self._event_handlers.get(finish, ()):
             notify(str(key))
 
     async def close(self) -> None:
-        for notify in worker_rpc.on_closed:
-            notify()
+        for key, notify in itertools.product(list(self._scheduler.tasks), worker_rpc.on_task_released):
+            notify(str(key))
+
+
+def detach_in_child() -> None:
+    """Detach a forked child from its parent's worker processes.
+
+    At exit `multiprocessing` would end all daemonic children that it knows, and these are the parent's.
+    """
+    children: set[Any] = multiprocessing.process._children  # type: ignore[attr-defined]
+    for cluster in list(PatchedLocalCluster._instances):
+        for nanny in list(cluster._created):
+            running = nanny.process and nanny.process.process
+            if running:
+                running._proc_finalizer.detach()
+                children.discard(running._process)
 
 
 def _replace_links(page: str, link: str) -> str:
@@ -323,6 +414,8 @@ def _without_main_module() -> Iterator[None]:
         if threading.get_ident() == thread:
             data.pop("init_main_from_name", None)
             data.pop("init_main_from_path", None)
+            if data.get("start_method") not in ("fork", "spawn", "forkserver", None):
+                data["start_method"] = "spawn"  # inside a worker of joblib: a plain process lacks the method
         return data
 
     spawn.get_preparation_data = without_main

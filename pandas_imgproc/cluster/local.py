@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import logging
-import multiprocessing.process
 import shutil
 import socket
+import threading
 from typing import TYPE_CHECKING, Any
 
 import dask
@@ -24,14 +23,18 @@ from pandas_imgproc.cluster._dask_patches import (
     PatchedNanny,
     scratch_path,
 )
+from pandas_imgproc.cluster.preflight import check_environment, root_cause, start_error
 from pandas_imgproc.cluster.tls import TemporaryTLS
 from pandas_imgproc.cluster.validation import configured_dashboard
+from pandas_imgproc.errors import ClusterError
 
 if TYPE_CHECKING:
     from distributed import Client, LocalCluster
 
 # glibc returns a buffer of this size to the system at each free; this is the highest value it accepts.
 _MMAP_THRESHOLD = 32 * 2**20
+
+_start_lock = threading.Lock()
 
 SETTINGS: dict[str, Any] = SPAWN_SETTINGS | {
     # Limit for Dask's own tasks; `_dask_patches` raises it while a job of this package runs.
@@ -76,68 +79,78 @@ SETTINGS: dict[str, Any] = SPAWN_SETTINGS | {
 """Settings that override the user's configuration and ``DASK_…`` variables."""
 
 
-def start(n_workers: int, memory_limit: str | float) -> LocalCluster:
-    """Start worker processes of one thread each, and their scheduler in this process; wait until all have reported."""
-    scratch, dashboard = scratch_path(), configured_dashboard()
-    with dask.config.set(SETTINGS | _http_routes(dashboard)):
+def start(n_workers: int, memory_limit: str | float) -> tuple[LocalCluster, Client]:
+    """Start worker processes of one thread each, their scheduler in this process, and a client that is no default.
+
+    Waits until all workers have reported.
+
+    Raises
+    ------
+    ClusterError
+        If the cluster cannot be started here, with the reason.
+    """
+    dashboard = configured_dashboard()
+    # One start at a time: the first to end would take the other's settings away.
+    with _start_lock, dask.config.set(SETTINGS | _http_routes(dashboard)):
         try:
-            return PatchedLocalCluster(
-                name="pandas_imgproc",
-                n_workers=n_workers,
-                threads_per_worker=1,
-                memory_limit=memory_limit,
-                host="127.0.0.1",
-                # Dask's dashboard listens on every interface, and any account of the machine can run code on a cluster
-                # without certificates.
-                tls=TemporaryTLS(),
-                dashboard=dashboard,
-                dashboard_address=None if dashboard == "off" else f"127.0.0.1:{_free_port()}",
-                worker_class=PatchedNanny,
-                silence_logs=logging.CRITICAL,  # the failure of its row reports the death of a worker
-                preload=[preload.__file__],
-                preload_argv=[],
-                local_directory=scratch,
-                scheduler_kwargs={"local_directory": scratch},
-                # A copy, because leaving `dask.config.set` removes the settings from workers that start later.
-                config=copy.deepcopy(dask.config.config),
-            )
-        except BaseException:
-            # Ctrl-C during the start: the caller has no handle of the cluster yet.
-            for started in list(PatchedLocalCluster._instances):
-                if started.status.name != "running":
-                    stop(started)
+            check_environment(n_workers, memory_limit)
+            cluster = _start_cluster(n_workers, memory_limit, dashboard)
+        except ClusterError:
             raise
-        finally:
-            shutil.rmtree(scratch, ignore_errors=True)
+        except Exception as exc:
+            raise start_error(root_cause(exc)) from exc
+    try:
+        return cluster, PatchedClient(cluster, set_as_default=False)
+    except Exception as exc:
+        stop(cluster)
+        raise start_error(root_cause(exc)) from exc
 
 
-def stop(cluster: LocalCluster) -> None:
-    """Close a cluster in any state: half started, failing, or closed by the user."""
+def _start_cluster(n_workers: int, memory_limit: str | float, dashboard: str) -> LocalCluster:
+    scratch = scratch_path()
+    try:
+        return PatchedLocalCluster(
+            name="pandas_imgproc",
+            n_workers=n_workers,
+            threads_per_worker=1,
+            memory_limit=memory_limit,
+            host="127.0.0.1",
+            # Dask's dashboard listens on every interface, and any account of the machine can run code on a cluster
+            # without certificates.
+            tls=TemporaryTLS(),
+            dashboard=dashboard,
+            dashboard_address=None if dashboard == "off" else f"127.0.0.1:{_free_port()}",
+            worker_class=PatchedNanny,
+            silence_logs=False,  # `PatchedLocalCluster` and `PatchedNanny` do it
+            preload=[preload.__file__],
+            preload_argv=[],
+            local_directory=scratch,
+            scheduler_kwargs={"local_directory": scratch},
+            # A copy, because leaving `dask.config.set` removes the settings from workers that start later.
+            config=copy.deepcopy(dask.config.config),
+        )
+    except BaseException:
+        for started in list(PatchedLocalCluster._instances):
+            if getattr(started.status, "name", None) in ("created", "starting", "failed"):
+                stop(started)
+        raise
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def stop(cluster: LocalCluster, client: Client | None = None) -> None:
+    """Close a cluster in any state (half started, failing, or closed by the user), and its client."""
+    # The scheduler of a cluster that died does not respond; the client is closed either way.
+    with contextlib.suppress(OSError, RuntimeError, TimeoutError):
+        if client is not None:
+            client.close(timeout=5)
     with contextlib.suppress(AssertionError, OSError, RuntimeError, TimeoutError):
         cluster.close(timeout=15)
-
-
-def make_client(cluster: LocalCluster) -> Client:
-    """Return a client of a cluster, which is not Dask's default client."""
-    return PatchedClient(cluster, set_as_default=False)
 
 
 def is_up(cluster: LocalCluster) -> bool:
     """Return whether a cluster runs, with a worker that is running or restarting."""
     return cluster.status.name == "running" and any(nanny._is_active() for nanny in cluster.workers.values())
-
-
-def detach_in_child(cluster: LocalCluster) -> None:
-    """Detach a forked child from its parent's worker processes.
-
-    At exit `multiprocessing` would end all daemonic children that it knows, and these are the parent's.
-    """
-    children: set[Any] = multiprocessing.process._children  # type: ignore[attr-defined]
-    for nanny in cluster.workers.values():
-        running = nanny.process and nanny.process.process
-        if running:
-            running._proc_finalizer.detach()
-            children.discard(running._process)
 
 
 def _http_routes(dashboard: str) -> dict[str, list[str]]:

@@ -7,20 +7,18 @@ keeps its scheduler. Nothing here imports distributed before a cluster is starte
 
 from __future__ import annotations
 
-import atexit
 import contextlib
 import logging
 import os
 import sys
-import threading
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from dask.system import CPU_COUNT
 
-from pandas_imgproc.cluster import worker_rpc
+from pandas_imgproc.cluster import managed, worker_rpc
 from pandas_imgproc.cluster.dashboard import dashboard_link
+from pandas_imgproc.cluster.managed import ManagedCluster
 from pandas_imgproc.cluster.monitor import WorkerMonitor
 from pandas_imgproc.cluster.validation import check_size, configured_dashboard, configured_size
 from pandas_imgproc.errors import ClusterError
@@ -28,27 +26,14 @@ from pandas_imgproc.errors import ClusterError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from distributed import Client, LocalCluster
+    from distributed import Client
 
 logger = logging.getLogger("pandas_imgproc")
 
 
-@dataclass
-class _ManagedCluster:
-    """Managed cluster with its client, its size, and the configured size when it was last requested."""
-
-    client: Client
-    cluster: LocalCluster
-    n_workers: int
-    memory_limit: str | float
-    config_at_start: tuple[Any, Any]
-    link_shown: bool = False
-
-
-_managed: _ManagedCluster | None = None
-_lock = threading.RLock()
-# A forked child must hold its parent's handles: garbage collection would close the parent's cluster.
-_abandoned: list[_ManagedCluster] = []
+_managed: ManagedCluster | None = None
+# Clusters of other sizes with calls on them: a call that requests one of these sizes takes it back.
+_replaced: list[ManagedCluster] = []
 
 
 def get_client(n_workers: int | None = None, memory_limit: str | float | None = None) -> Client:
@@ -81,10 +66,10 @@ def get_client(n_workers: int | None = None, memory_limit: str | float | None = 
 
     Notes
     -----
-    Another size than that of the running managed cluster closes it and starts a new one: futures of the first are
-    lost. Every socket listens on 127.0.0.1 and requires a certificate, except the dashboard, which requires the token
-    in ``client.dashboard_link`` (configuration ``pandas-imgproc.dashboard``). Its page *Profile* is empty, because
-    profiling costs a twentieth of the speed.
+    Another size than that of the running managed cluster replaces it by a new one: futures of the first are lost, but
+    calls of ``.img`` in other threads finish on it before it is closed. Every socket listens on 127.0.0.1 and requires
+    a certificate, except the dashboard, which requires the token in ``client.dashboard_link`` (configuration
+    ``pandas-imgproc.dashboard``). Its page *Profile* is empty, because profiling costs a twentieth of the speed.
 
     Examples
     --------
@@ -92,31 +77,52 @@ def get_client(n_workers: int | None = None, memory_limit: str | float | None = 
     >>> client.dashboard_link  # doctest: +SKIP
     'http://127.0.0.1:8787/status?token=…'
     """
+    with leased_client(n_workers, memory_limit) as (client, _):
+        return client
+
+
+@contextlib.contextmanager
+def leased_client(
+    n_workers: int | None = None, memory_limit: str | float | None = None
+) -> Iterator[tuple[Client, str]]:
+    """Provide the client of `get_client`, with the name of its cluster, to a call.
+
+    During the block a managed cluster stays up, also if other threads replace or close it: then the end of the block
+    closes it.
+    """
     n_workers, memory_limit = check_size(n_workers, memory_limit)
     active = _user_client_or_none()
     if active is not None:
-        return _user_client(active, n_workers, memory_limit)
-    with _lock:
-        return _managed_client(n_workers, memory_limit)
+        yield _user_client(active, n_workers, memory_limit), describe(active)
+        return
+    leased, replaced = _lease(n_workers, memory_limit)
+    try:
+        if replaced is not None:
+            replaced.close()
+        client = leased.wait()
+        if leased.log_start:
+            leased.log_start = False
+            logger.info("Started a %s", leased)
+        yield client, str(leased)
+    finally:
+        leased.release()
 
 
 def close() -> None:
     """Close the managed cluster, if there is one. A client of the user is never closed.
+
+    Calls of ``.img`` that run on it in other threads finish first: the last of them closes it.
 
     Examples
     --------
     >>> close()
     """
     global _managed
-    with _lock:
+    with managed.lock:
         closing, _managed = _managed, None
-        if closing is not None:
-            from pandas_imgproc.cluster import local
-
-            # The scheduler of a cluster that died does not respond; the client is closed either way.
-            with contextlib.suppress(OSError, RuntimeError, TimeoutError):
-                closing.client.close(timeout=5)
-            local.stop(closing.cluster)
+        closes = closing is not None and closing.retire()
+    if closing is not None and closes:
+        closing.close()
 
 
 def existing_client() -> Client | None:
@@ -124,8 +130,8 @@ def existing_client() -> Client | None:
     active = _user_client_or_none()
     if active is not None:
         return None if active.asynchronous else active
-    managed = _running()
-    return managed.client if managed else None
+    current = _managed
+    return current.client if current is not None and current.is_up else None
 
 
 def nested_context() -> str | None:
@@ -137,7 +143,8 @@ def nested_context() -> str | None:
     Returns
     -------
     str or None
-        Phrase for the summary line: ``"inside a Dask worker"`` or ``"inside a daemonic process"``.
+        Phrase for the summary line: ``"inside a Dask worker"``, ``"inside a daemonic process"`` or ``"inside a worker
+        of a frozen program"``, which lacks ``multiprocessing.freeze_support()``.
 
     Examples
     --------
@@ -146,6 +153,8 @@ def nested_context() -> str | None:
     """
     if worker_rpc.current_worker() is not None:
         return "inside a Dask worker"
+    if getattr(sys, "frozen", False) and "--multiprocessing-fork" in sys.argv:
+        return "inside a worker of a frozen program"
     module = sys.modules.get("multiprocessing.process")
     if module is None or not module.current_process().daemon:
         return None
@@ -154,23 +163,36 @@ def nested_context() -> str | None:
     return "inside a Dask worker" if name.startswith("Dask Worker") else "inside a daemonic process"
 
 
+def pool_context() -> str | None:
+    """Return the reason why a job of this process starts a cluster only on request, None without one.
+
+    A pool has a process per core already, and each of them would start as many workers.
+
+    Examples
+    --------
+    >>> pool_context() is None
+    True
+    """
+    module = sys.modules.get("multiprocessing.process")
+    is_loky = module is not None and module.current_process().name.startswith("LokyProcess")
+    return "inside a worker of joblib" if is_loky else None
+
+
 def is_managed(client: Client) -> bool:
     """Return whether a client is that of the managed cluster."""
-    return _managed_by(client) is not None
+    return managed.find(client) is not None
 
 
 def worker_monitor(client: Client) -> WorkerMonitor:
     """Return a monitor of the client's cluster: total worker threads, and a liveness check of the scheduler."""
-    managed = _managed_by(client)
-    return WorkerMonitor(client, describe(client), None if managed is None else managed.n_workers)
+    own = managed.find(client)
+    return WorkerMonitor(client, describe(client), None if own is None else own.n_workers)
 
 
 def describe(client: Client) -> str:
     """Return the name of a client's cluster: local cluster of 2 processes, or cluster at tcp://10.0.0.7:8786."""
-    managed = _managed_by(client)
-    if managed is None:
-        return f"cluster at {client.scheduler.address}"
-    return f"local cluster of {managed.n_workers} process{'es' if managed.n_workers > 1 else ''}"
+    own = managed.find(client)
+    return f"cluster at {getattr(client.scheduler, 'address', 'a closed client')}" if own is None else str(own)
 
 
 @contextlib.contextmanager
@@ -179,14 +201,14 @@ def preserved() -> Iterator[None]:
 
     The previous client is closed if the block has replaced it.
     """
-    before = _running()
+    before = _managed if _managed is not None and _managed.is_up else None
     try:
         yield
     finally:
         if before is None:
             close()
         elif before is not _managed:
-            get_client(before.n_workers, before.memory_limit)
+            get_client(*before.size)
 
 
 @contextlib.contextmanager
@@ -214,12 +236,12 @@ def pop_dashboard_link(client: Client) -> str | None:
 
     None the second time, for a client of the user, and if a browser cannot reach the dashboard.
     """
-    with _lock:
-        managed = _managed_by(client)
-        if managed is None or managed.link_shown:
-            return None
-        managed.link_shown = True
-    return dashboard_link(client)
+    own = managed.find(client)
+    if own is None:
+        return None
+    with managed.lock:
+        shown, own.link_shown = own.link_shown, True
+    return None if shown else dashboard_link(client)
 
 
 def default_client() -> Client | None:
@@ -234,12 +256,6 @@ def default_client() -> Client | None:
         return None
     # A client that has failed to connect, or is closing, is still in Dask's list.
     return client if client.status in ("running", "connecting") else None
-
-
-def _managed_by(client: Client) -> _ManagedCluster | None:
-    """Return the managed cluster if a client is its own."""
-    managed = _managed
-    return managed if managed is not None and managed.client is client else None
 
 
 def _user_client_or_none() -> Client | None:
@@ -262,65 +278,61 @@ def _user_client(client: Client, n_workers: int | None, memory_limit: str | floa
     return client
 
 
-def _managed_client(n_workers: int | None, memory_limit: str | float | None) -> Client:
-    configured_dashboard()  # an error of the configuration closes no running cluster
-    configured, managed = configured_size(), _running()
-    # An explicit size lasts until another one is requested, explicitly or by a changed configuration.
-    unchanged = [managed is not None and managed.config_at_start[i] == configured[i] for i in (0, 1)]
-    n_workers = n_workers or (managed.n_workers if managed and unchanged[0] else configured[0]) or CPU_COUNT
-    memory_limit = memory_limit or (managed.memory_limit if managed and unchanged[1] else configured[1]) or "auto"
-    if managed is not None and (managed.n_workers, managed.memory_limit) == (n_workers, memory_limit):
-        managed.config_at_start = configured
-        return managed.client
-    close()
-    return _start(n_workers, memory_limit, configured)
-
-
-def _start(n_workers: int, memory_limit: str | float, configured: tuple[Any, Any]) -> Client:
+def _lease(n_workers: int | None, memory_limit: str | float | None) -> tuple[ManagedCluster, ManagedCluster | None]:
+    """Return the managed cluster of a size, leased, and the one that it replaces, if that is to be closed."""
     global _managed
+    configured_dashboard()  # an error of the configuration closes no running cluster
+    configured = configured_size()
+    with managed.lock:
+        size, before = _size(n_workers, memory_limit, configured), _managed
+        if before is None or before.size != size or not before.is_usable:
+            _check_context()
+            _managed = _take_back(size) or ManagedCluster(*size)
+            if before is not None:
+                _replaced.append(before)
+        assert _managed is not None
+        _managed.config_at_request = configured
+        _managed.lease()
+        is_idle = before is not None and before is not _managed and before.retire()
+        _replaced[:] = [other for other in _replaced if other.is_leased]
+        return _managed, before if is_idle else None
+
+
+def _size(
+    n_workers: int | None, memory_limit: str | float | None, configured: tuple[Any, Any]
+) -> tuple[int, str | float]:
+    """Return a requested size: an explicit one lasts until another is requested, also by a changed configuration."""
+    current = _managed if _managed is not None and _managed.is_usable else None
+    unchanged = [current is not None and current.config_at_request[i] == configured[i] for i in (0, 1)]
+    n_workers = n_workers or (current.n_workers if current and unchanged[0] else configured[0]) or CPU_COUNT
+    memory_limit = memory_limit or (current.memory_limit if current and unchanged[1] else configured[1]) or "auto"
+    return n_workers, memory_limit
+
+
+def _take_back(size: tuple[int, str | float]) -> ManagedCluster | None:
+    """Return the cluster of a size that another one has replaced, and that calls still keep open."""
+    return next((other for other in _replaced if other.size == size and other.is_leased and other.is_usable), None)
+
+
+def _check_context() -> None:
     context = nested_context()
     if context is not None:
         raise ClusterError(f"a cluster cannot be started {context}; call it outside, or let it run inline")
-    from pandas_imgproc.cluster import local
-
-    cluster = local.start(n_workers, memory_limit)
-    try:
-        client = local.make_client(cluster)
-    except BaseException:
-        local.stop(cluster)
-        raise
-    _managed = _ManagedCluster(client, cluster, n_workers, memory_limit, configured)
-    atexit.unregister(close)
-    atexit.register(close)
-    logger.info("Started a %s", describe(client))
-    return client
-
-
-def _running() -> _ManagedCluster | None:
-    """Return the managed cluster if it is up."""
-    managed = _managed
-    if managed is None:
-        return None
-    from pandas_imgproc.cluster import local
-
-    return managed if managed.client.status == "running" and local.is_up(managed.cluster) else None
 
 
 def _reset_after_fork() -> None:
-    """Forget the managed cluster in a forked child: its sockets and threads are the parent's."""
-    global _managed, _lock
-    _lock = threading.RLock()  # another thread of the parent may hold it
+    """Forget the managed clusters in a forked child: their sockets and threads are the parent's."""
+    global _managed
     utils = sys.modules.get("distributed.utils")
     if utils is not None:
         # Its one thread is the parent's: what a client of the child submits would wait forever.
         vars(utils)["_offload_executor"] = ThreadPoolExecutor(max_workers=1, thread_name_prefix="Dask-Offload")
-    if _managed is not None:
-        from pandas_imgproc.cluster import local
-
-        local.detach_in_child(_managed.cluster)
-        _abandoned.append(_managed)
-        _managed = None
-        atexit.unregister(close)
+    patches = sys.modules.get("pandas_imgproc.cluster._dask_patches")
+    if patches is not None:
+        patches.detach_in_child()
+    managed.abandon_in_child()
+    _replaced.clear()
+    _managed = None
 
 
 if hasattr(os, "register_at_fork"):

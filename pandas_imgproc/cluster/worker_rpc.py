@@ -23,10 +23,7 @@ on_task_done: list[Callable[[str], None]] = []
 """Callbacks for a task that is done, with its key. Its result may still be lost with a worker."""
 
 on_task_released: list[Callable[[str], None]] = []
-"""Callbacks for a task that has failed or was released, with its key."""
-
-on_closed: list[Callable[[], None]] = []
-"""Callbacks for the end of the scheduler."""
+"""Callbacks for a task that has failed or was released, or whose scheduler ends, with its key."""
 
 
 def current_task_key() -> str | None:

@@ -97,12 +97,6 @@ def _on_task_released(key: str) -> None:
         entry.close()
 
 
-def _on_closed() -> None:
-    for key in list(_entries):
-        _on_task_released(key)
-
-
 worker_rpc.handlers["open_ledger"] = _open_ledger
 worker_rpc.on_task_done.append(_on_task_done)
 worker_rpc.on_task_released.append(_on_task_released)
-worker_rpc.on_closed.append(_on_closed)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import math
 from collections import deque
 from dataclasses import dataclass
@@ -13,6 +15,7 @@ from dask.system import CPU_COUNT
 from pandas_imgproc import cluster
 from pandas_imgproc.codec import preinit
 from pandas_imgproc.config import setting
+from pandas_imgproc.errors import ClusterError
 from pandas_imgproc.execution.client import run_on_client
 from pandas_imgproc.execution.job import SAMPLE_ROWS, Job, JobState
 from pandas_imgproc.execution.progress import progress
@@ -22,10 +25,9 @@ from pandas_imgproc.kernel import NullLedger
 from pandas_imgproc.source import UNKNOWN_SIGNATURE
 
 if TYPE_CHECKING:
-    from distributed import Client
-
     from pandas_imgproc.sinks import MemorySink
 
+logger = logging.getLogger("pandas_imgproc")
 
 SAMPLE_SECONDS = 0.01
 """Wall time after which enough of the first rows were timed."""
@@ -36,16 +38,15 @@ GIL_BOUND_ROW_SECONDS = 0.00025
 
 @dataclass(frozen=True)
 class ExecutionPlan:
-    """Execution on `client`, or inline on `n_threads` while the rest is predicted to take `max_seconds` at most."""
+    """Execution on a cluster, or inline on `n_threads` while the rest is predicted to take `max_seconds` at most."""
 
-    n_threads: int
-    client: Client | None = None
+    n_threads: int = CPU_COUNT
     reason: str = ""
     max_seconds: float = math.inf
+    on_cluster: bool = False
+    is_requested: bool = False  # whether an argument or the configuration requires the cluster
 
     def __str__(self) -> str:
-        if self.client is not None:
-            return cluster.describe(self.client)
         return f"inline on {self.n_threads} thread{'s' * (self.n_threads > 1)}{self.reason}"
 
 
@@ -63,7 +64,7 @@ def execute(job: Job, sink: MemorySink) -> None:
     Raises
     ------
     ClusterError
-        If the cluster went away.
+        If the cluster went away, or if it cannot be started and is requested.
     """
     try:
         pending = deque(sink.pending())
@@ -71,7 +72,7 @@ def execute(job: Job, sink: MemorySink) -> None:
             state = JobState(job, sink, bar, pending)
             plan = _execute(state)
             state.reject_mismatched()
-            stats = state.stats(str(plan))
+            stats = state.stats(plan)
             if state.n_done:
                 bar.close(str(stats))
             _emit(stats)
@@ -79,18 +80,33 @@ def execute(job: Job, sink: MemorySink) -> None:
         sink.close()
 
 
-def _execute(state: JobState) -> ExecutionPlan:
-    """Run the pending rows by an explicit plan, or by one that a sample of them suggests; return the plan."""
+def _execute(state: JobState) -> str:
+    """Run the pending rows by an explicit plan, or by one that a sample of them suggests; return the plan as text."""
     plan = _explicit_plan(state.job) if state.pending else ExecutionPlan(1)
     plan = plan or _plan_for_remote_files(state) or _plan_from_sample(state)
-    if plan.client is None:
+    if not plan.on_cluster:
         run_in_threads(state, plan.n_threads, plan.max_seconds)
-        if state.n_remaining and not state.failed_fast:
-            # The sample was faster than the rest.
-            plan = ExecutionPlan(CPU_COUNT, cluster.get_client())
-    if plan.client is not None and state.n_remaining and not state.failed_fast:
-        run_on_client(state, plan.client)
-    return plan
+    if state.failed_fast or not state.n_remaining:
+        return str(plan)
+    # Also if the sample was faster than the rest.
+    return _run_on_cluster(state, is_requested=plan.is_requested)
+
+
+def _run_on_cluster(state: JobState, *, is_requested: bool) -> str:
+    """Run the pending rows on a cluster, or inline if none can be started and none is requested; return the plan."""
+    with contextlib.ExitStack() as leases:
+        try:
+            client, name = leases.enter_context(cluster.leased_client())
+        except ClusterError as exc:
+            if is_requested:
+                raise
+            logger.warning("%s runs inline: %s", state.job.task.name, exc)
+        else:
+            run_on_client(state, client)
+            return name
+    plan = ExecutionPlan(CPU_COUNT, reason=" (no cluster can be started)")
+    run_in_threads(state, plan.n_threads, plan.max_seconds)
+    return str(plan)
 
 
 def _explicit_plan(job: Job) -> ExecutionPlan | None:
@@ -103,9 +119,12 @@ def _explicit_plan(job: Job) -> ExecutionPlan | None:
         return ExecutionPlan(1)
     if scheduler in ("threads", "threading"):
         return ExecutionPlan(CPU_COUNT)
-    if job.npartitions or setting("row-timeout") or job.task.needs_cluster or scheduler == "distributed":
-        return ExecutionPlan(CPU_COUNT, cluster.get_client())
-    return None
+    if job.npartitions or setting("row-timeout") or scheduler == "distributed":
+        return ExecutionPlan(on_cluster=True, is_requested=True)
+    context = cluster.pool_context()
+    if context:
+        return ExecutionPlan(CPU_COUNT, reason=f" ({context})")
+    return ExecutionPlan(on_cluster=True) if job.task.needs_cluster else None
 
 
 def _plan_for_remote_files(state: JobState) -> ExecutionPlan | None:
@@ -117,7 +136,7 @@ def _plan_for_remote_files(state: JobState) -> ExecutionPlan | None:
     paths = [value for value in sample if value is not None]
     missing = bool(paths) and all(isinstance(path, str | int) for path in paths)
     missing = missing and all(state.job.source.signature(path) == UNKNOWN_SIGNATURE for path in paths)
-    return ExecutionPlan(CPU_COUNT, client) if missing else None
+    return ExecutionPlan(on_cluster=True, is_requested=True) if missing else None
 
 
 def _plan_from_sample(state: JobState) -> ExecutionPlan:
@@ -130,7 +149,7 @@ def _plan_from_sample(state: JobState) -> ExecutionPlan:
     if state.eta() <= limit:
         # Twice the limit: a job that is nearly finished is not moved.
         return ExecutionPlan(n_threads, max_seconds=2 * limit)
-    return ExecutionPlan(CPU_COUNT, cluster.get_client())
+    return ExecutionPlan(on_cluster=True)
 
 
 def _sample_rows(state: JobState) -> None:

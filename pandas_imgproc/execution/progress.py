@@ -9,6 +9,7 @@ import sys
 import time
 from typing import Any, Self
 
+from pandas_imgproc._uninterrupted import import_atomically
 from pandas_imgproc.config import setting
 
 logger = logging.getLogger("pandas_imgproc")
@@ -83,9 +84,34 @@ def progress(name: str, total: int, *, show: bool | None = None) -> Progress:
         return Progress()
     if _in_notebook():
         return _NotebookProgress(name, total)
-    if shown or sys.stderr.isatty():
+    if is_terminal(sys.stderr) or (shown and is_open(sys.stderr)):
         return _TqdmProgress(name, total)
     return _LogProgress(name, total)
+
+
+def is_terminal(stream: Any) -> bool:
+    """Return whether a stream is a terminal; a service has a closed one, or None.
+
+    Examples
+    --------
+    >>> is_terminal(None)
+    False
+    """
+    try:
+        return bool(stream.isatty())
+    except (AttributeError, ValueError):  # None, an object that only has `write`, or closed
+        return False
+
+
+def is_open(stream: Any) -> bool:
+    """Return whether a stream can be written.
+
+    Examples
+    --------
+    >>> is_open(None)
+    False
+    """
+    return stream is not None and not getattr(stream, "closed", False)
 
 
 def _in_notebook() -> bool:
@@ -98,10 +124,10 @@ class _TqdmProgress(_VisibleProgress):
     """Bar in a terminal."""
 
     def __init__(self, name: str, total: int) -> None:
-        from tqdm.std import tqdm  # costs 0.08 s
-
         super().__init__(name, total)
-        self._bar = tqdm(total=total, desc=name, unit=" images", delay=self._delay, dynamic_ncols=True)
+        self._bar = import_atomically("tqdm.std").tqdm(  # costs 0.08 s
+            total=total, desc=name, unit=" images", delay=self._delay, dynamic_ncols=True
+        )
 
     def update(self, rows: int, failures: int) -> None:
         if failures:
@@ -109,7 +135,7 @@ class _TqdmProgress(_VisibleProgress):
         self._bar.update(rows)
 
     def _show_line(self, line: str) -> None:
-        self._bar.write(line, file=sys.stderr)
+        self._bar.write(line, file=self._bar.fp)
 
     def close(self, line: str) -> None:
         self._bar.close()

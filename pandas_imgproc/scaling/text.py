@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from pandas_imgproc._uninterrupted import import_atomically
 from pandas_imgproc.execution.progress import format_bytes
 from pandas_imgproc.scaling.benchmark import pluralize
 from pandas_imgproc.scaling.fit import MIN_MARGINAL_SPEEDUP
@@ -69,11 +70,11 @@ def _law_text(tables: ScalingTables) -> str:
 
 
 def _recommendation_text(tables: ScalingTables) -> str:
-    from distributed.system import MEMORY_LIMIT  # at the top it would slow down the import of the package
-
+    # At the top this import would slow down that of the package.
+    memory_limit = import_atomically("distributed.system").MEMORY_LIMIT
     best, law = tables.recommended_workers, tables.law
     suffix = " each" if best > 1 else ""
-    text = f"Recommended: {pluralize(best, 'worker')} with {format_bytes(MEMORY_LIMIT // best)} of memory{suffix}"
+    text = f"Recommended: {pluralize(best, 'worker')} with {format_bytes(memory_limit // best)} of memory{suffix}"
     text += f" (a further worker must add {MIN_MARGINAL_SPEEDUP:.0%} of the speed of a single one)"
     if law is not None and law.is_inconclusive:
         return f"{text}; this may be chance, because the law is inconclusive."

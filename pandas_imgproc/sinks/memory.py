@@ -12,6 +12,7 @@ import psutil
 
 from pandas_imgproc._shared_memory import FileHandle, MemfdHandle, SharedBuffer
 from pandas_imgproc._timing import timed
+from pandas_imgproc._uninterrupted import import_atomically
 from pandas_imgproc.errors import ResultTooLargeError
 from pandas_imgproc.partition import as_position_array
 
@@ -123,9 +124,7 @@ def check_row_memory(task: Task) -> None:
 
 def available_memory() -> int:
     """Return the bytes that this process can still allocate, by the limits of the machine and of its container."""
-    from distributed.system import MEMORY_LIMIT
-
-    container = MEMORY_LIMIT - psutil.Process().memory_info().rss
+    container = import_atomically("distributed.system").MEMORY_LIMIT - psutil.Process().memory_info().rss
     return int(max(0, min(psutil.virtual_memory().available, container)))
 
 

@@ -12,6 +12,7 @@ import re
 import zlib
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from pandas_imgproc._uninterrupted import import_atomically, run_uninterrupted
 from pandas_imgproc.errors import MissingExtraError, UnreadableImageError
 from pandas_imgproc.source.chained import chain_protocols, open_filesystem, split_chain
 from pandas_imgproc.source.local import UNKNOWN_SIGNATURE, FileSignature, check_size
@@ -44,11 +45,10 @@ _filesystems: dict[Any, asyncio.Future[Any]] = {}
 
 def check_installed(scheme: str) -> None:
     """Raise a MissingExtraError with the package to install if the file system of a scheme is missing."""
-    import fsspec
-
+    fsspec = import_atomically("fsspec")
     for part in scheme.split("::"):
         try:
-            fsspec.get_filesystem_class(part)
+            run_uninterrupted(fsspec.get_filesystem_class, part)  # imports the package of the file system
         except ImportError as exc:
             extra, package = _EXTRAS.get(protocol_family(part), (None, None))
             hint = f"{package}: pip install 'pandas-imgproc[{extra}]'" if extra else " ".join(str(exc).split())

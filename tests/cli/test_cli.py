@@ -313,3 +313,44 @@ def test_closed_output_pipe_ends_without_an_error(folder):
     line = f"{sys.executable} -m pandas_imgproc hash photos --kind md5 --errors coerce | true; echo ${{PIPESTATUS[0]}}"
     result = subprocess.run(["bash", "-c", line], cwd=folder, env=env, capture_output=True, text=True, check=True)
     assert (result.stdout, result.stderr.count("roken")) == ("0\n", 0)
+
+
+SIGINT_AT_IMPORT = """
+import os, signal, sys
+
+class Interrupting:
+    def find_spec(self, name, path=None, target=None):
+        if name == os.environ["MODULE"]:
+            sys.meta_path.remove(self)
+            for _ in range(int(os.environ["TIMES"])):
+                os.kill(os.getpid(), signal.SIGINT)
+
+if "-m" in sys.orig_argv:
+    sys.meta_path.insert(0, Interrupting())
+"""
+
+
+@pytest.mark.parametrize(("module", "command"), [("pandas", ""), ("cyclopts", ""), ("distributed", " load-resized")])
+@pytest.mark.parametrize("times", [1, 2])
+def test_ctrl_c_is_one_line_at_any_time(folder, module, command, times):
+    """During the imports, and while a command starts a cluster; once, and twice at once."""
+    (folder / "sitecustomize.py").write_text(SIGINT_AT_IMPORT)
+    env = {**os.environ, "PYTHONPATH": f"{folder}{os.pathsep}{ROOT}", "MODULE": module, "TIMES": str(times)}
+    line = "load_resized train.csv image_path --size 24 --out x.npy --npartitions 2"
+    words = [sys.executable, "-m", "pandas_imgproc", *shlex.split(line)]
+    result = subprocess.run(words, cwd=folder, env=env, capture_output=True, text=True, check=False)
+    rest = "; finished rows stay on disk" if command else ""
+    assert (result.returncode, result.stderr) == (EXIT_SIGINT, f"pandas_imgproc{command}: interrupted{rest}\n")
+
+
+def test_command_without_terminal_streams_writes_its_files(folder):
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    program = f"exec {sys.executable} -m pandas_imgproc"
+    line = f"{program} load-resized train.csv image_path --size 24 --out x.npy 0<&- 1>&- 2>&-"
+    subprocess.run(["sh", "-c", line], cwd=folder, env=env, check=True)
+    assert np.load("x.npy").shape[1:] == (24, 24, 3)
+    closed = subprocess.run(
+        ["sh", "-c", f"{program} hash photos 1>&-"], cwd=folder, env=env, capture_output=True, text=True, check=False
+    )
+    assert closed.returncode == EXIT_USAGE
+    assert closed.stderr.endswith("error: the standard output is closed; --out result.csv names a file for the table\n")

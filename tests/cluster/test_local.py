@@ -3,10 +3,12 @@
 import http.client
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 import uuid
 from contextlib import closing
@@ -14,9 +16,11 @@ from pathlib import Path
 
 import psutil
 import pytest
+from image_factory import row_image
 
 from conftest import cluster_pids, shared_memory, wait_until
 from pandas_imgproc import cluster
+from pandas_imgproc.errors import ClusterError
 
 ROOT = Path(__file__).parents[2]
 
@@ -59,8 +63,9 @@ def caller(tmp_path):
         path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
         env = os.environ | {"PYTHONPATH": path, "TMPDIR": str(tmp_path / "tmp"), "FLAG": str(tmp_path / "flag")}
         env |= {"CALLER": uuid.uuid4().hex} | options.pop("env", {})
+        words = [*options.pop("prefix", ()), sys.executable, *args]
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | options
-        process = subprocess.Popen([sys.executable, *args], text=True, env=env, cwd=tmp_path, **pipes)
+        process = subprocess.Popen(words, text=True, env=env, cwd=tmp_path, **pipes)
         process.caller_id = env["CALLER"]
         started.append(process)
         return process
@@ -305,6 +310,135 @@ class TestResilience:
             os.kill(pid, signal.SIGINT)
         assert managed_cluster.submit(sum, [1, 2], pure=False).result() == 3
         assert cluster_pids() == before
+
+
+class TestInterruptedStart:
+    @pytest.mark.parametrize("moment", ["import", "start"])
+    def test_start_interrupted_twice_leaves_a_session_that_works(self, caller, tmp_path, moment):
+        """Ctrl-C while distributed is imported, and while the worker starts; then once more at once."""
+        code = """
+            import os, signal, sys, threading, time, psutil
+            from pandas_imgproc import cluster
+            def is_time():
+                if os.environ["MOMENT"] == "import":
+                    return "distributed.core" in sys.modules
+                children = psutil.Process().children()
+                return any("spawn_main" in " ".join(child.cmdline()) for child in children)
+            caught = threading.Event()
+            def interrupt():
+                while not is_time(): time.sleep(0.001)
+                os.kill(os.getpid(), signal.SIGINT)
+                caught.wait()
+                os.kill(os.getpid(), signal.SIGINT)
+            threading.Thread(target=interrupt, daemon=True).start()
+            for _ in range(2):
+                try:
+                    cluster.get_client(n_workers=1)
+                except KeyboardInterrupt:
+                    print("interrupted", flush=True)
+                    caught.set()
+            client = cluster.get_client(n_workers=1)
+            print(client.submit(sum, [1, 2]).result(), len(client.scheduler_info()["workers"]), flush=True)
+        """
+        process = caller("-c", textwrap.dedent(code), env={"MOMENT": moment}, start_new_session=True)
+        assert finish(process) == "interrupted\ninterrupted\n3 1\n"
+        assert wait_until(lambda: not relatives(process.caller_id))
+        assert not list((tmp_path / "tmp").iterdir())
+
+    def test_exit_during_the_start_leaves_nothing(self, caller, tmp_path):
+        code = """
+            import os, signal, threading, time, psutil
+            from pandas_imgproc import cluster
+            def interrupt():
+                while not [c for c in psutil.Process().children() if "spawn_main" in " ".join(c.cmdline())]:
+                    time.sleep(0.001)
+                os.kill(os.getpid(), signal.SIGINT)
+            threading.Thread(target=interrupt, daemon=True).start()
+            cluster.get_client(n_workers=2)
+        """
+        process = caller("-c", textwrap.dedent(code), start_new_session=True)
+        _, err = process.communicate()
+        assert err.strip().splitlines()[-1] == "KeyboardInterrupt"
+        assert err.count("Traceback") == 1, err
+        assert wait_until(lambda: not relatives(process.caller_id))
+        assert not list((tmp_path / "tmp").iterdir())
+
+    def test_worker_killed_while_it_starts_is_started_again(self, capfd):
+        cluster.get_client(n_workers=1)  # imports what it needs
+        cluster.close()
+        killed, start = set(), threading.Thread(target=cluster.get_client, args=(1,))
+        start.start()
+
+        def kill_next():
+            patches = sys.modules["pandas_imgproc.cluster._dask_patches"]
+            for each in list(patches.PatchedLocalCluster._instances):
+                for nanny in list(each._created):
+                    if each.status.name != "closed" and nanny.pid and nanny.pid not in killed:
+                        os.kill(nanny.pid, signal.SIGKILL)
+                        killed.add(nanny.pid)
+            return len(killed) == 2
+
+        assert wait_until(kill_next)
+        start.join()
+        assert cluster.get_client(n_workers=1).submit(sum, [1, 2]).result() == 3
+        assert capfd.readouterr().err == ""
+
+    def test_worker_that_always_ends_while_it_starts_is_an_error(self, tmp_path, monkeypatch):
+        cluster.close()
+        code = "import os, sys\nif '--multiprocessing-fork' in sys.argv: os._exit(9)\n"
+        (tmp_path / "sitecustomize.py").write_text(code)
+        monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+        reason = "3 worker processes ended while they started, the last by exit code 9"
+        with pytest.raises(ClusterError, match=f"the local cluster cannot be started: {reason}; "):
+            cluster.get_client(n_workers=1)
+        assert cluster.existing_client() is None
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits and namespaces of Linux")
+@pytest.mark.parametrize(
+    ("prefix", "reason"),
+    [
+        ("unshare -n", "this process cannot connect to itself at 127.0.0.1"),
+        (
+            "unshare -m sh -c 'mount -t tmpfs -o ro tmpfs /dev/shm && exec \"$@\"' -",
+            "processes cannot share semaphores",
+        ),
+        ("sh -c 'ulimit -v 1000000; exec \"$@\"' -", "a worker process needs 1.5 GB of address space"),
+    ],
+)
+def test_environment_without_a_cluster_is_told_at_once(caller, prefix, reason):
+    code = """
+        from pandas_imgproc import cluster, errors
+        try:
+            cluster.get_client(n_workers=1)
+        except errors.ClusterError as exc:
+            print(exc)
+    """
+    words = shlex.split(prefix)
+    if subprocess.run([*words, "true"], capture_output=True, check=False).returncode:
+        pytest.skip("this environment cannot be made here")
+    process = caller("-c", textwrap.dedent(code), prefix=words)
+    assert finish(process).startswith(f"the local cluster cannot be started: {reason}")
+
+
+def test_worker_of_joblib_starts_a_cluster_on_request(caller, tmp_path):
+    pytest.importorskip("joblib")
+    row_image(7).save(tmp_path / "7.png")
+    code = """
+        import joblib
+        def call(npartitions):
+            import pandas as pd, pandas_imgproc
+            from pandas_imgproc.execution import collect_stats
+            with collect_stats() as jobs:
+                column = pd.Series(["7.png"] * 4).img.load_resized(8, npartitions=npartitions)
+                column.img.map(lambda pixels: 1, dtype="int64")
+            return column.notna().all(), [job.plan for job in jobs]
+        print(*joblib.Parallel(n_jobs=2)([joblib.delayed(call)(2)])[0])
+    """
+    env = {"DASK_PANDAS_IMGPROC__N_WORKERS": "1"}
+    out = finish(caller("-c", textwrap.dedent(code), env=env))
+    assert "True ['local cluster of 1 process', 'inline on " in out
+    assert "(inside a worker of joblib)']" in out
 
 
 ENDINGS = {

@@ -1,12 +1,18 @@
 """Choice between the user's client and the managed cluster, its size, and checks of that size."""
 
+import asyncio
 import logging
+import os
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import dask
+import pandas as pd
 import pytest
+from image_factory import row_image, row_of
 
+from conftest import wait_until
 from pandas_imgproc import cluster
 from pandas_imgproc.errors import ClusterError
 
@@ -91,6 +97,135 @@ class TestRestart:
         cluster.close()
         cluster.close()
         assert cluster.existing_client() is None
+
+
+@pytest.fixture
+def waiting_call(tmp_path):
+    """Start a call in a thread, of which the rows wait on a worker for `go`; return (thread, results, started, go)."""
+    row_image(7).save(tmp_path / "7.png")
+    started, go = tmp_path / "started", tmp_path / "go"
+    paths = pd.Series([str(tmp_path / "7.png")] * 4)
+
+    def wait(pixels, started=str(started), go=str(go)):
+        open(started, "w").close()
+        while not os.path.exists(go):
+            time.sleep(0.01)
+        return row_of(pixels)
+
+    results = []
+
+    def call():
+        try:
+            results.append(paths.img.map(wait, npartitions=4, dtype="int64").tolist())
+        except BaseException as exc:
+            results.append(exc)
+
+    thread = threading.Thread(target=call)
+    thread.start()
+    yield thread, results, started, go
+    go.touch()
+    thread.join()
+
+
+class TestThreads:
+    @pytest.mark.parametrize("change", ["n_workers", "configuration", "close"])
+    def test_call_finishes_on_the_cluster_it_began_on(self, managed_cluster, waiting_call, change):
+        thread, results, started, go = waiting_call
+        assert wait_until(started.exists)
+        if change == "n_workers":
+            assert cluster.get_client(n_workers=1) is not managed_cluster
+        elif change == "configuration":
+            with dask.config.set({"pandas-imgproc.n-workers": 1}):
+                assert cluster.get_client() is not managed_cluster
+        else:
+            cluster.close()
+            assert cluster.existing_client() is None
+        assert managed_cluster.status == "running"
+        assert cluster.describe(managed_cluster) == "local cluster of 2 processes"
+        go.touch()
+        thread.join()
+        assert results == [[7] * 4]
+        assert managed_cluster.status == "closed"
+        assert len(cluster.managed._open) == (change != "close")
+
+    def test_replaced_cluster_with_a_call_is_taken_back(self, managed_cluster, waiting_call):
+        thread, results, started, go = waiting_call
+        assert wait_until(started.exists)
+        cluster.get_client(n_workers=1)
+        assert cluster.get_client(n_workers=2) is managed_cluster
+        go.touch()
+        thread.join()
+        assert results == [[7] * 4]
+        assert cluster.get_client() is managed_cluster
+        assert wait_until(lambda: len(cluster.managed._open) == 1)
+
+    def test_calls_of_threads_with_mixed_sizes_and_closes_succeed(self, tmp_path):
+        row_image(7).save(tmp_path / "7.png")
+        paths = pd.Series([str(tmp_path / "7.png")] * 8)
+
+        def call(k):
+            with dask.config.set({"pandas-imgproc.n-workers": 1 + k % 2}):
+                if k == 3:
+                    cluster.close()
+                return paths.img.load_resized(8, npartitions=4).notna().all()
+
+        with ThreadPoolExecutor(4) as threads:
+            assert all(threads.map(call, range(6)))
+        assert len(cluster.managed._open) <= 1
+
+
+class TestUnavailable:
+    @pytest.fixture(params=["temporary folder", "open files", "working directory", "memory"])
+    def reason(self, request, tmp_path, monkeypatch):
+        """Make the start of a cluster impossible in this process, and return the reason in the error."""
+        cluster.close()
+        if request.param == "temporary folder":
+            (tmp_path / "file").touch()
+            with dask.config.set({"temporary-directory": str(tmp_path / "file")}):
+                yield "the temporary folder cannot be written"
+        elif request.param == "open files":
+            resource = pytest.importorskip("resource")
+            before = resource.getrlimit(resource.RLIMIT_NOFILE)
+            opened = {int(name) for name in os.listdir("/proc/self/fd")}
+            limit = next(n for n in range(20, before[0]) if len(set(range(n)) - opened) >= 20)
+            resource.setrlimit(resource.RLIMIT_NOFILE, (limit, before[1]))
+            yield r"2 worker processes need 48 open files more than the limit allows \(ulimit -n\)"
+            resource.setrlimit(resource.RLIMIT_NOFILE, before)
+        elif request.param == "working directory":
+            (tmp_path / "gone").mkdir()
+            monkeypatch.chdir(tmp_path / "gone")
+            (tmp_path / "gone").rmdir()
+            yield "the working directory cannot be read"
+            monkeypatch.undo()
+        else:
+            with dask.config.set({"pandas-imgproc.memory-limit": 0.0001}):
+                yield r"each of 2 worker processes would have 0.00 GB of memory and needs 0.26 GB"
+
+    def test_requested_cluster_is_an_error_and_another_call_runs_inline(self, reason, tmp_path, caplog):
+        row_image(7).save(tmp_path / "7.png")
+        paths = pd.Series([str(tmp_path / "7.png")] * 4)
+        with dask.config.set({"pandas-imgproc.n-workers": 2}):
+            with pytest.raises(ClusterError, match=f"the local cluster cannot be started: {reason}.* runs inline then"):
+                paths.img.load_resized(8, npartitions=2)
+            # Functions run on a cluster by default, where they run concurrently.
+            assert paths.img.map(row_of, dtype="int64").tolist() == [7] * 4
+        lines = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+        assert len(lines) == 1
+        assert lines[0].startswith("map runs inline: the local cluster cannot be started: ")
+
+    def test_asynchronous_client_does_not_stop_an_inline_call(self, tmp_path):
+        row_image(7).save(tmp_path / "7.png")
+        paths = pd.Series([str(tmp_path / "7.png")] * 4)
+
+        async def main():
+            from distributed import Client
+
+            async with Client(processes=False, asynchronous=True, dashboard_address="127.0.0.1:0"):
+                with pytest.raises(ClusterError, match="is asynchronous"):
+                    paths.img.load_resized(8, npartitions=2)
+                return paths.img.map(row_of, dtype="int64").tolist()
+
+        assert asyncio.run(main()) == [7] * 4
 
 
 @pytest.mark.parametrize(

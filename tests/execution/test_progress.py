@@ -73,3 +73,22 @@ def test_bar_is_closed_after_an_error(monkeypatch):
         bar.update(3, 0)
         raise KeyboardInterrupt
     assert stream.getvalue().endswith("\n")
+
+
+@pytest.mark.parametrize("show", [None, True])
+@pytest.mark.parametrize("stream", ["none", "closed", "only writes"])
+def test_stream_that_is_no_terminal_is_no_error(monkeypatch, paths, caplog, stream, show):
+    """Services and `pythonw` have no stderr."""
+    closed = io.StringIO()
+    closed.close()
+
+    class OnlyWrites:
+        write = staticmethod(len)
+        flush = staticmethod(lambda: None)
+
+    monkeypatch.setattr(sys, "stderr", {"none": None, "closed": closed, "only writes": OnlyWrites()}[stream])
+    caplog.set_level(logging.INFO, logger="pandas_imgproc")
+    with dask.config.set({"pandas-imgproc.progress-delay": 0}):
+        assert paths.img.load_resized(8, errors="coerce", progress=show).isna().sum() == 10
+    if show is None or stream != "only writes":
+        assert caplog.records[-1].getMessage().startswith("load_resized: 100 images in")

@@ -9,10 +9,9 @@ from pandas_imgproc.cluster.manager import (
     get_client,
     is_managed,
     nested_context,
-    notify_managed_worker_kills,
-    notify_worker_kills,
     pop_dashboard_link,
     preserved,
+    worker_deaths_observed,
     worker_monitor,
 )
 
@@ -25,9 +24,8 @@ __all__ = [
     "get_client",
     "is_managed",
     "nested_context",
-    "notify_managed_worker_kills",
-    "notify_worker_kills",
     "pop_dashboard_link",
     "preserved",
+    "worker_deaths_observed",
     "worker_monitor",
 ]

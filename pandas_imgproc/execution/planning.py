@@ -101,7 +101,7 @@ def _explicit_plan(job: Job) -> ExecutionPlan | None:
         return ExecutionPlan(1)
     if scheduler in ("threads", "threading"):
         return ExecutionPlan(CPU_COUNT)
-    if job.npartitions or setting("row-timeout") or job.task.needs_cluster or scheduler == "distributed":
+    if job.npartitions or job.task.needs_cluster or scheduler == "distributed":
         return ExecutionPlan(CPU_COUNT, cluster.get_client())
     return None
 

@@ -13,6 +13,7 @@ from pandas_imgproc.cluster.manager import (
     preserved,
     worker_deaths_observed,
     worker_monitor,
+    worker_pids,
 )
 
 __all__ = [
@@ -28,4 +29,5 @@ __all__ = [
     "preserved",
     "worker_deaths_observed",
     "worker_monitor",
+    "worker_pids",
 ]

@@ -200,6 +200,14 @@ def worker_deaths_observed(observer: DeathObserver) -> Iterator[None]:
         worker_rpc.death_observers.discard(observer)
 
 
+def worker_pids() -> list[int]:
+    """Return the process ids of the workers of the managed cluster."""
+    patches = sys.modules.get("pandas_imgproc.cluster._dask_patches")
+    clusters = [] if patches is None else list(patches.PatchedLocalCluster._instances)
+    nannies = [nanny for started in clusters for nanny in list(started.workers.values())]
+    return [nanny.pid for nanny in nannies if nanny.pid]
+
+
 def pop_dashboard_link(client: Client) -> str | None:
     """Return the dashboard's address, once per start of the managed cluster.
 

@@ -19,7 +19,7 @@ from distributed import Client, LocalCluster
 from image_factory import row_image, row_of
 
 from conftest import wait_until
-from pandas_imgproc import ClusterError
+from pandas_imgproc import ClusterError, cluster
 
 cloudpickle.register_pickle_by_value(image_factory)
 cloudpickle.register_pickle_by_value(sys.modules[__name__])
@@ -173,3 +173,10 @@ def test_row_timeout_does_not_select_the_cluster(paths, caplog):
     with dask.config.set({"pandas-imgproc.row-timeout": 5}), caplog.at_level("DEBUG", logger="pandas_imgproc"):
         paths[:5].img.load_resized(8)
     assert "inline on" in caplog.records[-1].getMessage()
+
+
+def test_worker_that_is_stopped_with_no_row_is_killed_and_loses_none(paths, restored_workers):
+    os.kill(next(iter(cluster.worker_pids())), signal.SIGSTOP)
+    with dask.config.set({"pandas-imgproc.row-timeout": ROW_TIMEOUT}):
+        result = paths[:40].img.map(crashing_function({}), npartitions=8, progress=False)
+    assert result.tolist() == list(range(40))

@@ -16,7 +16,7 @@ DEFAULTS: dict[str, Any] = {
     "dashboard": "token",  # pages of the managed cluster: "token" for this user, "open" for this machine, or "off"
     "inline-threshold": 2.0,  # predicted seconds up to which a job runs inline: starting a cluster takes as long
     "inline-threshold-warm": 0.3,  # the same while a cluster is running
-    "row-timeout": None,  # seconds after which the process of a row is ended; None: never
+    "row-timeout": 600.0,  # seconds after which the worker process of a row is ended; None: never
     "scheduler-timeout": 30.0,  # seconds without a response before a scheduler counts as gone
     "partition-seconds": 1.0,  # duration of a partition, according to the measured rate
     "progress": None,  # True or False for all jobs; None: in terminals and notebooks

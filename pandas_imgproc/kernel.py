@@ -24,8 +24,12 @@ class RowLedger(Protocol):
     def cancelled(self) -> bool:
         """Whether the caller has cancelled the job."""
 
-    def start_attempt(self, positions: Sequence[int]) -> Mapping[int, tuple[FailureKind, str]]:
-        """Start an attempt at a partition; return the rows to skip, with the failure of each."""
+    @property
+    def poisoned(self) -> Mapping[int, tuple[FailureKind, str]]:
+        """Rows to skip, with the failure of each."""
+
+    def start_attempt(self, positions: Sequence[int]) -> None:
+        """Start an attempt at a partition, before anything of it is unpickled."""
 
     def enter_row(self, position: int) -> None:
         """Mark a row as in flight."""
@@ -33,18 +37,24 @@ class RowLedger(Protocol):
     def exit_row(self, position: int) -> None:
         """Mark a row as survived."""
 
+    def exit_partition(self) -> None:
+        """Mark all rows as survived."""
+
 
 class NullLedger:
     """Ledger that records only the cancellation, for rows whose crash would end the caller too."""
 
     cancelled = False
 
-    def start_attempt(self, positions: Sequence[int]) -> dict[int, tuple[FailureKind, str]]:  # noqa: ARG002, D102
-        return {}
+    poisoned: Mapping[int, tuple[FailureKind, str]] = {}
+
+    def start_attempt(self, positions: Sequence[int]) -> None: ...  # noqa: D102
 
     def enter_row(self, position: int) -> None: ...  # noqa: D102
 
     def exit_row(self, position: int) -> None: ...  # noqa: D102
+
+    def exit_partition(self) -> None: ...  # noqa: D102
 
     def cancel(self) -> None:
         """Stop every partition of the job after its current row."""
@@ -65,7 +75,7 @@ def run_partition(
     source : Source
         Reader of the inputs.
     ledger : RowLedger
-        Record of the row in flight; rows that have killed two processes are skipped.
+        Record of the row in flight, after `start_attempt`; rows that have killed two processes are skipped.
     settings : PillowSettings
         Pillow's settings in the caller, so that every process decodes alike.
 
@@ -85,8 +95,7 @@ def run_partition(
 
 
 def _fill(result: PartitionResult, task: Task, partition: PartitionInput, source: Source, ledger: RowLedger) -> None:
-    poisoned = ledger.start_attempt(partition.positions)
-    n_outputs, values = task.n_outputs, result.values
+    n_outputs, values, poisoned = task.n_outputs, result.values, ledger.poisoned
     assert values is not None
     for i, file in source.read(partition, lambda: ledger.cancelled):
         position = partition.positions[i]
@@ -107,3 +116,4 @@ def _fill(result: PartitionResult, task: Task, partition: PartitionInput, source
         ledger.exit_row(position)
         if ledger.cancelled:
             break
+    ledger.exit_partition()

@@ -10,12 +10,12 @@ from pandas_imgproc.cluster.manager import (
     is_managed,
     leased_client,
     nested_context,
-    notify_managed_worker_kills,
-    notify_worker_kills,
     pool_context,
     pop_dashboard_link,
     preserved,
+    worker_deaths_observed,
     worker_monitor,
+    worker_pids,
 )
 
 __all__ = [
@@ -28,10 +28,10 @@ __all__ = [
     "is_managed",
     "leased_client",
     "nested_context",
-    "notify_managed_worker_kills",
-    "notify_worker_kills",
     "pool_context",
     "pop_dashboard_link",
     "preserved",
+    "worker_deaths_observed",
     "worker_monitor",
+    "worker_pids",
 ]

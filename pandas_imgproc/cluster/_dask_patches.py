@@ -46,6 +46,9 @@ if TYPE_CHECKING:
 ALLOWED_FAILURES = 3
 """Worker deaths after which Dask gives up one of its own tasks: Dask's default."""
 
+ALLOWED_FAILURES_OF_JOBS = 10
+"""The same while a job runs: deaths of which its crash ledger knows the row are not among them."""
+
 SPAWN_SETTINGS = {"distributed.worker.multiprocessing-method": "spawn", "distributed.worker.daemon": True}
 """Settings that Dask reads at each start of a worker, hence also long after the cluster's."""
 
@@ -281,9 +284,9 @@ class _PatchedWorkerProcess(WorkerProcess):  # type: ignore[misc]
         super().mark_stopped()
         if ended:
             self.last_exitcode = code
-        if code == -signal.SIGKILL:
-            for notify in list(worker_rpc.on_worker_killed):
-                notify(pid)
+        if ended and self.should_restart():
+            for observer in list(worker_rpc.death_observers):
+                observer.on_worker_exit(pid, code)
 
     async def kill(self, timeout: float = 5, *args: Any, **kwargs: Any) -> None:
         # Rows in flight are not waited for when the cluster closes.
@@ -323,12 +326,14 @@ class _PatchedScheduler(Scheduler):  # type: ignore[misc]
 
     async def remove_worker(self, address: str, *args: Any, **kwargs: Any) -> Any:
         worker = self.workers.get(address)
+        self.allowed_failures = ALLOWED_FAILURES
         if worker is not None and worker.nbytes > worker.memory_limit / 2 > 0:
             self.allowed_failures = 0  # it died of the results in its memory: so would all that run its tasks next
-        elif worker_rpc.on_worker_killed:
-            self.allowed_failures = 1_000_000  # a job is running, and its crash ledger knows which row was in flight
-        else:
-            self.allowed_failures = ALLOWED_FAILURES
+        elif worker is not None and worker_rpc.death_observers:
+            self.allowed_failures = ALLOWED_FAILURES_OF_JOBS
+            is_explained = [observer.explains_death(worker.pid) for observer in list(worker_rpc.death_observers)]
+            for task in worker.processing if any(is_explained) else ():
+                task.suspicious -= 1  # a crash ledger counts this death
         return await super().remove_worker(address, *args, **kwargs)
 
     def start_http_server(self, routes: Any, dashboard_address: Any, *args: Any, **kwargs: Any) -> None:

@@ -24,9 +24,11 @@ from pandas_imgproc.cluster.validation import check_size, configured_dashboard, 
 from pandas_imgproc.errors import ClusterError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from distributed import Client
+
+    from pandas_imgproc.cluster.worker_rpc import DeathObserver
 
 logger = logging.getLogger("pandas_imgproc")
 
@@ -212,23 +214,21 @@ def preserved() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def notify_worker_kills(client: Client, callback: Callable[[int], None]) -> Iterator[None]:
-    """Do as `notify_managed_worker_kills` if the client is that of the managed cluster, else nothing."""
-    with notify_managed_worker_kills(callback) if is_managed(client) else contextlib.nullcontext():
-        yield
-
-
-@contextlib.contextmanager
-def notify_managed_worker_kills(callback: Callable[[int], None]) -> Iterator[None]:
-    """Call a function with the process id of each worker of the managed cluster that is killed during a block.
-
-    The call is in the thread of the cluster; kills are those by the system or a user, not crashes.
-    """
-    worker_rpc.on_worker_killed.add(callback)
+def worker_deaths_observed(observer: DeathObserver) -> Iterator[None]:
+    """Report the deaths of workers of the managed cluster to an observer during a block, in the cluster's thread."""
+    worker_rpc.death_observers.add(observer)
     try:
         yield
     finally:
-        worker_rpc.on_worker_killed.discard(callback)
+        worker_rpc.death_observers.discard(observer)
+
+
+def worker_pids() -> list[int]:
+    """Return the process ids of the workers of the managed cluster."""
+    patches = sys.modules.get("pandas_imgproc.cluster._dask_patches")
+    clusters = [] if patches is None else list(patches.PatchedLocalCluster._instances)
+    nannies = [nanny for started in clusters for nanny in list(started.workers.values())]
+    return [nanny.pid for nanny in nannies if nanny.pid]
 
 
 def pop_dashboard_link(client: Client) -> str | None:

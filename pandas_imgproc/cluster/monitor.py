@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pandas_imgproc.config import setting
 from pandas_imgproc.errors import ClusterError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
     from distributed import Client
 
 POLL_INTERVAL = 1.0
-"""Seconds between two queries of the scheduler; a query takes five milliseconds."""
+"""Seconds between two queries of the scheduler, which take five milliseconds, and two checks of the client."""
 
 
 class WorkerMonitor:
@@ -30,6 +33,7 @@ class WorkerMonitor:
     def __init__(self, client: Client, description: str, n_threads: int | None = None) -> None:
         self._client, self._description, self._polled = client, description, -POLL_INTERVAL
         self._n_threads, self.fixed_n_threads = n_threads or 0, n_threads is not None
+        self._was_running = False
 
     def n_threads(self) -> int:
         """Return the number of worker threads, at most a second old.
@@ -37,19 +41,53 @@ class WorkerMonitor:
         Raises
         ------
         ClusterError
-            If the scheduler is gone, or has not responded for ``pandas-imgproc.scheduler-timeout`` seconds.
+            If the client or the cluster is closed, or the scheduler is gone, or has not responded for
+            ``pandas-imgproc.scheduler-timeout`` seconds.
         """
-        if self._client.status not in ("running", "connecting"):
-            raise ClusterError(f"the {self._description} is gone: its scheduler cannot be reached any more")
+        self.check()
         if not self.fixed_n_threads and time.monotonic() - self._polled >= POLL_INTERVAL:
             self._n_threads = self._query_scheduler()
             self._polled = time.monotonic()
         return self._n_threads
 
+    def check(self) -> None:
+        """Raise a ClusterError if the client has lost its scheduler, or is closed, or its cluster is."""
+        status, cluster = self._client.status, getattr(self._client, "cluster", None)
+        # A client that lost its scheduler has cancelled all futures, also if it connects again.
+        lost = ("closing", "closed", "connecting") if self._was_running else ("closing", "closed")
+        if status in lost or (cluster is not None and cluster.status.name in ("closing", "closed", "failed")):
+            raise ClusterError(f"the {self._description} is gone: its scheduler cannot be reached any more")
+        self._was_running = self._was_running or status == "running"
+
+    def run(
+        self,
+        coroutine: Coroutine[Any, Any, Any],
+        timeout: float | None = None,
+        poll: Callable[[], object] = lambda: None,
+    ) -> Any:
+        """Run a coroutine in the event loop of the client while the cluster is up, and return its result.
+
+        Dask's own calls wait for a closed client, or begin a long transfer anew at each timeout. `poll` is called once
+        a second, and may raise an exception that ends the wait.
+        """
+        running = asyncio.run_coroutine_threadsafe(coroutine, self._client.loop.asyncio_loop)
+        started_at = time.monotonic()
+        try:
+            while True:
+                try:
+                    return running.result(POLL_INTERVAL)
+                except TimeoutError:
+                    if running.done() or (timeout is not None and time.monotonic() - started_at > timeout):
+                        raise
+                self.check()
+                poll()
+        finally:
+            running.cancel()
+
     def _query_scheduler(self) -> int:
         seconds = setting("scheduler-timeout")
         try:
-            cores: dict[str, int] = self._client.sync(self._client.scheduler.ncores, callback_timeout=seconds)
+            cores: dict[str, int] = self.run(self._client.scheduler.ncores(), seconds)
         except (OSError, TimeoutError) as exc:
             raise ClusterError(
                 f"the {self._description} is gone: its scheduler has not answered for {seconds:g} seconds "

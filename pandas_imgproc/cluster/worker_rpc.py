@@ -6,18 +6,29 @@ import contextlib
 import pickle
 import sys
 import warnings
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+
+class DeathObserver(Protocol):
+    """Observer of the deaths of worker processes."""
+
+    def explains_death(self, pid: int) -> bool:
+        """Return whether a row explains the loss of a worker, before its tasks are assigned to others."""
+
+    def on_worker_exit(self, pid: int, exitcode: int) -> None:
+        """Record the end of a worker process, also of one that has not been up yet; negative is a signal."""
+
 
 handlers: dict[str, Callable[..., Any]] = {}
 """Functions of the client process that workers of the managed cluster may call (see `call_parent`)."""
 
 # Callbacks, called in the thread of the managed cluster.
 
-on_worker_killed: set[Callable[[int], None]] = set()
-"""Callbacks for a worker process that was killed (SIGKILL), with its process id."""
+death_observers: set[DeathObserver] = set()
+"""Observers of the deaths of worker processes: one for each running job."""
 
 on_task_done: list[Callable[[str], None]] = []
 """Callbacks for a task that is done, with its key. Its result may still be lost with a worker."""

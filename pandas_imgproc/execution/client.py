@@ -13,7 +13,16 @@ from typing import TYPE_CHECKING
 from pandas_imgproc import cluster
 from pandas_imgproc.config import setting
 from pandas_imgproc.errors import ClusterError
-from pandas_imgproc.execution.crash_ledger import WORKER_DIED, LedgerHandle, shared_ledger
+from pandas_imgproc.execution.crash_ledger import (
+    DIED_OUTSIDE,
+    MAX_DEATHS,
+    WORKER_DIED,
+    CrashLedger,
+    DeadlyPartitionError,
+    LedgerHandle,
+    shared_ledger,
+)
+from pandas_imgproc.execution.crash_loop import CrashLoop
 from pandas_imgproc.execution.payload import PayloadFactory
 from pandas_imgproc.execution.watchdog import kill_slow_rows
 from pandas_imgproc.partition import PartitionResult
@@ -23,6 +32,7 @@ if TYPE_CHECKING:
 
     from distributed import Client, Future
 
+    from pandas_imgproc.errors import FailureKind
     from pandas_imgproc.execution.job import JobState
 
 TASKS_PER_THREAD = 2
@@ -34,6 +44,9 @@ TASKS_PER_THREAD_FOREIGN = 10
 POLL_INTERVAL = 1.0
 """Seconds without a finished partition after which the number of workers is queried."""
 
+CANCEL_TIMEOUT = 5.0
+"""Seconds in which the scheduler should confirm that the outstanding partitions of a failed call are cancelled."""
+
 
 def run_on_client(state: JobState, client: Client) -> None:
     """Run partitions on the workers of a client, a few outstanding per worker."""
@@ -42,13 +55,14 @@ def run_on_client(state: JobState, client: Client) -> None:
     link = cluster.pop_dashboard_link(client)
     if link:
         state.progress.write_link("Dask dashboard", link)
-    with (
-        shared_ledger(len(state.job.inputs)) as (ledger, handle),
-        kill_slow_rows(ledger, setting("row-timeout")),
-        cluster.notify_worker_kills(client, ledger.discount_kill),
-        span("pandas_imgproc", state.job.task.name),
-    ):
-        run = _ClientRun(state, client, handle)
+    with contextlib.ExitStack() as stack:
+        ledger, handle = stack.enter_context(shared_ledger(len(state.job.inputs)))
+        stack.enter_context(kill_slow_rows(ledger, setting("row-timeout")))
+        crash_loop = CrashLoop(ledger, cluster.describe(client))
+        if cluster.is_managed(client):
+            stack.enter_context(cluster.worker_deaths_observed(crash_loop))
+        stack.enter_context(span("pandas_imgproc", state.job.task.name))
+        run = _ClientRun(state, client, ledger, handle, crash_loop)
         try:
             while run.fill() and not state.failed_fast:
                 for result in run.gather(run.next_finished()):
@@ -62,8 +76,10 @@ def run_on_client(state: JobState, client: Client) -> None:
 class _ClientRun:
     """Outstanding partitions of a job on a client."""
 
-    def __init__(self, state: JobState, client: Client, handle: LedgerHandle) -> None:
-        self._state, self._client = state, client
+    def __init__(
+        self, state: JobState, client: Client, ledger: CrashLedger, handle: LedgerHandle, crash_loop: CrashLoop
+    ) -> None:
+        self._state, self._client, self._ledger, self._crash_loop = state, client, ledger, crash_loop
         self._payloads = PayloadFactory(state, handle)
         self._ranges = state.iter_partitions()
         self._monitor = cluster.worker_monitor(client)
@@ -77,6 +93,7 @@ class _ClientRun:
     def fill(self) -> int:
         """Submit partitions up to the limit, and return the number of outstanding ones."""
         self._state.n_workers = max(1, self._monitor.n_threads())
+        self._crash_loop.check(self._state.n_workers)
         is_fixed = self._monitor.fixed_n_threads or not self._state.sink.schema_known
         limit = self._state.n_workers * (TASKS_PER_THREAD if is_fixed else TASKS_PER_THREAD_FOREIGN)
         for positions in islice(self._ranges, max(0, limit - len(self._outstanding))):
@@ -111,32 +128,59 @@ class _ClientRun:
 
     def cancel(self) -> None:
         """Cancel the outstanding partitions."""
-        if self._outstanding and self._client.status in ("running", "connecting"):
-            self._client.cancel(list(self._outstanding))
+        if not self._outstanding:
+            return
+        with contextlib.suppress(ClusterError, OSError, TimeoutError):
+            self._monitor.check()
+            self._monitor.run(self._client.cancel(list(self._outstanding), asynchronous=True), CANCEL_TIMEOUT)
 
     def gather(self, future: Future) -> Iterator[PartitionResult]:
         """Yield the result of a finished partition, or of its rows one by one if too many workers died."""
         positions = self._outstanding.pop(future)
         result = self._result(future)
-        if result is not None:
+        if isinstance(result, PartitionResult):
             yield result
             return
+        self._ledger.forget_attempts(positions.start)
         for position in positions:
-            row = range(position, position + 1)
-            # Sequentially: the scheduler blames all tasks that wait on a worker that dies.
-            finished: SimpleQueue[Future] = SimpleQueue()
-            self._submit(row).add_done_callback(finished.put)
-            yield self._result(self._wait(finished)) or self._worker_died_result(row)
+            yield self._run_alone(range(position, position + 1))
 
-    def _result(self, future: Future) -> PartitionResult | None:
-        """Return the result of a task, or None if its workers died."""
+    def _run_alone(self, row: range) -> PartitionResult:
+        # Sequentially: the scheduler blames all tasks that wait on a worker that dies.
+        finished: SimpleQueue[Future] = SimpleQueue()
+        future = self._submit(row)
+        self._outstanding[future] = row
+        future.add_done_callback(finished.put)
+        result = self._result(self._wait(finished))
+        del self._outstanding[future]
+        return result if isinstance(result, PartitionResult) else self._failed_result(row, *result)
+
+    def _result(self, future: Future) -> PartitionResult | tuple[FailureKind, str]:
+        """Return the result of a task, or the failure of its rows if its workers died."""
         from distributed import KilledWorker
-        from distributed.scheduler import NoWorkerError
 
         try:
             result = self._fetch(future)
-        except KilledWorker:
-            return None
+        except (KilledWorker, DeadlyPartitionError) as exc:
+            if not cluster.is_managed(self._client):  # whose processes are counted one by one
+                self._crash_loop.count(getattr(exc, "allowed_failures", MAX_DEATHS - 1) + 1)
+            return DIED_OUTSIDE if isinstance(exc, DeadlyPartitionError) else WORKER_DIED
+        finally:
+            # Its error references the frames of this call, and with them the call's memory.
+            future.release()
+        if isinstance(result, str):
+            raise ClusterError(result)
+        self._crash_loop.reset()
+        return result
+
+    def _fetch(self, future: Future) -> PartitionResult | str:
+        """Return the return value of a task while its scheduler responds; Dask alone would wait forever."""
+        from distributed.scheduler import NoWorkerError
+
+        try:
+            # A result may be lost with its worker, and its task run again: meanwhile other partitions finish.
+            gathering = self._client.gather(future, asynchronous=True)
+            result: PartitionResult | str = self._monitor.run(gathering, poll=self.fill)
         except NoWorkerError as exc:
             raise ClusterError(
                 f"the {self._cluster} has had no worker for a while; if workers end because they need "
@@ -148,31 +192,12 @@ class _ClientRun:
             if future.status == "error":  # raised by the task: a disk may be full
                 raise
             raise ClusterError(f"the {self._cluster} went away during the call: {exc}") from exc
-        finally:
-            # Its error references the frames of this call, and with them the call's memory.
-            future.release()
-        if isinstance(result, str):
-            raise ClusterError(result)
         return result
 
-    def _fetch(self, future: Future) -> PartitionResult | str:
-        """Return the return value of a task while its scheduler responds; Dask alone would wait forever."""
-        timeout = setting("scheduler-timeout")
-        while True:
-            try:
-                result: PartitionResult | str = future.result(timeout=timeout)
-            except TimeoutError:
-                if future.status == "error":  # raised by the task
-                    raise
-                self._monitor.n_threads()
-                timeout *= 2  # a large transfer starts anew
-            else:
-                return result
-
-    def _worker_died_result(self, positions: range) -> PartitionResult:
+    def _failed_result(self, positions: range, kind: FailureKind, message: str) -> PartitionResult:
         job = self._state.job
         partition = job.partition(positions)
         result = PartitionResult.empty(partition, job.task.allocate(job.task.n_outputs))
         for i, file in job.source.read(partition):
-            result.add_failure(i, file.path, *WORKER_DIED)
+            result.add_failure(i, file.path, kind, message)
         return result

@@ -8,7 +8,8 @@ dtype   field                length  meaning
 int32   ``_pids``            n       process of a partition, at the partition's first row
 int32   ``_crashed_pids``    n       last process that died while the row was in flight
 uint8   ``_discounted``      n       crashes of the row that do not count
-uint8   ``_flags``           n       bit 0 in flight, bits 1 to 6 number of crashes, bit 7 timed out
+uint8   ``_deaths``          n       attempts of a partition that died with no row in flight, at its first row
+uint8   ``_flags``           n       bit 0 in flight, 1 suspect, 2 to 6 number of crashes, 7 timed out
 uint8   ``_cancelled``       1       1 once the caller has cancelled the job
 ======  ===================  ======  ===============================================================
 
@@ -23,14 +24,24 @@ States of a row::
     in flight ── mark_timed_out by the caller, which then kills the process ──> poisoned
     in flight or crashed ── discount_kill by the caller, MAX_DISCOUNTED_KILLS times ──> one crash fewer
 
-A process of several threads has a row in flight in each. Hence a row that has crashed once is *suspect* and runs
-alone in its process (see `_IsolationGate`): at the next crash no other row is in flight that could be blamed for it.
+States of a partition whose process dies with no row in flight: between rows, before the first one, or before its result
+has arrived. The row that ended it, if any, is found by division::
+
+    running ── SUSPECT_DEATHS deaths ──> all rows suspect ── MAX_DEATHS deaths ──> DeadlyPartitionError
+                                           │ groups of rows are in flight together, one group after the other
+                                           v
+                                     a group dies: its rows are suspect, in smaller groups ──> a row dies alone: crashed
+
+The group of a suspect row runs exclusively in its process (see `_IsolationGate`), starts when the rows before have been
+over for a grace period, and stays in flight for one after its end: a process may die some time after the row that was
+the cause. Rows that have crashed are groups of one, and so are the two rows before.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import threading
 import time
 import weakref
@@ -40,6 +51,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pandas_imgproc._shared_memory import MemfdHandle, SharedBuffer, mmap_array
+from pandas_imgproc.errors import ClusterError
 from pandas_imgproc.kernel import NullLedger
 from pandas_imgproc.partition import as_position_array
 
@@ -49,6 +61,7 @@ if TYPE_CHECKING:
     from pandas_imgproc.errors import FailureKind
 
 Flags = np.ndarray[Any, np.dtype[np.uint8]]
+Positions = np.ndarray[Any, np.dtype[np.int64]]
 
 MAX_CRASHES = 2
 """Crashes after which a row is skipped. A limit of one would blame every row in flight at any crash."""
@@ -56,20 +69,56 @@ MAX_CRASHES = 2
 MAX_DISCOUNTED_KILLS = 2
 """Crashes of a row that are not counted: a row may also be killed because it needs all memory."""
 
-GRACE_SECONDS = 0.05
-"""Seconds that a suspect row, and the two rows before, stay in flight after their end; also before poisoning a row."""
+SUSPECT_DEATHS = 2
+"""Deaths of a partition with no row in flight after which all of its rows are suspect; the first may have any cause."""
 
-POLL_SECONDS = GRACE_SECONDS / 10
+MAX_DEATHS = 4
+"""The same after which the partition is not attempted any more."""
+
+MAX_GROUPS = 8
+"""Groups into which a run of suspect rows is divided: each costs a grace period."""
+
+LOOKBACK_ROWS = 2
+"""Rows before a crashed one that are groups of one: the death may have been noticed late."""
+
+GRACE_SECONDS = 0.25
+"""Seconds before and after a group of suspect rows; also before poisoning a row."""
+
+POLL_SECONDS = 0.005
 """Seconds between two checks of the isolation gate."""
 
 WORKER_DIED: tuple[FailureKind, str] = ("worker_died", "the processes that read it died, each time")
+DIED_OUTSIDE: tuple[FailureKind, str] = (
+    "worker_died", "the processes that received it died before it was read, or before its result had arrived, each time"
+)  # fmt: skip
 TIMED_OUT: tuple[FailureKind, str] = ("timeout", "it took longer than pandas-imgproc.row-timeout allows")
 
 # Flags of a row. Plain integers and no IntFlag, which NumPy would promote to int64, and which costs more per row.
 _IN_FLIGHT = 1
-_CRASH_UNIT = 2
-_MAX_COUNT = 63
+_SUSPECT = 2
+_CRASH_UNIT = 4
+_MAX_COUNT = 31
 _TIMED_OUT = 0x80
+
+
+class DeadlyPartitionError(ClusterError):
+    """Partition of which every attempt has ended its process with no row in flight.
+
+    Parameters
+    ----------
+    n_rows : int
+        Rows of the partition.
+    """
+
+    def __init__(self, n_rows: int) -> None:
+        super().__init__(n_rows)
+        self.n_rows = n_rows
+
+    def __str__(self) -> str:
+        return (
+            f"{MAX_DEATHS} worker processes died with a partition of {self.n_rows:,} rows, none of them during a row: "
+            "before the first one, or before its result had arrived"
+        )
 
 
 class _IsolationGate:
@@ -88,6 +137,7 @@ class _IsolationGate:
     def __init__(self) -> None:
         self.ledgers: weakref.WeakSet[CrashLedger] = weakref.WeakSet()
         self.holder: weakref.ref[CrashLedger] | None = None
+        self.is_quiet = True  # whether no row has run since the last grace period
         self._lock = threading.Lock()
 
     def is_exclusive(self) -> bool:
@@ -98,6 +148,16 @@ class _IsolationGate:
             time.sleep(POLL_SECONDS)
         while any(ledger.in_row for ledger in list(self.ledgers) if ledger is not suspect):
             time.sleep(POLL_SECONDS)
+        if not self.is_quiet:
+            self.wait_grace_period()
+
+    def release(self, suspect: CrashLedger) -> None:
+        if self.holder is not None and self.holder() is suspect:
+            self.holder = None
+
+    def wait_grace_period(self) -> None:
+        time.sleep(GRACE_SECONDS)
+        self.is_quiet = True
 
     def _try_acquire(self, suspect: CrashLedger) -> bool:
         with self._lock:
@@ -117,46 +177,81 @@ class CrashLedger:
     """
 
     __slots__ = (
-        "__weakref__", "_cancelled", "_crashed_pids", "_delayed_rows", "_discounted", "_flags", "_is_exclusive",
-        "_pids", "_suspect_rows", "in_row",
+        "__weakref__", "_cancelled", "_crashed_pids", "_deaths", "_discounted", "_flags", "_group", "_groups", "_pids",
+        "in_row", "poisoned",
     )  # fmt: skip
 
     def __init__(self, data: Flags, n: int) -> None:
-        self._delayed_rows = self._suspect_rows = frozenset[int]()
-        self._is_exclusive = self.in_row = False
+        self.poisoned: dict[int, tuple[FailureKind, str]] = {}
+        self._groups: dict[int, int] = {}  # last row of its group by suspect row
+        self._group: list[int] = []  # rows in flight of the current group
+        self.in_row = False
         pids = data[: 8 * n].view(np.int32)
         self._pids, self._crashed_pids = pids[:n], pids[n:]
-        self._discounted, self._flags, self._cancelled = data[8 * n : 9 * n], data[9 * n : 10 * n], data[10 * n :]
+        self._discounted, self._deaths, self._flags = (data[k * n : (k + 1) * n] for k in (8, 9, 10))
+        self._cancelled = data[11 * n :]
 
     @classmethod
     def in_memory(cls, n: int) -> CrashLedger:
         """Return a ledger of n rows in memory of this process."""
         return cls(np.zeros(ledger_nbytes(n), dtype=np.uint8), n)
 
-    def start_attempt(self, positions: Sequence[int]) -> dict[int, tuple[FailureKind, str]]:
-        """Start an attempt at a partition: count the crash of the last one, and return the poisoned rows."""
+    def start_attempt(self, positions: Sequence[int]) -> None:
+        """Start an attempt at a partition: count the death of the last one, and set `poisoned`.
+
+        Raises
+        ------
+        DeadlyPartitionError
+            If the attempts of the partition have died too often with no row in flight.
+        """
         self.release()
         rows = as_position_array(positions)
         if not len(rows):
-            return {}
-        self._count_crashes(rows)
+            return
+        self._count_death(rows)
         self._pids[rows[0]] = os.getpid()
-        crashed = np.flatnonzero(self._flags[rows] >= _CRASH_UNIT)
-        self._suspect_rows = frozenset(rows[crashed].tolist())
-        self._delayed_rows = frozenset(rows[np.unique(np.maximum(crashed[:, None] - [0, 1, 2], 0))].tolist())
+        if self._deaths[rows[0]] >= MAX_DEATHS:
+            raise DeadlyPartitionError(len(rows))
         _gate.ledgers.add(self)
-        poisoned = [row for row in rows[crashed].tolist() if self._effective_crashes(row) >= MAX_CRASHES]
-        return {row: TIMED_OUT if self._flags[row] & _TIMED_OUT else WORKER_DIED for row in poisoned}
+        crashed = rows[self._flags[rows] >= _CRASH_UNIT].tolist()
+        poisoned = [row for row in crashed if self._effective_crashes(row) >= MAX_CRASHES]
+        self.poisoned = {row: TIMED_OUT if self._flags[row] & _TIMED_OUT else WORKER_DIED for row in poisoned}
+        self._groups = self._group_suspects(rows)
 
-    def _count_crashes(self, rows: np.ndarray[Any, np.dtype[np.int64]]) -> None:
-        died = rows[(self._flags[rows] & _IN_FLIGHT).astype(bool)]
-        self._crashed_pids[died] = self._pids[rows[0]]
-        self._flags[died] = _increment_crashes(self._flags[died])
-        if any(self._effective_crashes(row) == MAX_CRASHES for row in died):
+    def _count_death(self, rows: Positions) -> None:
+        exposed = rows[(self._flags[rows] & _IN_FLIGHT).astype(bool)]
+        self._flags[exposed] &= 0xFF - _IN_FLIGHT
+        if len(exposed) == 1:
+            self._count_crash(exposed, int(self._pids[rows[0]]))
+        elif len(exposed) and not (self._flags[exposed] & _TIMED_OUT).any():
+            self._flags[rows] &= 0xFF - _SUSPECT
+            self._flags[exposed] |= _SUSPECT
+        elif not len(exposed) and self._pids[rows[0]]:
+            self._deaths[rows[0]] = min(int(self._deaths[rows[0]]) + 1, MAX_DEATHS)
+        if not len(exposed) and self._deaths[rows[0]] >= SUSPECT_DEATHS:
+            self._flags[rows] |= _SUSPECT
+
+    def _count_crash(self, row: Positions, pid: int) -> None:
+        self._crashed_pids[row] = pid
+        self._flags[row] = _increment_crashes(self._flags[row])
+        if self._effective_crashes(int(row[0])) == MAX_CRASHES:
             time.sleep(GRACE_SECONDS)  # the caller may be about to report an external kill
 
+    def _group_suspects(self, rows: Positions) -> dict[int, int]:
+        """Return the last row of the group of each suspect row; groups are runs of neighbors."""
+        is_poisoned = np.isin(rows, list(self.poisoned))
+        crashed = np.flatnonzero((self._flags[rows] >= _CRASH_UNIT) & ~is_poisoned)
+        is_alone = np.zeros(len(rows), dtype=bool)
+        is_alone[np.unique(np.maximum(crashed[:, None] - np.arange(LOOKBACK_ROWS + 1), 0))] = True
+        is_grouped = (self._flags[rows] & _SUSPECT).astype(bool) & ~is_alone & ~is_poisoned
+        suspects = np.flatnonzero(is_grouped)
+        runs = np.split(suspects, np.flatnonzero(np.diff(suspects) > 1) + 1)
+        groups = [group for run in runs for group in np.array_split(run, MAX_GROUPS)]
+        groups += np.split(np.flatnonzero(is_alone), int(is_alone.sum())) if is_alone.any() else []
+        return {row: int(rows[group[-1]]) for group in groups for row in rows[group].tolist()}
+
     def _effective_crashes(self, row: int) -> int:
-        """Return the crashes that count; a timeout, the bit above the count, is 64 of them."""
+        """Return the crashes that count; a timeout, the bit above the count, is 32 of them."""
         return int(self._flags[row]) // _CRASH_UNIT - int(self._discounted[row])
 
     def discount_kill(self, pid: int) -> None:
@@ -174,42 +269,74 @@ class CrashLedger:
         return bool((self._flags >= _CRASH_UNIT).any())
 
     def enter_row(self, position: int) -> None:
-        """Mark a row as in flight; a suspect one when no other row of this process is."""
-        if position in self._suspect_rows:
-            self._is_exclusive = True
-            _gate.acquire_exclusive(self)
-        else:
+        """Mark a row as in flight; a suspect one when no other row of this process is but those of its group."""
+        group = self._groups.get(position) if self._groups else None
+        if self._group and group != self._groups[self._group[0]]:
+            self._end_group()
+        if group is None:
             self.in_row = True
             while _gate.holder is not None and _gate.is_exclusive():
                 self.in_row = False
                 time.sleep(POLL_SECONDS)
                 self.in_row = True
+            _gate.is_quiet = False
+        else:
+            if not self._group:
+                _gate.acquire_exclusive(self)
+            self._group.append(position)
         self._flags[position] |= _IN_FLIGHT
 
     def exit_row(self, position: int) -> None:
-        """Mark a row as survived; a delayed one after the grace period.
+        """Mark a row as survived; one of a group at the end of the group."""
+        if not self._group:
+            self._flags[position] &= 0xFF - _IN_FLIGHT
+            self.in_row = False
+        elif self._groups[position] == position:
+            self._end_group()
 
-        A signal may arrive after the end of the row that caused it, and the next row must not be blamed for it.
-        """
-        if position in self._delayed_rows:
-            time.sleep(GRACE_SECONDS)
-        self._flags[position] &= ~_IN_FLIGHT & 0xFF
+    def exit_partition(self) -> None:
+        """Mark the rows of a group as survived whose last row has no input."""
+        if self._group:
+            self._end_group()
+
+    def _end_group(self) -> None:
+        """Mark the rows of the current group as survived, after the grace period."""
+        _gate.wait_grace_period()
+        self._flags[self._group] &= 0xFF - _IN_FLIGHT - _SUSPECT
         self.release()
 
     def release(self) -> None:
         """Leave the row, and open the gate to the other threads of this process."""
-        self.in_row = False
-        if self._is_exclusive:
-            self._is_exclusive, _gate.holder = False, None
+        self.in_row, self._group = False, []
+        _gate.release(self)
+
+    def forget_attempts(self, positions: Any = slice(None)) -> None:
+        """Forget that partitions which start at these rows were attempted; crashes of rows are not forgotten."""
+        self._pids[positions] = self._deaths[positions] = 0
+
+    def count_lost_results(self, n: int) -> None:
+        """Count results of each partition that were lost at once with their process."""
+        np.maximum(self._deaths, min(n, MAX_DEATHS), out=self._deaths)
+
+    def explains_death(self, pid: int) -> bool:
+        """Return whether a process has a row in flight, also a dead one whose row no attempt has counted yet."""
+        return any(owner == pid for _, owner in self.in_flight())
+
+    def on_worker_exit(self, pid: int, exitcode: int) -> None:
+        """Discount a kill from outside: by the system or a user."""
+        if exitcode == -signal.SIGKILL:
+            self.discount_kill(pid)
 
     def in_flight(self) -> list[tuple[int, int]]:
-        """Return the rows in flight, each with the pid of its process."""
+        """Return the row that each process works on, with the pid of the process; of a group it is the last one."""
         rows = np.flatnonzero(self._flags & _IN_FLIGHT)
         if not len(rows):
             return []
         starts = np.flatnonzero(self._pids)  # first rows of partitions
-        pids = self._pids[starts[np.searchsorted(starts, rows, side="right") - 1]]
-        return list(zip(rows.tolist(), pids.tolist(), strict=True))
+        partitions = np.searchsorted(starts, rows, side="right") - 1
+        is_last = np.append(np.diff(partitions) > 0, True)
+        pids = self._pids[starts[partitions[is_last]]]
+        return list(zip(rows[is_last].tolist(), pids.tolist(), strict=True))
 
     def mark_timed_out(self, position: int) -> None:
         """Mark a row as poisoned by a timeout."""
@@ -226,14 +353,14 @@ class CrashLedger:
 
 
 def _increment_crashes(flags: Flags) -> Flags:
-    """Return the flags of rows in flight with one crash more, and no longer in flight."""
+    """Return the flags of rows with one crash more, which are alone henceforth and no longer in a group."""
     count: Flags = np.minimum(flags % _TIMED_OUT // _CRASH_UNIT + 1, _MAX_COUNT)
     return count * _CRASH_UNIT + (flags & _TIMED_OUT)
 
 
 def ledger_nbytes(n: int) -> int:
     """Return the size of a ledger of n rows, in bytes."""
-    return 10 * n + 1
+    return 11 * n + 1
 
 
 @dataclass(frozen=True)

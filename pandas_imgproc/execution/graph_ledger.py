@@ -6,12 +6,15 @@ A ledger belongs to a step of a Dask task, since Dask may fuse several steps int
                                            ^                         │ the result is lost with its worker: task reruns
                                            └────── open_ledger ──────┘
     any ── task failed or released, or cluster closed ──> closed
+
+A task that is rerun at once has probably ended its own process: its ledger opens with that many deaths.
 """
 
 from __future__ import annotations
 
 import contextlib
 import pickle
+import time
 from typing import TYPE_CHECKING
 
 from pandas_imgproc import cluster
@@ -26,6 +29,9 @@ if TYPE_CHECKING:
 
     from pandas_imgproc.execution.crash_ledger import LedgerHandle
     from pandas_imgproc.kernel import RowLedger
+
+LOST_AT_ONCE_SECONDS = 2.0
+"""Seconds between the end of a task and its rerun in which the loss of its result counts as a death of its process."""
 
 
 @contextlib.contextmanager
@@ -57,7 +63,7 @@ class _LedgerEntry:
     def watch(self) -> None:
         self.unwatch()
         self._watch.enter_context(kill_slow_rows(self.ledger, setting("row-timeout")))
-        self._watch.enter_context(cluster.notify_managed_worker_kills(self.ledger.discount_kill))
+        self._watch.enter_context(cluster.worker_deaths_observed(self.ledger))
 
     def unwatch(self) -> None:
         self._watch.close()
@@ -68,13 +74,21 @@ class _LedgerEntry:
 
 
 _entries: dict[str, dict[str, _LedgerEntry]] = {}
+_done_at: dict[str, float] = {}
+_lost_at_once: dict[str, int] = {}
+"""Runs of a task, one after another, of which the result was lost within `LOST_AT_ONCE_SECONDS`."""
 
 
 def _open_ledger(key: str, step: str, n: int) -> bytes:
     """Return the pickled handle of a step's ledger, the same one for each attempt, and watch the ledger."""
+    done_at = _done_at.pop(key, None)
+    if done_at is not None:
+        is_at_once = time.monotonic() - done_at < LOST_AT_ONCE_SECONDS
+        _lost_at_once[key] = _lost_at_once.get(key, 0) + 1 if is_at_once else 0
     steps = _entries.setdefault(key, {})
     if step not in steps:
         steps[step] = _LedgerEntry(n)
+    steps[step].ledger.count_lost_results(_lost_at_once.get(key, 0))
     steps[step].watch()
     return pickle.dumps(steps[step].handle)
 
@@ -84,17 +98,27 @@ def _on_task_done(key: str) -> None:
 
     If the result is lost with its worker the task reruns, and its poisoned rows must still be known.
     """
-    steps = _entries.get(key, {})
+    steps = _entries.get(key)
+    if not steps:
+        return
+    _done_at[key] = time.monotonic()
     for entry in steps.values():
         entry.unwatch()
+        entry.ledger.forget_attempts()
     if not any(entry.ledger.has_crashes for entry in steps.values()):
-        _on_task_released(key)
+        _close_ledgers(key)
+
+
+def _close_ledgers(key: str) -> None:
+    for entry in _entries.pop(key, {}).values():
+        entry.close()
 
 
 def _on_task_released(key: str) -> None:
     """Close the ledgers of a task that has failed, or whose result is no longer needed."""
-    for entry in _entries.pop(key, {}).values():
-        entry.close()
+    _done_at.pop(key, None)
+    _lost_at_once.pop(key, None)
+    _close_ledgers(key)
 
 
 worker_rpc.handlers["open_ledger"] = _open_ledger

@@ -25,6 +25,7 @@ def run_in_graph(job: Job, settings: PillowSettings, step: str, offset: int = 0)
     """
     partition = job.partition(range(len(job.inputs)), offset)
     with graph_ledger(len(partition), step) as ledger:
+        ledger.start_attempt(partition.positions)
         return run_partition(job.task, partition, job.source, ledger, settings)
 
 
@@ -34,4 +35,5 @@ def write_in_graph(job: Job, sink: ImageFileSink, settings: PillowSettings, step
         for pending in sink.pending():
             for start in range(0, len(pending), WRITE_BATCH_ROWS):
                 partition = job.partition(pending[start : start + WRITE_BATCH_ROWS], offset)
+                ledger.start_attempt(partition.positions)
                 sink.commit(run_partition(job.task, partition, job.source, ledger, settings))

@@ -6,6 +6,7 @@ this package nor pandas, and logs no paths. A worker without the package reports
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import pickle
 import socket
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
     from pandas_imgproc.sinks import PartitionWriter
     from pandas_imgproc.tasks import Task
 
+    Payload = tuple[bytes, bytes, bytes, Sequence[int]]  # task; what the job shares; partition; its positions
+
 _UNPICKLING_ERRORS = (
     ImportError, AttributeError, TypeError, ValueError, LookupError, EOFError, PickleError, struct.error
 )  # fmt: skip
@@ -52,7 +55,8 @@ class PayloadFactory:
     def build(self, partition: PartitionInput, writer: PartitionWriter) -> Callable[[], PartitionResult | str]:
         """Return the payload of a partition: the function that a worker runs."""
         partition = dataclasses.replace(partition, inputs=_portable_inputs(partition.inputs))
-        return _self_contained((*self._shared, cloudpickle.dumps((partition, writer))))  # a writer may hold the task
+        # A writer may hold the task.
+        return _self_contained((*self._shared, cloudpickle.dumps((partition, writer)), partition.positions))
 
 
 def _portable_inputs(inputs: Sequence[Any]) -> Sequence[Any]:
@@ -73,7 +77,7 @@ def _portable(value: Any) -> Any:
         return FailedInput(InputFile(value, Source()).path, *codec.classify_error(exc))
 
 
-def _self_contained(payload: tuple[bytes, bytes, bytes]) -> Callable[[], PartitionResult | str]:
+def _self_contained(payload: Payload) -> Callable[[], PartitionResult | str]:
     version = __version__
 
     def run_on_worker() -> PartitionResult | str:
@@ -97,26 +101,34 @@ def _self_contained(payload: tuple[bytes, bytes, bytes]) -> Callable[[], Partiti
     return run_on_worker
 
 
-def run_payload(payload: tuple[bytes, bytes, bytes], worker: str, version: str) -> PartitionResult | str:
+def run_payload(payload: Payload, worker: str, version: str) -> PartitionResult | str:
     """Run a payload on a worker and write the values; return a message if the payload cannot be unpickled.
 
     `worker` describes the worker in messages; `version` is the version of this package in the caller.
     """
-    try:
-        task, (source, handle, settings, caller), (partition, writer) = map(pickle.loads, payload)
-    except _UNPICKLING_ERRORS as exc:
-        differs = f" (pandas-imgproc is {__version__} on it and {version} in the caller)"
-        return (
-            f"the {worker} cannot open what the call needs: {type(exc).__name__}: {exc}"
-            f"{differs if __version__ != version else ''}; its Python, "
-            f"{sys.executable}, needs the modules that the function uses, in the same versions as in the caller"
-        )
-    with handle.open() as ledger:
+    *pickled, positions = payload
+    with contextlib.ExitStack() as opened:
+        try:
+            source, handle, settings, caller = pickle.loads(pickled.pop(1))
+            ledger = opened.enter_context(handle.open())
+            ledger.start_attempt(positions)  # before the function and the inputs: to unpickle them may end the process
+            task, (partition, writer) = map(pickle.loads, pickled)
+        except _UNPICKLING_ERRORS as exc:
+            return _unpickling_message(exc, worker, version)
         result = run_and_write(task, partition, source, ledger, settings, writer)
     if socket.gethostname() != caller:
         _add_host(result)
     _report_metrics(result)
     return result
+
+
+def _unpickling_message(exc: BaseException, worker: str, version: str) -> str:
+    differs = f" (pandas-imgproc is {__version__} on it and {version} in the caller)"
+    return (
+        f"the {worker} cannot open what the call needs: {type(exc).__name__}: {exc}"
+        f"{differs if __version__ != version else ''}; its Python, "
+        f"{sys.executable}, needs the modules that the function uses, in the same versions as in the caller"
+    )
 
 
 def _add_host(result: PartitionResult) -> None:

@@ -119,7 +119,7 @@ def _explicit_plan(job: Job) -> ExecutionPlan | None:
         return ExecutionPlan(1)
     if scheduler in ("threads", "threading"):
         return ExecutionPlan(CPU_COUNT)
-    if job.npartitions or setting("row-timeout") or scheduler == "distributed":
+    if job.npartitions or scheduler == "distributed":
         return ExecutionPlan(on_cluster=True, is_requested=True)
     context = cluster.pool_context()
     if context:

@@ -11,32 +11,144 @@ import pytest
 from image_factory import row_image
 
 import pandas_imgproc
+from pandas_imgproc.execution import crash_ledger
 from pandas_imgproc.execution.crash_ledger import (
+    MAX_DEATHS,
+    SUSPECT_DEATHS,
     TIMED_OUT,
     WORKER_DIED,
     CrashLedger,
+    DeadlyPartitionError,
     LedgerHandle,
+    _gate,
     ledger_nbytes,
     shared_ledger,
 )
 
 
+def start(ledger, positions):
+    """Start an attempt, and return the poisoned rows."""
+    ledger.start_attempt(positions)
+    return ledger.poisoned
+
+
+class DeathError(Exception):
+    """Death of a simulated process."""
+
+
+class Process:
+    """Simulated process that dies some rows after a culprit, at the latest in the next grace period or at its end."""
+
+    def __init__(self, culprit, rows_later, monkeypatch):
+        self.culprit, self.rows_later, self.rows_left = culprit, rows_later, None
+        monkeypatch.setattr(_gate, "wait_grace_period", self.wait_grace_period)
+
+    def wait_grace_period(self):
+        if self.rows_left is not None:
+            raise DeathError
+        _gate.is_quiet = True
+
+    def survives(self, ledger, n):
+        """Attempt a partition of n rows, and return whether the process is alive at its end."""
+        self.rows_left = None
+        ledger.start_attempt(range(n))
+        try:
+            for row in sorted(set(range(n)) - set(ledger.poisoned)):
+                ledger.enter_row(row)
+                self.rows_left = self.rows_later if row == self.culprit else self.rows_left and self.rows_left - 1
+                if self.rows_left == 0:
+                    raise DeathError
+                ledger.exit_row(row)
+            ledger.exit_partition()
+        except DeathError:
+            return False
+        return self.rows_left is None
+
+
 def test_row_crashing_twice_is_poisoned_neighbors_are_not():
     ledger = CrashLedger.in_memory(5)
-    assert ledger.start_attempt(range(5)) == {}
+    assert start(ledger, range(5)) == {}
     for crashes in (1, 2):
         ledger.enter_row(1), ledger.exit_row(1), ledger.enter_row(2)
-        assert ledger.start_attempt(range(5)) == ({2: WORKER_DIED} if crashes == 2 else {})
-    assert ledger.start_attempt(range(5)) == {2: WORKER_DIED}
+        ledger.release()
+        assert start(ledger, range(5)) == ({2: WORKER_DIED} if crashes == 2 else {})
+    assert start(ledger, range(5)) == {2: WORKER_DIED}
 
 
-def test_crash_count_does_not_overflow():
+def test_crash_count_does_not_overflow(no_grace_period):
     ledger = CrashLedger.in_memory(1)
     for _ in range(300):
-        ledger.enter_row(0)
         ledger.start_attempt(range(1))
-    assert ledger.start_attempt(range(1)) == {0: WORKER_DIED}
+        ledger.enter_row(0)
+    assert start(ledger, range(1)) == {0: WORKER_DIED}
     assert ledger.has_crashes
+
+
+@pytest.fixture
+def no_grace_period(monkeypatch):
+    monkeypatch.setattr(crash_ledger, "GRACE_SECONDS", 0.0)
+
+
+@pytest.mark.parametrize("n", [1, 2, 10, 1000])
+@pytest.mark.parametrize("rows_later", [0, 1, 5, 30, 100_000])
+def test_row_whose_process_dies_rows_later_is_found_by_division(n, rows_later, monkeypatch, no_grace_period):
+    """The first deaths hit an innocent row, or none; the number of deaths grows as the logarithm of n."""
+    for culprit in {0, n // 3, n - 1}:
+        ledger, deaths, process = CrashLedger.in_memory(n), 0, Process(culprit, rows_later, monkeypatch)
+        while not process.survives(ledger, n):
+            deaths += 1
+            assert deaths <= 10
+        assert ledger.poisoned == {culprit: WORKER_DIED}
+
+
+def test_partition_that_dies_after_its_rows_each_time_is_given_up(no_grace_period):
+    ledger = CrashLedger.in_memory(20)
+    for death in range(MAX_DEATHS):
+        ledger.start_attempt(range(5, 15))
+        assert bool(ledger._groups) == (death >= SUSPECT_DEATHS)
+        for row in range(5, 15):
+            ledger.enter_row(row), ledger.exit_row(row)
+        ledger.exit_partition()
+        assert ledger.in_flight() == []
+    with pytest.raises(DeadlyPartitionError, match="4 worker processes died with a partition of 10 rows"):
+        ledger.start_attempt(range(5, 15))
+    assert start(ledger, range(15, 20)) == {}, "another partition is not concerned"
+    ledger.forget_attempts(5)
+    assert start(ledger, range(5, 6)) == {}, "its rows are attempted alone"
+
+
+def test_deaths_at_rows_do_not_give_a_partition_up(no_grace_period):
+    ledger = CrashLedger.in_memory(10)
+    for row in range(10):
+        for _ in range(2):
+            ledger.start_attempt(range(10))
+            ledger.enter_row(row)
+    assert len(start(ledger, range(10))) == 10
+
+
+def test_missing_last_row_of_a_group_ends_it(no_grace_period):
+    ledger = CrashLedger.in_memory(16)
+    for _ in range(SUSPECT_DEATHS + 1):
+        ledger.start_attempt(range(16))
+    assert ledger._groups[2] == 3
+    ledger.enter_row(2), ledger.exit_row(2)
+    ledger.enter_row(4), ledger.exit_row(4)
+    assert ledger._group == [4]
+    ledger.exit_partition()
+    assert (ledger.in_flight(), _gate.is_exclusive()) == ([], False)
+
+
+def test_group_in_flight_is_watched_at_its_last_row(no_grace_period):
+    """A group may take longer than a row may."""
+    ledger = CrashLedger.in_memory(40)
+    for _ in range(SUSPECT_DEATHS + 1):
+        ledger.start_attempt(range(20))
+    ledger.enter_row(0), ledger.exit_row(0), ledger.enter_row(1)
+    other = CrashLedger(ledger._pids.base, 40)
+    other._pids[20], other._flags[25] = 4242, 1
+    assert ledger.in_flight() == [(1, os.getpid()), (25, 4242)]
+    assert (ledger.explains_death(4242), ledger.explains_death(4243)) == (True, False)
+    ledger.release()
 
 
 def test_shared_ledger_is_read_and_written_by_another_process():
@@ -49,7 +161,7 @@ def test_shared_ledger_is_read_and_written_by_another_process():
         os.waitpid(child, 0)
         ledger.start_attempt(range(3))
         ledger.enter_row(1)
-        assert ledger.start_attempt(range(3)) == {1: WORKER_DIED}
+        assert start(ledger, range(3)) == {1: WORKER_DIED}
         ledger.cancel()
         with handle.open() as opened:
             assert opened.cancelled
@@ -62,7 +174,7 @@ def test_unreachable_ledger_falls_back_to_null_ledger():
         assert not opened.cancelled
     with LedgerHandle(None, 3).open() as opened:
         opened.enter_row(1)
-        assert opened.start_attempt(range(3)) == {}
+        assert start(opened, range(3)) == {}
         opened.cancel()
         assert opened.cancelled
 
@@ -87,8 +199,8 @@ def test_timed_out_row_is_poisoned_at_once():
     ledger.enter_row(2)
     assert ledger.in_flight() == [(2, os.getpid())]
     ledger.mark_timed_out(2)
-    assert ledger.start_attempt(range(1, 4)) == {2: TIMED_OUT}
-    assert ledger.start_attempt(range(1, 4)) == {2: TIMED_OUT}
+    assert start(ledger, range(1, 4)) == {2: TIMED_OUT}
+    assert start(ledger, range(1, 4)) == {2: TIMED_OUT}
     assert ledger.in_flight() == []
 
 
@@ -98,7 +210,7 @@ def test_external_kills_do_not_count_up_to_limit():
     for crash in range(1, 5):
         ledger.enter_row(2)
         ledger.discount_kill(os.getpid())
-        assert ledger.start_attempt(range(5)) == ({2: WORKER_DIED} if crash == 4 else {})
+        assert start(ledger, range(5)) == ({2: WORKER_DIED} if crash == 4 else {})
 
 
 def test_late_report_of_external_kill_discounts_its_crash():
@@ -108,7 +220,7 @@ def test_late_report_of_external_kill_discounts_its_crash():
         ledger.enter_row(2)
     ledger.start_attempt(range(5))
     ledger.discount_kill(os.getpid())
-    assert ledger.start_attempt(range(5)) == {}
+    assert start(ledger, range(5)) == {}
 
 
 def test_suspect_row_runs_exclusively_in_its_process():
@@ -119,7 +231,7 @@ def test_suspect_row_runs_exclusively_in_its_process():
     left.enter_row(suspect), right.enter_row(25)
     del left, right  # with their process
     left, right = CrashLedger(data, 40), CrashLedger(data, 40)
-    assert [left.start_attempt(range(20)), right.start_attempt(range(20, 40))] == [{}, {}]
+    assert [start(left, range(20)), start(right, range(20, 40))] == [{}, {}]
     in_flight, finished = [], threading.Event()
 
     def run_other_rows():
@@ -140,7 +252,7 @@ def test_suspect_row_runs_exclusively_in_its_process():
     assert in_flight == [[suspect]] * 20
     left.enter_row(suspect)
     last = CrashLedger(data, 40)
-    assert (last.start_attempt(range(20)), last.start_attempt(range(20, 40))) == ({suspect: WORKER_DIED}, {})
+    assert [start(last, range(20)), start(last, range(20, 40))] == [{suspect: WORKER_DIED}, {}]
     left.release()
 
 

@@ -19,6 +19,7 @@ from distributed import Client, LocalCluster
 from image_factory import row_image, row_of
 
 from conftest import wait_until
+from pandas_imgproc import ClusterError, cluster
 
 cloudpickle.register_pickle_by_value(image_factory)
 cloudpickle.register_pickle_by_value(sys.modules[__name__])
@@ -135,3 +136,47 @@ def test_crashing_row_on_user_cluster_is_only_failure(paths, tmp_path):
         Client(user_cluster),
     ):
         check(paths[:40].img.map(crashing_function(modes), npartitions=3, errors="coerce"), modes)
+
+
+@pytest.mark.parametrize("seconds", [0.005, 0.03])
+def test_row_whose_process_dies_after_its_partition_is_found(paths, restored_workers, seconds):
+    """Its partition is over by then, but not its result with the caller; or another partition is running."""
+
+    def number(pixels):
+        row = row_of(pixels)
+        if row == 17:
+            threading.Timer(seconds, os._exit, (3,)).start()
+        return row
+
+    result = paths[:30].img.map(number, errors="coerce", npartitions=5, progress=False)
+    failed = result.img.failures["kind"].to_dict()
+    assert failed in ({17: "worker_died"}, {}), "its result may arrive in time"
+    assert result.drop([17]).tolist() == [row for row in range(30) if row != 17]
+
+
+class _EndsProcessOnWorkers:
+    """Function that ends the process which unpickles it."""
+
+    def __reduce__(self):
+        return os._exit, (7,)
+
+    def __call__(self, pixels): ...
+
+
+def test_function_that_ends_each_worker_raises_cluster_error(paths, restored_workers):
+    function = _EndsProcessOnWorkers()
+    with pytest.raises(ClusterError, match=r"\d+ worker processes .* died one after another .* by exit code 7"):
+        paths[:30].img.map(function, npartitions=5, progress=False)
+
+
+def test_row_timeout_does_not_select_the_cluster(paths, caplog):
+    with dask.config.set({"pandas-imgproc.row-timeout": 5}), caplog.at_level("DEBUG", logger="pandas_imgproc"):
+        paths[:5].img.load_resized(8)
+    assert "inline on" in caplog.records[-1].getMessage()
+
+
+def test_worker_that_is_stopped_with_no_row_is_killed_and_loses_none(paths, restored_workers):
+    os.kill(next(iter(cluster.worker_pids())), signal.SIGSTOP)
+    with dask.config.set({"pandas-imgproc.row-timeout": ROW_TIMEOUT}):
+        result = paths[:40].img.map(crashing_function({}), npartitions=8, progress=False)
+    assert result.tolist() == list(range(40))

@@ -26,7 +26,7 @@ _thread = threading.local()
 
 @contextlib.contextmanager
 def log_libtiff_messages() -> Iterator[None]:
-    """Log at level INFO what libtiff reports in this thread, until the context ends.
+    """Log the messages of libtiff in this thread at level INFO, until the context ends.
 
     libtiff has one error handler per process. It is set once, and hands the messages of other threads and of the
     user's own code to the handler before it.
@@ -46,7 +46,7 @@ def log_libtiff_messages() -> Iterator[None]:
 
 @functools.cache
 def _install() -> Any:
-    """Set the error handler of the libtiff that Pillow is linked with; return what must not be garbage collected."""
+    """Set the error handler of the libtiff that Pillow is linked with; return the handler, which must stay alive."""
     try:
         # A symbol is looked up in the library and in those that it needs, so the name of libtiff's file is not needed.
         library = ctypes.CDLL(_imaging.__file__)

@@ -89,6 +89,21 @@ class _SettingsStack:
 _stack = _SettingsStack()
 
 
+_FUNCTIONS = {
+    (module, name): value for module in (Image, ImageFile) for name, value in vars(module).items() if callable(value)
+}
+
+
+def restore_functions() -> None:
+    """Restore functions of Pillow that a user's function has replaced by a value that cannot be called, or deleted.
+
+    Replacements that can be called are the user's own.
+    """
+    for (module, name), value in _FUNCTIONS.items():
+        if not callable(vars(module).get(name)):
+            setattr(module, name, value)
+
+
 @contextlib.contextmanager
 def pillow_settings(settings: PillowSettings) -> Iterator[None]:
     """Apply settings to Pillow, silence its warnings and log libtiff's messages, until the context ends.

@@ -367,3 +367,18 @@ def test_map_preserves_row_contract(folder, managed_cluster, order, npartitions)
 def test_map_with_unknown_dtype_raises(frame):
     with pytest.raises(TypeError, match="dtype='intt' is no dtype of pandas"):
         frame.img.map("image_path", row_of, dtype={"a": "intt"})
+
+
+@pytest.mark.parametrize("scheduler", ["synchronous", "distributed"])
+def test_function_that_damages_pillow_does_not_fail_later_rows(frame, scheduler):
+    def damage(pixels):
+        Image.open = None
+        del Image.fromarray
+        return row_of(pixels)
+
+    paths = frame["image_path"][:4]
+    with dask.config.set(scheduler=scheduler):
+        assert paths.img.map(damage).tolist() == [0, 1, 2, 3]
+        assert paths.img.map(row_of).tolist() == [0, 1, 2, 3]
+    assert callable(Image.open)
+    assert callable(Image.fromarray)

@@ -27,7 +27,7 @@ from pandas_imgproc.codec.options import (
     DecodeOptions,
     decode_options,
 )
-from pandas_imgproc.codec.pillow_globals import PillowSettings, pillow_settings
+from pandas_imgproc.codec.pillow_globals import PillowSettings, pillow_settings, restore_functions
 
 __all__ = [
     "CHANNELS",
@@ -53,5 +53,6 @@ __all__ = [
     "pillow_settings",
     "preinit",
     "read_header",
+    "restore_functions",
     "verify",
 ]

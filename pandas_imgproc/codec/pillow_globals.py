@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 from PIL import Image, ImageFile
 
+from pandas_imgproc.codec.libtiff_log import log_libtiff_messages
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -87,9 +89,24 @@ class _SettingsStack:
 _stack = _SettingsStack()
 
 
+_FUNCTIONS = {
+    (module, name): value for module in (Image, ImageFile) for name, value in vars(module).items() if callable(value)
+}
+
+
+def restore_functions() -> None:
+    """Restore functions of Pillow that a user's function has replaced by a value that cannot be called, or deleted.
+
+    Replacements that can be called are the user's own.
+    """
+    for (module, name), value in _FUNCTIONS.items():
+        if not callable(vars(module).get(name)):
+            setattr(module, name, value)
+
+
 @contextlib.contextmanager
 def pillow_settings(settings: PillowSettings) -> Iterator[None]:
-    """Apply settings to Pillow and silence its warnings, until the context ends.
+    """Apply settings to Pillow, silence its warnings and log libtiff's messages, until the context ends.
 
     Threads may enter and leave in any order; the last one restores the original values. Of several settings
     the newest apply, since Pillow has one set per process.
@@ -109,6 +126,7 @@ def pillow_settings(settings: PillowSettings) -> Iterator[None]:
     """
     token = _stack.push(settings)
     try:
-        yield
+        with log_libtiff_messages():
+            yield
     finally:
         _stack.remove(token)

@@ -126,8 +126,8 @@ class InferredSink(MemorySink):
         counts = Counter(form for form in forms.values() if form is not None)
         if not counts:
             return
-        form, n = counts.most_common(1)[0]
-        if 2 * n <= counts.total():
+        form = max(counts, key=counts.__getitem__)
+        if 2 * counts[form] <= counts.total():
             raise self._mixed_error()
         self._convert([k for k, other in forms.items() if other == form])
         for position, other in forms.items():

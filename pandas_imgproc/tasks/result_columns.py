@@ -155,7 +155,7 @@ def fits(value: Any, dtype: Any) -> bool:
     (False, False, True, True)
     """
     dtype = pd.api.types.pandas_dtype(dtype)
-    dtype = pd.api.types.pandas_dtype(nullable(dtype) or dtype)  # so that another missing row changes nothing
+    dtype = pd.api.types.pandas_dtype(nullable(dtype) or dtype)  # so that a missing row changes nothing
     if isinstance(dtype, np.dtype) and dtype.kind == "f" and type(value) in (float, int, np.float64, np.float32):
         return True  # nearly always, and a column for each value takes as long as a small image
     if is_missing(value):

@@ -34,6 +34,7 @@ class user_code:  # noqa: N801  reads as a statement: with user_code()
         pass
 
     def __exit__(self, _: object, exc: BaseException | None, tb: TracebackType | None) -> None:
+        codec.restore_functions()
         # Ctrl-C reaches the main thread alone: in any other, KeyboardInterrupt was raised by the function.
         is_interrupt = isinstance(exc, INTERRUPTS) and threading.current_thread() is threading.main_thread()
         if exc is not None and not is_interrupt:

@@ -385,3 +385,18 @@ def test_strict_failures_are_same_on_cluster(managed_cluster):
     for result in results:
         assert result.isna().tolist() == [False, True, False]
     assert files.img.load_resized(4, npartitions=2).notna().all()
+
+
+@pytest.mark.parametrize("scheduler", ["synchronous", "distributed"])
+def test_function_that_damages_pillow_does_not_fail_later_rows(frame, scheduler):
+    def damage(pixels):
+        Image.open = None
+        del Image.fromarray
+        return row_of(pixels)
+
+    paths = frame["image_path"][:4]
+    with dask.config.set(scheduler=scheduler):
+        assert paths.img.map(damage).tolist() == [0, 1, 2, 3]
+        assert paths.img.map(row_of).tolist() == [0, 1, 2, 3]
+    assert callable(Image.open)
+    assert callable(Image.fromarray)

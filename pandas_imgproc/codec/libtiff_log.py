@@ -1,0 +1,74 @@
+"""Messages of libtiff, which it prints to the standard error stream, as records of the log."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import functools
+import logging
+import threading
+from typing import TYPE_CHECKING, Any
+
+from PIL import _imaging
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+logger = logging.getLogger("pandas_imgproc")
+
+_HANDLER = ctypes.CFUNCTYPE(None, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_void_p)
+"""Error handler of libtiff: a module, a format and its arguments, a ``va_list``."""
+
+_MAX_BYTES = 300
+
+_thread = threading.local()
+
+
+@contextlib.contextmanager
+def log_libtiff_messages() -> Iterator[None]:
+    """Log the messages of libtiff in this thread at level INFO, until the context ends.
+
+    libtiff has one error handler per process. It is set once, and hands the messages of other threads and of the
+    user's own code to the handler before it.
+
+    Examples
+    --------
+    >>> with log_libtiff_messages():
+    ...     pass
+    """
+    _install()
+    before, _thread.active = getattr(_thread, "active", False), True
+    try:
+        yield
+    finally:
+        _thread.active = before
+
+
+@functools.cache
+def _install() -> Any:
+    """Set the error handler of the libtiff that Pillow is linked with; return the handler, which must stay alive."""
+    try:
+        # A symbol is looked up in the library and in those that it needs, so the name of libtiff's file is not needed.
+        library = ctypes.CDLL(_imaging.__file__)
+        set_handler, format_message = library.TIFFSetErrorHandler, ctypes.CDLL(None).vsnprintf
+    except (OSError, AttributeError, TypeError):  # Pillow without libtiff, or linked in another way: they are printed
+        return None
+    set_handler.restype, set_handler.argtypes = ctypes.c_void_p, [ctypes.c_void_p]
+    format_message.argtypes = [ctypes.c_char_p, ctypes.c_size_t, ctypes.c_char_p, ctypes.c_void_p]
+    previous: list[Any] = []
+
+    def handle(module: bytes | None, template: bytes | None, arguments: int | None) -> None:
+        if not getattr(_thread, "active", False):
+            for handler in previous:
+                handler(module, template, arguments)
+            return
+        buffer = ctypes.create_string_buffer(_MAX_BYTES)
+        format_message(buffer, _MAX_BYTES, template, arguments)
+        name = f"{module.decode(errors='replace')[:_MAX_BYTES]}: " if module else ""
+        logger.info("libtiff: %s%s", name, buffer.value.decode(errors="replace"))
+
+    handler = _HANDLER(handle)
+    address = set_handler(ctypes.cast(handler, ctypes.c_void_p))
+    if address:
+        previous.append(_HANDLER(address))
+    return handler

@@ -10,7 +10,7 @@ import pytest
 import pandas_imgproc
 
 LAYERS = [
-    {"errors", "_timing", "config", "_version", "_pickling", "_validation"},
+    {"errors", "_timing", "config", "_version", "_pickling", "_validation", "_labels"},
     {"partition", "_shared_memory", "_delegates", "_atomic"},
     {"source", "codec", "features", "array", "cluster"},
     {"tasks"},

@@ -142,7 +142,7 @@ def _attach_failures(
     if isinstance(result, pd.Series) and isinstance(result.array, ImageArray):
         images = ImageArray(result.array.pixels, np.repeat(status, n_outputs), failures)
         return pd.Series(images, index=result.index, name=result.name, copy=False)
-    result.attrs = {"failures": with_labels(failures, result.index[::n_outputs])}
+    result.attrs = {"failures": with_labels(failures, result.index, n_outputs)}
     return result
 
 

@@ -169,4 +169,4 @@ def test_messages_on_missing_arguments_name_no_internal_class(frame):
 def test_column_named_none_is_a_column(frame):
     frame = frame.rename(columns={"image_path": None})
     assert frame.img.load_resized(None, 8, errors="coerce").notna().sum() == 4
-    assert len(frame.img.issues(None, ["dark"], errors="coerce")) == 5
+    assert len(frame.img.issues(None, ["is_dark"], errors="coerce")) == 5

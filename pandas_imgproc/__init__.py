@@ -11,6 +11,7 @@
 from pandas_imgproc import _sigint  # noqa: F401, I001 - before the imports that take time
 from pandas_imgproc import accessor, dask_frames
 from pandas_imgproc._version import __version__
+from pandas_imgproc.accessor.display.table import style
 from pandas_imgproc.accessor.display.tiles import thumbnail
 from pandas_imgproc.api import load_image
 from pandas_imgproc.array import ImageArray, ImageCell, ImageDtype
@@ -58,6 +59,7 @@ __all__ = [
     "read_result",
     "register_feature",
     "scaling_report",
+    "style",
     "thumbnail",
     "unregister_feature",
 ]

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import pandas as pd
 
+from pandas_imgproc._labels import label_from_json, to_index
 from pandas_imgproc._text import MAX_QUOTED_CHARS, truncate_path
 from pandas_imgproc.array import ImageArray
 from pandas_imgproc.cluster import worker_rpc
@@ -226,17 +227,7 @@ def failures_frame(values: pd.Series[Any] | pd.DataFrame) -> pd.DataFrame:
         rows = np.flatnonzero(array.status > 0)
         return _to_frame([array.failures[code - 1] for code in array.status[rows]], values.index[rows])
     failures = values.attrs.get("failures", ())
-    return _to_frame(failures, _to_index([failed["label"] for failed in failures], values.index))
-
-
-def _to_index(labels: list[Any], like: pd.Index[Any]) -> pd.Index[Any]:
-    """Return labels as an index of the type of `like`."""
-    if not labels:
-        return like[:0]
-    if isinstance(like, pd.MultiIndex):
-        return pd.MultiIndex.from_tuples([tuple(label) for label in labels], names=like.names)
-    index: pd.Index[Any] = pd.Index(labels, name=like.name).astype(like.dtype)
-    return index
+    return _to_frame(failures, to_index([label_from_json(failed["label"]) for failed in failures], values.index))
 
 
 def _to_frame(failures: Sequence[Failure], labels: pd.Index[Any]) -> pd.DataFrame:

@@ -49,6 +49,15 @@ def traceback_lines(frame, call, kind, message):
     ("call", "kind", "message"),
     [
         ("df.img.load_resized('image_pth', 8)", KeyError, "did you mean 'image_path'?"),
+        ("df.img.load_resized(None)", KeyError, "the frame has no column None"),
+        (
+            "df.rename(columns={'image_path': None}).img.load_resized(None)",
+            TypeError,
+            "load_resized() missing 1 required",
+        ),
+        ("df.img.map('image_path')", TypeError, "map() missing 1 required positional argument: 'func'"),
+        ("df['image_path'].img.save_resized()", TypeError, "save_resized() missing 2 required"),
+        ("df.img.features()", TypeError, "features() missing 1 required positional argument: 'column'"),
         ("df.img.show('image_path', title=['lable'])", KeyError, "did you mean 'label'?"),
         ("df['image_path'].img.show(title='label')", TypeError, "title=df['label']"),
         ("df['image_path'].img.show(title=df['label'][1:])", ValueError, "'label' is a column of another index"),
@@ -149,3 +158,15 @@ def test_unknown_storage_option_is_named(http_server):
     with pytest.raises(pandas_imgproc.NoReadableImageError, match=message) as caught:
         pd.Series([http_server.url("a.jpg")] * 2).img.load_resized(8, storage_options={"foo": 3})
     assert "Is this the column" not in str(caught.value)
+
+
+def test_messages_on_missing_arguments_name_no_internal_class(frame):
+    for call in (lambda: frame.img.load_resized("image_path"), lambda: frame["image_path"].img.map(), frame.img.hash):
+        with pytest.raises(TypeError, match=r"^(load_resized|map|hash)\(\) missing 1 required"):
+            call()
+
+
+def test_column_named_none_is_a_column(frame):
+    frame = frame.rename(columns={"image_path": None})
+    assert frame.img.load_resized(None, 8, errors="coerce").notna().sum() == 4
+    assert len(frame.img.issues(None, ["is_dark"], errors="coerce")) == 5

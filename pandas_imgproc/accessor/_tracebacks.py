@@ -31,6 +31,7 @@ def trim_tracebacks(cls: Class) -> Class:
     """Trim the tracebacks of a class's public methods, inherited ones included, and return the class."""
     for name, method in inspect.getmembers(cls, inspect.isfunction):
         if not name.startswith("_"):
+            inspect.unwrap(method).__qualname__ = name  # which Python's errors on missing arguments show
             setattr(cls, name, _trim(method))
     return cls
 

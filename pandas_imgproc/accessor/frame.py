@@ -36,7 +36,7 @@ def _frame_method(
         result: R = getattr(accessor, method.__name__)(*args, **kwargs)
         return result
 
-    on_frame.__qualname__ = f"FrameImageAccessor.{method.__name__}"  # errors on missing arguments show it
+    on_frame.__qualname__ = method.__name__  # which Python's errors on missing arguments show
     signature = inspect.signature(method)
     accessor, *rest = signature.parameters.values()
     column = inspect.Parameter("column", inspect.Parameter.POSITIONAL_OR_KEYWORD)
@@ -79,7 +79,7 @@ class FrameImageAccessor:
 
     @functools.wraps(_column_issues)
     def issues(self, column: Any = None, include: Any = None, **options: Any) -> pd.DataFrame:  # noqa: D102  as wrapped
-        if column is None:
+        if column is None and None not in self._df.columns:
             return self._series_accessor._issues_from_features(self._df, include, **options)
         return self._column_issues(column, include, **options)
 

@@ -222,4 +222,5 @@ def explode_variants(frame: pd.DataFrame, variants: pd.Series[Any], n: int) -> p
     exploded = frame.take(np.repeat(np.arange(len(frame)), n))
     exploded.index = variants.index
     exploded[variants.name] = variants.array
+    exploded.attrs.update(variants.attrs)  # the failures, unless the array of images has them
     return exploded

@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 
 from pandas_imgproc.errors import Failure, JournalError
+from pandas_imgproc.sinks.arrow_columns import storable_index
 from pandas_imgproc.sinks.journal_storage import FORMAT, JournalStorage, JsonJournal, check_failure_kind, check_format
 from pandas_imgproc.source import content_bytes, is_encoded
 
@@ -78,7 +79,7 @@ def _checksums(values: Any) -> Array:
 
 def _label_checksums(index: pd.Index[Any]) -> Array:
     try:
-        return pd.util.hash_pandas_object(index, index=False).to_numpy().astype(np.uint32)
+        return pd.util.hash_pandas_object(storable_index(index), index=False).to_numpy().astype(np.uint32)
     except TypeError:  # labels of several types
         return _checksums(index)
 

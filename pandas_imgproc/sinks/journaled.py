@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, Literal, Self, get_args
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 
 from pandas_imgproc._validation import check_choice
+from pandas_imgproc.sinks.arrow_columns import to_table
 from pandas_imgproc.sinks.directory import Directory
 from pandas_imgproc.sinks.journal import JobContext, JobSpec, Journal
 from pandas_imgproc.sinks.memory import ArraySpec, MemorySink
@@ -188,16 +188,19 @@ class JournaledSink(MemorySink):
 
 
 def _check_index_storable(path: str, index: pd.Index[Any]) -> None:
-    for level in index.levels if isinstance(index, pd.MultiIndex) else [index]:
-        if level.dtype != object:
-            continue
-        try:
-            pa.array(level, from_pandas=True)
-        except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError) as exc:
-            raise TypeError(
-                f"out={path!r} cannot hold the labels of the index, which are of several types ({exc}); "
-                "use .reset_index() or .set_axis(index.astype(str))"
-            ) from exc
+    try:
+        to_table(pd.DataFrame(index=index))
+    except TypeError as exc:
+        raise TypeError(
+            f"out={path!r} cannot hold the labels of the index, of {_describe_dtypes(index)} ({exc}); "
+            "use .reset_index() or .set_axis(index.astype(str))"
+        ) from exc
+
+
+def _describe_dtypes(index: pd.Index[Any]) -> str:
+    """Return the dtypes of an index; of objects the types that pandas infers."""
+    levels = index.levels if isinstance(index, pd.MultiIndex) else [index]
+    return ", ".join(f"{level.dtype} ({level.inferred_type})" for level in levels)
 
 
 def true_runs(mask: np.ndarray[Any, np.dtype[np.bool_]]) -> list[range]:

@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 
 from pandas_imgproc._shared_memory import FileHandle
 from pandas_imgproc.array import ImageArray
 from pandas_imgproc.errors import JournalError
+from pandas_imgproc.sinks.arrow_columns import from_table, to_index_of, to_table
 from pandas_imgproc.sinks.journal_storage import LocalJournal
 from pandas_imgproc.sinks.journaled import JournaledSink
 from pandas_imgproc.sinks.memory import BufferWriter, contiguous_runs, pwrite_all
@@ -183,27 +185,17 @@ def _check_folder(path: str, nbytes: int) -> None:
 def save_index(path: str, index: pd.Index[Any]) -> None:
     """Write the index of a frame atomically."""
     temporary = f"{path}.{os.getpid()}"
-    levels = index.to_frame(index=False)
-    levels.columns = pd.Index([f"level {k}" for k in range(levels.shape[1])])
-    levels.attrs["names"] = [name if name is None else str(name) for name in index.names]
-    if isinstance(index, pd.RangeIndex):
-        levels = levels.iloc[:0]
-        levels.attrs["range"] = [index.start, index.stop, index.step]
-    levels.to_parquet(temporary)
+    # The labels of a range are not stored, only its bounds.
+    table = to_table(pd.DataFrame(index=index))
+    pq.write_table(table.slice(0, 0) if isinstance(index, pd.RangeIndex) else table, temporary)
     os.replace(temporary, path)
 
 
 def load_index(path: str, n: int) -> pd.Index[Any]:
     """Return the index of a frame of n rows; 0 to n - 1 if it was not saved."""
     try:
-        levels = pd.read_parquet(path)
+        table = pq.read_table(path)
     except FileNotFoundError:
         return pd.RangeIndex(n)
-    names = levels.attrs.get("names", [None] * levels.shape[1])
-    if "range" in levels.attrs:
-        start, stop, step = levels.attrs["range"]
-        return pd.RangeIndex(start, stop, step, name=names[0])
-    if levels.shape[1] > 1:
-        return pd.MultiIndex.from_frame(levels, names=names)
-    labels: pd.Index[Any] = pd.Index(levels["level 0"]).rename(names[0])
-    return labels
+    _, levels, spec = from_table(table)
+    return to_index_of(levels, [spec])

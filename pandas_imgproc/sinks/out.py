@@ -16,6 +16,7 @@ from pandas_imgproc.sinks.npy import NpySink
 from pandas_imgproc.sinks.parquet import ParquetSink
 from pandas_imgproc.source import StorageOptions
 from pandas_imgproc.tasks import with_labels
+from pandas_imgproc.tasks.result_columns import nullable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -142,7 +143,7 @@ def _attach_failures(
     if isinstance(result, pd.Series) and isinstance(result.array, ImageArray):
         images = ImageArray(result.array.pixels, np.repeat(status, n_outputs), failures)
         return pd.Series(images, index=result.index, name=result.name, copy=False)
-    result.attrs = {"failures": with_labels(failures, result.index[::n_outputs])}
+    result.attrs = {"failures": with_labels(failures, result.index, n_outputs)}
     return result
 
 
@@ -164,8 +165,15 @@ def _merge_strided(parts: list[Any], n_outputs: int) -> pd.Series[Any] | pd.Data
     rows = np.argsort(np.concatenate([np.arange(k, n, m) for k in range(m)]), kind="stable")
     order = (rows[:, None] * n_outputs + np.arange(n_outputs)).reshape(-1)
     merged: pd.Series[Any] | pd.DataFrame = pd.concat(parts).iloc[order]
+    failed = [
+        {**f, "position": f["position"] * m + k} for k, a in enumerate(parts) for f in a.attrs.get("failures", ())
+    ]
+    if failed:  # pandas drops the attrs of parts that differ
+        merged.attrs["failures"] = tuple(sorted(failed, key=lambda item: item["position"]))
     return merged
 
 
 def _schema(result: pd.Series[Any] | pd.DataFrame) -> str:
-    return str(result.dtype) if isinstance(result, pd.Series) else str(dict(result.dtypes))
+    """Return the dtypes, as if rows were missing: in other parts they may be."""
+    dtypes = {None: result.dtype} if isinstance(result, pd.Series) else dict(result.dtypes)
+    return str({name: str(nullable(dtype) or dtype) for name, dtype in dtypes.items()})

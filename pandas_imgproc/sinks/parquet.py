@@ -122,7 +122,9 @@ class ParquetSink(JournaledSink):
         """Replace rows that were retried in the part that holds them."""
         old, new = read_part(self._folder.read(part_filename(owner))), self._frame(rows, part)
         start, stop = ((edge - owner.start) * self.spec.n_outputs for edge in (rows.start, rows.stop))
-        updated = concat_parts([old.iloc[:start], new, old.iloc[stop:]])
+        old_columns = old.columns.set_axis(new.columns, axis=1)
+        updated = concat_parts([old_columns.iloc[:start], new, old_columns.iloc[stop:]])
+        updated.index = self._job.task.index(self._job.index[owner.start : owner.stop])
         updated.attrs = new.attrs
         self._folder.write(part_filename(owner), to_parquet_bytes(updated))
 
@@ -136,7 +138,7 @@ class ParquetSink(JournaledSink):
             names[start : start + n] = f"{self._folder.url}/{part_filename(range(start, start + n))}"
         names = np.repeat(names, self.spec.n_outputs)
         parts = pd.Series(names, index=task.index(index), name="part", dtype="str")
-        parts.attrs["failures"] = with_labels(self.status()[1], index)
+        parts.attrs["failures"] = with_labels(self.status()[1], parts.index, self.spec.n_outputs)
         return parts
 
 

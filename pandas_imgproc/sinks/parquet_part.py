@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pandas.api.types import union_categoricals
 
+from pandas_imgproc.sinks.arrow_columns import from_table, to_declared, to_index_of, to_table
 from pandas_imgproc.tasks.result_columns import nullable
 
 if TYPE_CHECKING:
@@ -53,6 +54,15 @@ def parse_part_names(names: list[str]) -> list[range]:
     return [range(int(match[1]), int(match[2]) + 1) for match in map(_PART.fullmatch, names) if match]
 
 
+class Part(NamedTuple):
+    """Contents of a part: its columns, the levels of its index as columns, and the spec that restores both."""
+
+    columns: pd.DataFrame
+    levels: pd.DataFrame
+    spec: dict[str, Any]
+    is_series: bool
+
+
 def to_part_frame(part: PartitionResult, task: Task, labels: pd.Index[Any]) -> pd.DataFrame:
     """Return the frame of a part: the results of a finished partition, and the kinds of failure."""
     assert part.values is not None
@@ -65,33 +75,38 @@ def to_part_frame(part: PartitionResult, task: Task, labels: pd.Index[Any]) -> p
         raise ValueError(f"out=: the result has a column {FAILURE!r}, which parts have already; call it something else")
     kinds = [part.failures[code - 1]["kind"] if code > 0 else None for code in np.repeat(part.status, task.n_outputs)]
     frame = frame.assign(**{FAILURE: pd.array(kinds, dtype="string")})
-    frame.attrs = {"is_series": isinstance(result, pd.Series)}
+    frame.attrs = {"is_series": isinstance(result, pd.Series), "declared": _declared_dtypes(task, labels)}
     return frame
 
 
+def _declared_dtypes(task: Task, labels: pd.Index[Any]) -> list[Any]:
+    """Return the dtypes of the columns of a result in which no row is missing."""
+    empty = task.to_pandas(task.allocate(0), np.empty(0, dtype=np.int32), (), labels[:0])
+    return [empty.dtype] if isinstance(empty, pd.Series) else empty.dtypes.tolist()
+
+
 def to_parquet_bytes(frame: pd.DataFrame) -> bytes:
-    """Return a frame as a Parquet file; readers without this package see images as bytes."""
-    is_series = frame.attrs.pop("is_series")
+    """Return a frame as a Parquet file; readers without this package see images as bytes.
+
+    Raises
+    ------
+    TypeError
+        If Parquet cannot hold a column.
+    """
+    is_series, declared = frame.attrs["is_series"], frame.attrs["declared"]
     # The index is a column, also a range: readers of several parts take the range of the first one for that of all.
-    table = pa.Table.from_pandas(frame, preserve_index=True)
-    metadata = json.loads(table.schema.metadata[b"pandas"])
-    for column in metadata["columns"]:
-        if column["numpy_type"].startswith("image["):
-            column["numpy_type"] = "object"  # pandas does not know our dtype's name if this package is not imported
-    updated = {b"pandas": json.dumps(metadata).encode(), _SERIES: json.dumps(is_series).encode()}
-    table = table.replace_schema_metadata({**table.schema.metadata, **updated})
+    table = to_table(frame, declared)
+    table = table.replace_schema_metadata({**table.schema.metadata, _SERIES: json.dumps(is_series).encode()})
     stream = pa.BufferOutputStream()
     # Pixels hardly repeat: a dictionary or compression costs time and saves nothing.
     pq.write_table(table, stream, use_dictionary=False, compression="none")
     return bytes(stream.getvalue())
 
 
-def read_part(data: bytes) -> pd.DataFrame:
-    """Return the frame of a part, with columns of images."""
+def read_part(data: bytes) -> Part:
+    """Return the contents of a part, with columns of images."""
     table = pq.read_table(pa.BufferReader(data))
-    frame: pd.DataFrame = table.to_pandas()
-    frame.attrs = {"is_series": json.loads(table.schema.metadata[_SERIES])}
-    return frame
+    return Part(*from_table(table), json.loads(table.schema.metadata[_SERIES]))
 
 
 def read_parts(folder: Directory, done: Mask) -> pd.Series[Any] | pd.DataFrame:
@@ -110,19 +125,26 @@ def read_parts(folder: Directory, done: Mask) -> pd.Series[Any] | pd.DataFrame:
         If there are no finished parts, or the part of a finished row is gone.
     """
     if not len(done):
-        empty = read_part(folder.read(EMPTY_PART))
-        return empty.iloc[:, 0] if empty.attrs["is_series"] else empty.drop(columns=FAILURE)
-    parts = [rows for rows in parse_part_names(folder.names()) if done[rows.start : rows.stop].all()]
-    if not parts:
+        return _to_result([read_part(folder.read(EMPTY_PART))], np.empty(0, dtype=np.intp))
+    rows_of = [rows for rows in parse_part_names(folder.names()) if done[rows.start : rows.stop].all()]
+    if not rows_of:
         raise FileNotFoundError(f"there are no finished parts in {folder.url!r}")
-    _check_all_present(folder, parts, done)
-    frames = [read_part(folder.read(part_filename(rows))) for rows in parts]
-    joined = concat_parts([frame.drop(columns=FAILURE) for frame in frames])
-    n_outputs = len(joined) // sum(map(len, parts))
+    _check_all_present(folder, rows_of, done)
+    parts = [read_part(folder.read(part_filename(rows))) for rows in rows_of]
+    n_outputs = sum(len(part.columns) for part in parts) // sum(map(len, rows_of))
     indexer = np.full((len(done), n_outputs), -1)
-    indexer[np.concatenate([np.asarray(rows) for rows in parts])] = np.arange(len(joined)).reshape(-1, n_outputs)
-    result = _take_with_missing(joined, indexer.reshape(-1))
-    return result.iloc[:, 0] if frames[0].attrs["is_series"] else result
+    positions = np.concatenate([np.asarray(rows) for rows in rows_of])
+    indexer[positions] = np.arange(len(positions) * n_outputs).reshape(-1, n_outputs)
+    return _to_result(parts, indexer.reshape(-1))
+
+
+def _to_result(parts: list[Part], indexer: np.ndarray[Any, Any]) -> pd.Series[Any] | pd.DataFrame:
+    """Return the rows of some parts by position, with missing values and a missing label for -1."""
+    specs = [part.spec for part in parts]
+    columns = _take(concat_parts([part.columns.drop(columns=FAILURE) for part in parts]), indexer)
+    result = to_declared(columns, specs[0])
+    result.index = to_index_of(_take(concat_parts([part.levels for part in parts]), indexer), specs)
+    return result.iloc[:, 0] if parts[0].is_series else result
 
 
 def _check_all_present(folder: Directory, parts: list[range], done: Mask) -> None:
@@ -145,22 +167,21 @@ def concat_parts(frames: list[pd.DataFrame]) -> pd.DataFrame:
             dtype = _union_dtype([column.astype("category") for column in columns])
             for frame, column in zip(frames, columns, strict=True):
                 frame[name] = column.astype(dtype)
-    return pd.concat(frames)
+    return pd.concat(frames, ignore_index=True)
 
 
 def _union_dtype(columns: list[pd.Series[Any]]) -> pd.CategoricalDtype:
     """Return the dtype of several categorical columns. Empty categories have no dtype, and take that of others."""
+    dtypes: list[Any] = [column.dtype for column in columns]
+    largest: pd.CategoricalDtype = max(dtypes, key=lambda dtype: len(dtype.categories))
+    if all(column.cat.categories.isin(largest.categories).all() for column in columns):
+        return largest  # in the order of a declared dtype, or of a frame's index
     found = [column.cat.categories for column in columns]
     shared = next((categories for categories in found if len(categories)), found[0])
     columns = [c if len(c.cat.categories) else c.cat.set_categories(shared) for c in columns]
-    return union_categoricals(columns, sort_categories=True).dtype
+    return union_categoricals(columns, sort_categories=True, ignore_order=True).dtype
 
 
-def _take_with_missing(frame: pd.DataFrame, indexer: np.ndarray[Any, Any]) -> pd.DataFrame:
-    """Return rows of a frame by position, with missing values and a missing label for -1."""
-    if np.array_equal(indexer, np.arange(len(frame))):
-        return frame
-    is_multi = isinstance(frame.index, pd.MultiIndex)
-    missing = pd.MultiIndex.from_tuples([(None,) * frame.index.nlevels]) if is_multi else pd.Index([None])
-    labels = frame.index.append(missing).take(indexer)
-    return frame.reset_index(drop=True).reindex(indexer).set_axis(labels)
+def _take(frame: pd.DataFrame, indexer: np.ndarray[Any, Any]) -> pd.DataFrame:
+    """Return rows of a frame by position, missing for -1."""
+    return frame if np.array_equal(indexer, np.arange(len(frame))) else frame.reindex(indexer).reset_index(drop=True)

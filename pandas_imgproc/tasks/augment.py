@@ -166,7 +166,8 @@ def variant_index(index: pd.Index[Any], n: int) -> pd.MultiIndex:
     >>> variant_index(pd.Index(["a", "b"], name="id"), 2).tolist()
     [('a', 0), ('a', 1), ('b', 0), ('b', 1)]
     """
-    levels = [index.get_level_values(level).repeat(n) for level in range(index.nlevels)]
+    unnamed = index.set_names([None] * index.nlevels)  # an integer name would be taken for a position
+    levels = [unnamed.get_level_values(level).repeat(n) for level in range(index.nlevels)]
     variants = np.tile(np.arange(n), len(index))
     return pd.MultiIndex.from_arrays([*levels, variants], names=[*index.names, "variant"])
 

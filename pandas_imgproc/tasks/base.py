@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from pandas_imgproc import _pickling, codec
+from pandas_imgproc._labels import label_to_json
 from pandas_imgproc.errors import UserFunctionError
 from pandas_imgproc.tasks.fingerprint import function_fingerprint
 
@@ -122,10 +123,17 @@ def _to_json(value: Any) -> Any:
     return value if isinstance(value, int | float | str | list | tuple | None) else str(value)
 
 
-def with_labels(failures: tuple[Failure, ...], index: pd.Index[Any]) -> tuple[dict[str, Any], ...]:
-    """Return failures with their row labels, for ``attrs``, which pandas keeps unchanged when rows are selected.
+def with_labels(failures: tuple[Failure, ...], index: pd.Index[Any], n_outputs: int = 1) -> tuple[dict[str, Any], ...]:
+    """Return failures with the labels of their rows, for ``attrs``, which pandas keeps when rows are selected.
 
-    The values are built-in Python types, because pandas writes ``attrs`` as JSON.
+    Parameters
+    ----------
+    failures : tuple of Failure
+        With the positions of rows in the frame.
+    index : Index
+        Index of the result.
+    n_outputs : int
+        Number of rows of the result for each row of the frame: a failure has a label for each of them.
 
     Examples
     --------
@@ -133,11 +141,9 @@ def with_labels(failures: tuple[Failure, ...], index: pd.Index[Any]) -> tuple[di
     >>> with_labels((failure(1, "b.jpg", "empty", "the file has no bytes"),), pd.Index([10, 20]))[0]["label"]
     20
     """
-    return tuple({"label": _to_json_label(index[failed["position"]]), **failed} for failed in failures)
-
-
-def _to_json_label(label: Any) -> Any:
-    if isinstance(label, tuple):
-        return tuple(map(_to_json_label, label))
-    value = label.item() if isinstance(label, np.generic) else label
-    return value if isinstance(value, str | int | float | bool | None) else str(value)
+    # The values are built-in Python types, because pandas writes attrs as JSON.
+    return tuple(
+        {"label": label_to_json(index[failed["position"] * n_outputs + k]), **failed}
+        for failed in failures
+        for k in range(n_outputs)
+    )

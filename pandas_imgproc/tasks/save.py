@@ -35,7 +35,7 @@ class FileTask(Task):
     ) -> pd.Series[Any]:
         """Return the Series of str named ``path``: the written files, missing where a row has none."""
         paths = paths_to_series(values, self.index(index)).rename("path")
-        paths.attrs["failures"] = with_labels(failures, index)
+        paths.attrs["failures"] = with_labels(failures, paths.index, self.n_outputs)
         return paths
 
 

@@ -116,6 +116,7 @@ def test_strided_parquet_results_are_merged(paths, tmp_path, name):
         for name in expected.columns if isinstance(expected, pd.DataFrame) else [None]:
             column, other = (a if name is None else a[name] for a in (whole, expected))
             pd.testing.assert_series_equal(plain(column), plain(other))
+        pd.testing.assert_frame_equal(whole.img.failures, expected.img.failures)
     else:
         assert whole.isna().tolist() == expected.isna().tolist()
 

@@ -102,6 +102,17 @@ def _tile_html(image: Any, caption: list[str], failure: Failure | None) -> str:
 
 
 def _escape(text: str) -> str:
-    # The Jupyter protocol cannot encode a lone surrogate, which a file name that is not UTF-8 contains.
-    text = text.encode("utf-8", "replace").decode()
-    return html.escape(text if len(text) <= MAX_TEXT_CHARS else f"{text[:MAX_TEXT_CHARS]}…")
+    return escape_html(text if len(text) <= MAX_TEXT_CHARS else f"{text[:MAX_TEXT_CHARS]}…")
+
+
+def escape_html(text: str) -> str:
+    """Return a text as HTML that shows it, without lone surrogates: the Jupyter protocol cannot encode them.
+
+    A file name that is not UTF-8 contains some.
+
+    Examples
+    --------
+    >>> escape_html("<b>\udcff")
+    '&lt;b&gt;?'
+    """
+    return html.escape(text.encode("utf-8", "replace").decode())

@@ -19,7 +19,9 @@ Pixels = np.ndarray[Any, np.dtype[Any]]
 
 
 def thumbnail(image: Any, size: int = 96) -> str:
-    """Return an image as HTML, for a table: the formatter of `pandas.DataFrame.style` and ``to_html``.
+    """Return an image as HTML, for a table: a formatter of `pandas.DataFrame.style` and ``to_html``.
+
+    `style` returns a whole table, in which every text is escaped too.
 
     Parameters
     ----------
@@ -72,9 +74,14 @@ def _encode(image: Image.Image, format: str, **options: Any) -> bytes:  # noqa: 
     return file.getvalue()
 
 
+def is_image(value: Any) -> bool:
+    """Return whether a value has pixels: a cell of an image column, an array or a Pillow image."""
+    return isinstance(value, (ImageCell, np.ndarray)) or hasattr(value, "__array_interface__")
+
+
 def _load_pixels(image: Any) -> Pixels | None:
     """Return uint8 pixels of shape (height, width) or (height, width, 3 or 4); None for a missing value."""
-    if not (isinstance(image, (ImageCell, np.ndarray)) or hasattr(image, "__array_interface__")):
+    if not is_image(image):
         return None
     if isinstance(image, Image.Image) and image.mode not in GRAYSCALE_LIKE_MODES:
         image = image.convert("RGBA")

@@ -199,7 +199,7 @@ class Journal(JsonJournal):
         self.replaces, self.generation = True, 1 - generation
 
     def begin(self, spec: JobSpec, versions: dict[str, str]) -> None:
-        """Take over the identity of the job, of which the next line is told if the journal does not hold it yet."""
+        """Take over the identity of the job, and write it before the next line, unless the journal holds it already."""
         if self.spec is None or len(self.spec) != len(spec):
             arrays = {"paths": _encode_array(spec.paths), "labels": _encode_array(spec.labels)}
             header = {"asked": spec.task, "versions": versions, **arrays, "outputs": spec.n_outputs}
@@ -261,7 +261,7 @@ class Journal(JsonJournal):
 
     @property
     def n_values(self) -> int | None:
-        """Number of values of all rows, if the journal tells it."""
+        """Number of values of all rows, if the journal has recorded it."""
         return None if self.spec is None or self.spec.n_outputs is None else len(self.spec) * self.spec.n_outputs
 
     @property

@@ -97,16 +97,16 @@ class JournaledSink(MemorySink):
         """Create the directories that the journal needs; raise if another program's file is in the way."""
 
     def _intact_rows(self) -> Mask:
-        """Return the mask of the rows whose values are there, if they are done."""
+        """Return the mask of the rows whose values exist, if they are done."""
         return np.ones(self.n, dtype=bool)
 
     @abstractmethod
     def _reserve(self, on_error: contextlib.ExitStack) -> None:
-        """Allocate what the pending rows need, beside what is finished; add to `on_error` what takes it back."""
+        """Allocate the space of the pending rows, beside the finished ones; add the undoing to `on_error`."""
 
     @abstractmethod
     def _delete_stale(self) -> None:
-        """Delete what belongs to no row of the job: of a result that was replaced, or of a run that was killed."""
+        """Delete the files of no row of the job: of a result that was replaced, or of a run that was killed."""
 
     @classmethod
     @abstractmethod
@@ -143,7 +143,7 @@ class JournaledSink(MemorySink):
         return journal
 
     def _resume(self, spec: JobSpec, on_error: contextlib.ExitStack) -> None:
-        """Find the pending rows, and allocate what they need; nothing that is finished changes."""
+        """Find the pending rows, and allocate their space; finished rows do not change."""
         self.journal.check(spec)
         warn_version_change(self.journal.versions)
         is_new = self.journal.spec is None and not self.journal.replaces

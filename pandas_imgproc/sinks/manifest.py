@@ -74,7 +74,7 @@ class FolderManifest(JsonJournal):
     """Manifest of a folder, which need not exist: records by file name, and tasks by digest."""
 
     _intact = (
-        "the files themselves are not touched. Restore the journal from a copy; or, if this line tells of files that "
+        "the files themselves are not touched. Restore the journal from a copy; or, if this line lists files that "
         'were "made", delete it, and the same call writes them again'
     )
 
@@ -125,7 +125,7 @@ class FolderManifest(JsonJournal):
         self._append({"work": digest, "failed": failed}, sync=False)
 
     def record(self, name: str, spec: TaskSpec, source_checksum: int) -> FileRecord | None:
-        """Return the last record of a file; an earlier one if the file that it tells of was not replaced after all."""
+        """Return the last record of a file; an earlier one if its file was not replaced after all."""
         last, earlier = self.files.get(name), self._replaced.get(name, [])
         if last is not None and last.is_of(spec, source_checksum):  # the task goes on, whose file it replaces or not
             earlier = [record for record in earlier if last.file_signature and record.is_of(spec, source_checksum)]
@@ -135,7 +135,7 @@ class FolderManifest(JsonJournal):
         return next((record for record in (last, *reversed(earlier)) if record.file_signature == current), last)
 
     def is_declared(self, name: str, spec: TaskSpec, source_checksum: int) -> bool:
-        """Return whether a file of a task and an image is the one that the last declaration of its name tells of."""
+        """Return whether a file of a task and an image is the one of the last declaration of its name."""
         last = self.files.get(name)
         return last is not None and last.is_of(spec, source_checksum)
 

@@ -137,7 +137,7 @@ def _read_store(path: str, options: StorageOptions) -> tuple[pd.Series[Any] | pd
 
 
 def _read_consistently(store: ResultStore) -> tuple[pd.Series[Any] | pd.DataFrame, Journal]:
-    """Return a result and the journal that tells of it, also while the job runs, gets its name or is replaced."""
+    """Return a result and its journal, also while the job runs, gets its name or is replaced."""
     storage = store.sink_class.journal_storage(store)
     for attempts in range(_READ_ATTEMPTS, 0, -1):
         journal = Journal(storage)

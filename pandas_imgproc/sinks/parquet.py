@@ -159,7 +159,7 @@ class ParquetSink(JournaledSink):
         self._folder.write(self._part_name(owner), to_parquet_bytes(updated))
 
     def close(self) -> None:
-        """Delete the parts that workers have written in vain, if the job has failed, and release the lock."""
+        """Delete the parts that workers have written but not recorded, if the job has failed, and release the lock."""
         try:
             if not self.journal.done.all():
                 with contextlib.suppress(OSError):  # readers ignore them, and the next job deletes them

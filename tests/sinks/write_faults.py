@@ -167,7 +167,7 @@ SCENARIOS = {
 }
 
 
-QUICK = {"npy": ("grown", "overwritten"), "parquet": ("overwritten",), "files": ("changed",)}
+QUICK = {"npy": ("grown", "overwritten"), "parquet": ("overwritten",), "files": ("changed", "overwritten")}
 
 
 def prepare(folder, kind, scenario):

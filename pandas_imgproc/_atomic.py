@@ -3,12 +3,27 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import uuid
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+
+_SUFFIX = ".partial"
+
+
+def is_temporary(name: str) -> bool:
+    """Return whether a name is that of a file that a killed process was about to name.
+
+    Examples
+    --------
+    >>> is_temporary(".0123456789abcdef0123456789abcdef.partial"), is_temporary("x.npy.partial")
+    (True, False)
+    """
+    return len(name) == 33 + len(_SUFFIX) and name.startswith(".") and name.endswith(_SUFFIX)
 
 
 @contextlib.contextmanager
@@ -22,7 +37,8 @@ def atomic_write(path: str, *, sync: bool = False) -> Iterator[int]:
     path : str
         Path of the file.
     sync : bool
-        Whether the bytes are on disk before the file gets its name, as always if it replaces another.
+        Whether the bytes are on disk before the file gets its name, as always if it replaces another; and the name
+        too when the block is left.
 
     Raises
     ------
@@ -37,7 +53,7 @@ def atomic_write(path: str, *, sync: bool = False) -> Iterator[int]:
     >>> exists, (folder / "a.txt").read_bytes()
     (False, b'all of it')
     """
-    temporary = os.path.join(os.path.dirname(path), f".{uuid.uuid4().hex}.partial")
+    temporary = os.path.join(os.path.dirname(path), f".{uuid.uuid4().hex}{_SUFFIX}")
     fd, anonymous = _open_temporary(temporary)
     try:
         yield fd
@@ -47,10 +63,27 @@ def atomic_write(path: str, *, sync: bool = False) -> Iterator[int]:
             if anonymous:
                 _materialize(fd, temporary)
             os.replace(temporary, path)
+        if sync:
+            sync_folder(path)
     except BaseException:
         with contextlib.suppress(OSError):
             os.unlink(temporary)
         raise
+    finally:
+        os.close(fd)
+
+
+def sync_folder(path: str) -> None:
+    """Wait until the names in the folder of a file are on disk, where the system can open folders."""
+    try:
+        fd = os.open(os.path.dirname(path) or ".", os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
+    except OSError:  # Windows, or a folder that may be written but not listed
+        return
+    try:
+        os.fsync(fd)
+    except OSError as exc:
+        if exc.errno not in (errno.EINVAL, errno.EBADF, errno.ENOTSUP):  # some network file systems
+            raise
     finally:
         os.close(fd)
 

@@ -105,39 +105,43 @@ class ImageFileSink(MemorySink):
 
     def _needs_work(self, position: int, declarations: Declarations, *, overwrite: bool, retry: Retry) -> bool:
         """Return whether the files of a row must be written; add those that are not declared yet to `declarations`."""
-        records = [
-            self._check_target(position, target, declarations, overwrite=overwrite)
-            for target in self._row_targets(position)
-        ]
-        if overwrite or not records:
-            return True
+        targets = self._row_targets(position)
+        records = [self._check_target(position, target, overwrite=overwrite) for target in targets]
+        if records and not overwrite and self._is_done(position, records, retry):
+            return False
+        for manifest, name in map(self._manifest_of, targets):
+            source_checksum = self._source_checksum(position, manifest.folder)
+            if not manifest.is_declared(name, self._task_spec, source_checksum):
+                declarations.setdefault(manifest.folder, {})[name] = source_checksum
+        return True
+
+    def _is_done(self, position: int, records: list[tuple[FileRecord, FileSignature | None]], retry: Retry) -> bool:
+        """Return whether the files of a row are there, or it has failed and is not retried; set its status if so."""
         failed = next((record for record, _ in records if record.failed), None)
         if failed is not None:
-            return self._should_retry(position, failed, retry)
+            return not self._should_retry(position, failed, retry)
         if any(record.file_signature is None or record.file_signature != current for record, current in records):
-            return True
-        if self._source_changed(position, records[0][0]):
-            return True
+            return False
+        if any(self._source_changed(position, record) for record, _ in records):
+            return False
         self._mark_done(position)
-        return False
+        return True
 
-    def _check_target(
-        self, position: int, target: str, declarations: Declarations, *, overwrite: bool
-    ) -> tuple[FileRecord, FileSignature | None]:
+    def _check_target(self, position: int, target: str, *, overwrite: bool) -> tuple[FileRecord, FileSignature | None]:
         """Return the record of a file and its present signature; raise if the file belongs to another task or image."""
         manifest, name = self._manifest_of(target)
         source_checksum = self._source_checksum(position, manifest.folder)
-        record, current = manifest.files.get(name), manifest.signature(name)
+        record = manifest.record(name, self._task_spec, source_checksum)
+        current = manifest.signature(name)
         mismatch = (
             "it was not written by pandas_imgproc"
             if record is None
-            else manifest.mismatch(name, self._task_spec, source_checksum)
+            else manifest.mismatch(record, self._task_spec, source_checksum)
         )
         if mismatch and current and not overwrite:
             advice = "choose another to=, or overwrite=True replaces it"
             raise JournalError(f"{target!r} exists, and {mismatch}; {advice}")
         if record is None or mismatch:
-            declarations.setdefault(manifest.folder, {})[name] = source_checksum
             record = FileRecord(self._task_spec.digest, source_checksum)
         return record, current
 

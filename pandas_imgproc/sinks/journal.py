@@ -1,12 +1,14 @@
 """Journal of a result on disk: its job, its finished rows and their failures.
 
 The first line describes the job; a frame that has grown adds another. Each finished partition adds one. Later lines
-win.
+win. What would put something finished into question, a longer frame or a job that replaces another, is written
+together with the first partition that is finished: a job that fails before that leaves the journal as it was.
 """
 
 from __future__ import annotations
 
 import base64
+import contextlib
 import dataclasses
 import json
 import zlib
@@ -18,11 +20,18 @@ import pandas as pd
 
 from pandas_imgproc.errors import Failure, JournalError
 from pandas_imgproc.sinks.arrow_columns import storable_index
-from pandas_imgproc.sinks.journal_storage import FORMAT, JournalStorage, JsonJournal, check_failure_kind, check_format
+from pandas_imgproc.sinks.journal_storage import (
+    FORMAT,
+    JournalStorage,
+    JsonJournal,
+    check_failure_kind,
+    check_format,
+    to_json_line,
+)
 from pandas_imgproc.source import content_bytes, is_encoded
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from pandas_imgproc.partition import PartitionResult
     from pandas_imgproc.source import Source
@@ -53,12 +62,14 @@ class JobSpec:
     task: dict[str, Any]  # its fingerprint, with root and suffix
     paths: Array  # checksums of the inputs: uint32, shape (n,)
     labels: Array  # checksums of the labels: uint32, shape (n,)
+    n_outputs: int | None = None  # rows of the result for each row of the frame
 
     @classmethod
     def from_job(cls, job: JobContext) -> JobSpec:
         """Return the identity of a job."""
         task = {**job.task.fingerprint(), "root": job.source.redacted_root, "suffix": job.source.suffix}
-        return cls(json.loads(json.dumps(task)), _checksums(job.inputs), _label_checksums(job.index))
+        checksums = _checksums(job.inputs), _label_checksums(job.index)
+        return cls(json.loads(json.dumps(task)), *checksums, job.task.n_outputs)
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -101,24 +112,38 @@ class Journal(JsonJournal):
         The failures by position.
     signatures : ndarray of int64, shape (n, 2)
         Size in bytes and modification time in nanoseconds of each row's source, when it was read; -1 if unknown.
+    generation : int
+        0 or 1, the other one for a result that replaces another: they have different files until then.
+    replaces : bool
+        Whether the lines on disk are of another job, which the first finished partition replaces.
     """
 
-    _repair_hint = "overwrite=True starts anew"
+    _intact = (
+        "the result itself is not touched. Restore the journal from a copy; or, unless this line begins with "
+        '{"journal", delete it, and the same call writes its rows again'
+    )
 
-    def __init__(self, storage: JournalStorage) -> None:
+    def __init__(self, storage: JournalStorage, *, lenient: bool = False) -> None:
+        self.replaces = False
+        self._header: dict[str, Any] | None = None  # to be written with the next line
+        super().__init__(storage, lenient=lenient)
+
+    def _reset(self) -> None:
         self.spec: JobSpec | None = None
         self.versions: dict[str, str] = {}
+        self.generation = 0
         self.failures: dict[int, Failure] = {}
         self.done: Array = np.zeros(0, dtype=bool)
         self.status: Array = np.zeros(0, dtype=np.int32)
         self.signatures: Array = np.zeros((0, 2), dtype=np.int64)
-        super().__init__(storage)
 
     # ---- reading
 
     def _replay(self, line: Any) -> None:
         if "journal" in line:
             self._replay_header(line)
+        elif "reopened" in line:
+            self._reopen([self._check_rows(*rows) for rows in line["reopened"]])
         else:
             self._replay_rows(line)
 
@@ -129,7 +154,8 @@ class Journal(JsonJournal):
             raise ValueError("paths and labels are not of one length")
         if len(paths) < len(self.done):
             raise ValueError("the frame has become shorter")
-        self._set_spec(JobSpec(dict(line["asked"]), paths, labels), dict(line["versions"]))
+        self.generation = int(line.get("generation", 0))
+        self._set_spec(JobSpec(dict(line["asked"]), paths, labels, line.get("outputs")), dict(line["versions"]))
 
     def _set_spec(self, spec: JobSpec, versions: dict[str, str]) -> None:
         self.spec, self.versions = spec, versions
@@ -139,13 +165,22 @@ class Journal(JsonJournal):
         self.signatures = np.concatenate([self.signatures, np.full((n, 2), -1, dtype=np.int64)])
 
     def _replay_rows(self, line: dict[str, Any]) -> None:
-        start, stop = line["rows"]
-        if self.spec is None or not 0 <= start < stop <= len(self.done):
-            raise ValueError(f"rows {start} to {stop} are not in the frame")
-        rows = range(start, stop)
+        rows = self._check_rows(*line["rows"])
         signatures = _decode_array(line["stamps"], np.int64).reshape(len(rows), 2)
         failures = [_parse_failure(failure, rows) for failure in line["failures"]]
         self._apply(rows, [_check_position(position, rows) for position in line["missing"]], failures, signatures)
+
+    def _check_rows(self, start: int, stop: int) -> range:
+        if self.spec is None or not 0 <= start < stop <= len(self.done):
+            raise ValueError(f"rows {start} to {stop} are not in the frame")
+        return range(start, stop)
+
+    def _reopen(self, runs: list[range]) -> None:
+        for rows in runs:
+            block = slice(rows.start, rows.stop)
+            self.done[block], self.status[block], self.signatures[block] = False, -1, -1
+        for position in [position for position in self.failures if not self.done[position]]:
+            del self.failures[position]
 
     def _apply(self, rows: range, missing: list[int], failures: Sequence[Failure], signatures: Array) -> None:
         block = slice(rows.start, rows.stop)
@@ -159,28 +194,77 @@ class Journal(JsonJournal):
 
     # ---- writing
 
-    def write_header(self, spec: JobSpec, versions: dict[str, str]) -> None:
-        """Write the identity of the job, unless the journal holds it already."""
+    def replace(self) -> None:
+        """Start anew, as an empty journal of the other generation, whose first line replaces those on disk."""
+        generation = self.generation
+        self._reset()
+        self.replaces, self.generation = True, 1 - generation
+
+    def begin(self, spec: JobSpec, versions: dict[str, str]) -> None:
+        """Take over the identity of the job, and write it before the next line, unless the journal holds it already."""
         if self.spec is None or len(self.spec) != len(spec):
             arrays = {"paths": _encode_array(spec.paths), "labels": _encode_array(spec.labels)}
-            self._append({"journal": FORMAT, "asked": spec.task, "versions": versions, **arrays})
+            header = {"asked": spec.task, "versions": versions, **arrays, "outputs": spec.n_outputs}
+            anew = {"anew": True} if self.replaces else {}
+            self._header = {"journal": FORMAT, **anew, **header, "generation": self.generation}
             self._set_spec(spec, versions)
+
+    def write_header(self) -> None:
+        """Write the identity of the job now, unless the journal holds it already."""
+        if self._header is not None:
+            self._write()
 
     def record(self, part: PartitionResult) -> None:
         """Write that a partition is done; its values must be durable."""
         rows = range(part.positions[0], part.positions[-1] + 1)
         missing = (rows.start + np.flatnonzero(part.status == -1)).tolist()
         signatures = _encode_array(part.signatures)
-        self._append(
+        self._write(
             {"rows": [rows.start, rows.stop], "missing": missing, "failures": part.failures, "stamps": signatures}
         )
         self._apply(rows, missing, part.failures, part.signatures)
+
+    def reopen(self, runs: list[range]) -> None:
+        """Write that rows are no longer done, before their values are: they are gone, or will be written over."""
+        if runs:
+            self._storage.append(to_json_line({"reopened": [[rows.start, rows.stop] for rows in runs]}))
+            self._reopen(runs)
+
+    @contextlib.contextmanager
+    def reopened(self, rows: range) -> Iterator[None]:
+        """Reopen rows for a block that writes over their values and records them; if it fails, they are as before."""
+        size, block = self._storage.size(), slice(rows.start, rows.stop)
+        state = [array[block].copy() for array in (self.done, self.status, self.signatures)]
+        failures, header = dict(self.failures), self._header
+        try:
+            self.reopen([rows])
+            yield
+        except BaseException:
+            self._storage.truncate(size)
+            self.done[block], self.status[block], self.signatures[block] = state
+            self.failures, self._header = failures, header
+            raise
+
+    def _write(self, *lines: dict[str, Any]) -> None:
+        headers = [] if self._header is None else [self._header]
+        write = self._storage.replace if self.replaces else self._storage.append
+        write(b"".join(map(to_json_line, [*headers, *lines])))
+        self._header, self.replaces = None, False
+
+    def clear(self) -> None:
+        """Delete all lines: nothing was finished."""
+        self._storage.clear()
 
     def close(self) -> None:
         """Release the lock: another process may continue the job."""
         self._storage.close()
 
     # ---- state
+
+    @property
+    def n_values(self) -> int | None:
+        """Number of values of all rows, if the journal has recorded it."""
+        return None if self.spec is None or self.spec.n_outputs is None else len(self.spec) * self.spec.n_outputs
 
     @property
     def has_results(self) -> bool:

@@ -1,7 +1,7 @@
 """Append-only logs of JSON lines, in a local file or in an object store.
 
-A partial last line, as a crash leaves it, is ignored; any other damaged line is refused. Nothing in a journal is ever
-executed.
+A partial last line, as a crash or a running writer leaves it, is ignored; any other damaged line is refused. Nothing in
+a journal is ever executed.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import errno
 import json
 import os
 import pathlib
+import re
 from typing import IO, TYPE_CHECKING, Any, ClassVar
 
 try:
@@ -18,6 +19,8 @@ try:
 except ImportError:  # Windows locks an open file by itself
     fcntl = None  # type: ignore[assignment]
 
+from pandas_imgproc._atomic import sync_folder
+from pandas_imgproc._text import shorten
 from pandas_imgproc.errors import FAILURE_KINDS, JournalError
 
 if TYPE_CHECKING:
@@ -27,9 +30,18 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 
+ANEW = f'{{"journal":{FORMAT},"anew":true,'.encode()
+"""Beginning of a header line that makes all lines before it void."""
+
+_READ_ATTEMPTS = 5
+"""Times that a journal is read before an error is believed, because a running job may replace it."""
+
 
 class LocalJournal:
-    """Lines in a local file, which need not exist, locked from `lock` to `close` or else for each line."""
+    """Lines in a local file, which need not exist, locked from `lock` to `close` or else for each line.
+
+    Readers need neither the lock nor permission to write: only a writer, which holds the lock, repairs anything.
+    """
 
     def __init__(self, path: str) -> None:
         self.name = path
@@ -43,13 +55,15 @@ class LocalJournal:
         JournalError
             If another process holds the lock.
         """
-        self._file = open(self.name, "ab+", buffering=0)  # noqa: SIM115  the lock lasts as long as the file is open
-        if fcntl is not None:
-            try:
-                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as exc:
-                self.close()
-                raise JournalError(f"{self.name!r} is being written by another process; wait for it") from exc
+        while self._file is None:
+            file = _open_to_append(self.name)
+            if not _try_lock(file):
+                file.close()
+                raise JournalError(f"{self.name!r} is being written by another process; wait for it")
+            if _is_named(file, self.name):
+                self._file = file
+            else:  # replaced or deleted in the meantime
+                file.close()
 
     def read(self) -> bytes:
         """Return all complete lines."""
@@ -59,14 +73,43 @@ class LocalJournal:
             return b""
         return data[: data.rfind(b"\n") + 1]
 
-    def append(self, line: bytes, *, sync: bool = True) -> None:
-        """Add a line; with `sync`, return when it is durable."""
+    def append(self, lines: bytes, *, sync: bool = True) -> None:
+        """Add lines, all or none; with `sync`, return when they are durable."""
         with self._locked_file() as file:
-            self._truncate_partial_line(file)
-            if file.write(line) < len(line):  # the next line to be added cuts it off
+            stop = _truncate_partial_line(file)
+            try:
+                if file.write(lines) < len(lines):
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+                if sync:
+                    os.fsync(file.fileno())
+                    if not stop:
+                        sync_folder(self.name)
+            except BaseException:
+                file.truncate(stop)
+                raise
+
+    def replace(self, lines: bytes) -> None:
+        """Replace all lines durably by others, at once: a reader, or a crash, sees either."""
+        if not self.read():
+            self.append(lines)
+            return
+        path = f"{self.name}.new"
+        pathlib.Path(path).unlink(missing_ok=True)  # of a process that was killed
+        file = _open_to_append(path)
+        try:
+            _try_lock(file)
+            if file.write(lines) < len(lines):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-            if sync:
-                os.fsync(file.fileno())
+            os.fsync(file.fileno())
+            os.replace(path, self.name)
+        except BaseException:
+            file.close()
+            pathlib.Path(path).unlink(missing_ok=True)
+            raise
+        self._release()
+        self._file = file
+        with contextlib.suppress(OSError):  # it is replaced, and cannot be taken back
+            sync_folder(self.name)
 
     @contextlib.contextmanager
     def _locked_file(self) -> Iterator[IO[bytes]]:
@@ -74,53 +117,120 @@ class LocalJournal:
         if self._file is not None:
             yield self._file
             return
-        with open(self.name, "ab+", buffering=0) as file:
+        with _open_to_append(self.name) as file:
             if fcntl is not None:
                 fcntl.flock(file, fcntl.LOCK_EX)
             yield file
 
-    def _truncate_partial_line(self, file: IO[bytes]) -> None:
-        if not file.seek(0, os.SEEK_END):
-            return
-        file.seek(-1, os.SEEK_END)
-        if file.read(1) != b"\n":
-            file.truncate(len(self.read()))
+    def size(self) -> int:
+        """Return the size of the journal, to which `truncate` returns."""
+        with self._locked_file() as file:
+            return _truncate_partial_line(file)
+
+    def truncate(self, size: int) -> None:
+        """Take back the lines that were added since the journal had a size."""
+        with self._locked_file() as file:
+            file.truncate(size)
 
     def clear(self) -> None:
         """Delete all lines."""
-        with self._locked_file() as file:
-            file.truncate(0)
+        self.truncate(0)
 
     def close(self) -> None:
-        """Release the lock."""
+        """Release the lock, and delete a file without lines."""
+        if self._file is not None and not os.fstat(self._file.fileno()).st_size:
+            with contextlib.suppress(OSError):
+                os.unlink(self.name)
+        self._release()
+
+    def _release(self) -> None:
         if self._file is not None:
             self._file.close()
             self._file = None
 
 
+def _open_to_append(path: str) -> IO[bytes]:
+    return open(path, "ab+", buffering=0)  # a lock lasts as long as the file is open
+
+
+def _try_lock(file: IO[bytes]) -> bool:
+    """Lock an open file, unless another process has; return whether it is locked."""
+    if fcntl is not None:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+    return True
+
+
+def _is_named(file: IO[bytes], path: str) -> bool:
+    """Return whether a path still names an open file."""
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), os.stat(path))
+    except FileNotFoundError:
+        return False
+
+
+def _truncate_partial_line(file: IO[bytes]) -> int:
+    """Cut off a partial last line; return the number of bytes that remain."""
+    stop = file.seek(0, os.SEEK_END)
+    if stop:
+        file.seek(stop - 1)
+        if file.read(1) != b"\n":
+            file.seek(0)
+            stop = file.read().rfind(b"\n") + 1
+            file.truncate(stop)
+            file.seek(stop)
+    return stop
+
+
 class ObjectStoreJournal:
-    """Lines in a folder of an object store, which cannot append: one object each."""
+    """Lines in a folder of an object store, which cannot append: one object for each addition."""
 
     def __init__(self, folder: Directory) -> None:
         self._folder, self.name = folder, folder.url
-        self._names = [name for name in folder.names() if name.endswith(".jsonl")]
+        self._next: int | None = None  # number of the next object; None before the first addition
 
     def lock(self) -> None:
         """Do nothing: object stores have no locks."""
 
+    def _names(self) -> list[str]:
+        return [name for name in self._folder.names() if re.fullmatch(r"\d{8}\.jsonl", name)]
+
     def read(self) -> bytes:
         """Return all lines."""
-        return b"".join(self._folder.read(name) for name in self._names)
+        for _ in range(_READ_ATTEMPTS - 1):
+            with contextlib.suppress(FileNotFoundError):  # deleted by a job that replaces the result
+                return b"".join(map(self._folder.read, self._names()))
+        return b"".join(map(self._folder.read, self._names()))
 
-    def append(self, line: bytes, *, sync: bool = True) -> None:  # noqa: ARG002  a written object is durable
-        """Add a line."""
-        self._names.append(f"{len(self._names):08d}.jsonl")
-        self._folder.write(self._names[-1], line)
+    def append(self, lines: bytes, *, sync: bool = True) -> None:  # noqa: ARG002  a written object is durable
+        """Add lines, all or none."""
+        if self._next is None:
+            self._next = max((int(name[:8]) for name in self._names()), default=-1) + 1
+        number, self._next = self._next, self._next + 1  # also after an error: the object may have been written
+        self._folder.write(f"{number:08d}.jsonl", lines)
+
+    def replace(self, lines: bytes) -> None:
+        """Add lines that start anew, and delete those before them, which are ignored from then on."""
+        old = self._names()
+        self.append(lines)
+        for name in old:
+            with contextlib.suppress(OSError):
+                self._folder.remove(name)
+
+    def size(self) -> int:
+        """Return the size of the journal, to which `truncate` returns."""
+        return len(self._names())
+
+    def truncate(self, size: int) -> None:
+        """Take back the lines that were added since the journal had a size."""
+        for name in reversed(self._names()[size:]):
+            self._folder.remove(name)
 
     def clear(self) -> None:
         """Delete all lines."""
-        while self._names:
-            self._folder.remove(self._names.pop())
+        self.truncate(0)
 
     def close(self) -> None:
         """Do nothing: no file is open."""
@@ -132,17 +242,41 @@ JournalStorage = LocalJournal | ObjectStoreJournal
 class JsonJournal:
     """Append-only log of JSON lines, replayed when it is opened; a damaged line raises a JournalError."""
 
-    _repair_hint: ClassVar[str]
+    _intact: ClassVar[str]
+    """Part of a message: what a damaged line has left intact, and the way to use it."""
 
-    def __init__(self, storage: JournalStorage) -> None:
+    def __init__(self, storage: JournalStorage, *, lenient: bool = False) -> None:
         self._storage = storage
-        for number, line in enumerate(storage.read().splitlines(), 1):
+        self.data = storage.read()
+        for attempts in range(_READ_ATTEMPTS, 0, -1):
+            try:
+                self._replay_all()
+            except JournalError:
+                data, self.data = self.data, storage.read()
+                if lenient:
+                    return
+                if data == self.data or attempts == 1:  # else it was replaced, or repaired, while it was read
+                    raise
+            else:
+                return
+
+    def _replay_all(self) -> None:
+        self._reset()
+        lines = self.data.split(b"\n")[:-1]
+        # A header that starts anew makes the lines before it void, even damaged ones.
+        start = max((number for number, line in enumerate(lines) if line.startswith(ANEW)), default=0)
+        for number, line in enumerate(lines[start:], start + 1):
             try:
                 self._replay(json.loads(line))
+            except _FormatError as exc:
+                raise JournalError(f"the journal {self._storage.name!r} cannot be read: {exc}") from exc
             except (ValueError, TypeError, KeyError, AttributeError, IndexError, RecursionError) as exc:
                 raise JournalError(
-                    f"line {number} of the journal {storage.name!r} is damaged ({exc}); {self._repair_hint}"
+                    f"line {number} of the journal {self._storage.name!r} is damaged ({exc!s:.200}); {self._intact}"
                 ) from exc
+
+    def _reset(self) -> None:
+        raise NotImplementedError
 
     def _replay(self, line: Any) -> None:
         raise NotImplementedError
@@ -156,10 +290,17 @@ def to_json_line(line: dict[str, Any]) -> bytes:
     return json.dumps(line, separators=(",", ":")).encode() + b"\n"
 
 
+class _FormatError(ValueError):
+    """Error of a journal that another version of this package has written."""
+
+
 def check_format(line: dict[str, Any]) -> None:
     """Raise a ValueError if a header line has another format number."""
     if line["journal"] != FORMAT:
-        raise ValueError(f"it is of format {line['journal']!r}, this version reads {FORMAT}")
+        raise _FormatError(
+            f"it is of format {shorten(line['journal'])}, and this version of pandas_imgproc reads {FORMAT}; use the "
+            "version that wrote it"
+        )
 
 
 def check_failure_kind(kind: Any) -> Any:

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from pandas_imgproc.sinks.journal_storage import JournalStorage
     from pandas_imgproc.sinks.memory import Array, Status
 
+    Mask = np.ndarray[Any, np.dtype[np.bool_]]
+
 logger = logging.getLogger("pandas_imgproc")
 
 Retry = Literal["transient", "all"]
@@ -94,10 +96,17 @@ class JournaledSink(MemorySink):
     def prepare(cls, store: ResultStore) -> None:
         """Create the directories that the journal needs; raise if another program's file is in the way."""
 
-    @classmethod
+    def _intact_rows(self) -> Mask:
+        """Return the mask of the rows whose values exist, if they are done."""
+        return np.ones(self.n, dtype=bool)
+
     @abstractmethod
-    def delete(cls, store: ResultStore) -> None:
-        """Delete the result of an earlier job."""
+    def _reserve(self, on_error: contextlib.ExitStack) -> None:
+        """Allocate the space of the pending rows, beside the finished ones; add the undoing to `on_error`."""
+
+    @abstractmethod
+    def _delete_stale(self) -> None:
+        """Delete the files of no row of the job: of a result that was replaced, or of a run that was killed."""
 
     @classmethod
     @abstractmethod
@@ -119,7 +128,7 @@ class JournaledSink(MemorySink):
             with contextlib.ExitStack() as on_error:
                 on_error.callback(storage.close)
                 sink = cls(store, job, cls._open_journal(store, storage, spec))
-                sink._resume(spec)
+                sink._resume(spec, on_error)
                 on_error.pop_all()  # from now on the sink closes it
             return sink
         except OSError as exc:
@@ -127,22 +136,25 @@ class JournaledSink(MemorySink):
 
     @classmethod
     def _open_journal(cls, store: ResultStore, storage: JournalStorage, spec: JobSpec) -> Journal:
-        if not store.overwrite:
-            journal = Journal(storage)
-            # A job that could read nothing is replaced: the next one, with the right root=, has nothing to lose.
-            if journal.has_results or not journal.mismatch(spec):
-                return journal
-        storage.clear()
-        cls.delete(store)
-        return Journal(storage)
+        journal = Journal(storage, lenient=store.overwrite)
+        # A job that could read nothing is replaced: the next one, with the right root=, has nothing to lose.
+        if journal.data and (store.overwrite or (journal.mismatch(spec) and not journal.has_results)):
+            journal.replace()
+        return journal
 
-    def _resume(self, spec: JobSpec) -> None:
-        """Write the header of the journal, and find the rows that are pending."""
+    def _resume(self, spec: JobSpec, on_error: contextlib.ExitStack) -> None:
+        """Find the pending rows, and allocate their space; finished rows do not change."""
         self.journal.check(spec)
         warn_version_change(self.journal.versions)
-        self.journal.write_header(spec, versions())
+        is_new = self.journal.spec is None and not self.journal.replaces
+        self.journal.begin(spec, versions())
+        self.journal.reopen(true_runs(self.journal.done & ~self._intact_rows()))
         self._is_pending = ~self.journal.done
         self._is_pending[self._rows_to_retry() + self._changed_rows()] = True
+        self._reserve(on_error)
+        if is_new:
+            self.journal.write_header()
+        self._delete_stale()
 
     def _rows_to_retry(self) -> list[int]:
         return [
@@ -203,7 +215,7 @@ def _describe_dtypes(index: pd.Index[Any]) -> str:
     return ", ".join(f"{level.dtype} ({level.inferred_type})" for level in levels)
 
 
-def true_runs(mask: np.ndarray[Any, np.dtype[np.bool_]]) -> list[range]:
+def true_runs(mask: Mask) -> list[range]:
     """Return the runs of True.
 
     Examples

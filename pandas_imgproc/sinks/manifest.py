@@ -2,7 +2,8 @@
 
 A task is declared with the names that it will write, and each file is recorded just before it gets its name: every file
 is known, however a run ends. Only the declaration must be durable. A file that a power cut has emptied differs from
-its record, and is written again.
+its record, and is written again. The record of a file outlives the declaration of another task for its name, until the
+file itself is replaced: it is known by its signature.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import functools
 import json
 import os
 import zlib
+from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -63,17 +65,27 @@ class FileRecord:
     file_signature: FileSignature | None = None  # when it was written; None if it was not
     failed: tuple[FailureKind, str] | None = None  # kind and message, if there was no image
 
+    def is_of(self, spec: TaskSpec, source_checksum: int) -> bool:
+        """Return whether a task and an image are those of the file."""
+        return (self.digest, self.source_checksum) == (spec.digest, source_checksum)
+
 
 class FolderManifest(JsonJournal):
     """Manifest of a folder, which need not exist: records by file name, and tasks by digest."""
 
-    _repair_hint = "remove the journal, and with overwrite=True the files are written anew"
+    _intact = (
+        "the files themselves are not touched. Restore the journal from a copy; or, if this line lists files that "
+        'were "made", delete it, and the same call writes them again'
+    )
 
     def __init__(self, folder: str) -> None:
         self.folder = folder
-        self.files: dict[str, FileRecord] = {}
-        self.tasks: dict[str, TaskSpec] = {}
         super().__init__(LocalJournal(os.path.join(folder, FILENAME)))
+
+    def _reset(self) -> None:
+        self.files: dict[str, FileRecord] = {}
+        self._replaced: defaultdict[str, list[FileRecord]] = defaultdict(list)  # earlier records, of written files
+        self.tasks: dict[str, TaskSpec] = {}
 
     def _replay(self, line: Any) -> None:
         digest = str(line["work"])
@@ -88,13 +100,19 @@ class FolderManifest(JsonJournal):
         check_format(line)
         self.tasks[digest] = TaskSpec(dict(line["asked"]), dict(line["versions"]))
         for name, source_checksum in line["names"].items():
-            self.files[name] = FileRecord(digest, int(source_checksum))
+            self._set(name, FileRecord(digest, int(source_checksum)))
 
     def _apply(self, digest: str, name: str, source: list[Any], **state: Any) -> None:
         size, mtime = source
         record = self.files[name]
         if record.digest == digest:  # else another task has been declared for the file in the meantime
-            self.files[name] = dataclasses.replace(record, source_signature=(int(size), int(mtime)), **state)
+            self._set(name, dataclasses.replace(record, source_signature=(int(size), int(mtime)), **state))
+
+    def _set(self, name: str, record: FileRecord) -> None:
+        old = self.files.get(name)
+        if old is not None and old.file_signature is not None:
+            self._replaced[name].append(old)
+        self.files[name] = record
 
     def declare(self, spec: TaskSpec, names: dict[str, int]) -> None:
         """Write the names of the files that a task will write, with the checksums of their sources, durably."""
@@ -106,9 +124,23 @@ class FolderManifest(JsonJournal):
         """Write the names of the files without an image, each with kind, message and signature of the source."""
         self._append({"work": digest, "failed": failed}, sync=False)
 
-    def mismatch(self, name: str, spec: TaskSpec, source_checksum: int) -> str | None:
+    def record(self, name: str, spec: TaskSpec, source_checksum: int) -> FileRecord | None:
+        """Return the last record of a file; an earlier one if its file was not replaced after all."""
+        last, earlier = self.files.get(name), self._replaced.get(name, [])
+        if last is not None and last.is_of(spec, source_checksum):  # the task goes on, whose file it replaces or not
+            earlier = [record for record in earlier if last.file_signature and record.is_of(spec, source_checksum)]
+        if last is None or not earlier:
+            return last
+        current = self.signature(name)
+        return next((record for record in (last, *reversed(earlier)) if record.file_signature == current), last)
+
+    def is_declared(self, name: str, spec: TaskSpec, source_checksum: int) -> bool:
+        """Return whether a file of a task and an image is the one of the last declaration of its name."""
+        last = self.files.get(name)
+        return last is not None and last.is_of(spec, source_checksum)
+
+    def mismatch(self, record: FileRecord, spec: TaskSpec, source_checksum: int) -> str | None:
         """Return the difference between a recorded file and a requested one; None if there is none."""
-        record = self.files[name]
         if record.digest != spec.digest:
             return first_mismatch(self.tasks[record.digest].task, spec.task)
         return "it was written from another image" if record.source_checksum != source_checksum else None

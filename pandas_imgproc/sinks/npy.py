@@ -1,4 +1,8 @@
-"""Result in one NumPy file, which workers write in place; it is named ``.partial`` until every row is finished."""
+"""Result in one NumPy file, which workers write in place; it is named ``.partial`` until every row is finished.
+
+The file of a frame that grows keeps its name, and its old header until the new rows are finished, which are behind the
+old ones: it is complete at all times.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +11,7 @@ import errno
 import io
 import mmap
 import os
+import pathlib
 import shutil
 import tempfile
 from typing import TYPE_CHECKING, Any
@@ -14,21 +19,24 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
+from dask.utils import format_bytes
 
+from pandas_imgproc._atomic import atomic_write, sync_folder
 from pandas_imgproc._shared_memory import FileHandle
 from pandas_imgproc.array import ImageArray
 from pandas_imgproc.errors import JournalError
 from pandas_imgproc.sinks.arrow_columns import from_table, to_index_of, to_table
 from pandas_imgproc.sinks.journal_storage import LocalJournal
 from pandas_imgproc.sinks.journaled import JournaledSink
-from pandas_imgproc.sinks.memory import BufferWriter, contiguous_runs, pwrite_all
+from pandas_imgproc.sinks.memory import BufferWriter, contiguous_runs, pwrite_all, return_to_caller
 from pandas_imgproc.tasks import variant_index
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
-    from pandas_imgproc.sinks.journal import JobContext, JobSpec, Journal
-    from pandas_imgproc.sinks.journaled import ResultStore
+    from pandas_imgproc.partition import PartitionResult
+    from pandas_imgproc.sinks.journal import JobContext, Journal
+    from pandas_imgproc.sinks.journaled import Mask, ResultStore
     from pandas_imgproc.sinks.memory import Array, PartitionWriter
     from pandas_imgproc.tasks import Task
 
@@ -41,9 +49,11 @@ class NpySink(JournaledSink):
 
     def __init__(self, store: ResultStore, job: JobContext, journal: Journal) -> None:
         super().__init__(store, job, journal)
-        self._path, self._partial = store.path, f"{store.path}.partial"
+        self._path, self._partial, self._index = store.path, *_side_files(store.path, journal.generation)
         self._header = _header(self.spec.shape, self.spec.dtype)
         self._fd = -1
+        self._name = self._partial  # of the file at present
+        self._undo: contextlib.ExitStack | None = None  # takes back what was allocated, until a row is finished
 
     @classmethod
     def check_task(cls, store: ResultStore, task: Task) -> None:
@@ -62,70 +72,119 @@ class NpySink(JournaledSink):
         """Raise if a directory, or a file without a journal, has the name."""
         if os.path.isdir(store.path):
             raise IsADirectoryError(errno.EISDIR, "it is a folder; a NumPy file has another name")
-        if not store.overwrite and os.path.exists(store.path) and not os.path.exists(f"{store.path}.journal"):
+        if not store.overwrite and os.path.exists(store.path) and not cls.journal_storage(store).read():
             raise JournalError(f"out={store.path!r} is a file without a journal; overwrite=True replaces it")
-
-    @classmethod
-    def delete(cls, store: ResultStore) -> None:
-        """Delete the file and the index of an earlier job."""
-        for path in (store.path, f"{store.path}.partial", f"{store.path}.index"):
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(path)
 
     @classmethod
     def read(cls, store: ResultStore, journal: Journal) -> pd.Series[Any]:
         """Return a column of images over a map of the file."""
-        path = store.path if os.path.exists(store.path) else f"{store.path}.partial"
         n = len(journal.done)
+        partial, index_path = _side_files(store.path, journal.generation)
+        path = partial if os.path.exists(partial) else store.path
         try:
-            pixels = _load(path, n)
+            pixels = _map_rows(path, journal.n_values)
         except FileNotFoundError as exc:
             raise FileNotFoundError(
                 f"{store.path!r} is gone, its journal is not; the same call again writes it"
             ) from exc
         except (ValueError, EOFError) as exc:
-            raise JournalError(f"{path!r} is damaged ({exc}); the same call again writes it") from exc
+            if not journal.done.any():
+                raise FileNotFoundError(f"there are no finished rows in {store.path!r}") from exc
+            raise JournalError(
+                f"{path!r} is damaged ({exc}); the same call again writes the rows that it has lost"
+            ) from exc
         n_outputs = len(pixels) // n if n else 1
-        index = load_index(f"{store.path}.index", n)
+        index = load_index(index_path, n)[:n]  # a frame that grows has its new labels before its new rows
         index = variant_index(index, n_outputs) if n_outputs > 1 else index
         status = np.repeat(np.where(journal.status == 0, 0, -1), n_outputs).astype(np.int32)
         return pd.Series(ImageArray(pixels, status), index=index, name="image", copy=False)
 
-    def _resume(self, spec: JobSpec) -> None:
-        super()._resume(spec)
-        save_index(f"{self._path}.index", self._job.index)
+    # ---- opening
 
-    def pending(self) -> list[range]:
-        """Return the ranges of rows that are unfinished, or retried; if there are any, the file is opened for them."""
-        if not os.path.exists(self._path) and not os.path.exists(self._partial):
-            self._is_pending[:] = True  # the user has deleted the file
-        pending = super().pending()
-        if pending or not os.path.exists(self._path):
-            self._open_file()
-        return pending
+    def _data_path(self) -> str:
+        """Return the path of the file that holds the finished rows of this job."""
+        is_finished = not self.journal.replaces and not os.path.exists(self._partial) and os.path.exists(self._path)
+        return self._path if is_finished else self._partial
 
-    def _open_file(self) -> None:
-        if os.path.exists(self._path):
-            os.replace(self._path, self._partial)
-        nbytes = len(self._header) + self.nbytes
-        present = os.path.getsize(self._partial) if os.path.exists(self._partial) else 0
-        _check_folder(self._path, nbytes - present)
-        fd = os.open(self._partial, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    def _intact_rows(self) -> Mask:
         try:
-            # A full disk raises here, before the first image.
-            os.posix_fallocate(fd, 0, nbytes)
-            os.pwrite(fd, self._header, 0)
-        except OSError as exc:
-            os.close(fd)
-            need = f"out={self._path!r} needs {nbytes / 1e9:.2f} GB"
-            raise OSError(exc.errno, f"{need}: {exc.strerror or exc}; what was finished is kept") from exc
-        self._fd = fd
+            size = os.path.getsize(self._data_path()) - len(self._header)
+        except FileNotFoundError:  # the user has deleted the file
+            size = 0
+        return (np.arange(self.n) + 1) * self.spec.n_outputs * self.spec.row_nbytes <= size
 
-    def writer(self, positions: range) -> PartitionWriter:  # noqa: ARG002  subclasses need them
-        """Return the writer of values into the file."""
+    def _reserve(self, on_error: contextlib.ExitStack) -> None:
+        self._name = self._data_path()
+        if not self._is_pending.any() and self._name == self._path:
+            return
+        on_error.callback(self._close_file)
+        with contextlib.ExitStack() as undo:
+            undo.callback(_restore, self._index, _read_if_exists(self._index))
+            self._allocate_file(undo)
+            save_index(self._index, self._job.index)
+            sync_folder(self._path)
+            self._undo = undo.pop_all()
+
+    def _allocate_file(self, undo: contextlib.ExitStack) -> None:
+        """Open the file, with blocks for all rows: a full disk raises before the first image."""
+        size = os.path.getsize(self._name) if self.journal.done.any() and os.path.exists(self._name) else 0
+        nbytes = len(self._header) + self.nbytes
+        _check_folder(self._path, nbytes - size)
+        self._fd = os.open(self._name, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o666)
+        undo.callback(*((os.ftruncate, self._fd, size) if size else (os.unlink, self._name)))
+        try:
+            os.posix_fallocate(self._fd, 0, nbytes)
+            if not size:
+                os.pwrite(self._fd, self._header, 0)
+        except OSError as exc:
+            need = f"it needs {format_bytes(nbytes - size)} more"
+            raise OSError(exc.errno, f"{need}: {exc.strerror or exc}; what was finished is kept") from exc
+
+    def _delete_stale(self) -> None:
+        if not self.journal.replaces:
+            replaced = [self._path] if os.path.exists(self._partial) else []
+            for path in [*replaced, *_side_files(self._path, 1 - self.journal.generation)]:
+                with contextlib.suppress(OSError):  # no reader looks at it
+                    os.unlink(path)
+
+    # ---- running
+
+    def writer(self, positions: range) -> PartitionWriter:
+        """Return the writer of values into the file; values that replace others return to the caller."""
+        if self._is_rewritten(positions):
+            return return_to_caller
         stat = os.fstat(self._fd)
-        handle = FileHandle(self._partial, stat.st_dev, stat.st_ino)
+        handle = FileHandle(self._name, stat.st_dev, stat.st_ino)
         return BufferWriter(handle, self.spec.n_outputs, self.spec.row_nbytes, len(self._header))
+
+    def _is_rewritten(self, positions: Sequence[int]) -> bool:
+        rows = slice(positions[0], positions[-1] + 1)
+        return bool((self.journal.done[rows] & (self.journal.status[rows] == 0)).any())
+
+    def commit(self, part: PartitionResult) -> None:
+        """Store the values that were returned to the caller, and journal the rows as finished."""
+        with contextlib.ExitStack() as replacing:
+            if self._is_rewritten(part.positions):
+                # A reader, or a crash, must not find half of the old value and half of the new one.
+                replacing.enter_context(self.journal.reopened(range(part.positions[0], part.positions[-1] + 1)))
+                replacing.enter_context(self._values_restored_on_error(part.positions))
+            if part.values is not None:
+                self._write(part.positions, part.values)
+            self.journal.record(part)
+        if self._undo is not None:
+            self._undo = None
+            self._delete_stale()
+
+    @contextlib.contextmanager
+    def _values_restored_on_error(self, positions: Sequence[int]) -> Iterator[None]:
+        row_nbytes = self.spec.n_outputs * self.spec.row_nbytes
+        offset = len(self._header) + positions[0] * row_nbytes
+        old = os.pread(self._fd, len(positions) * row_nbytes, offset)
+        try:
+            yield
+        except BaseException:
+            pwrite_all(self._fd, np.frombuffer(old, np.uint8), offset)
+            raise
 
     def _write(self, positions: Sequence[int], values: Array) -> None:
         for offset, block in contiguous_runs(positions, values, self.spec.n_outputs):
@@ -134,20 +193,62 @@ class NpySink(JournaledSink):
 
     def values(self) -> Array:
         """Return the values of all rows: a read-only map of the file."""
-        return _load(self._path, self.n)
+        return _map_rows(self._path, self.spec.shape[0])
 
     def close(self) -> None:
-        """Close the file, which gets its name if every row is finished, and release the lock."""
-        if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
-            if self.journal.done.all():
-                os.replace(self._partial, self._path)
-        super().close()
+        """Close the file, which gets its name if every row is finished, and release the lock.
+
+        If no row was finished, everything is as it was before the job.
+        """
+        try:
+            if self._fd >= 0 and self.journal.done.all():
+                self._finish_file()
+            elif self._undo is not None and not self.journal.replaces and not self.journal.done.any():
+                self.journal.clear()
+        finally:
+            try:
+                self._close_file()
+            finally:
+                super().close()
+
+    def _finish_file(self) -> None:
+        self.journal.write_header()  # of a frame without rows
+        self._undo = None
+        os.pwrite(self._fd, self._header, 0)  # of a frame that has grown
+        os.ftruncate(self._fd, len(self._header) + self.nbytes)
+        os.fsync(self._fd)
+        if self._name != self._path:
+            os.replace(self._name, self._path)
+            sync_folder(self._path)
+
+    def _close_file(self) -> None:
+        undo, self._undo = self._undo, None
+        fd, self._fd = self._fd, -1
+        with contextlib.suppress(OSError):  # what is not taken back is behind the finished rows
+            if undo is not None:
+                undo.close()
+        if fd >= 0:
+            os.close(fd)
 
 
-def _load(path: str, n: int) -> Array:
-    return np.asarray(np.load(path, mmap_mode="r" if n else None))  # an empty file cannot be mapped
+def _side_files(path: str, generation: int) -> tuple[str, str]:
+    """Return the paths of an unfinished file and of its index."""
+    suffix = f".{generation}" if generation else ""
+    return f"{path}.partial{suffix}", f"{path}.index{suffix}"
+
+
+def _map_rows(path: str, n: int | None) -> Array:
+    """Return a read-only map of the first n rows of a NumPy file, whose header may be that of a shorter frame."""
+    with open(path, "rb") as file:
+        if np.lib.format.read_magic(file) != (1, 0):
+            raise ValueError("it was not written by pandas_imgproc")
+        shape, _, dtype = np.lib.format.read_array_header_1_0(file)
+        if dtype.hasobject or not shape:
+            raise ValueError("it does not hold images")
+        shape = (shape[0] if n is None else n, *shape[1:])
+        if not shape[0]:
+            return np.zeros(shape, dtype)  # an empty file cannot be mapped
+        return np.asarray(np.memmap(file, dtype, "r", file.tell(), shape))
 
 
 def _header(shape: tuple[int, ...], dtype: np.dtype[Any]) -> bytes:
@@ -171,12 +272,10 @@ def _check_folder(path: str, nbytes: int) -> None:
         advice = "" if exc.errno in (errno.ENOSPC, errno.EACCES, errno.EROFS, errno.ENOENT) else (
             "; network file systems often cannot be memory-mapped: use out='….parquet'"
         )  # fmt: skip
-        raise OSError(exc.errno, f"out={path!r} cannot be written: {exc.strerror or exc}{advice}") from exc
+        raise OSError(exc.errno, f"{exc.strerror or exc}{advice}") from exc
     if nbytes > free:
-        raise OSError(
-            errno.ENOSPC,
-            f"out={path!r} needs {nbytes / 1e9:.2f} GB more, {free / 1e9:.2f} GB are free; what was finished is kept",
-        )
+        need = f"it needs {format_bytes(nbytes)} more, and {format_bytes(free)} are free"
+        raise OSError(errno.ENOSPC, f"{os.strerror(errno.ENOSPC)}, {need}; what was finished is kept")
 
 
 # ---- the index of the frame
@@ -184,11 +283,29 @@ def _check_folder(path: str, nbytes: int) -> None:
 
 def save_index(path: str, index: pd.Index[Any]) -> None:
     """Write the index of a frame atomically."""
-    temporary = f"{path}.{os.getpid()}"
     # The labels of a range are not stored, only its bounds.
     table = to_table(pd.DataFrame(index=index))
-    pq.write_table(table.slice(0, 0) if isinstance(index, pd.RangeIndex) else table, temporary)
-    os.replace(temporary, path)
+    stream = io.BytesIO()
+    pq.write_table(table.slice(0, 0) if isinstance(index, pd.RangeIndex) else table, stream)
+    _restore(path, stream.getvalue())
+
+
+def _restore(path: str, data: bytes | None) -> None:
+    """Let a file have some bytes, or delete it; a full disk does not matter to a file that has them already."""
+    if _read_if_exists(path) == data:
+        return
+    if data is None:
+        os.unlink(path)
+        return
+    with atomic_write(path, sync=True) as fd, open(fd, "wb", closefd=False) as file:
+        file.write(data)
+
+
+def _read_if_exists(path: str) -> bytes | None:
+    try:
+        return pathlib.Path(path).read_bytes()
+    except FileNotFoundError:
+        return None
 
 
 def load_index(path: str, n: int) -> pd.Index[Any]:

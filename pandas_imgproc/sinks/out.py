@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from pandas_imgproc.sinks.journaled import JournaledSink, Retry
 
 
+_READ_ATTEMPTS = 5
+"""Times that a result is read before an error is believed, because a running job may replace it."""
+
+
 def parse_out(
     out: str | os.PathLike[str] | None, *, overwrite: bool, retry: Retry, options: StorageOptions | None = None
 ) -> ResultStore | None:
@@ -127,12 +131,28 @@ def _check_paths(out: Any) -> list[str]:
 def _read_store(path: str, options: StorageOptions) -> tuple[pd.Series[Any] | pd.DataFrame, int, dict[str, Any]]:
     """Return a result, its number of rows for each row of the frame, and the fingerprint of its task."""
     store = ResultStore(_sink_class(path), _absolute(path), options=options)
-    journal = Journal(store.sink_class.journal_storage(store))
-    if journal.spec is None:
-        raise FileNotFoundError(f"there is no result at {path!r}: its journal is missing")
-    result = store.sink_class.read(store, journal)
+    result, journal = _read_consistently(store)
+    assert journal.spec is not None
     n_outputs = len(result) // len(journal.done) if len(journal.done) else 1
     return _attach_failures(result, journal, n_outputs), n_outputs, journal.spec.task
+
+
+def _read_consistently(store: ResultStore) -> tuple[pd.Series[Any] | pd.DataFrame, Journal]:
+    """Return a result and its journal, also while the job runs, gets its name or is replaced."""
+    storage = store.sink_class.journal_storage(store)
+    for attempts in range(_READ_ATTEMPTS, 0, -1):
+        journal = Journal(storage)
+        try:
+            if journal.spec is None:
+                raise FileNotFoundError(f"there is no result at {store.path!r}: its journal is missing")
+            result = store.sink_class.read(store, journal)
+        except (OSError, ValueError):  # a file that was renamed or replaced between the two
+            if attempts == 1 or storage.read() == journal.data:
+                raise
+        else:
+            if attempts == 1 or storage.read().startswith(journal.data):
+                break
+    return result, journal
 
 
 def _attach_failures(
@@ -141,7 +161,9 @@ def _attach_failures(
     """Return a result with its failures: in the array of images, or else in ``attrs``."""
     status, failures = journal.results()
     if isinstance(result, pd.Series) and isinstance(result.array, ImageArray):
-        images = ImageArray(result.array.pixels, np.repeat(status, n_outputs), failures)
+        status = np.repeat(status, n_outputs)
+        status[(status == 0) & result.array.isna()] = -1  # a part that was replaced after the journal was read
+        images = ImageArray(result.array.pixels, status, failures)
         return pd.Series(images, index=result.index, name=result.name, copy=False)
     result.attrs = {"failures": with_labels(failures, result.index, n_outputs)}
     return result

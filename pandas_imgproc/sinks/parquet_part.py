@@ -28,30 +28,31 @@ EMPTY_PART = "part-of-no-rows.parquet"
 
 Mask = np.ndarray[Any, np.dtype[np.bool_]]
 
-_PART = re.compile(r"part-(\d+)-(\d+)\.parquet")
+_PART = re.compile(r"part-(\d+)-(\d+)(\.1)?\.parquet")
 _SERIES = b"pandas_imgproc.series"
 
 
-def part_filename(rows: range) -> str:
+def part_filename(rows: range, generation: int = 0) -> str:
     """Return the name of the part of a range of rows; sorted by name, parts are in the order of the frame.
 
     Examples
     --------
-    >>> part_filename(range(0, 128))
-    'part-000000000-000000127.parquet'
+    >>> part_filename(range(0, 128)), part_filename(range(0, 128), generation=1)
+    ('part-000000000-000000127.parquet', 'part-000000000-000000127.1.parquet')
     """
-    return f"part-{rows.start:09d}-{rows.stop - 1:09d}.parquet"
+    return f"part-{rows.start:09d}-{rows.stop - 1:09d}{'.1' if generation else ''}.parquet"
 
 
-def parse_part_names(names: list[str]) -> list[range]:
-    """Return the ranges of rows of the parts in a list of names, in the order of the names.
+def parse_part_names(names: list[str], generation: int = 0) -> list[range]:
+    """Return the ranges of rows of the parts of a generation in a list of names, in the order of the names.
 
     Examples
     --------
-    >>> parse_part_names(["_journal", "part-000000000-000000127.parquet"])
+    >>> parse_part_names(["_journal", "part-000000000-000000127.parquet", "part-000000000-000000099.1.parquet"])
     [range(0, 128)]
     """
-    return [range(int(match[1]), int(match[2]) + 1) for match in map(_PART.fullmatch, names) if match]
+    matches = filter(None, map(_PART.fullmatch, names))
+    return [range(int(match[1]), int(match[2]) + 1) for match in matches if bool(match[3]) == bool(generation)]
 
 
 class Part(NamedTuple):
@@ -109,7 +110,7 @@ def read_part(data: bytes) -> Part:
     return Part(*from_table(table), json.loads(table.schema.metadata[_SERIES]))
 
 
-def read_parts(folder: Directory, done: Mask) -> pd.Series[Any] | pd.DataFrame:
+def read_parts(folder: Directory, done: Mask, generation: int = 0) -> pd.Series[Any] | pd.DataFrame:
     """Return the result of all parts in the order of the frame, missing where rows are unfinished.
 
     Parameters
@@ -118,6 +119,8 @@ def read_parts(folder: Directory, done: Mask) -> pd.Series[Any] | pd.DataFrame:
         Folder of the parts.
     done : ndarray of bool, shape (n,)
         Mask of the finished rows.
+    generation : int
+        The parts' generation: while a result is replaced, the parts of both are in the folder.
 
     Raises
     ------
@@ -126,11 +129,12 @@ def read_parts(folder: Directory, done: Mask) -> pd.Series[Any] | pd.DataFrame:
     """
     if not len(done):
         return _to_result([read_part(folder.read(EMPTY_PART))], np.empty(0, dtype=np.intp))
-    rows_of = [rows for rows in parse_part_names(folder.names()) if done[rows.start : rows.stop].all()]
+    found = parse_part_names(folder.names(), generation)
+    rows_of = [rows for rows in found if rows.stop <= len(done) and done[rows.start : rows.stop].all()]
     if not rows_of:
         raise FileNotFoundError(f"there are no finished parts in {folder.url!r}")
     _check_all_present(folder, rows_of, done)
-    parts = [read_part(folder.read(part_filename(rows))) for rows in rows_of]
+    parts = [read_part(folder.read(part_filename(rows, generation))) for rows in rows_of]
     n_outputs = sum(len(part.columns) for part in parts) // sum(map(len, rows_of))
     indexer = np.full((len(done), n_outputs), -1)
     positions = np.concatenate([np.asarray(rows) for rows in rows_of])

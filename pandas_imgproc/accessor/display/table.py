@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from pandas_imgproc._validation import check_int, shorten
+from pandas_imgproc._text import shorten
+from pandas_imgproc._validation import check_int
 
 if TYPE_CHECKING:
     from pandas.io.formats.style import Styler

@@ -141,7 +141,7 @@ class _ClientRun:
         if isinstance(result, PartitionResult):
             yield result
             return
-        self._ledger.forget_attempts(positions.start)
+        self._ledger.reset_attempts(positions.start)
         for position in positions:
             yield self._run_alone(range(position, position + 1))
 

@@ -310,8 +310,8 @@ class CrashLedger:
         self.in_row, self._group = False, []
         _gate.release(self)
 
-    def forget_attempts(self, positions: Any = slice(None)) -> None:
-        """Forget that partitions which start at these rows were attempted; crashes of rows are not forgotten."""
+    def reset_attempts(self, positions: Any = slice(None)) -> None:
+        """Reset the attempts of partitions that start at these rows, not the crashes of rows."""
         self._pids[positions] = self._deaths[positions] = 0
 
     def count_lost_results(self, n: int) -> None:

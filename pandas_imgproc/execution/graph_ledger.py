@@ -104,7 +104,7 @@ def _on_task_done(key: str) -> None:
     _done_at[key] = time.monotonic()
     for entry in steps.values():
         entry.unwatch()
-        entry.ledger.forget_attempts()
+        entry.ledger.reset_attempts()
     if not any(entry.ledger.has_crashes for entry in steps.values()):
         _close_ledgers(key)
 

@@ -27,7 +27,7 @@ def kill_slow_rows(ledger: CrashLedger, seconds: float | None) -> Iterator[None]
     """Kill, during the block, the process of each row that is in flight for more than `seconds`; None is no limit.
 
     A worker of the managed cluster that is stopped (SIGSTOP) for as long is killed too: without a row in flight, the
-    tasks that it was given would wait for ever.
+    tasks that it was given would wait forever.
 
     In a thread, because the caller may be waiting for a partition that cannot continue before its slow row is ended.
     """

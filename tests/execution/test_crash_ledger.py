@@ -113,7 +113,7 @@ def test_partition_that_dies_after_its_rows_each_time_is_given_up(no_grace_perio
     with pytest.raises(DeadlyPartitionError, match="4 worker processes died with a partition of 10 rows"):
         ledger.start_attempt(range(5, 15))
     assert start(ledger, range(15, 20)) == {}, "another partition is not concerned"
-    ledger.forget_attempts(5)
+    ledger.reset_attempts(5)
     assert start(ledger, range(5, 6)) == {}, "its rows are attempted alone"
 
 

@@ -116,6 +116,13 @@ def without_simplejpeg(frame):
         load(frame, strict=True)
 
 
+def damaged_journal(frame):
+    load_coerced(frame, out="damaged.npy")
+    with Path("damaged.npy.journal").open("a") as file:
+        file.write("no JSON\n")
+    pandas_imgproc.read_result("damaged.npy")
+
+
 PROVOKED = [
     load,
     lambda f: load(f, "name"),
@@ -151,6 +158,7 @@ PROVOKED = [
     lambda f: f["image_path"].img.show(title=f["label"].iloc[1:]),
     lambda f: f.img.map("image_path", lambda pixels: "a", dtype="float64", errors="coerce"),
     lambda _: pandas_imgproc.read_result("nowhere.npy"),
+    damaged_journal,
     lambda _: pandas_imgproc.get_client(n_workers=0),
     lambda _: pandas_imgproc.get_client(memory_limit="10 MB"),
     lambda _: with_dashboard("on"),

@@ -20,9 +20,6 @@ from pandas_imgproc.errors import ClusterError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-ADVICE = "a call without npartitions= runs inline then"
-"""End of each message: what works where no cluster can be started."""
-
 FILES_PER_CLUSTER, FILES_PER_WORKER = 24, 12
 """Open files of this process that a cluster needs: sockets, pipes, and those of a start."""
 
@@ -62,7 +59,7 @@ def check_environment(n_workers: int, memory_limit: str | float) -> None:
 
 def start_error(reason: str) -> ClusterError:
     """Return the error of a cluster that cannot be started."""
-    return ClusterError(f"the local cluster cannot be started: {reason}; {ADVICE}")
+    return ClusterError(f"the local cluster cannot be started: {reason}; a call without npartitions= runs inline then")
 
 
 def root_cause(error: BaseException) -> str:

@@ -15,14 +15,8 @@ from typing import TYPE_CHECKING, Any
 import dask
 
 from pandas_imgproc.cluster import preload
-from pandas_imgproc.cluster._dask_patches import (
-    ALLOWED_FAILURES,
-    SPAWN_SETTINGS,
-    PatchedClient,
-    PatchedLocalCluster,
-    PatchedNanny,
-    scratch_path,
-)
+from pandas_imgproc.cluster._dask_nanny import SPAWN_SETTINGS, PatchedNanny, scratch_path
+from pandas_imgproc.cluster._dask_patches import ALLOWED_FAILURES, PatchedClient, PatchedLocalCluster
 from pandas_imgproc.cluster.preflight import check_environment, root_cause, start_error
 from pandas_imgproc.cluster.tls import TemporaryTLS
 from pandas_imgproc.cluster.validation import configured_dashboard

@@ -31,6 +31,7 @@ from distributed.diagnostics.plugin import SchedulerPlugin
 from distributed.nanny import WorkerProcess
 from distributed.utils import silence_logging_cmgr
 
+from pandas_imgproc._sigint import sigint_handler
 from pandas_imgproc.cluster import preload, worker_rpc
 
 if TYPE_CHECKING:
@@ -93,10 +94,8 @@ class PatchedLocalCluster(LocalCluster):  # type: ignore[misc]
         await super()._start()
 
     async def _close(self) -> None:
-        try:
-            await super()._close()
-        finally:
-            _log_silence.discard(self)
+        await super()._close()
+        _log_silence.discard(self)  # not after an error: its workers are still ending, and say so
 
     def _update_worker_status(self, op: str, msg: Any) -> None:
         # Each cluster has a thread: without the lock one could restore the other's value, which stays.
@@ -383,7 +382,7 @@ def _sigint_blocked() -> Iterator[None]:
 
 
 def _unlink_semaphores(*queues: Any) -> None:
-    """Remove the names of queues' semaphores, which the worker has opened.
+    """Remove the names of queues' semaphores, which the worker has opened; of all queues without any.
 
     Each would stay in shared memory when the whole process group is killed; when only the caller is, Python's
     resource tracker would print a warning (#1049).
@@ -391,5 +390,16 @@ def _unlink_semaphores(*queues: Any) -> None:
     names = {lock._semlock.name for queue in queues for lock in (queue._rlock, queue._wlock, queue._sem)}
     for finalizer in list(util._finalizer_registry.values()):  # type: ignore[attr-defined]
         is_cleanup = finalizer._callback is SemLock._cleanup  # type: ignore[attr-defined]
-        if is_cleanup and finalizer._args[0] in names:
+        if is_cleanup and (not queues or finalizer._args[0] in names):
             finalizer()
+
+
+def _end_at_once() -> None:
+    """Kill the workers, also those that start, and remove what the end of this process would leave or report."""
+    for child in list(multiprocessing.process._children):  # type: ignore[attr-defined]
+        with contextlib.suppress(OSError, TypeError):
+            os.kill(child.pid, signal.SIGKILL)
+    _unlink_semaphores()
+
+
+sigint_handler.at_end.append(_end_at_once)

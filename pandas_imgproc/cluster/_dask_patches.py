@@ -29,10 +29,10 @@ from distributed import Client, LocalCluster, Nanny, Scheduler
 from distributed.core import Status
 from distributed.diagnostics.plugin import SchedulerPlugin
 from distributed.nanny import WorkerProcess
-from distributed.utils import silence_logging_cmgr
 
 from pandas_imgproc._sigint import sigint_handler
 from pandas_imgproc.cluster import preload, worker_rpc
+from pandas_imgproc.cluster.log_silence import log_silence
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -54,30 +54,6 @@ _MAX_KILLED_STARTS, _MAX_FAILED_STARTS = 10, 3
 _spawn_lock, _config_lock = threading.Lock(), threading.Lock()
 
 
-class _LogSilence:
-    """Silence of Dask's log in the terminal while a cluster is open: the failure of a row reports a worker's death."""
-
-    def __init__(self) -> None:
-        self._lock, self._stack = threading.Lock(), contextlib.ExitStack()
-        self._clusters: weakref.WeakSet[Any] = weakref.WeakSet()
-
-    def add(self, cluster: Any) -> None:
-        with self._lock:
-            if not self._clusters:
-                for root in ("distributed", "bokeh"):
-                    self._stack.enter_context(silence_logging_cmgr(logging.CRITICAL, root))
-            self._clusters.add(cluster)
-
-    def discard(self, cluster: Any) -> None:
-        with self._lock:
-            self._clusters.discard(cluster)
-            if not self._clusters:
-                self._stack.close()
-
-
-_log_silence = _LogSilence()
-
-
 class PatchedLocalCluster(LocalCluster):  # type: ignore[misc]
     """Local cluster that never gives up a restarting worker, and that forked children do not close.
 
@@ -90,12 +66,12 @@ class PatchedLocalCluster(LocalCluster):  # type: ignore[misc]
 
     async def _start(self) -> None:
         self.scheduler_spec["cls"] = _PatchedScheduler  # the constructor has no parameter for it
-        _log_silence.add(self)
+        log_silence.add(self)
         await super()._start()
 
     async def _close(self) -> None:
         await super()._close()
-        _log_silence.discard(self)  # not after an error: its workers are still ending, and say so
+        log_silence.discard(self)  # not after an error: its workers are still ending, and say so
 
     def _update_worker_status(self, op: str, msg: Any) -> None:
         # Each cluster has a thread: without the lock one could restore the other's value, which stays.
@@ -395,7 +371,7 @@ def _unlink_semaphores(*queues: Any) -> None:
 
 
 def _end_at_once() -> None:
-    """Kill the workers, also those that start, and remove what the end of this process would leave or report."""
+    """Kill the workers, also those that start, and unlink the semaphores, of which Python would warn."""
     for child in list(multiprocessing.process._children):  # type: ignore[attr-defined]
         with contextlib.suppress(OSError, TypeError):
             os.kill(child.pid, signal.SIGKILL)

@@ -5,6 +5,7 @@ The package imports this module before all others, which take most of a second. 
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import os
 import re
@@ -14,7 +15,7 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 PROGRAM_NAME = "pandas_imgproc"
 EXIT_SIGINT = 130
@@ -33,12 +34,15 @@ class _SigintHandler:
         self.is_installed = False
         self._raises = False
         self._message = f"{PROGRAM_NAME}: interrupted"
+        self.at_end: list[Callable[[], None]] = []  # functions that `end` calls, which take no time
 
     def install(self) -> None:
         is_main = threading.current_thread() is threading.main_thread()
         # Not where Ctrl-C is disabled, as by nohup.
         if is_main and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
             signal.signal(signal.SIGINT, self._handle)
+            # Called last. Then Python takes its handlers away, and a signal would kill the process.
+            atexit.register(signal.signal, signal.SIGINT, signal.SIG_IGN)
             self.is_installed = True
 
     def _handle(self, *_: Any) -> None:
@@ -70,6 +74,9 @@ class _SigintHandler:
     def end(self, code: int) -> None:
         """End the process at once, with the message unless it was written."""
         self.report()
+        for func in self.at_end:
+            with contextlib.suppress(Exception):
+                func()
         os._exit(code)
 
 

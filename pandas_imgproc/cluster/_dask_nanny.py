@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import itertools
 import logging
+import multiprocessing.process
 import os
 import secrets
 import shutil
@@ -26,6 +27,7 @@ from distributed import Nanny
 from distributed.core import Status
 from distributed.nanny import WorkerProcess
 
+from pandas_imgproc._sigint import sigint_handler
 from pandas_imgproc.cluster import preload, worker_rpc
 
 if TYPE_CHECKING:
@@ -239,7 +241,7 @@ def _sigint_blocked() -> Iterator[None]:
 
 
 def _unlink_semaphores(*queues: Any) -> None:
-    """Remove the names of queues' semaphores, which the worker has opened.
+    """Remove the names of queues' semaphores, which the worker has opened; of all queues without any.
 
     Each would stay in shared memory when the whole process group is killed; when only the caller is, Python's
     resource tracker would print a warning (#1049).
@@ -247,5 +249,16 @@ def _unlink_semaphores(*queues: Any) -> None:
     names = {lock._semlock.name for queue in queues for lock in (queue._rlock, queue._wlock, queue._sem)}
     for finalizer in list(util._finalizer_registry.values()):  # type: ignore[attr-defined]
         is_cleanup = finalizer._callback is SemLock._cleanup  # type: ignore[attr-defined]
-        if is_cleanup and finalizer._args[0] in names:
+        if is_cleanup and (not queues or finalizer._args[0] in names):
             finalizer()
+
+
+def _end_at_once() -> None:
+    """Kill the workers, also those that start, and unlink the semaphores, of which Python would warn."""
+    for child in list(multiprocessing.process._children):  # type: ignore[attr-defined]
+        with contextlib.suppress(OSError, TypeError):
+            os.kill(child.pid, signal.SIGKILL)
+    _unlink_semaphores()
+
+
+sigint_handler.at_end.append(_end_at_once)

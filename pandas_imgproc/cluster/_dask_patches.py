@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import html
 import itertools
-import logging
 import multiprocessing.process
 import re
 import secrets
@@ -21,11 +20,11 @@ import dask
 from distributed import Client, LocalCluster, Scheduler
 from distributed.diagnostics.plugin import SchedulerPlugin
 from distributed.objects import SchedulerInfo
-from distributed.utils import silence_logging_cmgr
 
 from pandas_imgproc.cluster import preload, worker_rpc
 from pandas_imgproc.cluster.dashboard import with_token
 from pandas_imgproc.cluster.dashboard_guard import DashboardGuard
+from pandas_imgproc.cluster.log_silence import log_silence
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -41,30 +40,6 @@ ALLOWED_FAILURES_OF_JOBS = 10
 _NEVER = "365 days"  # Dask refuses an infinite delay
 
 _config_lock = threading.Lock()
-
-
-class _LogSilence:
-    """Silence of Dask's log in the terminal while a cluster is open: the failure of a row reports a worker's death."""
-
-    def __init__(self) -> None:
-        self._lock, self._stack = threading.Lock(), contextlib.ExitStack()
-        self._clusters: weakref.WeakSet[Any] = weakref.WeakSet()
-
-    def add(self, cluster: Any) -> None:
-        with self._lock:
-            if not self._clusters:
-                for root in ("distributed", "bokeh"):
-                    self._stack.enter_context(silence_logging_cmgr(logging.CRITICAL, root))
-            self._clusters.add(cluster)
-
-    def discard(self, cluster: Any) -> None:
-        with self._lock:
-            self._clusters.discard(cluster)
-            if not self._clusters:
-                self._stack.close()
-
-
-_log_silence = _LogSilence()
 
 
 class PatchedLocalCluster(LocalCluster):  # type: ignore[misc]
@@ -100,7 +75,7 @@ class PatchedLocalCluster(LocalCluster):  # type: ignore[misc]
 
     async def _start(self) -> None:
         self.scheduler_spec["cls"] = _PatchedScheduler  # the constructor has no parameter for it
-        _log_silence.add(self)
+        log_silence.add(self)
         await super()._start()
 
     async def _close(self) -> None:
@@ -108,7 +83,7 @@ class PatchedLocalCluster(LocalCluster):  # type: ignore[misc]
             await super()._close()
         finally:
             self.tls.close()
-            _log_silence.discard(self)
+        log_silence.discard(self)  # not after an error: its workers are still ending, and say so
 
     def _update_worker_status(self, op: str, msg: Any) -> None:
         # Each cluster has a thread: without the lock one could restore the other's value, which stays.

@@ -112,7 +112,7 @@ def escape_html(text: str) -> str:
 
     Examples
     --------
-    >>> escape_html("<b>\udcff")
+    >>> escape_html("<b>\\udcff")
     '&lt;b&gt;?'
     """
     return html.escape(text.encode("utf-8", "replace").decode())

@@ -1,6 +1,7 @@
 """Docs and README against the code: the snippet, the quoted messages, the API reference, the notebooks."""
 
 import functools
+import itertools
 import inspect
 import json
 import os
@@ -116,6 +117,10 @@ def without_simplejpeg(frame):
         load(frame, strict=True)
 
 
+def growing_list(_, lengths):
+    return [0.0] * next(lengths)
+
+
 def damaged_journal(frame):
     load_coerced(frame, out="damaged.npy")
     with Path("damaged.npy.journal").open("a") as file:
@@ -156,7 +161,7 @@ PROVOKED = [
     lambda f: f.img.map("image_path", len, modes="L"),
     lambda f: f.img.map("image_path", functools.partial(max, key=threading.Lock())),
     lambda f: f["image_path"].img.show(title=f["label"].iloc[1:]),
-    lambda f: f.img.map("image_path", lambda pixels: "a", dtype="float64", errors="coerce"),
+    lambda f: f.img.map("image_path", functools.partial(growing_list, lengths=itertools.count(1)), errors="coerce"),
     lambda _: pandas_imgproc.read_result("nowhere.npy"),
     damaged_journal,
     lambda _: pandas_imgproc.get_client(n_workers=0),

@@ -9,6 +9,7 @@ import gc
 import logging
 import os
 import re
+import shutil
 import socket
 import subprocess
 import sys
@@ -204,3 +205,23 @@ def gcs():
     options = {"token": "anon", "endpoint_url": f"http://127.0.0.1:{port}"}
     yield fsspec.filesystem("gs", skip_instance_cache=True, **options), options
     server.stop()
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    """Chromium with a new profile; a test that needs it is skipped where there is none."""
+    path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if path is None:
+        pytest.skip("there is no Chromium; .ci/run installs it: apt-get install chromium")
+    from playwright.sync_api import sync_playwright
+
+    quiet = [
+        "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update",
+        "--disable-sync", "--no-first-run",
+    ]  # fmt: skip
+    with sync_playwright() as playwright:
+        opened = playwright.chromium.launch_persistent_context(
+            tmp_path_factory.mktemp("chromium"), executable_path=path, args=quiet, headless=True
+        )
+        yield opened
+        opened.close()

@@ -23,6 +23,14 @@ def image_frame(folder):
     return frame.set_axis([f"row {k}" for k in range(N)])
 
 
+def numbered_folder(folder, n):
+    """Write n numbered images, and return their folder."""
+    folder.mkdir()
+    for number in range(n):
+        row_image(number, (24, 16)).save(folder / f"{number}.png")
+    return folder
+
+
 def numbered_paths(folder, n_files=30, n=100):
     """Write numbered images, and return a column of n paths that repeats them."""
     for number in range(n_files):

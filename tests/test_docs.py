@@ -1,8 +1,8 @@
 """Docs and README against the code: the snippet, the quoted messages, the API reference, the notebooks."""
 
 import functools
-import itertools
 import inspect
+import itertools
 import json
 import os
 import re

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import pathlib
-import shutil
 
 import numpy as np
 import pandas as pd
@@ -13,25 +12,15 @@ import pytest
 import pandas_imgproc
 from pandas_imgproc import ImageArray
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-QUIET = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
-
 # It ends an attribute, a style element and a comment first, and then runs.
 HOSTILE = "\"'></style>--><img src=x onerror='document.title=\"PWNED\"'><script>document.title='PWNED'</script>"
 
 
-@pytest.fixture(scope="module")
-def page(tmp_path_factory):
-    if CHROMIUM is None:
-        pytest.skip("there is no Chromium; .ci/run installs it: apt-get install chromium")
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        opened = playwright.chromium.launch_persistent_context(
-            tmp_path_factory.mktemp("chromium"), executable_path=CHROMIUM, args=QUIET, headless=True
-        )
-        yield opened.new_page()
-        opened.close()
+@pytest.fixture
+def page(browser):
+    page = browser.new_page()
+    yield page
+    page.close()
 
 
 @pytest.fixture

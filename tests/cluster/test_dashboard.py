@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
 import threading
 import time
@@ -16,31 +15,10 @@ from image_factory import row_image, row_of
 from conftest import wait_until
 from pandas_imgproc import cluster
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-
-QUIET = [
-    "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update",
-    "--disable-sync", "--no-first-run",
-]  # fmt: skip
-
 # Texts in the tables that Bokeh draws from, and in its menus.
 READ = """() => Bokeh.documents.flatMap(page => [...page._all_models.values()]).flatMap(
     model => model.data ? Object.entries(model.data).flatMap(([name, column]) => [name, ...column])
              : model.options ?? []).map(String)"""
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory):
-    if CHROMIUM is None:
-        pytest.skip("there is no Chromium; .ci/run installs it: apt-get install chromium")
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        opened = playwright.chromium.launch_persistent_context(
-            tmp_path_factory.mktemp("chromium"), executable_path=CHROMIUM, args=QUIET, headless=True
-        )
-        yield opened
-        opened.close()
 
 
 class Page:

@@ -23,6 +23,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from image_factory import row_image, row_of
+from saved_files import numbered_folder
 
 from conftest import cluster_pids, wait_until
 from pandas_imgproc import ImageDtype, JournalError, NoReadableImageError, UnreadableImageError, read_result
@@ -35,11 +36,7 @@ N = 60
 
 @pytest.fixture
 def folder(tmp_path):
-    folder = tmp_path / "images"
-    folder.mkdir()
-    for number in range(N):
-        row_image(number, (24, 16)).save(folder / f"{number}.png")
-    return folder
+    return numbered_folder(tmp_path / "images", N)
 
 
 @pytest.fixture(params=["x.npy", "x.parquet"])

@@ -106,13 +106,13 @@ def _escape(text: str) -> str:
 
 
 def escape_html(text: str) -> str:
-    """Return a text as HTML that shows it, without lone surrogates: the Jupyter protocol cannot encode them.
+    r"""Return a text as HTML that shows it, without lone surrogates: the Jupyter protocol cannot encode them.
 
     A file name that is not UTF-8 contains some.
 
     Examples
     --------
-    >>> escape_html("<b>\\udcff")
+    >>> escape_html("<b>\udcff")
     '&lt;b&gt;?'
     """
     return html.escape(text.encode("utf-8", "replace").decode())

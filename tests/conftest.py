@@ -62,8 +62,8 @@ def _threads():
 
 def _files():
     """Count the open files; sockets and pipes come and go with the cluster's work, its key with the cluster."""
-    managed = cluster.manager._managed
-    key = managed.client.security.tls_worker_key if managed else None
+    client = cluster.manager._managed.client if cluster.manager._managed else None  # None if its start has failed
+    key = client.security.tls_worker_key if client else None
     links = []
     for fd in Path(f"/proc/{os.getpid()}/fd").glob("*"):
         if str(fd) == key:

@@ -334,6 +334,7 @@ class TestInterruptedStart:
             for _ in range(2):
                 try:
                     cluster.get_client(n_workers=1)
+                    threading.Event().wait()  # it was up before the signal arrived
                 except KeyboardInterrupt:
                     print("interrupted", flush=True)
                     caught.set()

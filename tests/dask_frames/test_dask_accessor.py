@@ -371,7 +371,7 @@ def test_invalid_arguments_raise_before_compute(ddf, df, tmp_path):
 
 
 def count_ledgers():
-    """Return the number of crash ledgers (memfd) that this process has open."""
+    """Return the number of crash ledgers (memfd) that this process has open, and the key of the managed cluster."""
     links = (os.readlink(f"/proc/self/fd/{fd}") for fd in os.listdir("/proc/self/fd") if fd.isdigit())
     return sum("memfd:pandas-imgproc" in link for link in _readable(links))
 
@@ -387,7 +387,7 @@ def _readable(links):
 
 
 def test_rows_that_crash_their_worker_are_only_failures(managed_cluster, folder, df, tmp_path):
-    tries = tmp_path / "tries"
+    tries, before = tmp_path / "tries", count_ledgers()
 
     def crash(pixels):
         if pixels.shape[1] in (22, 28):
@@ -411,7 +411,7 @@ def test_rows_that_crash_their_worker_are_only_failures(managed_cluster, folder,
     assert table["kind"].tolist() == ["worker_died"] * 2
     assert len(tries.read_text()) == 4
     gc.collect()  # the last references to the futures
-    assert wait_until(lambda: not count_ledgers())
+    assert wait_until(lambda: count_ledgers() == before)
     # Tasks of Dask are not retried for ever.
     with managed_cluster.as_current(), pytest.raises(KilledWorker):
         ddf[["n"]].partitions[0].map_partitions(lambda part: os._exit(4), meta=ddf[["n"]]._meta).compute()

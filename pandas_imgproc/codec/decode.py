@@ -10,7 +10,7 @@ from PIL import Image
 
 from pandas_imgproc._timing import timed
 from pandas_imgproc.codec.convert import convert_mode, raw_mode_of
-from pandas_imgproc.codec.identify import open_image, report_truncation, verify_png_crc
+from pandas_imgproc.codec.identify import check_max_pixels, open_image, report_truncation, verify_png_crc
 from pandas_imgproc.codec.libjpeg import can_be_strict
 from pandas_imgproc.codec.limits import check_decoding
 from pandas_imgproc.codec.orientation import ORIENTED_BEFORE_LOAD, exif_transpose_op
@@ -114,6 +114,7 @@ premature end of data segment [truncated]
 def _from_memory(data: NDArray[np.uint8] | Image.Image, options: DecodeOptions) -> Image.Image:
     with timed("resize"):
         image = data if isinstance(data, Image.Image) else _fromarray(data)
+        check_max_pixels(image.size, options.max_pixels)
         transpose, profile = exif_transpose_op(image, options), image.info.get("icc_profile")
         result = resize_and_orient(convert_mode(image, options, ""), options, transpose, image.size, None)
         result.info = {"icc_profile": profile} if profile else {}

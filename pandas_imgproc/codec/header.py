@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 from PIL.ExifTags import IFD, Base
 
-from pandas_imgproc.codec.identify import open_image
+from pandas_imgproc.codec.identify import check_max_pixels, open_image
 from pandas_imgproc.codec.limits import png_chunks
 from pandas_imgproc.codec.orientation import BROKEN_EXIF, EXIF_KEYS, check_exif
 
@@ -88,8 +88,10 @@ def read_header(data: Any, options: DecodeOptions) -> Header:
     """
     if isinstance(data, np.ndarray):
         height, width, channels = data.shape
+        check_max_pixels((width, height), options.max_pixels)
         return Header(width, height, _MEMORY_MODES[channels], channels, has_alpha=channels in (2, 4))
     image = data if isinstance(data, Image.Image) else open_image(data, options, all_frames=True)
+    check_max_pixels(image.size, options.max_pixels)
     exif = _exif(image, data, options)
     orientation = _orientation(exif)
     width, height = image.size

@@ -111,13 +111,18 @@ class report_truncation:  # noqa: N801  reads as a statement
             raise UnreadableImageError("truncated", f"the file ends too early: {error}") from error
 
 
-def _check_pixels(size: Size, max_pixels: int | None) -> None:
+def check_max_pixels(size: Size, max_pixels: int | None) -> None:
+    """Raise an UnreadableImageError of kind "too_large" if an image has more pixels than an argument allows."""
     pixels = size[0] * size[1]
     if max_pixels is not None and pixels > max_pixels:
         raise UnreadableImageError(
             "too_large", f"{size[0]} x {size[1]} = {pixels} pixels are more than max_pixels={max_pixels}"
         )
-    limit = Image.MAX_IMAGE_PIXELS
+
+
+def _check_pixels(size: Size, max_pixels: int | None) -> None:
+    check_max_pixels(size, max_pixels)
+    limit, pixels = Image.MAX_IMAGE_PIXELS, size[0] * size[1]
     if limit is not None and pixels > 2 * limit:  # not every plugin checks again after seek()
         raise Image.DecompressionBombError(
             f"{size[0]} x {size[1]} = {pixels} pixels are more than Pillow's limit of {2 * limit}"

@@ -81,6 +81,14 @@ def test_max_pixels_applies_to_frame():
     assert kind_of(data, 4, max_pixels=500, frame=1) == "too_large"
 
 
+@pytest.mark.parametrize("image", [np.zeros((30, 40, 3), np.uint8), Image.new("P", (40, 30))], ids=["array", "image"])
+def test_max_pixels_applies_to_image_in_memory(image):
+    assert pixels(image, 4, max_pixels=1200).shape == (4, 4, 3)
+    assert kind_of(image, max_pixels=1199) == "too_large"
+    with pytest.raises(UnreadableImageError, match="max_pixels=1199"):
+        codec.read_header(image, codec.decode_options(max_pixels=1199))
+
+
 def test_png_with_wrong_checksum_is_corrupt(monkeypatch):
     data = bytearray(encoded(scene(40, 30), "PNG"))
     start = data.index(b"IDAT")

@@ -18,6 +18,7 @@ DEFAULTS: dict[str, Any] = {
     "inline-threshold-warm": 0.3,  # the same while a cluster is running
     "row-timeout": 600.0,  # seconds after which the worker process of a row is ended; None: never
     "scheduler-timeout": 30.0,  # seconds without a response before a scheduler counts as gone
+    "no-workers-timeout": 120.0,  # seconds in which a cluster of the user may have no worker; None: no limit
     "partition-seconds": 1.0,  # duration of a partition, according to the measured rate
     "progress": None,  # True or False for all jobs; None: in terminals and notebooks
     "progress-delay": 1.0,  # seconds before a bar appears

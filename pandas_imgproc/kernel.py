@@ -10,7 +10,7 @@ from pandas_imgproc._text import INTERRUPTS
 from pandas_imgproc.partition import PartitionInput, PartitionResult
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from pandas_imgproc.errors import FailureKind
     from pandas_imgproc.source import Source
@@ -27,6 +27,9 @@ class RowLedger(Protocol):
     @property
     def poisoned(self) -> Mapping[int, tuple[FailureKind, str]]:
         """Rows to skip, with the failure of each."""
+
+    def set_pending(self, pending: Iterable[range]) -> None:
+        """Mark all rows but these as survived."""
 
     def start_attempt(self, positions: Sequence[int]) -> None:
         """Start an attempt at a partition, before anything of it is unpickled."""
@@ -47,6 +50,8 @@ class NullLedger:
     cancelled = False
 
     poisoned: Mapping[int, tuple[FailureKind, str]] = {}
+
+    def set_pending(self, pending: Iterable[range]) -> None: ...  # noqa: D102
 
     def start_attempt(self, positions: Sequence[int]) -> None: ...  # noqa: D102
 

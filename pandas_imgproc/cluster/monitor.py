@@ -34,6 +34,7 @@ class WorkerMonitor:
         self._client, self._description, self._polled = client, description, -POLL_INTERVAL
         self._n_threads, self.fixed_n_threads = n_threads or 0, n_threads is not None
         self._was_running = False
+        self._no_workers_since: float | None = None
 
     def n_threads(self) -> int:
         """Return the number of worker threads, at most a second old.
@@ -42,12 +43,14 @@ class WorkerMonitor:
         ------
         ClusterError
             If the client or the cluster is closed, or the scheduler is gone, or has not responded for
-            ``pandas-imgproc.scheduler-timeout`` seconds.
+            ``pandas-imgproc.scheduler-timeout`` seconds; or if there has been no worker for
+            ``pandas-imgproc.no-workers-timeout`` seconds.
         """
         self.check()
         if not self.fixed_n_threads and time.monotonic() - self._polled >= POLL_INTERVAL:
             self._n_threads = self._query_scheduler()
             self._polled = time.monotonic()
+            self._check_workers()
         return self._n_threads
 
     def check(self) -> None:
@@ -58,6 +61,20 @@ class WorkerMonitor:
         if status in lost or (cluster is not None and cluster.status.name in ("closing", "closed", "failed")):
             raise ClusterError(f"the {self._description} is gone: its scheduler cannot be reached any more")
         self._was_running = self._was_running or status == "running"
+
+    def _check_workers(self) -> None:
+        # A LocalCluster forgets a worker that is not back soon after its death; Dask itself has no limit by default.
+        if self._n_threads:
+            self._no_workers_since = None
+            return
+        self._no_workers_since = self._no_workers_since or self._polled
+        seconds = setting("no-workers-timeout")
+        if seconds is not None and self._polled - self._no_workers_since >= seconds:
+            raise ClusterError(
+                f"the {self._description} has had no worker for {seconds:g} seconds "
+                "(pandas-imgproc.no-workers-timeout); if its workers start later, wait for them first with "
+                "client.wait_for_workers(1)"
+            )
 
     def run(
         self,

@@ -57,6 +57,7 @@ def run_on_client(state: JobState, client: Client) -> None:
         state.progress.write_link("Dask dashboard", link)
     with contextlib.ExitStack() as stack:
         ledger, handle = stack.enter_context(shared_ledger(len(state.job.inputs)))
+        ledger.set_pending(state.pending)
         stack.enter_context(kill_slow_rows(ledger, setting("row-timeout")))
         crash_loop = CrashLoop(ledger, cluster.describe(client))
         if cluster.is_managed(client):

@@ -10,6 +10,7 @@ int32   ``_crashed_pids``    n       last process that died while the row was in
 uint8   ``_discounted``      n       crashes of the row that do not count
 uint8   ``_deaths``          n       attempts of a partition that died with no row in flight, at its first row
 uint8   ``_flags``           n       bit 0 in flight, 1 suspect, 2 to 6 number of crashes, 7 timed out
+uint8   ``_survived``        n       1 once the row has ended and its process had not, or if it is not part of the job
 uint8   ``_cancelled``       1       1 once the caller has cancelled the job
 ======  ===================  ======  ===============================================================
 
@@ -32,7 +33,7 @@ has arrived. The row that ended it, if any, is found by division::
                                            v
                                      a group dies: its rows are suspect, in smaller groups ──> a row dies alone: crashed
 
-The group of a suspect row runs exclusively in its process (see `_IsolationGate`), starts when the rows before have been
+The group of a suspect row runs exclusively in its process (see `IsolationGate`), starts when the rows before have been
 over for a grace period, and stays in flight for one after its end: a process may die some time after the row that was
 the cause. Rows that have crashed are groups of one, and so are the two rows before.
 """
@@ -42,9 +43,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import threading
 import time
-import weakref
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -52,11 +51,12 @@ import numpy as np
 
 from pandas_imgproc._shared_memory import MemfdHandle, SharedBuffer, mmap_array
 from pandas_imgproc.errors import ClusterError
+from pandas_imgproc.execution.isolation_gate import GATE, GRACE_SECONDS, POLL_SECONDS
 from pandas_imgproc.kernel import NullLedger
 from pandas_imgproc.partition import as_position_array
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from pandas_imgproc.errors import FailureKind
 
@@ -75,17 +75,14 @@ SUSPECT_DEATHS = 2
 MAX_DEATHS = 4
 """The same after which the partition is not attempted any more."""
 
+MAX_POISONED = 20
+"""Rows poisoned by crashes after which a job ends, if fewer rows have survived: its function ends every process."""
+
 MAX_GROUPS = 8
 """Groups into which a run of suspect rows is divided: each costs a grace period."""
 
 LOOKBACK_ROWS = 2
 """Rows before a crashed one that are groups of one: the death may have been noticed late."""
-
-GRACE_SECONDS = 0.25
-"""Seconds before and after a group of suspect rows; also before poisoning a row."""
-
-POLL_SECONDS = 0.005
-"""Seconds between two checks of the isolation gate."""
 
 WORKER_DIED: tuple[FailureKind, str] = ("worker_died", "the processes that read it died, each time")
 DIED_OUTSIDE: tuple[FailureKind, str] = (
@@ -121,53 +118,25 @@ class DeadlyPartitionError(ClusterError):
         )
 
 
-class _IsolationGate:
-    """Process-wide gate that lets a suspect row run exclusively: other threads wait before their next row.
+class DeadlyRowsError(ClusterError):
+    """Job of which most rows end their process.
 
-    ::
-
-        shared ── a suspect row: holder = its ledger ──> draining: no other row may start
-          ^                                                 │ every other ledger has left its row
-          └── release(), or the holder is collected ── exclusive: the suspect row runs
-
-    Lock-free on the fast path, which relies on the GIL's ordering: a thread sets ``in_row`` before it reads
-    ``holder``, and a suspect sets ``holder`` before it reads ``in_row``.
+    Parameters
+    ----------
+    n_poisoned, n_survived : int
+        Rows that have ended their process each time, and rows that have not.
     """
 
-    def __init__(self) -> None:
-        self.ledgers: weakref.WeakSet[CrashLedger] = weakref.WeakSet()
-        self.holder: weakref.ref[CrashLedger] | None = None
-        self.is_quiet = True  # whether no row has run since the last grace period
-        self._lock = threading.Lock()
+    def __init__(self, n_poisoned: int, n_survived: int) -> None:
+        super().__init__(n_poisoned, n_survived)
+        self.n_poisoned, self.n_survived = n_poisoned, n_survived
 
-    def is_exclusive(self) -> bool:
-        return self.holder is not None and self.holder() is not None
-
-    def acquire_exclusive(self, suspect: CrashLedger) -> None:
-        while not self._try_acquire(suspect):
-            time.sleep(POLL_SECONDS)
-        while any(ledger.in_row for ledger in list(self.ledgers) if ledger is not suspect):
-            time.sleep(POLL_SECONDS)
-        if not self.is_quiet:
-            self.wait_grace_period()
-
-    def release(self, suspect: CrashLedger) -> None:
-        if self.holder is not None and self.holder() is suspect:
-            self.holder = None
-
-    def wait_grace_period(self) -> None:
-        time.sleep(GRACE_SECONDS)
-        self.is_quiet = True
-
-    def _try_acquire(self, suspect: CrashLedger) -> bool:
-        with self._lock:
-            if not self.is_exclusive():
-                self.holder = weakref.ref(suspect)
-                return True
-        return False
-
-
-_gate = _IsolationGate()
+    def __str__(self) -> str:
+        return (
+            f"{self.n_poisoned:,} rows ended each worker process that read them, and only {self.n_survived:,} "
+            "rows did not: the function or a decoder seems to end every process; call it for one row in a Python "
+            "process of its own, with dask.config.set(scheduler='synchronous')"
+        )
 
 
 class CrashLedger:
@@ -178,7 +147,7 @@ class CrashLedger:
 
     __slots__ = (
         "__weakref__", "_cancelled", "_crashed_pids", "_deaths", "_discounted", "_flags", "_group", "_groups", "_pids",
-        "in_row", "poisoned",
+        "_survived", "in_row", "poisoned",
     )  # fmt: skip
 
     def __init__(self, data: Flags, n: int) -> None:
@@ -188,8 +157,8 @@ class CrashLedger:
         self.in_row = False
         pids = data[: 8 * n].view(np.int32)
         self._pids, self._crashed_pids = pids[:n], pids[n:]
-        self._discounted, self._deaths, self._flags = (data[k * n : (k + 1) * n] for k in (8, 9, 10))
-        self._cancelled = data[11 * n :]
+        self._discounted, self._deaths, self._flags, self._survived = (data[k * n : (k + 1) * n] for k in range(8, 12))
+        self._cancelled = data[12 * n :]
 
     @classmethod
     def in_memory(cls, n: int) -> CrashLedger:
@@ -203,6 +172,8 @@ class CrashLedger:
         ------
         DeadlyPartitionError
             If the attempts of the partition have died too often with no row in flight.
+        DeadlyRowsError
+            If more rows of the job are poisoned by crashes than have survived, and at least `MAX_POISONED`.
         """
         self.release()
         rows = as_position_array(positions)
@@ -212,9 +183,11 @@ class CrashLedger:
         self._pids[rows[0]] = os.getpid()
         if self._deaths[rows[0]] >= MAX_DEATHS:
             raise DeadlyPartitionError(len(rows))
-        _gate.ledgers.add(self)
+        GATE.ledgers.add(self)
         crashed = rows[self._flags[rows] >= _CRASH_UNIT].tolist()
         poisoned = [row for row in crashed if self._effective_crashes(row) >= MAX_CRASHES]
+        if poisoned:
+            self._check_survivors()
         self.poisoned = {row: TIMED_OUT if self._flags[row] & _TIMED_OUT else WORKER_DIED for row in poisoned}
         self._groups = self._group_suspects(rows)
 
@@ -230,6 +203,13 @@ class CrashLedger:
             self._deaths[rows[0]] = min(int(self._deaths[rows[0]]) + 1, MAX_DEATHS)
         if not len(exposed) and self._deaths[rows[0]] >= SUSPECT_DEATHS:
             self._flags[rows] |= _SUSPECT
+
+    def _check_survivors(self) -> None:
+        is_crashed = self._flags // _CRASH_UNIT >= MAX_CRASHES + self._discounted
+        n_poisoned = int((is_crashed & (self._flags < _TIMED_OUT)).sum())
+        n_survived = int(self._survived.sum(dtype=np.int64))
+        if n_poisoned >= MAX_POISONED and n_poisoned > n_survived:
+            raise DeadlyRowsError(n_poisoned, n_survived)
 
     def _count_crash(self, row: Positions, pid: int) -> None:
         self._crashed_pids[row] = pid
@@ -275,14 +255,14 @@ class CrashLedger:
             self._end_group()
         if group is None:
             self.in_row = True
-            while _gate.holder is not None and _gate.is_exclusive():
+            while GATE.holder is not None and GATE.is_exclusive():
                 self.in_row = False
                 time.sleep(POLL_SECONDS)
                 self.in_row = True
-            _gate.is_quiet = False
+            GATE.is_quiet = False
         else:
             if not self._group:
-                _gate.acquire_exclusive(self)
+                GATE.acquire_exclusive(self)
             self._group.append(position)
         self._flags[position] |= _IN_FLIGHT
 
@@ -290,6 +270,7 @@ class CrashLedger:
         """Mark a row as survived; one of a group at the end of the group."""
         if not self._group:
             self._flags[position] &= 0xFF - _IN_FLIGHT
+            self._survived[position] = 1
             self.in_row = False
         elif self._groups[position] == position:
             self._end_group()
@@ -301,14 +282,21 @@ class CrashLedger:
 
     def _end_group(self) -> None:
         """Mark the rows of the current group as survived, after the grace period."""
-        _gate.wait_grace_period()
+        GATE.wait_grace_period()
         self._flags[self._group] &= 0xFF - _IN_FLIGHT - _SUSPECT
+        self._survived[self._group] = 1
         self.release()
 
     def release(self) -> None:
         """Leave the row, and open the gate to the other threads of this process."""
         self.in_row, self._group = False, []
-        _gate.release(self)
+        GATE.release(self)
+
+    def set_pending(self, pending: Iterable[range]) -> None:
+        """Mark all rows but these as survived: they are finished already."""
+        self._survived[:] = 1
+        for positions in pending:
+            self._survived[positions.start : positions.stop] = 0
 
     def reset_attempts(self, positions: Any = slice(None)) -> None:
         """Reset the attempts of partitions that start at these rows, not the crashes of rows."""
@@ -360,7 +348,7 @@ def _increment_crashes(flags: Flags) -> Flags:
 
 def ledger_nbytes(n: int) -> int:
     """Return the size of a ledger of n rows, in bytes."""
-    return 11 * n + 1
+    return 12 * n + 1
 
 
 @dataclass(frozen=True)

@@ -32,6 +32,7 @@ def run_in_graph(job: Job, settings: PillowSettings, step: str, offset: int = 0)
 def write_in_graph(job: Job, sink: ImageFileSink, settings: PillowSettings, step: str, offset: int = 0) -> None:
     """Run the pending rows of a partition as `run_in_graph` does, and write their files batch by batch."""
     with graph_ledger(len(job.inputs), step) as ledger:
+        ledger.set_pending(sink.pending())
         for pending in sink.pending():
             for start in range(0, len(pending), WRITE_BATCH_ROWS):
                 partition = job.partition(pending[start : start + WRITE_BATCH_ROWS], offset)

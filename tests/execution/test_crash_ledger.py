@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import threading
 import time
@@ -11,19 +12,21 @@ import pytest
 from image_factory import row_image
 
 import pandas_imgproc
-from pandas_imgproc.execution import crash_ledger
+from pandas_imgproc.execution import crash_ledger, isolation_gate
 from pandas_imgproc.execution.crash_ledger import (
     MAX_DEATHS,
+    MAX_POISONED,
     SUSPECT_DEATHS,
     TIMED_OUT,
     WORKER_DIED,
     CrashLedger,
     DeadlyPartitionError,
+    DeadlyRowsError,
     LedgerHandle,
-    _gate,
     ledger_nbytes,
     shared_ledger,
 )
+from pandas_imgproc.execution.isolation_gate import GATE
 
 
 def start(ledger, positions):
@@ -41,12 +44,12 @@ class Process:
 
     def __init__(self, culprit, rows_later, monkeypatch):
         self.culprit, self.rows_later, self.rows_left = culprit, rows_later, None
-        monkeypatch.setattr(_gate, "wait_grace_period", self.wait_grace_period)
+        monkeypatch.setattr(GATE, "wait_grace_period", self.wait_grace_period)
 
     def wait_grace_period(self):
         if self.rows_left is not None:
             raise DeathError
-        _gate.is_quiet = True
+        GATE.is_quiet = True
 
     def survives(self, ledger, n):
         """Attempt a partition of n rows, and return whether the process is alive at its end."""
@@ -75,6 +78,25 @@ def test_row_crashing_twice_is_poisoned_neighbors_are_not():
     assert start(ledger, range(5)) == {2: WORKER_DIED}
 
 
+@pytest.mark.parametrize(
+    ("n_finished", "n_survived"), [(0, 0), (0, MAX_POISONED - 1), (0, MAX_POISONED), (MAX_POISONED, 0)]
+)
+def test_job_ends_when_most_of_its_rows_are_poisoned(no_grace_period, n_finished, n_survived):
+    ledger = CrashLedger.in_memory(n_finished + n_survived + MAX_POISONED)
+    ledger.set_pending([range(n_finished, n_finished + n_survived + MAX_POISONED)])
+    for row in range(n_finished, n_finished + n_survived):
+        start(ledger, range(row, row + 1)), ledger.enter_row(row), ledger.exit_row(row)
+    rows = range(n_finished + n_survived, n_finished + n_survived + MAX_POISONED)
+    for row, _ in itertools.product(rows, range(2)):
+        assert row not in start(ledger, rows)
+        ledger.enter_row(row)
+    if n_finished + n_survived == MAX_POISONED:
+        assert start(ledger, rows) == dict.fromkeys(rows, WORKER_DIED)
+    else:
+        with pytest.raises(DeadlyRowsError, match=f"{MAX_POISONED} rows ended each worker .* only {n_survived} rows"):
+            start(ledger, rows)
+
+
 def test_crash_count_does_not_overflow(no_grace_period):
     ledger = CrashLedger.in_memory(1)
     for _ in range(300):
@@ -86,7 +108,8 @@ def test_crash_count_does_not_overflow(no_grace_period):
 
 @pytest.fixture
 def no_grace_period(monkeypatch):
-    monkeypatch.setattr(crash_ledger, "GRACE_SECONDS", 0.0)
+    for module in (crash_ledger, isolation_gate):
+        monkeypatch.setattr(module, "GRACE_SECONDS", 0.0)
 
 
 @pytest.mark.parametrize("n", [1, 2, 10, 1000])
@@ -135,7 +158,7 @@ def test_missing_last_row_of_a_group_ends_it(no_grace_period):
     ledger.enter_row(4), ledger.exit_row(4)
     assert ledger._group == [4]
     ledger.exit_partition()
-    assert (ledger.in_flight(), _gate.is_exclusive()) == ([], False)
+    assert (ledger.in_flight(), GATE.is_exclusive()) == ([], False)
 
 
 def test_group_in_flight_is_watched_at_its_last_row(no_grace_period):

@@ -292,6 +292,25 @@ def test_unresponsive_scheduler_raises_cluster_error(bare, paths, caplog, signal
     cluster.scheduler.send_signal(signal.SIGCONT)
 
 
+def test_cluster_without_workers_raises_cluster_error(tmp_path, paths):
+    options = {"processes": False, "dashboard_address": "127.0.0.1:0", "local_directory": tmp_path}
+    started = tmp_path / "started"
+
+    def slow_row(pixels):
+        started.touch()
+        return _slow_row(pixels)
+
+    with LocalCluster(n_workers=1, threads_per_worker=1, **options) as cluster, Client(cluster):
+        thread = threading.Thread(target=lambda: (wait_until(started.exists), cluster.scale(0)))
+        thread.start()
+        with (
+            dask.config.set({"pandas-imgproc.no-workers-timeout": 0.5}),
+            pytest.raises(ClusterError, match=r"the cluster at .* has had no worker for 0.5 seconds"),
+        ):
+            pd.concat([paths[4:]] * 500).img.map(slow_row, npartitions=1000, progress=False)
+        thread.join()
+
+
 def test_adaptive_cluster_without_workers_scales_up(paths, tmp_path):
     with (
         LocalCluster(

@@ -20,6 +20,7 @@ from image_factory import row_image, row_of
 
 from conftest import wait_until
 from pandas_imgproc import ClusterError, cluster
+from pandas_imgproc.execution import crash_loop
 
 cloudpickle.register_pickle_by_value(image_factory)
 cloudpickle.register_pickle_by_value(sys.modules[__name__])
@@ -163,7 +164,9 @@ class _EndsProcessOnWorkers:
     def __call__(self, pixels): ...
 
 
-def test_function_that_ends_each_worker_raises_cluster_error(paths, restored_workers):
+def test_function_that_ends_each_worker_raises_cluster_error(paths, restored_workers, monkeypatch):
+    monkeypatch.setattr(crash_loop, "MAX_DEATHS", 2)
+    monkeypatch.setattr(crash_loop, "MAX_DEATHS_PER_WORKER", 1)
     function = _EndsProcessOnWorkers()
     with pytest.raises(ClusterError, match=r"\d+ worker processes .* died one after another .* by exit code 7"):
         paths[:30].img.map(function, npartitions=5, progress=False)

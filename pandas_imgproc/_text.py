@@ -77,7 +77,8 @@ def format_exception(exc: BaseException, max_chars: int = MAX_MESSAGE_CHARS) -> 
     >>> format_exception(ValueError("no such size"))
     'ValueError: no such size'
     """
-    name = type(exc).__name__
+    module, name = type(exc).__module__, type(exc).__qualname__
+    name = name if module in ("builtins", "__main__") else f"{module}.{name}"  # as Python shows it
     text = exception_text(exc, max_chars)
     return truncate(f"{name}: {text}" if text else name, max_chars)
 

@@ -33,7 +33,7 @@ def test_repr_that_raises_is_that_of_the_type():
 
 def test_exception_without_text_is_its_type():
     error = type("Evil", (Exception,), {"__str__": lambda _: 1 / 0})()
-    assert (exception_text(error), format_exception(error)) == ("", "Evil")
+    assert (exception_text(error), format_exception(error)) == ("", f"{__name__}.Evil")
 
 
 def test_path_keeps_its_name():

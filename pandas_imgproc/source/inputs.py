@@ -147,7 +147,13 @@ def content_bytes(value: Any) -> bytes:
 
 def _copy_image(image: Image.Image) -> Image.Image:
     with _image_locks[id(image) // 64 % len(_image_locks)]:
-        copy = image.copy()
+        try:
+            copy = image.copy()
+        except ValueError as exc:
+            # A closed image raises one and the same exception each time. Its traceback would keep all that the frames
+            # of this call hold: the column has the image, and the garbage collector does not look into its array.
+            exc.__traceback__ = None
+            raise ValueError(*exc.args) from None
     if copy.mode in ("P", "PA") and copy.palette is not None and copy.palette.mode not in ("RGB", "L"):
         copy = copy.convert("RGBA")  # a pickle holds palettes of RGB only
     plain = Image.Image()._new(copy.im)

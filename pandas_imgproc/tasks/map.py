@@ -78,12 +78,17 @@ class Map(Task):
 
     def _validate_result(self, result: Any) -> Any:
         """Return a result that `dtype` allows, or raise a UserFunctionError."""
+        self._check_columns(result)
+        self._check_dtype(result)
+        return result
+
+    def _check_columns(self, result: Any) -> None:
+        """Raise a UserFunctionError if a result has other columns than `dtype` declares."""
         names = _column_names(result)
         if isinstance(self.dtype, dict) and names is None:
             raise UserFunctionError(f"it returned {_describe(result)}; by dtype= it is a dict or a 1-D array")
-        self._check_dtype(result)
         if not self.strict or names is None:
-            return result
+            return
         if not isinstance(self.dtype, dict):
             raise UserFunctionError(
                 f"it returned {_describe(result)}; by dtype= it is one value; a dict of dtypes declares columns"
@@ -92,7 +97,6 @@ class Map(Task):
         if undeclared:
             columns = f"{list(self.dtype)!r:.100}"
             raise UserFunctionError(f"it returned {shorten(undeclared[0])} too; by dtype= the columns are {columns}")
-        return result
 
     def _check_dtype(self, result: Any) -> None:
         """Raise a UserFunctionError if `dtype` cannot hold a value of a result."""

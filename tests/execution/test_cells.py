@@ -165,7 +165,7 @@ def part_of_cells(k, folder):
 def test_cell_of_any_type_gives_the_same_row_on_dask_frame(images):
     with dask.config.set({"dataframe.convert-string": False}):  # else Dask makes texts of objects
         frame = dd.from_map(part_of_cells, range(3), folder=images, meta=pd.Series([], dtype=object, name="cell"))
-    with dask.config.set({"scheduler": "threads", "dataframe.convert-string": False}):
+    with dask.config.set({"scheduler": "synchronous", "dataframe.convert-string": False}):
         result = frame.img.load_resized(8, errors="coerce").compute()
     assert content(result) == load_inline(pd.concat([part_of_cells(k, images) for k in range(3)]))
 

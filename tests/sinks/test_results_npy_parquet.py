@@ -66,7 +66,7 @@ def images(result):
     column = read_result(Path(result.iloc[0]).parent)
     pd.testing.assert_index_equal(column.index, result.index, exact="equiv")
     for k, part in enumerate(result):
-        start, stop = map(int, re.search(r"part-(\d+)-(\d+)\.parquet", part).groups())
+        start, stop = map(int, re.search(r"part-(\d+)-(\d+)(?:\.\d+)?\.parquet", part).groups())
         assert start <= k <= stop
         assert Path(part).exists()
     return column

@@ -330,8 +330,10 @@ if "-m" in sys.orig_argv:
 """
 
 
-@pytest.mark.parametrize(("module", "command"), [("pandas", ""), ("cyclopts", ""), ("distributed", " load-resized")])
-@pytest.mark.parametrize("times", [1, 2])
+@pytest.mark.parametrize(
+    ("module", "command", "times"),
+    [("pandas", "", 1), ("cyclopts", "", 2), ("distributed", " load-resized", 1), ("distributed", " load-resized", 2)],
+)
 def test_ctrl_c_is_one_line_at_any_time(folder, module, command, times):
     """During the imports, and while a command starts a cluster; once, and twice at once."""
     (folder / "sitecustomize.py").write_text(SIGINT_AT_IMPORT)

@@ -10,6 +10,7 @@ import logging
 import os
 import re
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -26,6 +27,9 @@ import pytest
 from pandas_imgproc import cluster
 
 os.environ.setdefault("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")  # or gcsfs waits a minute for a real Google
+
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # as in a background job of a shell, and so in all that it starts
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Thread pools that Dask and asyncio keep for the life of the process.
 POOLS = ("Dask-", "asyncio_")

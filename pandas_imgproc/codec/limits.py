@@ -160,7 +160,8 @@ _SOS, _EOI, _APP1 = 0xDA, 0xD9, 0xE1
 
 def _check_jpeg(data: bytes, limits: Limits, all_frames: bool) -> None:  # noqa: ARG001  Pillow reads the first header
     """Check the markers up to the first scan. Bytes between markers count as well: Pillow reads them one by one."""
-    start, n_steps, exif, end = 2, 0, b"", len(data) - 4
+    exif: list[bytes] = []
+    start, n_steps, end = 2, 0, len(data) - 4
     max_steps, max_start = limits.segments or len(data), limits.header_bytes or len(data)
     while start < end:
         code = data[start + 1]
@@ -173,13 +174,13 @@ def _check_jpeg(data: bytes, limits: Limits, all_frames: bool) -> None:  # noqa:
         else:
             stop = start + 2 + max(data[start + 2] << 8 | data[start + 3], 2)
             if code == _APP1 and data.startswith(b"Exif\0\0", start + 4):
-                exif += data[start + 10 : stop]
+                exif.append(data[start + 10 : stop])
         start, n_steps = stop, n_steps + 1
         if n_steps > max_steps or start > max_start:
             limits.check("segments", n_steps, "it has more markers, or bytes between them,")
             limits.check("header_bytes", start, "its header has more bytes")
     if exif:
-        check_tags(exif, limits)
+        check_tags(b"".join(exif), limits)
 
 
 def _check_scans(data: bytes, start: int, limits: Limits) -> None:

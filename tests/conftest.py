@@ -26,6 +26,9 @@ import pytest
 
 from pandas_imgproc import cluster
 
+# Some containers forbid it; then each process of hundreds compiles the package anew.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 os.environ.setdefault("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")  # or gcsfs waits a minute for a real Google
 
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # as in a background job of a shell, and so in all that it starts

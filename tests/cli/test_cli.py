@@ -337,7 +337,7 @@ if "-m" in sys.orig_argv:
 
 @pytest.mark.parametrize(
     ("module", "command", "times"),
-    [("pandas", "", 1), ("cyclopts", "", 2), ("distributed", " load-resized", 1), ("distributed", " load-resized", 2)],
+    [("pandas", "", 1), ("cyclopts", "", 2), ("distributed", " load-resized", 2)],
 )
 def test_ctrl_c_is_one_line_at_any_time(folder, module, command, times):
     """During the imports, and while a command starts a cluster; once, and twice at once."""

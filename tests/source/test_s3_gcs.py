@@ -10,7 +10,7 @@ from image_factory import image_bytes, row_of
 
 import pandas_imgproc
 
-N = 40
+N = 24
 SPECIAL_NAME = "special/a b#?%41+é.jpg"
 
 

@@ -39,9 +39,9 @@ def numbered_paths(folder, n_files=30, n=100):
 
 
 def photo_folder(folder):
-    """Write 300 JPEG files that take a while to decode; no test changes them."""
+    """Write 150 JPEG files that take a while to decode; no test changes them."""
     data = [encoded(scene(400, 300, seed=seed), "JPEG", quality=90) for seed in range(10)]
-    for number in range(300):
+    for number in range(150):
         (folder / f"{number}.jpg").write_bytes(data[number % 10])
     return folder
 

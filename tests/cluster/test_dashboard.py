@@ -85,6 +85,8 @@ def test_dashboard_shows_the_method_and_its_stages(browser, managed_cluster, tmp
         thread.join()
     fine = Page(browser, link.replace("/status", "/individual-fine-performance-metrics"))
     assert fine.shows("load_resized", "map", "read", "decode", "resize", "function", "bytes", "count", "pandas_imgproc")
+    status.page.close()  # which would be drawn during the next tests
+    fine.page.close()
 
 
 def visit_other_site(page, address, body=""):

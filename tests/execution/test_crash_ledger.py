@@ -266,13 +266,13 @@ def test_suspect_row_runs_exclusively_in_its_process():
 
     thread = threading.Thread(target=run_other_rows)
     thread.start()
-    for _ in range(20):
+    for _ in range(5):
         left.enter_row(suspect)
         in_flight.append([row for row, _ in left.in_flight()])
         left.exit_row(suspect)
     finished.set()
     thread.join()
-    assert in_flight == [[suspect]] * 20
+    assert in_flight == [[suspect]] * 5
     left.enter_row(suspect)
     last = CrashLedger(data, 40)
     assert [start(last, range(20)), start(last, range(20, 40))] == [{suspect: WORKER_DIED}, {}]

@@ -136,32 +136,14 @@ def test_result_larger_than_memory_raises_at_once(paths):
         many.img.load_resized((6000, 6000))
 
 
-SCRIPT = """
-import sys, pandas as pd, pandas_imgproc, logging
-logging.basicConfig(level=logging.DEBUG, format="%(message)s"); logging.getLogger("PIL").setLevel(30)
-paths = pd.Series({paths!r} * 10)
-column = paths.img.load_resized(8, npartitions=3)
-assert column.notna().all()
-sys.stdout.write(f"sum {{column.img.to_numpy().sum()}}")
-"""
-
-
-def test_script_needs_no_main_guard(paths, tmp_path):
-    (tmp_path / "script.py").write_text(SCRIPT.format(paths=list(paths[:3])))
-    finished = subprocess.run(
-        [sys.executable, str(tmp_path / "script.py")], capture_output=True, text=True, cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": os.getcwd()}, check=False,
-    )  # fmt: skip
-    assert finished.returncode == 0, finished.stderr
-    expected = pd.Series(list(paths[:3]) * 10).img.load_resized(8).img.to_numpy().sum()
-    assert finished.stdout == f"sum {expected}"
-    assert "local cluster of" in finished.stderr
-
-
 def test_job_of_ten_images_imports_no_cluster_modules(paths):
     code = textwrap.dedent(f"""
-        import sys, pandas as pd, pandas_imgproc
+        import sys, timeit, pandas as pd, pandas_imgproc
+        from pandas_imgproc import cluster
         pd.Series({list(paths[:10])!r}).img.load_resized(64)
+        assert cluster.existing_client() is None and cluster.nested_context() is None
+        assert min(timeit.repeat(cluster.existing_client, number=100, repeat=5)) / 100 < 1e-4
+        cluster.close()
         heavy = {{"distributed", "dask.dataframe", "matplotlib", "IPython", "bokeh"}} & set(sys.modules)
         assert not heavy, heavy
     """)

@@ -204,6 +204,15 @@ def test_dashboard_metrics_and_spans_are_reported(tls_cluster, paths, home):
     assert "span" not in dask.get_annotations()
 
 
+def test_function_with_a_module_missing_on_workers_raises_cluster_error(tls_cluster, paths, monkeypatch):
+    _, client = tls_cluster
+    module = types.ModuleType("only_local")
+    exec("def mean(pixels): return float(pixels.mean())", vars(module))
+    monkeypatch.setitem(sys.modules, "only_local", module)
+    with client.as_current(), pytest.raises(ClusterError, match=r"No module named 'only_local'; its Python, .* needs"):
+        paths.img.map(module.mean, npartitions=2)
+
+
 @pytest.fixture(scope="module")
 def bare(tmp_path_factory):
     """A scheduler without workers, and without TLS."""
@@ -225,18 +234,6 @@ def test_worker_without_the_package_raises_cluster_error(bare, paths, tmp_path):
     assert f"on host {os.uname().nodename!r}" in str(raised.value)
     assert f"{sys.executable} -m pip install pandas-imgproc==" in str(raised.value)
     assert "Traceback" not in cluster.log()
-    worker.kill()
-    assert wait_until(lambda: not client.scheduler_info()["workers"])
-
-
-def test_function_with_a_module_missing_on_workers_raises_cluster_error(bare, paths, monkeypatch):
-    cluster, client = bare
-    module = types.ModuleType("only_local")
-    exec("def mean(pixels): return float(pixels.mean())", vars(module))
-    monkeypatch.setitem(sys.modules, "only_local", module)
-    worker = cluster.worker()
-    with client.as_current(), pytest.raises(ClusterError, match=r"No module named 'only_local'; its Python, .* needs"):
-        paths.img.map(module.mean, npartitions=2)
     worker.kill()
     assert wait_until(lambda: not client.scheduler_info()["workers"])
 

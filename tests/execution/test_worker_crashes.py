@@ -41,20 +41,18 @@ def paths(tmp_path_factory):
 
 
 def delayed_kill(next_row, seconds):
-    """Kill this process in the next row, or after some seconds."""
+    """End this process in the next row, or after some seconds."""
 
     def kill():
         next_row.wait(seconds)
-        os.kill(os.getpid(), signal.SIGKILL)
+        os.abort()
 
     threading.Thread(target=kill, daemon=True).start()
 
 
 CRASH_MODES = {
     "exit": lambda: os._exit(3),
-    "signal": lambda: os.kill(os.getpid(), signal.SIGSEGV),  # which may arrive after the end of the row
     "null": lambda: ctypes.string_at(0),
-    "abort": os.abort,
     "killed": lambda: os.kill(os.getpid(), signal.SIGKILL),
     "never": signal.pause,
     "sys.exit": lambda: sys.exit(4),
@@ -87,18 +85,12 @@ def restored_workers(managed_cluster):
     assert wait_until(lambda: len(managed_cluster.scheduler_info()["workers"]) == 2)
 
 
-# Nearly all of the time is that of restarting workers, two for each crash.
-@pytest.mark.parametrize("some_modes", [("exit", "signal", "null"), ("abort", "killed", "never", "sys.exit")])
-def test_rows_that_crash_in_every_mode_fail_among_a_thousand(paths, restored_workers, some_modes):
-    rows = np.random.default_rng(0).choice(N, len(some_modes), replace=False).tolist()
-    modes = dict(zip(rows, some_modes, strict=True))
-    with dask.config.set({"pandas-imgproc.row-timeout": ROW_TIMEOUT}):
-        check(paths.img.map(crashing_function(modes), errors="coerce"), modes)
-
-
-def test_adjacent_crashing_rows_both_fail(paths, restored_workers):
-    modes = dict.fromkeys((3, 4), "exit")
-    check(paths[:20].img.map(crashing_function(modes), errors="coerce", npartitions=1), modes)
+# Nearly all of the time is that of restarting workers, two for each crash and four for each kill.
+def test_rows_that_crash_in_every_mode_fail_among_a_thousand(paths, restored_workers):
+    """Two of them are neighbors."""
+    first, second, third = np.random.default_rng(0).choice(N // 2, 3, replace=False) * 2
+    modes = {int(first): "exit", int(first) + 1: "null", int(second): "killed", int(third): "sys.exit"}
+    check(paths.img.map(crashing_function(modes), errors="coerce", npartitions=20), modes)
 
 
 def test_row_after_a_delayed_kill_is_not_blamed(paths, restored_workers, tmp_path):
@@ -123,30 +115,30 @@ def test_row_after_a_delayed_kill_is_not_blamed(paths, restored_workers, tmp_pat
 
 def test_endless_rows_time_out_on_all_workers(paths, restored_workers):
     # Both workers are stuck at once, and a finished partition is lost with one of them.
-    modes = dict.fromkeys((0, 20, 40, 60), "never")
+    modes = dict.fromkeys((0, 20), "never")
     with dask.config.set({"pandas-imgproc.row-timeout": ROW_TIMEOUT}):
-        check(paths[:80].img.map(crashing_function(modes), errors="coerce", npartitions=8), modes)
+        check(paths[:40].img.map(crashing_function(modes), errors="coerce", npartitions=4), modes)
 
 
 def test_crashing_row_on_user_cluster_is_only_failure(paths, tmp_path):
     modes = {13: "exit"}
     with (
+        dask.config.set({"distributed.deploy.lost-worker-timeout": "300s"}),  # its only one may restart slowly
         LocalCluster(
-            n_workers=2, threads_per_worker=1, dashboard_address="127.0.0.1:0", local_directory=tmp_path
+            n_workers=1, threads_per_worker=1, dashboard_address="127.0.0.1:0", local_directory=tmp_path
         ) as user_cluster,
         Client(user_cluster),
     ):
         check(paths[:40].img.map(crashing_function(modes), npartitions=3, errors="coerce"), modes)
 
 
-@pytest.mark.parametrize("seconds", [0.005, 0.03])
-def test_row_whose_process_dies_after_its_partition_is_found(paths, restored_workers, seconds):
+def test_row_whose_process_dies_after_its_partition_is_found(paths, restored_workers):
     """Its partition is over by then, but not its result with the caller; or another partition is running."""
 
     def number(pixels):
         row = row_of(pixels)
         if row == 17:
-            threading.Timer(seconds, os._exit, (3,)).start()
+            threading.Timer(0.02, os._exit, (3,)).start()
         return row
 
     result = paths[:30].img.map(number, errors="coerce", npartitions=5, progress=False)
@@ -166,7 +158,7 @@ class _EndsProcessOnWorkers:
 
 def test_function_that_ends_each_worker_raises_cluster_error(paths, restored_workers, monkeypatch):
     monkeypatch.setattr(crash_loop, "MAX_DEATHS", 2)
-    monkeypatch.setattr(crash_loop, "MAX_DEATHS_PER_WORKER", 1)
+    monkeypatch.setattr(crash_loop, "MAX_DEATHS_PER_WORKER", 0)
     function = _EndsProcessOnWorkers()
     with pytest.raises(ClusterError, match=r"\d+ worker processes .* died one after another .* by exit code 7"):
         paths[:30].img.map(function, npartitions=5, progress=False)

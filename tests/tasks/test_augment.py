@@ -94,7 +94,7 @@ def test_augment_of_series_is_series(frame):
 
 @pytest.mark.parametrize("name", TRANSFORMS)
 def test_variants_are_equal_on_every_scheduler(folder, managed_cluster, name):
-    n = 24
+    n = 16
     frame = pd.DataFrame({"image_path": [str(folder / f"photo{k % 8}.png") for k in range(n)]})
 
     def pixels(**options):
@@ -103,13 +103,13 @@ def test_variants_are_equal_on_every_scheduler(folder, managed_cluster, name):
 
     expected = pixels()
     assert len({image.tobytes() for image in expected}) > n
-    assert np.array_equal(pixels(npartitions=1), expected)
     assert np.array_equal(pixels(npartitions=7), expected)
     with dask.config.set(scheduler="threads"):
         assert np.array_equal(pixels(), expected)
-    assert not np.array_equal(frame.img.augment("image_path", TRANSFORMS[name], n=2)["image"].img.to_numpy(), expected)
-    # a variant depends on its number, not on the number of variants
-    more = frame.img.augment("image_path", TRANSFORMS[name], n=3, seed=5)["image"].img.to_numpy()
+        unseeded = frame.img.augment("image_path", TRANSFORMS[name], n=2)["image"].img.to_numpy()
+        assert not np.array_equal(unseeded, expected)
+        # a variant depends on its number, not on the number of variants
+        more = frame.img.augment("image_path", TRANSFORMS[name], n=3, seed=5)["image"].img.to_numpy()
     assert np.array_equal(more.reshape(n, 3, 30, 40, 3)[:, :2], expected.reshape(n, 2, 30, 40, 3))
 
 

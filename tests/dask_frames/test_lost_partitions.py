@@ -11,13 +11,11 @@ import cloudpickle
 import dask
 import dask.dataframe as dd
 import image_factory
-import numpy as np
 import pandas as pd
 import psutil
 import pytest
 from distributed import Client, LocalCluster, get_worker
 from image_factory import row_image, row_of
-from PIL import Image
 
 from conftest import wait_until
 from pandas_imgproc import ClusterError
@@ -152,11 +150,3 @@ def test_retired_workers_are_no_losses(threads_client, df):
 def test_partition_lost_too_often_raises_cluster_error(threads_client, df):
     with pytest.raises(ClusterError, match=rf"{MAX_LOSSES} workers died with a partition of 2 rows.*Dask task \('"):
         pids(threads_client, df, [1], n_losses=MAX_LOSSES)
-
-
-def test_files_of_a_lost_partition_are_written(threads_client, df, tmp_path):
-    lazy = dd.from_pandas(df, npartitions=2).img.save_resized(
-        "image_path", f"{tmp_path}/{{stem}}.png", 8, errors="raise"
-    )
-    compute_after_losses(threads_client, lazy, [0, 1], n_losses=1)
-    assert [row_of(np.array(Image.open(tmp_path / f"{row}.png"))) for row in range(N)] == list(range(N))

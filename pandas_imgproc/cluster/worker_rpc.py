@@ -62,6 +62,37 @@ def call_parent(handler: str, **kwargs: Any) -> Any:
     return sync(worker.loop, getattr(worker.scheduler, handler), **kwargs)
 
 
+def count_losses() -> tuple[int, int]:
+    """Return how often a lost worker took the Dask task of this thread along, and any task of the same collection.
+
+    Whether the task was running, waiting or finished: Dask itself does not count the losses of a finished one, and runs
+    it again each time. They are in the scheduler's event log, of any cluster and of its last 1000 events.
+    """
+    worker = current_worker()
+    if worker is None:
+        return 0, 0
+    from distributed.utils import sync
+
+    key = worker.get_current_task()
+    losses = [
+        {*event["processing-tasks"], *event["lost-computed-tasks"]}
+        for _, event in sync(worker.loop, worker.scheduler.events, topic="all")
+        if event.get("action") == "remove-worker" and not event.get("expected", False)
+    ]
+    collection = _collection(key)
+    return sum(key in keys for keys in losses), sum(any(_collection(k) == collection for k in keys) for keys in losses)
+
+
+def _collection(key: Any) -> Any:
+    return key[0] if isinstance(key, tuple) else key
+
+
+def memory_limit() -> float:
+    """Return the memory limit of the worker of this thread's task, in bytes; infinity without one."""
+    worker = current_worker()
+    return float(getattr(getattr(worker, "memory_manager", None), "memory_limit", None) or "inf")
+
+
 def warn_on_client(message: Warning) -> None:
     """Issue a warning; from within a task, on each client of its cluster."""
     worker = current_worker()

@@ -302,10 +302,6 @@ class CrashLedger:
         """Reset the attempts of partitions that start at these rows, not the crashes of rows."""
         self._pids[positions] = self._deaths[positions] = 0
 
-    def count_lost_results(self, n: int) -> None:
-        """Count results of each partition that were lost at once with their process."""
-        np.maximum(self._deaths, min(n, MAX_DEATHS), out=self._deaths)
-
     def explains_death(self, pid: int) -> bool:
         """Return whether a process has a row in flight, also a dead one whose row no attempt has counted yet."""
         return any(owner == pid for _, owner in self.in_flight())

@@ -7,20 +7,21 @@ A ledger belongs to a step of a Dask task, since Dask may fuse several steps int
                                            └────── open_ledger ──────┘
     any ── task failed or released, or cluster closed ──> closed
 
-A task that is rerun at once has probably ended its own process: its ledger opens with that many deaths.
+On other clusters only a task that was lost with its worker has a ledger, held by the worker that runs it in isolation.
 """
 
 from __future__ import annotations
 
 import contextlib
 import pickle
-import time
 from typing import TYPE_CHECKING
 
 from pandas_imgproc import cluster
 from pandas_imgproc.cluster import worker_rpc
 from pandas_imgproc.config import setting
+from pandas_imgproc.errors import ClusterError
 from pandas_imgproc.execution.crash_ledger import shared_ledger
+from pandas_imgproc.execution.isolated import describe_task
 from pandas_imgproc.execution.watchdog import kill_slow_rows
 from pandas_imgproc.kernel import NullLedger
 
@@ -30,24 +31,49 @@ if TYPE_CHECKING:
     from pandas_imgproc.execution.crash_ledger import LedgerHandle
     from pandas_imgproc.kernel import RowLedger
 
-LOST_AT_ONCE_SECONDS = 2.0
-"""Seconds between the end of a task and its rerun in which the loss of its result counts as a death of its process."""
+ISOLATING_LOSSES = 2
+"""Losses of any tasks of a collection after which all of its tasks that start are isolated.
+
+Else each of them may end a worker, and Dask gives up a task that has waited on four of those.
+"""
+
+MAX_LOSSES = 10
+"""Losses of a task after which it is not attempted any more: what ends its workers is none of its isolated rows."""
 
 
 @contextlib.contextmanager
-def graph_ledger(n: int, step: str) -> Iterator[RowLedger]:
-    """Open the ledger of a step of this thread's Dask task; a null ledger outside of the managed cluster.
+def graph_ledger(n: int, step: str) -> Iterator[tuple[RowLedger, LedgerHandle | None]]:
+    """Open the ledger of a step of this thread's Dask task, with its handle if the step is to run in isolation.
 
-    There a crash ends the graph too, or is counted by the user's own scheduler.
+    Raises
+    ------
+    ClusterError
+        If the task was lost too often.
     """
-    key = worker_rpc.current_task_key()
-    pickled = worker_rpc.call_parent("open_ledger", key=key, step=step, n=n) if n else None
-    if pickled is None:
-        yield NullLedger()
+    if not n:
+        yield NullLedger(), None
         return
-    handle: LedgerHandle = pickle.loads(pickled)
-    with handle.open() as ledger:
-        yield ledger
+    is_isolated = _is_isolated(n)
+    with contextlib.ExitStack() as stack:
+        pickled = worker_rpc.call_parent("open_ledger", key=worker_rpc.current_task_key(), step=step, n=n)
+        handle: LedgerHandle | None = pickle.loads(pickled) if pickled else None
+        if handle is None and is_isolated:
+            ledger, handle = stack.enter_context(shared_ledger(n))
+            stack.enter_context(kill_slow_rows(ledger, setting("row-timeout")))
+        opened = NullLedger() if handle is None else stack.enter_context(handle.open())
+        yield opened, handle if is_isolated else None
+
+
+def _is_isolated(n: int) -> bool:
+    """Return whether the step is to run in isolation, because its task was lost, or several of its collection were."""
+    n_own, n_collection = worker_rpc.count_losses()
+    if n_own >= MAX_LOSSES:
+        raise ClusterError(
+            f"{n_own} workers died with a partition of {n:,} rows, or with its finished result, though its rows ran in "
+            "another process: a function that Dask runs in the same task or beside it seems to end the workers, such "
+            f"as one in map_partitions ({describe_task()})"
+        )
+    return n_own > 0 or n_collection >= ISOLATING_LOSSES
 
 
 # ---- in the process that started the cluster
@@ -74,21 +100,13 @@ class _LedgerEntry:
 
 
 _entries: dict[str, dict[str, _LedgerEntry]] = {}
-_done_at: dict[str, float] = {}
-_lost_at_once: dict[str, int] = {}
-"""Runs of a task, one after another, of which the result was lost within `LOST_AT_ONCE_SECONDS`."""
 
 
 def _open_ledger(key: str, step: str, n: int) -> bytes:
     """Return the pickled handle of a step's ledger, the same one for each attempt, and watch the ledger."""
-    done_at = _done_at.pop(key, None)
-    if done_at is not None:
-        is_at_once = time.monotonic() - done_at < LOST_AT_ONCE_SECONDS
-        _lost_at_once[key] = _lost_at_once.get(key, 0) + 1 if is_at_once else 0
     steps = _entries.setdefault(key, {})
     if step not in steps:
         steps[step] = _LedgerEntry(n)
-    steps[step].ledger.count_lost_results(_lost_at_once.get(key, 0))
     steps[step].watch()
     return pickle.dumps(steps[step].handle)
 
@@ -101,7 +119,6 @@ def _on_task_done(key: str) -> None:
     steps = _entries.get(key)
     if not steps:
         return
-    _done_at[key] = time.monotonic()
     for entry in steps.values():
         entry.unwatch()
         entry.ledger.reset_attempts()
@@ -116,8 +133,6 @@ def _close_ledgers(key: str) -> None:
 
 def _on_task_released(key: str) -> None:
     """Close the ledgers of a task that has failed, or whose result is no longer needed."""
-    _done_at.pop(key, None)
-    _lost_at_once.pop(key, None)
     _close_ledgers(key)
 
 

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 from typing import TYPE_CHECKING
 
 from pandas_imgproc.execution.graph_ledger import graph_ledger
+from pandas_imgproc.execution.isolated import run_isolated
 from pandas_imgproc.kernel import run_partition
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
     from pandas_imgproc.codec import PillowSettings
     from pandas_imgproc.execution.job import Job
-    from pandas_imgproc.partition import PartitionResult
+    from pandas_imgproc.kernel import RowLedger
+    from pandas_imgproc.partition import PartitionInput, PartitionResult
     from pandas_imgproc.sinks import ImageFileSink
 
 WRITE_BATCH_ROWS = 256
@@ -23,18 +29,31 @@ def run_in_graph(job: Job, settings: PillowSettings, step: str, offset: int = 0)
     `settings` are Pillow's in the process that built the graph; `step` names the step among those that Dask has fused
     into one task; `offset` is the position of the first row in the user's frame.
     """
-    partition = job.partition(range(len(job.inputs)), offset)
-    with graph_ledger(len(partition), step) as ledger:
-        ledger.start_attempt(partition.positions)
-        return run_partition(job.task, partition, job.source, ledger, settings)
+    with _attempts(job, settings, step, [range(len(job.inputs))]) as run:
+        return run(job.partition(range(len(job.inputs)), offset))
 
 
 def write_in_graph(job: Job, sink: ImageFileSink, settings: PillowSettings, step: str, offset: int = 0) -> None:
     """Run the pending rows of a partition as `run_in_graph` does, and write their files batch by batch."""
-    with graph_ledger(len(job.inputs), step) as ledger:
-        ledger.set_pending(sink.pending())
+    with _attempts(job, settings, step, sink.pending()) as run:
         for pending in sink.pending():
             for start in range(0, len(pending), WRITE_BATCH_ROWS):
-                partition = job.partition(pending[start : start + WRITE_BATCH_ROWS], offset)
-                ledger.start_attempt(partition.positions)
-                sink.commit(run_partition(job.task, partition, job.source, ledger, settings))
+                sink.commit(run(job.partition(pending[start : start + WRITE_BATCH_ROWS], offset)))
+
+
+@contextlib.contextmanager
+def _attempts(
+    job: Job, settings: PillowSettings, step: str, pending: Iterable[range]
+) -> Iterator[Callable[[PartitionInput], PartitionResult]]:
+    """Provide the function that runs pending rows: in this thread, or in isolation if workers were lost before."""
+    with graph_ledger(len(job.inputs), step) as (ledger, isolated_handle):
+        ledger.set_pending(pending)
+        if isolated_handle is None:
+            yield functools.partial(_attempt, job, ledger, settings)
+        else:
+            yield functools.partial(run_isolated, job, ledger, isolated_handle, settings)
+
+
+def _attempt(job: Job, ledger: RowLedger, settings: PillowSettings, partition: PartitionInput) -> PartitionResult:
+    ledger.start_attempt(partition.positions)
+    return run_partition(job.task, partition, job.source, ledger, settings)

@@ -54,9 +54,14 @@ class PayloadFactory:
 
     def build(self, partition: PartitionInput, writer: PartitionWriter) -> Callable[[], PartitionResult | str]:
         """Return the payload of a partition: the function that a worker runs."""
-        partition = dataclasses.replace(partition, inputs=_portable_inputs(partition.inputs))
+        partition = portable_partition(partition)
         # A writer may hold the task.
         return _self_contained((*self._shared, cloudpickle.dumps((partition, writer)), partition.positions))
+
+
+def portable_partition(partition: PartitionInput) -> PartitionInput:
+    """Return a partition with inputs that any process can unpickle; one that cannot be read here is a failure."""
+    return dataclasses.replace(partition, inputs=_portable_inputs(partition.inputs))
 
 
 def _portable_inputs(inputs: Sequence[Any]) -> Sequence[Any]:

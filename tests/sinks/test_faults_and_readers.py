@@ -202,16 +202,16 @@ def test_truncated_file_loses_only_the_rows_behind(folder, tmp_path):
 
 
 def test_failed_replacement_of_files_leaves_the_call_before(folder, tiny_filesystem):
-    paths = pd.Series([f"{k}.png" for k in range(N)])
-    saved = paths.img.save_resized(tiny_filesystem / "o", 8, root=folder)
+    paths, out = pd.Series([f"{k}.png" for k in range(N)]), tiny_filesystem / "o"
+    saved = paths.img.save_resized(out, 8, root=folder, format="BMP")
+    before = {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in map(Path, saved)}
     filler = tiny_filesystem / "filler"
     filler.write_bytes(bytes(2**21 - 8 * 4096 - 4096 * N))
     with pytest.raises(OSError, match="No space left"):
-        paths.img.save_resized(tiny_filesystem / "o", 300, root=folder, format="BMP", suffix="", overwrite=True)
+        paths.img.save_resized(out, 300, root=folder, format="BMP", overwrite=True)
     filler.unlink()
-    before = {path: path.stat().st_mtime_ns for path in (tiny_filesystem / "o").glob("*.png")}
-    pd.testing.assert_series_equal(paths.img.save_resized(tiny_filesystem / "o", 8, root=folder), saved)
-    assert {path: path.stat().st_mtime_ns for path in (tiny_filesystem / "o").glob("*.png")} == before
+    pd.testing.assert_series_equal(paths.img.save_resized(out, 8, root=folder, format="BMP"), saved)
+    assert {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in map(Path, saved)} == before
 
 
 def test_waiting_for_lock_ends_with_its_file(folder, tmp_path):

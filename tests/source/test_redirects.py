@@ -51,11 +51,12 @@ def away(other_http_server):
     return other_http_server
 
 
-def zipped():
+def zipped(first=0):
+    """Return an archive of ten images, of the rows from `first` on."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
         for k in range(10):
-            archive.writestr(f"{k}.jpg", image_bytes(k))
+            archive.writestr(f"{k}.jpg", image_bytes(first + k))
     return buffer.getvalue()
 
 
@@ -267,9 +268,9 @@ def test_chained_redirect_is_guarded(home, away, tmp_path, scheme):
 
 
 def test_chained_urls_of_two_archives_are_told_apart(home):
-    home.files.update({"one.zip": zipped(), "two.zip": zipped().replace(image_bytes(1), image_bytes(7))})
+    home.files.update({"one.zip": zipped(), "two.zip": zipped(first=6)})
     column = load([f"zip://1.jpg::{home.url(name)}" for name in ("one.zip", "two.zip")], schemes=["zip"])
-    assert len(image_bytes(1)) != len(image_bytes(7)) or [row_of(image) for image in column.img.to_numpy()] == [1, 7]
+    assert [row_of(image) for image in column.img.to_numpy()] == [1, 7]
 
 
 # ---- redirect_hosts=

@@ -11,7 +11,18 @@ import pandas_imgproc
 
 LAYERS = [
     {"_text"},
-    {"errors", "_timing", "config", "_version", "_pickling", "_validation", "_labels", "_uninterrupted", "_sigint"},
+    {
+        "errors",
+        "_timing",
+        "config",
+        "_version",
+        "_pickling",
+        "_validation",
+        "_labels",
+        "_uninterrupted",
+        "_sigint",
+        "_dask_import",
+    },
     {"partition", "_shared_memory", "_delegates", "_atomic"},
     {"source", "codec", "features", "array", "cluster"},
     {"tasks"},

@@ -21,7 +21,7 @@ LAYERS = [
         "_labels",
         "_uninterrupted",
         "_sigint",
-        "_dask_import",
+        "_whole_imports",
     },
     {"partition", "_shared_memory", "_delegates", "_atomic"},
     {"source", "codec", "features", "array", "cluster"},

@@ -136,7 +136,8 @@ class Map(Task):
         name = getattr(self.func, "__name__", "map")
         column = result_columns.to_column(values, valid, self.dtype)
         name = name if name.isidentifier() else "map"
-        return pd.Series(column, index=index, name=name, dtype=column.dtype, copy=False)
+        series: pd.Series[Any] = pd.Series(column, index=index, name=name, dtype=column.dtype, copy=False)
+        return series
 
 
 def _nullable(dtype: Any) -> Any:

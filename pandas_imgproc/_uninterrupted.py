@@ -102,12 +102,12 @@ class Step(Generic[T]):
 
 
 def release_import_lock() -> None:
-    """Release Python's import lock if this thread has it; code outside of the import system never does.
+    """Release Python's import lock if this thread holds it; code outside of the import system never does.
 
     Ctrl-C between the search for a module and the release leaves it locked, and the next import of any other thread
-    would wait for ever.
+    would block without end.
     """
-    with contextlib.suppress(RuntimeError):  # this thread does not have it
+    with contextlib.suppress(RuntimeError):  # another thread holds it, or none
         while True:
             _imp.release_lock()
 

@@ -11,19 +11,8 @@ import pandas_imgproc
 
 LAYERS = [
     {"_text"},
-    {
-        "errors",
-        "_timing",
-        "config",
-        "_version",
-        "_pickling",
-        "_validation",
-        "_labels",
-        "_uninterrupted",
-        "_sigint",
-        "_whole_imports",
-    },
-    {"partition", "_shared_memory", "_delegates", "_atomic"},
+    {"errors", "_timing", "config", "_version", "_pickling", "_validation", "_labels", "_uninterrupted", "_sigint"},
+    {"partition", "_shared_memory", "_delegates", "_atomic", "_atomic_imports"},
     {"source", "codec", "features", "array", "cluster"},
     {"tasks"},
     {"kernel", "sinks"},

@@ -1,4 +1,4 @@
-"""Import of large packages, whole or not at all, before the modules that need them.
+"""Imports of large packages that Ctrl-C does not cut in half, before the modules that need them.
 
 Ctrl-C in the middle of ``import pandas_imgproc`` would leave a package without its submodules until Python ends: a
 notebook could not import it again.

@@ -9,6 +9,7 @@
 """
 
 from pandas_imgproc import _sigint  # noqa: F401, I001 - before the imports that take time
+from pandas_imgproc import _atomic_imports  # noqa: F401 - before all that imports Dask
 from pandas_imgproc import accessor, dask_frames
 from pandas_imgproc._version import __version__
 from pandas_imgproc.accessor.display.table import style

@@ -7,6 +7,7 @@ once, with the user's own signal handlers as they are; the step itself continues
 
 from __future__ import annotations
 
+import _imp
 import _thread
 import atexit
 import contextlib
@@ -64,6 +65,7 @@ class Step(Generic[T]):
     def result(self, timeout: float | None = None) -> T:
         """Wait for the function, and return its value or raise its exception; TimeoutError after `timeout` seconds."""
         if not self.is_begun:
+            release_import_lock()
             # Ctrl-C comes before or after these two statements, not in between. `Thread.start` here could be cut in
             # half, and then the thread may run or not.
             self.is_begun = True
@@ -97,6 +99,17 @@ class Step(Generic[T]):
         self._work = None  # with all that the function holds
         _running.discard(self)
         self._finished.set()
+
+
+def release_import_lock() -> None:
+    """Release Python's import lock if this thread holds it; code outside of the import system never does.
+
+    Ctrl-C between the search for a module and the release leaves it locked, and the next import of any other thread
+    would block without end.
+    """
+    with contextlib.suppress(RuntimeError):  # another thread holds it, or none
+        while True:
+            _imp.release_lock()
 
 
 def run_uninterrupted(func: Callable[..., T], *args: Any) -> T:

@@ -79,9 +79,10 @@ def from_glob(pattern: str | os.PathLike[str], *, storage_options: dict[str, Any
 def _folder_names(paths: list[str]) -> pd.Series[Any]:
     names = [path.replace(os.sep, "/").rpartition("/")[0].rpartition("/")[2] for path in paths]
     names = [name or os.path.basename(os.getcwd()) for name in names]
-    return pd.Series(
-        names, dtype=pd.CategoricalDtype(pd.Index(paths_to_series(sorted(set(names), key=natural_sort_key))))
-    )
+    categories = sorted(set(names), key=natural_sort_key)
+    codes = {name: k for k, name in enumerate(categories)}
+    # From codes: of the names pandas would make a column of str first, which holds UTF-8 only.
+    return pd.Series(pd.Categorical.from_codes([codes[name] for name in names], pd.Index(paths_to_series(categories))))
 
 
 def natural_sort_key(text: str) -> tuple[Any, ...]:

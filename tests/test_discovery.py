@@ -66,9 +66,12 @@ def test_symlinked_folders_are_followed_once(folder, tmp_path_factory):
 
 
 def test_undecodable_file_name_is_listed(tmp_path):
-    row_image(0).save(tmp_path / os.fsdecode(b"\xff.png"))
+    folder = tmp_path / os.fsdecode(b"\xfe")
+    folder.mkdir()
+    row_image(0).save(folder / os.fsdecode(b"\xff.png"))
     df = from_glob(tmp_path)
-    assert df["image_path"].tolist() == [os.fsdecode(bytes(tmp_path) + b"/\xff.png")]
+    assert df["image_path"].tolist() == [os.fsdecode(bytes(tmp_path) + b"/\xfe/\xff.png")]
+    assert df["label"].tolist() == df["label"].cat.categories.tolist() == [os.fsdecode(b"\xfe")]
 
 
 def test_url_of_folder_and_pattern_is_listed(folder):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import functools
 import logging
+import subprocess
+import sys
 import threading
 import traceback
 
@@ -170,3 +172,11 @@ def test_column_named_none_is_a_column(frame):
     frame = frame.rename(columns={"image_path": None})
     assert frame.img.load_resized(None, 8, errors="coerce").notna().sum() == 4
     assert len(frame.img.issues(None, ["is_dark"], errors="coerce")) == 5
+
+
+def test_system_without_process_information_is_named(tmp_path):
+    """PROCFS_PATH is psutil's own option for a `/proc` at another place."""
+    code = f"import psutil; psutil.PROCFS_PATH = {str(tmp_path)!r}; import pandas_imgproc"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert result.returncode == 1
+    assert "\nImportError: Dask, which pandas_imgproc needs, cannot be imported: " in result.stderr

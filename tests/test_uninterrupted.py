@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 import textwrap
 import threading
+from pathlib import Path
 
 import pytest
 
 from conftest import wait_until
 from pandas_imgproc._uninterrupted import Step, import_atomically
+
+ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture
@@ -98,3 +102,54 @@ def test_wait_for_a_step_ends_at_its_timeout():
     go.set()
     assert step.result()
     assert wait_until(lambda: step.is_finished)
+
+
+def run_script(code):
+    env = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
+    words = [sys.executable, "-c", textwrap.dedent(code)]
+    return subprocess.run(words, env=env, capture_output=True, text=True, check=False, timeout=100)
+
+
+def test_import_lock_that_ctrl_c_left_is_released():
+    """Ctrl-C in the import system of Python, at the start of the function that releases its lock, has this effect."""
+    result = run_script(
+        """
+        import _imp, os, threading
+        from pandas_imgproc._uninterrupted import import_atomically, release_import_lock
+        threading.Timer(50, os._exit, (3,)).start()
+        _imp.acquire_lock()
+        print(import_atomically("json.tool").__name__)
+        _imp.acquire_lock()
+        release_import_lock()
+        print(_imp.lock_held())
+        os._exit(0)
+        """
+    )
+    assert result.returncode == 0, result.stderr
+
+
+@pytest.mark.parametrize("module", ["yaml.reader", "asyncio.mixins"])
+def test_import_of_the_package_can_be_repeated_after_ctrl_c(module):
+    """The signal comes while a submodule of a package that this one needs is imported."""
+    result = run_script(
+        f"""
+        import os, signal, sys
+        import pandas
+
+        class Interrupt:
+            def find_spec(self, name, path=None, target=None):
+                if name == {module!r} and self in sys.meta_path:
+                    sys.meta_path.remove(self)
+                    os.kill(os.getpid(), signal.SIGINT)
+
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        sys.meta_path.insert(0, Interrupt())
+        try:
+            import pandas_imgproc
+        except KeyboardInterrupt:
+            print("interrupted")
+        import pandas_imgproc
+        print(len(pandas.Series([b""]).img.metadata()))
+        """
+    )
+    assert (result.returncode, result.stdout) == (0, "interrupted\n1\n"), result.stderr

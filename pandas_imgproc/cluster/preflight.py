@@ -8,7 +8,7 @@ import math
 import os
 import socket
 import tempfile
-from multiprocessing import get_context
+from multiprocessing import get_context, spawn
 from typing import TYPE_CHECKING
 
 import dask
@@ -34,6 +34,7 @@ def check_environment(n_workers: int, memory_limit: str | float) -> None:
     """Raise a ClusterError with the reason if this process cannot start a cluster of this size."""
     with _reason("the working directory cannot be read"):
         os.getcwd()
+    _check_executable()
     with _reason("the temporary folder cannot be written"):
         _write_file()
     with _reason("processes cannot share semaphores, for which /dev/shm must be writable"):
@@ -79,6 +80,14 @@ def _reason(reason: str) -> Iterator[None]:
 
 def _count(n_workers: int) -> str:
     return f"{n_workers} worker process{'es' if n_workers > 1 else ''}"
+
+
+def _check_executable() -> None:
+    """Raise a ClusterError if new processes of Python cannot run: a missing program would end without a reason."""
+    path = spawn.get_executable()  # none in a program that embeds Python
+    if not path or not os.access(os.fsdecode(path), os.X_OK):
+        name = os.fsdecode(path or "")
+        raise start_error(f"this user cannot execute Python at {name!r} (sys.executable)")
 
 
 def _address_space_limit() -> float:

@@ -13,6 +13,7 @@ import dask.config
 from dask.system import CPU_COUNT
 
 from pandas_imgproc import cluster
+from pandas_imgproc._uninterrupted import release_import_lock
 from pandas_imgproc.codec import preinit
 from pandas_imgproc.config import setting
 from pandas_imgproc.errors import ClusterError
@@ -66,6 +67,7 @@ def execute(job: Job, sink: MemorySink) -> None:
     ClusterError
         If the cluster went away, or if it cannot be started and is requested.
     """
+    release_import_lock()  # threads import codecs
     try:
         pending = deque(sink.pending())
         with progress(job.task.name, sum(map(len, pending)), show=job.progress) as bar:

@@ -311,7 +311,8 @@ def _read_if_exists(path: str) -> bytes | None:
 def load_index(path: str, n: int) -> pd.Index[Any]:
     """Return the index of a frame of n rows; 0 to n - 1 if it was not saved."""
     try:
-        table = pq.read_table(path)
+        with open(path, "rb") as file:  # Arrow refuses a name that is not UTF-8
+            table = pq.read_table(file)
     except FileNotFoundError:
         return pd.RangeIndex(n)
     _, levels, spec = from_table(table)

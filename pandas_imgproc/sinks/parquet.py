@@ -8,7 +8,6 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
 from pandas_imgproc._atomic import is_temporary
 from pandas_imgproc._timing import timed
@@ -28,10 +27,13 @@ from pandas_imgproc.sinks.parquet_part import (
     to_parquet_bytes,
     to_part_frame,
 )
+from pandas_imgproc.source import paths_to_series
 from pandas_imgproc.tasks import with_labels
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    import pandas as pd
 
     from pandas_imgproc.sinks.journal import JobContext, Journal
     from pandas_imgproc.sinks.journal_storage import JournalStorage
@@ -180,7 +182,7 @@ class ParquetSink(JournaledSink):
         for start, n in zip(*np.unique(self._owner[self._owner >= 0], return_counts=True), strict=True):
             names[start : start + n] = f"{self._folder.url}/{self._part_name(range(start, start + n))}"
         names = np.repeat(names, self.spec.n_outputs)
-        parts = pd.Series(names, index=task.index(index), name="part", dtype="str")
+        parts = paths_to_series(names, task.index(index)).rename("part")
         parts.attrs["failures"] = with_labels(self.status()[1], parts.index, self.spec.n_outputs)
         return parts
 

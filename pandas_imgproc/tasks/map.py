@@ -135,7 +135,9 @@ class Map(Task):
     def _to_series(self, values: Values, valid: Values, index: pd.Index[Any]) -> pd.Series[Any]:
         name = getattr(self.func, "__name__", "map")
         column = result_columns.to_column(values, valid, self.dtype)
-        return pd.Series(column, index=index, name=name if name.isidentifier() else "map", copy=False)
+        name = name if name.isidentifier() else "map"
+        series: pd.Series[Any] = pd.Series(column, index=index, name=name, dtype=column.dtype, copy=False)
+        return series
 
 
 def _nullable(dtype: Any) -> Any:

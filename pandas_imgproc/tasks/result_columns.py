@@ -65,6 +65,8 @@ def _to_series(values: list[Any], dtype: Any) -> pd.Series[Any]:
     try:
         column: pd.Series[Any] = pd.Series(values, dtype=dtype)
     except _CONVERSION_ERRORS as exc:
+        if dtype is None and isinstance(exc, UnicodeEncodeError):  # a text that is not UTF-8, such as a file name
+            return pd.Series(values, dtype=object)
         if len(values) > 1:  # pandas infers one format of times, and more, from the first value
             column = pd.Series([_to_series([value], dtype).iloc[0] for value in values], dtype=dtype)
         else:
@@ -104,7 +106,9 @@ def to_frame(values: ObjectArray, valid: Mask, dtype: Any, index: pd.Index[Any])
     elif not isinstance(dtype, dict):
         return None
     dtypes = dtype if isinstance(dtype, dict) else dict.fromkeys(names, dtype)
-    columns = {name: to_column(*_extract_column(values, valid, name), dtypes.get(name)) for name in names}
+    arrays = {name: to_column(*_extract_column(values, valid, name), dtypes.get(name)) for name in names}
+    # With their dtypes: pandas would infer others, and str for texts that are not UTF-8.
+    columns = {name: pd.Series(array, index=index, dtype=array.dtype, copy=False) for name, array in arrays.items()}
     return pd.DataFrame(columns, index=index, columns=list(names))
 
 

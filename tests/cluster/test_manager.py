@@ -6,6 +6,7 @@ import os
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from multiprocessing import spawn
 
 import dask
 import pandas as pd
@@ -193,7 +194,7 @@ class TestRestart:
 
 
 class TestUnavailable:
-    @pytest.fixture(params=["temporary folder", "open files", "working directory", "memory"])
+    @pytest.fixture(params=["temporary folder", "open files", "working directory", "memory", "executable"])
     def reason(self, request, tmp_path, monkeypatch):
         """Make the start of a cluster impossible in this process, and return the reason in the error."""
         cluster.close()
@@ -215,6 +216,11 @@ class TestUnavailable:
             (tmp_path / "gone").rmdir()
             yield "the working directory cannot be read"
             monkeypatch.undo()
+        elif request.param == "executable":
+            before = spawn.get_executable()
+            spawn.set_executable(str(tmp_path / "python"))
+            yield "this user cannot execute Python at '.*python'"
+            spawn.set_executable(before)
         else:
             with dask.config.set({"pandas-imgproc.memory-limit": 0.0001}):
                 yield r"each of 2 worker processes would have 0.00 GB of memory and needs 0.26 GB"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import decimal
+import os
 import warnings
 
 import dask
@@ -125,6 +126,22 @@ def test_result_read_back_equals_result_in_memory(folder, tmp_path, kind):
             check_equal(read_result(out), expected)
             if suffix == "parquet":
                 assert len(pd.read_parquet(out)) == len(expected)
+
+
+@pytest.mark.parametrize("method", CALLS)
+@pytest.mark.parametrize("suffix", ["npy", "parquet"])
+def test_result_in_a_folder_of_any_name_is_read_back(folder, tmp_path, method, suffix):
+    if suffix == "npy" and method in ("features", "map"):
+        pytest.skip("they give tables")
+    paths = paths_of(folder, objects(*NOT_UTF8))
+    out = tmp_path / os.fsdecode(b"\xff\xe4") / f"x.{suffix}"
+    out.parent.mkdir()
+    with dask.config.set(scheduler="synchronous"):
+        expected = CALLS[method](paths)
+        result = CALLS[method](paths, out=out)
+    check_equal(read_result(out), expected)
+    if suffix == "parquet":
+        assert {os.path.dirname(part) for part in result} == {str(out)}
 
 
 @pytest.mark.parametrize("kind", INDEXES)

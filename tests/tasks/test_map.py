@@ -64,6 +64,18 @@ def test_result_dtype_with_missing_row_is_nullable(frame, value, dtype):
     assert pd.isna(result[1])
 
 
+def test_texts_that_are_not_utf8_become_objects(frame):
+    def name(pixels):
+        return f"{row_of(pixels)}\udcff"
+
+    numbers = [name for name in frame.img.map("image_path", name, errors="coerce") if isinstance(name, str)]
+    assert numbers
+    assert all(text.endswith("\udcff") for text in numbers)
+    texts = frame.img.map("image_path", lambda pixels: {"name": name(pixels), "n": row_of(pixels)}, errors="coerce")
+    assert texts["name"].dropna().tolist() == numbers
+    assert texts["n"].dtype.kind in "iu"
+
+
 def test_texts_and_timestamps_become_columns(frame):
     result = frame[:2].img.map("image_path", lambda pixels: f"{pixels.shape}")
     assert result.tolist() == ["(16, 24, 3)"] * 2

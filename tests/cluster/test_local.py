@@ -400,12 +400,6 @@ def without_shared_memory():
     subprocess.run(["mount", "-t", "tmpfs", "-o", "ro", "tmpfs", "/dev/shm"], check=True)
 
 
-def with_little_memory():
-    import resource
-
-    resource.setrlimit(resource.RLIMIT_AS, (1_000_000_000, 1_000_000_000))
-
-
 def unshare(flags):
     """Move this process to a namespace of its own; `os.unshare` is new in Python 3.12."""
     if ctypes.CDLL(None, use_errno=True).unshare(flags):
@@ -418,7 +412,6 @@ def unshare(flags):
     [
         (without_network, "this process cannot connect to itself at 127.0.0.1"),
         (without_shared_memory, "processes cannot share semaphores"),
-        (with_little_memory, "a worker process needs 1.5 GB of address space"),
     ],
 )
 def test_environment_without_a_cluster_is_told_at_once(restrict, reason):
@@ -438,6 +431,23 @@ def test_environment_without_a_cluster_is_told_at_once(restrict, reason):
     with os.fdopen(reader) as pipe:
         assert pipe.read().startswith(f"ClusterError: the local cluster cannot be started: {reason}")
     os.waitpid(child, 0)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits of Linux")
+def test_little_address_space_is_told_at_once(caller):
+    """In a process of its own from its start: a fork of this one has more than the limit already."""
+    code = """
+        import resource
+        from pandas_imgproc import cluster, errors
+        resource.setrlimit(resource.RLIMIT_AS, (1_000_000_000, 1_000_000_000))
+        try:
+            cluster.get_client(n_workers=1)
+        except errors.ClusterError as exc:
+            print(exc)
+    """
+    reason = "a worker process needs 1.5 GB of address space"
+    out = finish(caller("-c", textwrap.dedent(code)))
+    assert out.startswith(f"the local cluster cannot be started: {reason}")
 
 
 def test_worker_of_joblib_starts_a_cluster_on_request(caller, tmp_path):

@@ -27,7 +27,7 @@ _FILTERS = {"bilinear": "bilinear", "bicubic": "catmull_rom", "lanczos": "lanczo
 _PIXEL_TYPES = {"L": "U8", "RGB": "U8x3", "RGBA": "U8x4"}
 _REDUCING_GAP = 32.0
 """An image of 64 times the size and more is first reduced to 32 times and more, to means of whole pixels: as Pillow's
-``reducing_gap``, many times as fast. The error is below that of rounding, which it is not at 8 times; and coefficients of
+``reducing_gap``, many times as fast. The error is below that of rounding, which it is not at 8 times; coefficients of
 16 bits are too coarse for means of many thousands."""
 _MAX_PIXELS = 2**29  # 2 GiB at four bytes: sizes are computed in 32 bits
 _CHECKED_NBYTES = 2**24

@@ -5,6 +5,7 @@ Its bytes do not depend on the processor: AVX2, SSE4.1 and plain code give the s
 
 from __future__ import annotations
 
+import functools
 import math
 import threading
 from typing import TYPE_CHECKING, Any
@@ -30,6 +31,8 @@ _REDUCING_GAP = 32.0
 ``reducing_gap``, many times as fast. The error is below that of rounding, which it is not at 8 times; coefficients of
 16 bits are too coarse for means of many thousands."""
 _MAX_PIXELS = 2**29  # 2 GiB at four bytes: sizes are computed in 32 bits
+# Of an image that Pillow has decoded: above, two copies of its pixels take longer than the resampler saves, and memory.
+_MAX_COPIED_PIXELS = 2**22
 _CHECKED_NBYTES = 2**24
 
 _threads = threading.local()  # a resizer has a lock and buffers: each thread has its own
@@ -37,8 +40,11 @@ _threads = threading.local()  # a resizer has a lock and buffers: each thread ha
 
 def covers(image: Image.Image | Raster, size: Size, resample: str) -> bool:
     """Return whether the resampler is used for an image, by its mode and size and the filter alone."""
-    n_pixels = max(math.prod(image.size), math.prod(size), image.size[0] * size[1])
-    return resample in _FILTERS and image.mode in _PIXEL_TYPES and 0 < n_pixels <= _MAX_PIXELS and min(image.size) > 0
+    if resample not in _FILTERS or image.mode not in _PIXEL_TYPES:
+        return False
+    if max(math.prod(size), image.size[0] * size[1]) > _MAX_PIXELS:
+        return False
+    return 0 < math.prod(image.size) <= (_MAX_PIXELS if isinstance(image, Raster) else _MAX_COPIED_PIXELS)
 
 
 def resize(image: Image.Image | Raster, size: Size, resample: str, box: Box | None) -> Image.Image | Raster:
@@ -85,16 +91,20 @@ def _convolve(raster: Raster, size: Size, resample: str, box: Box) -> bytes:
     pixel_type = package.PixelType[_PIXEL_TYPES[raster.mode]]
     source = package.ImageData(*raster.size, pixel_type, raster.data)
     result = package.ImageData(*size, pixel_type)
-    algorithm = package.ResizeAlg.convolution(package.FilterType[_FILTERS[resample]])
-    crop = package.CropBox(*_crop(box, raster.size))
-    options = package.ResizeOptions(resize_alg=algorithm, use_alpha=raster.mode == "RGBA", crop_box=crop)
     try:
-        _resizer(package).resize(source, result, options)
+        _resizer(package).resize(source, result, _options(resample, raster.mode == "RGBA", _crop(box, raster.size)))
     except BaseException:
         _threads.resizer = None  # a panic leaves its lock unusable
         raise
     pixels: bytes = result.get_buffer()
     return pixels
+
+
+@functools.lru_cache(maxsize=64)
+def _options(resample: str, use_alpha: bool, crop: Box) -> Any:
+    package = import_package("cykooz_resizer", "engine='simd'")
+    algorithm = package.ResizeAlg.convolution(package.FilterType[_FILTERS[resample]])
+    return package.ResizeOptions(resize_alg=algorithm, use_alpha=use_alpha, crop_box=package.CropBox(*crop))
 
 
 def _crop(box: Box, size: Size) -> Box:

@@ -182,6 +182,8 @@ def test_too_large_images_are_not_covered():
     raster = Raster("L", (2**16, 2**14), b"")
     assert not simd_resize.covers(raster, (8, 8), "bicubic")
     assert not simd_resize.covers(Image.new("L", (8, 8)), (2**16, 2**14), "bicubic")
+    assert not simd_resize.covers(Image.new("L", (2**11, 2**11 + 1)), (8, 8), "bicubic")  # two copies would be dear
+    assert simd_resize.covers(Raster("L", (2**11, 2**11 + 1), b""), (8, 8), "bicubic")
     assert not simd_resize.covers(Image.new("L", (0, 8)), (8, 8), "bicubic")
     assert not simd_resize.covers(Image.new("CMYK", (8, 8)), (4, 4), "bicubic")
     with pytest.raises(MemoryError):

@@ -12,7 +12,7 @@ from decoding import loaded, opened, pixels
 from image_factory import encoded, mutated, oriented, scene
 
 from pandas_imgproc import codec
-from pandas_imgproc.codec.jpeg_turbo import decode_exactly
+from pandas_imgproc.codec.jpeg_turbo import _has_common_frame, decode_exactly
 
 VARIANTS = [
     *({"subsampling": k, "progressive": p} for k in (0, 1, 2) for p in (False, True)),
@@ -112,6 +112,7 @@ def test_uncommon_frames_are_left_to_pillow():
     for marker in (b"\xff\xc3", b"\xff\xc9", b"\xff\xca"):
         changed = data.replace(b"\xff\xc0", marker, 1)
         assert decode_exactly(changed, opened(changed)) is None
+        assert not _has_common_frame(changed)  # by its marker, not because these data are no such frame
     for other in (encoded(scene(64, 48).convert("CMYK"), "JPEG"), encoded(scene(64, 48))):
         assert decode_exactly(other, opened(other)) is None
     tiny = encoded(scene(5, 5), "JPEG")

@@ -13,9 +13,11 @@ import atexit
 import contextlib
 import functools
 import importlib
+import math
 import os
 import sys
 import threading
+import time
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 if TYPE_CHECKING:
@@ -26,6 +28,9 @@ T = TypeVar("T")
 
 EXIT_TIMEOUT = 30.0
 """Seconds for which the end of Python waits for a step that still runs."""
+
+_WAIT_INTERVAL = 0.5
+"""Seconds of one turn of a wait."""
 
 _running: set[Step[Any]] = set()
 
@@ -62,8 +67,8 @@ class Step(Generic[T]):
         """Whether the function has raised."""
         return self._error is not None
 
-    def result(self, timeout: float | None = None) -> T:
-        """Wait for the function, and return its value or raise its exception; TimeoutError after `timeout` seconds."""
+    def begin(self) -> None:
+        """Start the function, unless it has been."""
         if not self.is_begun:
             release_import_lock()
             # Ctrl-C comes before or after these two statements, not in between. `Thread.start` here could be cut in
@@ -73,8 +78,15 @@ class Step(Generic[T]):
                 _thread.start_new_thread(self._start, ())
             except RuntimeError:  # no thread can be started: too many, or Python ends
                 self._run()
-        if not self._finished.wait(timeout):
-            raise TimeoutError
+
+    def result(self, timeout: float | None = None) -> T:
+        """Wait for the function, and return its value or raise its exception; TimeoutError after `timeout` seconds."""
+        self.begin()
+        deadline = math.inf if timeout is None else time.monotonic() + timeout
+        # In turns: a signal that arrives just before a thread begins to wait is handled when the wait ends.
+        while not self._finished.wait(max(0.0, min(_WAIT_INTERVAL, deadline - time.monotonic()))):
+            if time.monotonic() >= deadline:
+                raise TimeoutError
         if self._error is not None:
             raise self._error
         return self._value  # type: ignore[return-value]

@@ -2,13 +2,14 @@
 
 from pandas_imgproc.cluster.dashboard import dashboard_link
 from pandas_imgproc.cluster.manager import (
+    ClusterLease,
     close,
     default_client,
     describe,
     existing_client,
     get_client,
     is_managed,
-    leased_client,
+    leased_cluster,
     nested_context,
     pool_context,
     pop_dashboard_link,
@@ -19,6 +20,7 @@ from pandas_imgproc.cluster.manager import (
 )
 
 __all__ = [
+    "ClusterLease",
     "close",
     "dashboard_link",
     "default_client",
@@ -26,7 +28,7 @@ __all__ = [
     "existing_client",
     "get_client",
     "is_managed",
-    "leased_client",
+    "leased_cluster",
     "nested_context",
     "pool_context",
     "pop_dashboard_link",

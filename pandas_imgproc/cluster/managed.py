@@ -95,6 +95,15 @@ class ManagedCluster:
         """Whether a call runs on the cluster."""
         return self._n_leases > 0
 
+    def begin_start(self) -> None:
+        """Start the cluster, unless it has been, and do not wait for it."""
+        self._start.begin()
+
+    @property
+    def is_start_finished(self) -> bool:
+        """Whether `wait` returns, or raises, at once."""
+        return self._start.is_finished
+
     def wait(self) -> Client:
         """Wait until the cluster is up, and return its client; it is started by the first wait.
 

@@ -79,15 +79,41 @@ def get_client(n_workers: int | None = None, memory_limit: str | float | None = 
     >>> client.dashboard_link  # doctest: +SKIP
     'http://127.0.0.1:8787/status?token=…'
     """
-    with leased_client(n_workers, memory_limit) as (client, _):
-        return client
+    with leased_cluster(n_workers, memory_limit) as lease:
+        return lease.wait()[0]
+
+
+class ClusterLease:
+    """Lease of a cluster by a call, from `leased_cluster`."""
+
+    def __init__(self, user_client: Client | None, leased: ManagedCluster | None) -> None:
+        self._user_client, self._managed = user_client, leased
+
+    def begin_start(self) -> None:
+        """Start a managed cluster, unless it runs, and do not wait for it."""
+        if self._managed is not None:
+            self._managed.begin_start()
+
+    @property
+    def is_started(self) -> bool:
+        """Whether `wait` returns, or raises, at once."""
+        return self._managed is None or self._managed.is_start_finished
+
+    def wait(self) -> tuple[Client, str]:
+        """Return the client and the name of the cluster, once it is up; raise a ClusterError if it cannot start."""
+        if self._managed is None:
+            assert self._user_client is not None
+            return self._user_client, describe(self._user_client)
+        client = self._managed.wait()
+        if self._managed.log_start:
+            self._managed.log_start = False
+            logger.info("Started a %s", self._managed)
+        return client, str(self._managed)
 
 
 @contextlib.contextmanager
-def leased_client(
-    n_workers: int | None = None, memory_limit: str | float | None = None
-) -> Iterator[tuple[Client, str]]:
-    """Provide the client of `get_client`, with the name of its cluster, to a call.
+def leased_cluster(n_workers: int | None = None, memory_limit: str | float | None = None) -> Iterator[ClusterLease]:
+    """Lease the cluster of `get_client` to a call.
 
     During the block a managed cluster stays up, also if other threads replace or close it: then the end of the block
     closes it.
@@ -95,17 +121,13 @@ def leased_client(
     n_workers, memory_limit = check_size(n_workers, memory_limit)
     active = _user_client_or_none()
     if active is not None:
-        yield _user_client(active, n_workers, memory_limit), describe(active)
+        yield ClusterLease(_user_client(active, n_workers, memory_limit), None)
         return
     leased, replaced = _lease(n_workers, memory_limit)
     try:
         if replaced is not None:
             replaced.close()
-        client = leased.wait()
-        if leased.log_start:
-            leased.log_start = False
-            logger.info("Started a %s", leased)
-        yield client, str(leased)
+        yield ClusterLease(None, leased)
     finally:
         leased.release()
 

@@ -87,28 +87,43 @@ def _execute(state: JobState) -> str:
     plan = _explicit_plan(state.job) if state.pending else ExecutionPlan(1)
     plan = plan or _plan_for_remote_files(state) or _plan_from_sample(state)
     if not plan.on_cluster:
-        run_in_threads(state, plan.n_threads, plan.max_seconds)
-    if state.failed_fast or not state.n_remaining:
+        run_in_threads(state, plan.n_threads, lambda: state.eta() > plan.max_seconds)
+    if _is_ended(state):
         return str(plan)
     # Also if the sample was faster than the rest.
-    return _run_on_cluster(state, is_requested=plan.is_requested)
+    return _run_on_cluster(state, plan)
 
 
-def _run_on_cluster(state: JobState, *, is_requested: bool) -> str:
+def _is_ended(state: JobState) -> bool:
+    return state.failed_fast or not state.n_remaining
+
+
+def _run_on_cluster(state: JobState, plan: ExecutionPlan) -> str:
     """Run the pending rows on a cluster, or inline if none can be started and none is requested; return the plan."""
     with contextlib.ExitStack() as leases:
         try:
-            client, name = leases.enter_context(cluster.leased_client())
+            lease = leases.enter_context(cluster.leased_cluster())
+            if not plan.is_requested and not state.job.task.needs_cluster and not lease.is_started:
+                _run_beside_start(state, lease, plan.n_threads)
+                if _is_ended(state):
+                    return f"{plan} while a cluster started"
+            client, name = lease.wait()
         except ClusterError as exc:
-            if is_requested:
+            if plan.is_requested:
                 raise
             logger.warning("%s runs inline: %s", state.job.task.name, exc)
         else:
             run_on_client(state, client)
             return name
-    plan = ExecutionPlan(CPU_COUNT, reason=" (no cluster can be started)")
-    run_in_threads(state, plan.n_threads, plan.max_seconds)
+    plan = ExecutionPlan(reason=" (no cluster can be started)")
+    run_in_threads(state, plan.n_threads, lambda: False)
     return str(plan)
+
+
+def _run_beside_start(state: JobState, lease: cluster.ClusterLease, n_threads: int) -> None:
+    """Run rows inline until the cluster has started: a start takes seconds."""
+    lease.begin_start()
+    run_in_threads(state, n_threads, lambda: lease.is_started)
 
 
 def _explicit_plan(job: Job) -> ExecutionPlan | None:
@@ -151,7 +166,7 @@ def _plan_from_sample(state: JobState) -> ExecutionPlan:
     if state.eta() <= limit:
         # Twice the limit: a job that is nearly finished is not moved.
         return ExecutionPlan(n_threads, max_seconds=2 * limit)
-    return ExecutionPlan(on_cluster=True)
+    return ExecutionPlan(n_threads, on_cluster=True)
 
 
 def _sample_rows(state: JobState) -> None:

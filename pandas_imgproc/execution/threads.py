@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING
 from pandas_imgproc.kernel import NullLedger
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from pandas_imgproc.execution.job import JobState
 
 
-def run_in_threads(state: JobState, n_threads: int, max_seconds: float) -> None:
-    """Run partitions on threads: all, or until the rest is predicted to take longer than `max_seconds`."""
+def run_in_threads(state: JobState, n_threads: int, should_stop: Callable[[], bool]) -> None:
+    """Run partitions on threads: all, or until `should_stop` returns True, which is called after each."""
     ledger = NullLedger()
     state.n_workers = n_threads
     partitions = (state.local_task(positions, ledger) for positions in state.iter_partitions())
@@ -25,7 +27,7 @@ def run_in_threads(state: JobState, n_threads: int, max_seconds: float) -> None:
                 for future in finished:
                     state.finish(future.result())
                 state.log_estimate()
-                n_more = len(finished) if state.eta() <= max_seconds else 0
+                n_more = 0 if should_stop() else len(finished)
                 running |= {pool.submit(task) for task in islice(partitions, n_more)}
         finally:
             ledger.cancel()

@@ -97,6 +97,22 @@ class _PatchedWorkerProcess(WorkerProcess):  # type: ignore[misc]
             process._process.environment = self.environment
         self._process = process
 
+    @property
+    def init_result_q(self) -> Any:
+        return self._init_result_q
+
+    @init_result_q.setter
+    def init_result_q(self, queue: Any) -> None:
+        self._init_result_q = _without_names(queue)
+
+    @property
+    def child_stop_q(self) -> Any:
+        return self._child_stop_q
+
+    @child_stop_q.setter
+    def child_stop_q(self, queue: Any) -> None:
+        self._child_stop_q = _without_names(queue)
+
     async def start(self) -> Any:
         async with self.start_lock:
             pauses = itertools.chain(_RESTART_BACKOFF, itertools.repeat(_RESTART_BACKOFF[-1]))
@@ -147,12 +163,9 @@ class _PatchedWorkerProcess(WorkerProcess):  # type: ignore[misc]
         is_set = all(dask.config.get(key) == value for key, value in SPAWN_SETTINGS.items())
         try:
             with contextlib.nullcontext() if is_set else dask.config.set(SPAWN_SETTINGS):
-                status = await super().start()
+                return await super().start()
         finally:
             shutil.rmtree(scratch, ignore_errors=True)  # a worker that died while starting has not removed it
-        if status.name == "running":
-            _unlink_semaphores(self.init_result_q, self.child_stop_q)
-        return status
 
     def mark_stopped(self) -> None:
         ended = self.process if self.status.name != "stopped" else None
@@ -240,16 +253,34 @@ def _sigint_blocked() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _unlink_semaphores(*queues: Any) -> None:
-    """Remove the names of queues' semaphores, which the worker has opened; of all queues without any.
+class _ThreadSemaphore(threading.Semaphore):
+    """Semaphore of the threads of one process; a process that it is sent to has one of its own."""
 
-    Each would stay in shared memory when the whole process group is killed; when only the caller is, Python's
-    resource tracker would print a warning (#1049).
+    def __init__(self, value: int) -> None:
+        super().__init__(value)
+        self._free = value
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return threading.Semaphore, (self._free,)
+
+
+def _without_names(queue: Any) -> Any:
+    """Return a queue of Dask between two processes, without semaphores that the two share.
+
+    These have names until they are deleted, and would stay in shared memory when the whole process group is killed;
+    when only the caller is, Python's resource tracker would print a warning (#1049). One process alone writes to each
+    of the queues, and one alone reads, one message at a time: threads are all that there is to exclude.
     """
-    names = {lock._semlock.name for queue in queues for lock in (queue._rlock, queue._wlock, queue._sem)}
+    if queue is not None:
+        queue._rlock, queue._sem = _ThreadSemaphore(1), _ThreadSemaphore(queue._maxsize)
+        queue._wlock = queue._wlock and _ThreadSemaphore(1)  # Windows needs none
+    return queue
+
+
+def _unlink_semaphores() -> None:
+    """Remove the names of all semaphores of this process, which ends without its finalizers."""
     for finalizer in list(util._finalizer_registry.values()):  # type: ignore[attr-defined]
-        is_cleanup = finalizer._callback is SemLock._cleanup  # type: ignore[attr-defined]
-        if is_cleanup and (not queues or finalizer._args[0] in names):
+        if finalizer._callback is SemLock._cleanup:  # type: ignore[attr-defined]
             finalizer()
 
 

@@ -63,6 +63,9 @@ SETTINGS: dict[str, Any] = SPAWN_SETTINGS | {
     # percent of each worker, and three of the caller.
     "distributed.admin.tick.interval": "1s",
     "distributed.admin.system-monitor.interval": "2s",
+    # Each connection keeps this many of its last messages, for debugging, and a message to the scheduler holds the
+    # paths of a partition: with Dask's 1,000, a caller that makes many calls grows by all that these have sent.
+    "distributed.admin.low-level-log-length": 20,
     # No spilling: pixels do not stay in workers, and scratch directories outlive a kill. No pausing: without spilling
     # nothing would ever resume a worker. A worker that needs too much is ended, and its row is a failure.
     "distributed.worker.memory.target": False,
@@ -93,11 +96,11 @@ def start(n_workers: int, memory_limit: str | float) -> tuple[LocalCluster, Clie
             raise
         except Exception as exc:
             raise start_error(root_cause(exc)) from exc
-    try:
-        return cluster, PatchedClient(cluster, set_as_default=False)
-    except Exception as exc:
-        stop(cluster)
-        raise start_error(root_cause(exc)) from exc
+        try:
+            return cluster, PatchedClient(cluster, set_as_default=False)
+        except Exception as exc:
+            stop(cluster)
+            raise start_error(root_cause(exc)) from exc
 
 
 def _start_cluster(n_workers: int, memory_limit: str | float, dashboard: str) -> LocalCluster:

@@ -505,6 +505,25 @@ def test_ended_caller_leaves_no_process_file_or_memory(caller, tmp_path, ending)
     assert err.count("Traceback") == (ending == "Ctrl-C")
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc and /dev/shm")
+def test_group_killed_while_workers_start_leaves_no_shared_memory(caller):
+    code = """
+        import multiprocessing.process, os, signal, threading, time
+        from pandas_imgproc import cluster
+        threading.Thread(target=cluster.get_client, kwargs={"n_workers": 2}, daemon=True).start()
+        while not multiprocessing.process._children:
+            time.sleep(0.001)
+        os.kill(os.getpid(), signal.SIGSTOP)
+    """
+    process = caller("-c", textwrap.dedent(code), start_new_session=True)
+    assert wait_until(lambda: psutil.Process(process.pid).status() == psutil.STATUS_STOPPED)
+    mapped = set().union(*(shared_memory(p.pid) for p in relatives(process.caller_id)))
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    assert wait_until(lambda: not relatives(process.caller_id))
+    assert not [name for name in mapped if name.exists()]
+
+
 def test_forked_and_daemonic_children_leave_the_cluster_running(caller):
     code = """
         import multiprocessing, os, sys

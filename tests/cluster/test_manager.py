@@ -1,6 +1,7 @@
 """Choice between the user's client and the managed cluster, its size, and checks of that size."""
 
 import asyncio
+import gc
 import logging
 import os
 import threading
@@ -53,6 +54,18 @@ class TestChoice:
         assert cluster.describe(managed_cluster) == "local cluster of 2 processes"
         cluster.pop_dashboard_link(managed_cluster)
         assert cluster.pop_dashboard_link(managed_cluster) is None
+
+    def test_sent_messages_are_not_kept(self, managed_cluster):
+        from distributed.protocol.serialize import Serialized
+
+        def n_kept():
+            gc.collect()
+            return sum(isinstance(x, Serialized) for x in gc.get_objects())
+
+        before = n_kept()
+        for i in range(100):
+            managed_cluster.submit(int, i, pure=False).result()
+        assert n_kept() - before < 50
 
     def test_worker_cannot_start_a_cluster(self, managed_cluster):
         def from_a_thread():

@@ -64,8 +64,9 @@ SETTINGS: dict[str, Any] = SPAWN_SETTINGS | {
     "distributed.admin.tick.interval": "1s",
     "distributed.admin.system-monitor.interval": "2s",
     # Each connection keeps this many of its last messages, for debugging, and a message to the scheduler holds the
-    # paths of a partition: with Dask's 1,000, a caller that makes many calls grows by all that these have sent.
-    "distributed.admin.low-level-log-length": 20,
+    # paths of a partition: with Dask's 1,000, a caller that makes many calls grows by all that these have sent. The
+    # scheduler's events are cut to the same number, among which `worker_rpc.count_losses` finds a task's losses.
+    "distributed.admin.low-level-log-length": 100,
     # No spilling: pixels do not stay in workers, and scratch directories outlive a kill. No pausing: without spilling
     # nothing would ever resume a worker. A worker that needs too much is ended, and its row is a failure.
     "distributed.worker.memory.target": False,

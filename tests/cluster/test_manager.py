@@ -63,9 +63,9 @@ class TestChoice:
             return sum(isinstance(x, Serialized) for x in gc.get_objects())
 
         before = n_kept()
-        for i in range(100):
+        for i in range(300):
             managed_cluster.submit(int, i, pure=False).result()
-        assert n_kept() - before < 50
+        assert n_kept() - before < 150
 
     def test_worker_cannot_start_a_cluster(self, managed_cluster):
         def from_a_thread():

@@ -33,8 +33,8 @@ logger = logging.getLogger("pandas_imgproc")
 SAMPLE_SECONDS = 0.01
 """Wall time after which enough of the first rows were timed."""
 
-GIL_BOUND_ROW_SECONDS = 0.00025
-"""Work below which threads hinder each other: most of so short a row is Python, one thread at a time."""
+GIL_SECONDS_PER_ROW = 0.00025
+"""Work of a row that one thread at a time can do, because it is Python: more threads hinder each other."""
 
 
 @dataclass(frozen=True)
@@ -161,7 +161,7 @@ def _plan_from_sample(state: JobState) -> ExecutionPlan:
     _sample_rows(state)
     client = cluster.existing_client()
     limit = setting("inline-threshold" if client is None else "inline-threshold-warm")
-    n_threads = CPU_COUNT if state.cpu_seconds_per_row > GIL_BOUND_ROW_SECONDS else 1
+    n_threads = max(1, min(CPU_COUNT, math.ceil(state.cpu_seconds_per_row / GIL_SECONDS_PER_ROW)))
     state.n_workers = n_threads
     if state.eta() <= limit:
         # Twice the limit: a job that is nearly finished is not moved.

@@ -51,6 +51,14 @@ def test_long_job_moves_to_cluster_after_its_sample(paths, caplog, managed_clust
         assert "local cluster" in summary(caplog, lambda: paths.img.load_resized(8))
 
 
+def test_rows_go_on_inline_while_the_cluster_starts(paths, caplog):
+    pandas_imgproc.close()
+    with dask.config.set({"pandas-imgproc.inline-threshold": 0, "pandas-imgproc.n-workers": 2}):
+        assert "inline on 2 threads while a cluster started" in summary(caplog, lambda: paths.img.load_resized(200))
+        pandas_imgproc.get_client()
+        assert "local cluster" in summary(caplog, lambda: paths.img.load_resized(200, npartitions=2))
+
+
 @pytest.mark.parametrize(("scheduler", "plan"), [("synchronous", "1 thread;"), ("threads", "threads"),
                                                  ("distributed", "local cluster")])  # fmt: skip
 def test_dask_scheduler_selects_execution(paths, caplog, managed_cluster, scheduler, plan):

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 SCRIPT = str(Path(__file__).with_name("ways.py"))
 MODULES = {
     "OpenCV with threads": "cv2",
+    "OpenCV with threads, cubic": "cv2",
     "Daft": "daft",
     "Hugging Face datasets": "datasets",
     "Ray Data": "ray",

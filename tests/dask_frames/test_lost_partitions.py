@@ -14,7 +14,7 @@ import image_factory
 import pandas as pd
 import psutil
 import pytest
-from distributed import Client, LocalCluster, get_worker
+from distributed import Client, get_worker
 from image_factory import row_image, row_of
 
 from conftest import wait_until
@@ -38,36 +38,20 @@ def df(tmp_path_factory):
     return pd.DataFrame({"image_path": [str(folder / f"{row}.png") for row in range(N)]})
 
 
-@pytest.fixture(scope="module")
-def user_client(tmp_path_factory):
-    """Client of a user's own cluster of two processes, which waits for workers that restart slowly."""
-    with (
-        dask.config.set({"distributed.deploy.lost-worker-timeout": "300s"}),
-        LocalCluster(
-            n_workers=2, threads_per_worker=1, dashboard_address="127.0.0.1:0",
-            local_directory=tmp_path_factory.mktemp("workers"),
-        ) as cluster,
-        Client(cluster, set_as_default=False) as client,
-    ):  # fmt: skip
-        yield client
-
-
 def exit_once_done(worker, key):
     """End this process once the result of a task is finished, and nowhere else."""
     wait_until(lambda: worker.state.tasks[key].state == "memory")
     os._exit(3)
 
 
-def dying(deaths, mode):
-    """Return a function of pixels that returns their row, and whose row 7 ends its process, up to 12 times."""
+def dying(deaths):
+    """Return a function of pixels that returns their row, and whose row 7 ends its worker once its task is finished."""
 
     def number(pixels):
         row = row_of(pixels)
         if row == 7 and (not deaths.exists() or deaths.stat().st_size < 12):
             with deaths.open("a") as file:
                 file.write("x")
-            if mode == "now":
-                os._exit(3)
             try:
                 worker = get_worker()
             except ValueError:  # a child process
@@ -78,26 +62,14 @@ def dying(deaths, mode):
     return number
 
 
-def check(df, deaths, mode):
-    result = dd.from_pandas(df, npartitions=3).img.map(
-        "image_path", dying(deaths, mode), dtype="Int64", errors="coerce"
-    )
-    computed, table = dask.compute(result, result.img.failures)
-    assert len(deaths.read_text()) <= 3
-    assert table["kind"].tolist() == ["worker_died"] * (mode == "now")
-    assert computed.fillna(7).tolist() == list(range(N))
-    assert computed.isna().sum() == (mode == "now")
-
-
-@pytest.mark.parametrize("mode", ["now", "once done"])
-def test_row_that_ends_its_process_costs_itself_at_most(user_client, df, tmp_path, mode):
-    with user_client.as_current():
-        check(df, tmp_path / "deaths", mode)
-
-
 def test_result_lost_on_the_managed_cluster_costs_no_row(managed_cluster, df, tmp_path):
+    deaths = tmp_path / "deaths"
     with managed_cluster.as_current():
-        check(df, tmp_path / "deaths", "once done")
+        result = dd.from_pandas(df, npartitions=3).img.map("image_path", dying(deaths), dtype="Int64", errors="coerce")
+        computed, table = dask.compute(result, result.img.failures)
+    assert len(deaths.read_text()) <= 3
+    assert table.empty
+    assert computed.tolist() == list(range(N))
     assert wait_until(lambda: len(managed_cluster.scheduler_info()["workers"]) == 2)
 
 

@@ -105,9 +105,10 @@ def _run_on_cluster(state: JobState, plan: ExecutionPlan) -> str:
             lease = leases.enter_context(cluster.leased_cluster())
             if not plan.is_requested and not state.job.task.needs_cluster and not lease.is_started:
                 _run_beside_start(state, lease, plan.n_threads)
-                if _is_ended(state):
-                    return f"{plan} while a cluster started"
+            # Also if no row is left: Dask's settings for the start hold in the whole process until its end.
             client, name = lease.wait()
+            if _is_ended(state):
+                return f"{plan} while a cluster started"
         except ClusterError as exc:
             if plan.is_requested:
                 raise

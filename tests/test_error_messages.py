@@ -34,6 +34,9 @@ def ratio(pixels):
     return 1 / 0
 
 
+RATIO_LINE = ratio.__code__.co_firstlineno + 1
+
+
 def locked(lock, pixels):
     with lock:
         return 1
@@ -96,7 +99,11 @@ def test_usage_error_has_short_traceback(frame, call, kind, message):
     ("call", "kind", "message"),
     [
         ("df.img.load_resized('image_path', 8, errors='raise', npartitions=2)", OSError, "there is no such file"),
-        ("df[:4].img.map('image_path', ratio, errors='raise')", OSError, "(ratio, line 32 of test_error_messages.py)"),
+        (
+            "df[:4].img.map('image_path', ratio, errors='raise')",
+            OSError,
+            f"(ratio, line {RATIO_LINE} of test_error_messages.py)",
+        ),
         ("df.img.map('image_path', lambda pixels: pixels, errors='coerce')", ValueError, "func must return results"),
         ("df.img.map('image_path', held)", TypeError, "cannot be sent to another process: cannot pickle"),
         ("df.img.map('image_path', str, dtype='float64', out='x.parquet')", OSError, "dtype='float64' cannot hold"),

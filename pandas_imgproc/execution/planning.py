@@ -104,7 +104,7 @@ def _run_on_cluster(state: JobState, plan: ExecutionPlan) -> str:
         try:
             lease = leases.enter_context(cluster.leased_cluster())
             if not plan.is_requested and not state.job.task.needs_cluster and not lease.is_started:
-                _run_beside_start(state, lease, plan.n_threads)
+                _run_during_start(state, lease, plan.n_threads)
             # Also if no row is left: Dask's settings for the start hold in the whole process until its end.
             client, name = lease.wait()
             if _is_ended(state):
@@ -121,7 +121,7 @@ def _run_on_cluster(state: JobState, plan: ExecutionPlan) -> str:
     return str(plan)
 
 
-def _run_beside_start(state: JobState, lease: cluster.ClusterLease, n_threads: int) -> None:
+def _run_during_start(state: JobState, lease: cluster.ClusterLease, n_threads: int) -> None:
     """Run rows inline until the cluster has started: a start takes seconds."""
     lease.begin_start()
     run_in_threads(state, n_threads, lambda: lease.is_started)

@@ -1,23 +1,20 @@
-"""Partitions of Dask frames that were lost with their workers run in child processes, on the cluster of any client."""
+"""Partitions of Dask frames that were lost with their workers, by the scheduler's event log: run in child processes."""
 
 from __future__ import annotations
 
 import itertools
 import os
 import sys
-import threading
 
 import cloudpickle
-import dask
 import dask.dataframe as dd
 import image_factory
 import pandas as pd
 import psutil
 import pytest
-from distributed import Client, get_worker
-from image_factory import row_image, row_of
+from distributed import Client
+from image_factory import row_image
 
-from conftest import wait_until
 from pandas_imgproc import ClusterError
 from pandas_imgproc.execution.graph_ledger import ISOLATING_LOSSES, MAX_LOSSES
 
@@ -36,44 +33,6 @@ def df(tmp_path_factory):
     for row in range(N):
         row_image(row, (12, 8)).save(folder / f"{row}.png")
     return pd.DataFrame({"image_path": [str(folder / f"{row}.png") for row in range(N)]})
-
-
-def exit_once_done(worker, key):
-    """End this process once the result of a task is finished, and nowhere else."""
-    wait_until(lambda: worker.state.tasks[key].state == "memory")
-    os._exit(3)
-
-
-def dying(deaths):
-    """Return a function of pixels that returns their row, and whose row 7 ends its worker once its task is finished."""
-
-    def number(pixels):
-        row = row_of(pixels)
-        if row == 7 and (not deaths.exists() or deaths.stat().st_size < 12):
-            with deaths.open("a") as file:
-                file.write("x")
-            try:
-                worker = get_worker()
-            except ValueError:  # a child process
-                return row
-            threading.Thread(target=exit_once_done, args=(worker, worker.get_current_task())).start()
-        return row
-
-    return number
-
-
-def test_result_lost_on_the_managed_cluster_costs_no_row(managed_cluster, df, tmp_path):
-    deaths = tmp_path / "deaths"
-    with managed_cluster.as_current():
-        result = dd.from_pandas(df, npartitions=3).img.map("image_path", dying(deaths), dtype="Int64", errors="coerce")
-        computed, table = dask.compute(result, result.img.failures)
-    assert len(deaths.read_text()) <= 3
-    assert table.empty
-    assert computed.tolist() == list(range(N))
-    assert wait_until(lambda: len(managed_cluster.scheduler_info()["workers"]) == 2)
-
-
-# ---- the scheduler's event log
 
 
 @pytest.fixture(scope="module")

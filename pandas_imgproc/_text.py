@@ -69,6 +69,17 @@ def _take(value: Any, n: int) -> Any:
     return value
 
 
+def describe_exit(exitcode: int | None) -> str:
+    """Return the end of a process as text.
+
+    Examples
+    --------
+    >>> describe_exit(3), describe_exit(-9)
+    ('exit code 3', 'signal 9')
+    """
+    return f"signal {-exitcode}" if exitcode is not None and exitcode < 0 else f"exit code {exitcode}"
+
+
 def format_exception(exc: BaseException, max_chars: int = MAX_MESSAGE_CHARS) -> str:
     """Return the type and the message of an exception as one text; its type alone if its text cannot be read.
 

@@ -28,6 +28,7 @@ from distributed.core import Status
 from distributed.nanny import WorkerProcess
 
 from pandas_imgproc._sigint import sigint_handler
+from pandas_imgproc._text import describe_exit
 from pandas_imgproc.cluster import preload, worker_rpc
 
 if TYPE_CHECKING:
@@ -71,6 +72,13 @@ class PatchedNanny(Nanny):  # type: ignore[misc]
         return self.status.name in ("init", "starting", "running")
 
 
+def _nameless_queue(attribute: str) -> property:
+    """Return a property that holds a queue of Dask `_without_names`."""
+    return property(
+        lambda self: getattr(self, attribute), lambda self, queue: setattr(self, attribute, _without_names(queue))
+    )
+
+
 class _PatchedWorkerProcess(WorkerProcess):  # type: ignore[misc]
     """Handle of a worker's process over all restarts, which are retried until one succeeds.
 
@@ -97,21 +105,7 @@ class _PatchedWorkerProcess(WorkerProcess):  # type: ignore[misc]
             process._process.environment = self.environment
         self._process = process
 
-    @property
-    def init_result_q(self) -> Any:
-        return self._init_result_q
-
-    @init_result_q.setter
-    def init_result_q(self, queue: Any) -> None:
-        self._init_result_q = _without_names(queue)
-
-    @property
-    def child_stop_q(self) -> Any:
-        return self._child_stop_q
-
-    @child_stop_q.setter
-    def child_stop_q(self, queue: Any) -> None:
-        self._child_stop_q = _without_names(queue)
+    init_result_q, child_stop_q = _nameless_queue("_init_result_q"), _nameless_queue("_child_stop_q")
 
     async def start(self) -> Any:
         async with self.start_lock:
@@ -154,8 +148,9 @@ class _PatchedWorkerProcess(WorkerProcess):  # type: ignore[misc]
             return
         if error is not None:
             raise error
-        by = f"signal {-ended}" if ended is not None and ended < 0 else f"exit code {ended}"
-        raise RuntimeError(f"{sum(self.n_starts)} worker processes ended while they started, the last by {by}")
+        raise RuntimeError(
+            f"{sum(self.n_starts)} worker processes ended while they started, the last by {describe_exit(ended)}"
+        )
 
     async def _start_once(self) -> Any:
         self.worker_kwargs["local_directory"] = scratch = scratch_path()

@@ -66,7 +66,7 @@ def count_losses() -> tuple[int, int]:
     """Return how often a lost worker took the Dask task of this thread along, and any task of the same collection.
 
     Whether the task was running, waiting or finished: Dask itself does not count the losses of a finished one, and runs
-    it again each time. They are in the scheduler's event log, of any cluster and of its last 1000 events.
+    it again each time. They are in the scheduler's event log, on any cluster: the last 1,000 events, 100 if managed.
     """
     worker = current_worker()
     if worker is None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 from typing import TYPE_CHECKING
 
+from pandas_imgproc._text import describe_exit
 from pandas_imgproc.errors import ClusterError
 
 if TYPE_CHECKING:
@@ -57,13 +58,11 @@ class CrashLoop:
         if n_deaths >= MAX_DEATHS + MAX_DEATHS_PER_WORKER * n_workers:
             raise ClusterError(
                 f"{len(self._exitcodes)} worker processes of the {self._description} died one after another without a "
-                f"result{_describe_exit(self._exitcodes[-1])}, and none of them during a row: they die while they "
+                f"result{_last_exit(self._exitcodes[-1])}, and none of them during a row: they die while they "
                 "start or wait, while they receive the function or the values of the column, or while they send a "
                 "result; the same call with dask.config.set(scheduler='synchronous') runs without workers"
             )
 
 
-def _describe_exit(exitcode: int | None) -> str:
-    if exitcode is None:
-        return ""
-    return f", the last one by {f'signal {-exitcode}' if exitcode < 0 else f'exit code {exitcode}'}"
+def _last_exit(exitcode: int | None) -> str:
+    return "" if exitcode is None else f", the last one by {describe_exit(exitcode)}"

@@ -127,15 +127,11 @@ def _on_task_done(key: str) -> None:
 
 
 def _close_ledgers(key: str) -> None:
+    """Close the ledgers of a task, also of one that has failed, or whose result is no longer needed."""
     for entry in _entries.pop(key, {}).values():
         entry.close()
 
 
-def _on_task_released(key: str) -> None:
-    """Close the ledgers of a task that has failed, or whose result is no longer needed."""
-    _close_ledgers(key)
-
-
 worker_rpc.handlers["open_ledger"] = _open_ledger
 worker_rpc.on_task_done.append(_on_task_done)
-worker_rpc.on_task_released.append(_on_task_released)
+worker_rpc.on_task_released.append(_close_ledgers)

@@ -23,7 +23,7 @@ import dask
 import psutil
 
 from pandas_imgproc._pickling import dumps
-from pandas_imgproc._text import truncate
+from pandas_imgproc._text import describe_exit, truncate
 from pandas_imgproc.cluster import worker_rpc
 from pandas_imgproc.errors import ClusterError
 from pandas_imgproc.execution.crash_ledger import CrashLedger, DeadlyPartitionError
@@ -78,7 +78,7 @@ def run_isolated(
         if n_failed_starts >= MAX_FAILED_STARTS:
             raise ClusterError(
                 f"{n_failed_starts} processes that were started for a partition of {len(partition):,} rows, which was "
-                f"lost with its worker, died too, the last by {_describe_exit(child.exitcode)} ({describe_task()})"
+                f"lost with its worker, died too, the last by {describe_exit(child.exitcode)} ({describe_task()})"
             )
         if isinstance(ledger, CrashLedger) and not child.exceeded_memory:
             ledger.on_worker_exit(child.pid, child.exitcode)
@@ -153,10 +153,6 @@ def _unwrap(message: bytes) -> PartitionResult:
         raise result
     assert isinstance(result, PartitionResult)
     return result
-
-
-def _describe_exit(exitcode: int) -> str:
-    return f"signal {-exitcode}" if exitcode < 0 else f"exit code {exitcode}"
 
 
 # ---- in the child

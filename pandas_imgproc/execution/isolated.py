@@ -132,9 +132,11 @@ class _Child:
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(0.1)
         self._process.kill()
-        with contextlib.suppress(BrokenPipeError):
-            self._process.communicate()
-        self.exitcode = self._process.returncode
+        self.exitcode = self._process.wait()
+        # Not read to their end, which does not come while a process lives that a function has forked.
+        for pipe in (self._process.stdin, self._process.stdout):
+            with contextlib.suppress(BrokenPipeError):
+                pipe and pipe.close()
 
 
 def describe_task() -> str:

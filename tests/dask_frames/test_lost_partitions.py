@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import signal
 import sys
 
 import cloudpickle
@@ -81,3 +82,12 @@ def test_retired_workers_are_no_losses(threads_client, df):
 def test_partition_lost_too_often_raises_cluster_error(threads_client, df):
     with pytest.raises(ClusterError, match=rf"{MAX_LOSSES} workers died with a partition of 2 rows.*Dask task \('"):
         pids(threads_client, df, [1], n_losses=MAX_LOSSES)
+
+
+def test_process_that_a_function_forks_is_not_waited_for(threads_client, df):
+    def forked(_):
+        return os.fork() or signal.pause()
+
+    lazy = dd.from_pandas(df[:2], npartitions=1).img.map("image_path", forked, dtype="Int64")
+    for pid in compute_after_losses(threads_client, lazy, [0], n_losses=1):
+        os.kill(pid, signal.SIGKILL)

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import itertools
+import multiprocessing
 import os
+import signal
 import sys
 
 import cloudpickle
+import dask
 import dask.dataframe as dd
 import image_factory
 import pandas as pd
 import psutil
 import pytest
 from distributed import Client
-from image_factory import row_image
+from image_factory import row_image, row_of
 
 from pandas_imgproc import ClusterError
 from pandas_imgproc.execution.graph_ledger import ISOLATING_LOSSES, MAX_LOSSES
@@ -81,3 +84,28 @@ def test_retired_workers_are_no_losses(threads_client, df):
 def test_partition_lost_too_often_raises_cluster_error(threads_client, df):
     with pytest.raises(ClusterError, match=rf"{MAX_LOSSES} workers died with a partition of 2 rows.*Dask task \('"):
         pids(threads_client, df, [1], n_losses=MAX_LOSSES)
+
+
+class _StopsChild:
+    """Function that stops the first child process which unpickles it, where no row is in flight."""
+
+    def __init__(self, marker):
+        self.marker = marker
+
+    def __setstate__(self, state):
+        self.__dict__ = state
+        if not self.marker.exists() and "isolated" in multiprocessing.current_process().name:
+            self.marker.touch()
+            os.kill(os.getpid(), signal.SIGSTOP)
+
+    def __call__(self, pixels):
+        return row_of(pixels)
+
+
+def test_stopped_child_process_is_killed(threads_client, df, tmp_path):
+    function = _StopsChild(tmp_path / "stopped")
+    lazy = dd.from_pandas(df[:4], npartitions=2).img.map("image_path", function, dtype="int64")
+    with dask.config.set({"pandas-imgproc.row-timeout": 2}):
+        result = compute_after_losses(threads_client, lazy, [0], n_losses=1)
+    assert function.marker.exists()
+    assert result.tolist() == list(range(4))

@@ -26,10 +26,13 @@ import dask
 from distributed import Nanny
 from distributed.core import Status
 from distributed.nanny import WorkerProcess
+from tornado.ioloop import PeriodicCallback
 
 from pandas_imgproc._sigint import sigint_handler
 from pandas_imgproc._text import describe_exit
 from pandas_imgproc.cluster import preload, worker_rpc
+from pandas_imgproc.cluster.stopped import LookTimer, is_stopped
+from pandas_imgproc.config import setting
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -44,15 +47,29 @@ _START_TIMEOUT = 300  # seconds after which a worker that has not reported is st
 _MAX_KILLED_STARTS, _MAX_FAILED_STARTS = 10, 3
 """Starts of a worker that has never run: killed by another process, or ended on its own account."""
 
+_STOP_INTERVAL = 1.0  # seconds between two looks whether a worker is stopped
+
 _spawn_lock = threading.Lock()
 
 
 class PatchedNanny(Nanny):  # type: ignore[misc]
-    """Nanny without a scratch directory (#1540), whose worker process is a `_PatchedWorkerProcess`."""
+    """Nanny without a scratch directory (#1540), whose worker process is a `_PatchedWorkerProcess`.
+
+    It kills a worker that is stopped (SIGSTOP) for as long as a row may take, also one without a row: the tasks that it
+    was given, and the results that it holds, would be waited for without end.
+    """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs | {"silence_logs": logging.CRITICAL})
         preload.remove_scratch_dir(self)
+        self._stop_timer = LookTimer(_STOP_INTERVAL)
+        self.periodic_callbacks["stopped"] = PeriodicCallback(self._kill_stopped, _STOP_INTERVAL * 1000)
+
+    def _kill_stopped(self) -> None:
+        seconds, pids = setting("row-timeout"), [self.pid] if self.pid and is_stopped(self.pid) else []
+        for pid, elapsed in self._stop_timer.look(pids).items():
+            if seconds is not None and elapsed > seconds:
+                os.kill(pid, signal.SIGKILL)
 
     @property
     def process(self) -> Any:

@@ -25,6 +25,8 @@ import psutil
 from pandas_imgproc._pickling import dumps
 from pandas_imgproc._text import describe_exit, truncate
 from pandas_imgproc.cluster import worker_rpc
+from pandas_imgproc.cluster.stopped import LookTimer, is_stopped
+from pandas_imgproc.config import setting
 from pandas_imgproc.errors import ClusterError
 from pandas_imgproc.execution.crash_ledger import CrashLedger, DeadlyPartitionError
 from pandas_imgproc.execution.payload import portable_partition, serialize_task
@@ -110,10 +112,12 @@ class _Child:
 
     def receive(self) -> bytes | None:
         """Return the next message of the child, None if it has died."""
+        timer = LookTimer(_POLL_SECONDS)
         while not self._results.poll(_POLL_SECONDS):
             if self._process.poll() is not None and not self._results.poll():
                 return None
             self._check_memory()
+            self._check_stopped(timer)
         try:
             return self._results.recv_bytes()
         except (EOFError, OSError):  # died before or while it wrote
@@ -125,6 +129,13 @@ class _Child:
             if sum(running.memory_info().rss for running in (worker, *worker.children())) > self._max_nbytes:
                 self.exceeded_memory = True
                 self._process.kill()
+
+    def _check_stopped(self, timer: LookTimer) -> None:
+        # Also between two rows, where no watchdog looks.
+        seconds = setting("row-timeout")
+        elapsed = timer.look([self.pid] if is_stopped(self.pid) else []).get(self.pid, 0.0)
+        if seconds is not None and elapsed > seconds:
+            self._process.kill()
 
     def __exit__(self, *_: object) -> None:
         self._results.close()

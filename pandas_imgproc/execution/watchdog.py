@@ -1,4 +1,4 @@
-"""Watchdog of a crash ledger: a thread that kills the process of a row in flight for too long, or a stopped one."""
+"""Watchdog of a crash ledger: a thread that kills the process of a row in flight for too long."""
 
 from __future__ import annotations
 
@@ -6,12 +6,11 @@ import contextlib
 import os
 import signal
 import threading
-import time
 from typing import TYPE_CHECKING
 
 import psutil
 
-from pandas_imgproc import cluster
+from pandas_imgproc.cluster.stopped import LookTimer, process_status
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,13 +20,15 @@ if TYPE_CHECKING:
 MAX_POLL_INTERVAL = 5.0
 """Seconds between two looks at the ledger, which take 0.1 ms for a million rows."""
 
+Suspect = tuple[int | None, int]
+"""Row in flight, None in a process that is stopped (SIGSTOP), and the pid of its process."""
+
 
 @contextlib.contextmanager
 def kill_slow_rows(ledger: CrashLedger, seconds: float | None) -> Iterator[None]:
     """Kill, during the block, the process of each row that is in flight for more than `seconds`; None is no limit.
 
-    A worker of the managed cluster that is stopped (SIGSTOP) for as long is killed too: without a row in flight, the
-    tasks that it was given would wait forever.
+    A process that is stopped for as long is killed too, but its row is not to blame, and runs again.
 
     In a thread, because the caller may be waiting for a partition that cannot continue before its slow row is ended.
     """
@@ -45,27 +46,23 @@ def kill_slow_rows(ledger: CrashLedger, seconds: float | None) -> Iterator[None]
 
 
 def _watch(ledger: CrashLedger, seconds: float, finished: threading.Event) -> None:
-    seen_at: dict[tuple[int | None, int], float] = {}
-    while not finished.wait(min(MAX_POLL_INTERVAL, seconds / 4)):
-        now = time.monotonic()
-        suspects: list[tuple[int | None, int]] = [item for item in ledger.in_flight() if _is_killable(item[1])]
-        suspects += [(None, pid) for pid in cluster.worker_pids() if _status(pid) == psutil.STATUS_STOPPED]
-        seen_at = {item: seen_at.get(item, now) for item in suspects}
-        for (position, pid), first_seen in seen_at.items():
-            if now - first_seen > seconds:
+    interval = min(MAX_POLL_INTERVAL, seconds / 4)
+    timer = LookTimer(interval)
+    while not finished.wait(interval):
+        for (position, pid), elapsed in timer.look(_suspects(ledger)).items():
+            if elapsed > seconds:
                 if position is not None:
                     ledger.mark_timed_out(position)
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
 
 
-def _is_killable(pid: int) -> bool:
-    # This process itself is not: its row is waited for. The row of a dead process is in flight until its next attempt.
-    return pid not in (0, os.getpid()) and _status(pid) not in (None, psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)
-
-
-def _status(pid: int) -> str | None:
-    try:
-        return str(psutil.Process(pid).status())
-    except psutil.NoSuchProcess:
-        return None
+def _suspects(ledger: CrashLedger) -> Iterator[Suspect]:
+    for position, pid in ledger.in_flight():
+        # This process itself is not one: its row is waited for. The row of a dead process is in flight until its next
+        # attempt.
+        status = process_status(pid) if pid not in (0, os.getpid()) else None
+        if status == psutil.STATUS_STOPPED:
+            yield None, pid
+        elif status not in (None, psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD):
+            yield position, pid

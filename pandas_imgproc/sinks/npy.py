@@ -80,9 +80,8 @@ class NpySink(JournaledSink):
         """Return a column of images over a map of the file."""
         n = len(journal.done)
         partial, index_path = _side_files(store.path, journal.generation)
-        path = partial if os.path.exists(partial) else store.path
         try:
-            pixels = _map_rows(path, journal.n_values)
+            pixels = _map_first((partial, store.path), journal.n_values)
         except FileNotFoundError as exc:
             raise FileNotFoundError(
                 f"{store.path!r} is gone, its journal is not; the same call again writes it"
@@ -91,7 +90,7 @@ class NpySink(JournaledSink):
             if not journal.done.any():
                 raise FileNotFoundError(f"there are no finished rows in {store.path!r}") from exc
             raise JournalError(
-                f"{path!r} is damaged ({exc}); the same call again writes the rows that it has lost"
+                f"{store.path!r} is damaged ({exc}); the same call again writes the rows that it has lost"
             ) from exc
         n_outputs = len(pixels) // n if n else 1
         index = load_index(index_path, n)[:n]  # a frame that grows has its new labels before its new rows
@@ -235,6 +234,17 @@ def _side_files(path: str, generation: int) -> tuple[str, str]:
     """Return the paths of an unfinished file and of its index."""
     suffix = f".{generation}" if generation else ""
     return f"{path}.partial{suffix}", f"{path}.index{suffix}"
+
+
+def _map_first(paths: Sequence[str], n: int | None) -> Array:
+    """Return a map of the rows of the first path that names a file.
+
+    It is opened without a look before: a job that ends renames its file, from the first path to the second.
+    """
+    for path in paths[:-1]:
+        with contextlib.suppress(FileNotFoundError):
+            return _map_rows(path, n)
+    return _map_rows(paths[-1], n)
 
 
 def _map_rows(path: str, n: int | None) -> Array:

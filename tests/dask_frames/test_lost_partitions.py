@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import itertools
+import multiprocessing
 import os
 import signal
 import sys
 
 import cloudpickle
+import dask
 import dask.dataframe as dd
 import image_factory
 import pandas as pd
 import psutil
 import pytest
 from distributed import Client
-from image_factory import row_image
+from image_factory import row_image, row_of
 
 from pandas_imgproc import ClusterError
 from pandas_imgproc.execution.graph_ledger import ISOLATING_LOSSES, MAX_LOSSES
@@ -91,3 +93,28 @@ def test_process_that_a_function_forks_is_not_waited_for(threads_client, df):
     lazy = dd.from_pandas(df[:2], npartitions=1).img.map("image_path", forked, dtype="Int64")
     for pid in compute_after_losses(threads_client, lazy, [0], n_losses=1):
         os.kill(pid, signal.SIGKILL)
+
+
+class _StopsChild:
+    """Function that stops the first child process which unpickles it, where no row is in flight."""
+
+    def __init__(self, marker):
+        self.marker = marker
+
+    def __setstate__(self, state):
+        self.__dict__ = state
+        if not self.marker.exists() and "isolated" in multiprocessing.current_process().name:
+            self.marker.touch()
+            os.kill(os.getpid(), signal.SIGSTOP)
+
+    def __call__(self, pixels):
+        return row_of(pixels)
+
+
+def test_stopped_child_process_is_killed(threads_client, df, tmp_path):
+    function = _StopsChild(tmp_path / "stopped")
+    lazy = dd.from_pandas(df[:4], npartitions=2).img.map("image_path", function, dtype="int64")
+    with dask.config.set({"pandas-imgproc.row-timeout": 2}):
+        result = compute_after_losses(threads_client, lazy, [0], n_losses=1)
+    assert function.marker.exists()
+    assert result.tolist() == list(range(4))

@@ -5,12 +5,15 @@ from __future__ import annotations
 import ctypes
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import cloudpickle
 import dask
+import dask.dataframe as dd
 import image_factory
 import numpy as np
 import pandas as pd
@@ -27,6 +30,7 @@ cloudpickle.register_pickle_by_value(sys.modules[__name__])
 
 pytestmark = pytest.mark.timeout(900)  # restarted workers start slowly on a busy machine
 
+ROOT = str(Path(__file__).parent.parent.parent)
 N = 1000
 ROW_TIMEOUT = 5.0
 """Seconds that no row takes which ends, on any machine."""
@@ -170,8 +174,71 @@ def test_row_timeout_does_not_select_the_cluster(paths, caplog):
     assert "inline on" in caplog.records[-1].getMessage()
 
 
-def test_worker_that_is_stopped_with_no_row_is_killed_and_loses_none(paths, restored_workers):
-    os.kill(next(iter(cluster.worker_pids())), signal.SIGSTOP)
+def stop_once(marker, row=None):
+    """Stop this process, unless another one was stopped before."""
+    try:
+        marker.touch(exist_ok=False)
+    except FileExistsError:
+        return row
+    os.kill(os.getpid(), signal.SIGSTOP)
+    return row
+
+
+class _StopsWhenUnpickled:
+    """Function of pixels that stops the first process which unpickles it, before its first row."""
+
+    def __init__(self, marker):
+        self.marker = marker
+
+    def __setstate__(self, state):
+        self.__dict__ = state
+        stop_once(self.marker)
+
+    def __call__(self, pixels):
+        return row_of(pixels)
+
+
+@pytest.mark.parametrize("when", ["in a row", "before a row"])
+def test_worker_that_is_stopped_is_killed_and_no_row_is_blamed(paths, restored_workers, tmp_path, when):
+    marker = tmp_path / "stopped"
+    function = _StopsWhenUnpickled(marker)
+    if when == "in a row":
+        function = lambda pixels: stop_once(marker, row_of(pixels))  # noqa: E731
     with dask.config.set({"pandas-imgproc.row-timeout": ROW_TIMEOUT}):
-        result = paths[:40].img.map(crashing_function({}), npartitions=8, progress=False)
+        result = paths[:40].img.map(function, npartitions=8, progress=False)
+    assert marker.exists()
     assert result.tolist() == list(range(40))
+
+
+def test_stopped_worker_does_not_stop_a_dask_frame(paths, restored_workers, managed_cluster):
+    os.kill(next(iter(cluster.worker_pids())), signal.SIGSTOP)
+    ddf = dd.from_pandas(paths[:40].to_frame("image_path"), npartitions=8)
+    with dask.config.set({"pandas-imgproc.row-timeout": ROW_TIMEOUT}), managed_cluster.as_current():
+        result = ddf.img.map("image_path", row_of, dtype="int64").compute()
+    assert result.tolist() == list(range(40))
+
+
+JOB_THAT_IS_STOPPED = """
+import sys, time, dask, pandas as pd, pandas_imgproc
+def slow(pixels):
+    print("row", flush=True)
+    time.sleep(0.3)
+    return 1
+with dask.config.set({"pandas-imgproc.row-timeout": 3, "pandas-imgproc.n-workers": 1}):
+    result = pd.Series([sys.argv[1]] * 8).img.map(slow, npartitions=1, progress=False, errors="coerce")
+print(result.tolist())
+"""
+
+
+def test_time_in_which_all_processes_are_stopped_does_not_count(paths):
+    """As by Ctrl-Z and ``fg``."""
+    job = subprocess.Popen(
+        [sys.executable, "-c", JOB_THAT_IS_STOPPED, paths[0]],
+        stdout=subprocess.PIPE, text=True, start_new_session=True, env={**os.environ, "PYTHONPATH": ROOT},
+    )  # fmt: skip
+    with job:
+        assert job.stdout.readline() == "row\n"
+        os.killpg(job.pid, signal.SIGSTOP)
+        time.sleep(5)
+        os.killpg(job.pid, signal.SIGCONT)
+        assert job.stdout.readlines()[-1] == f"{[1] * 8}\n"

@@ -112,6 +112,24 @@ def test_readers_of_running_job_damage_nothing(folder, tmp_path):
         assert rows(out) == {k: k % N for k in range(96)}
 
 
+def test_result_that_gets_its_name_while_it_is_read(folder, tmp_path, monkeypatch):
+    """The job ends between two steps of a reader, which has seen the name of the unfinished file."""
+    out = tmp_path / "x.npy"
+    load(folder, out)
+    partial = tmp_path / "x.npy.partial"
+    out.rename(partial)
+    real = os.path.exists
+
+    def exists(path):
+        found = real(path)
+        if found and path == str(partial):
+            partial.rename(out)
+        return found
+
+    monkeypatch.setattr(os.path, "exists", exists)
+    assert rows(out) == {k: k for k in range(N)}
+
+
 def test_reader_leaves_partial_line_to_writer(folder, tmp_path, name):
     out = tmp_path / name
     load(folder, out)

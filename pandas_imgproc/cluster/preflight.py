@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import dask
 from distributed.worker_memory import parse_memory_limit
 
+from pandas_imgproc._text import truncate
 from pandas_imgproc.cluster.validation import MIN_WORKER_MEMORY
 from pandas_imgproc.errors import ClusterError
 
@@ -59,7 +60,8 @@ def check_environment(n_workers: int, memory_limit: str | float) -> None:
 
 
 def start_error(reason: str) -> ClusterError:
-    """Return the error of a cluster that cannot be started."""
+    """Return the error of a cluster that cannot be started, in one line: reasons of Python and Dask may be long."""
+    reason = truncate(" ".join(reason.split()))
     return ClusterError(f"the local cluster cannot be started: {reason}; a call without npartitions= runs inline then")
 
 

@@ -29,7 +29,7 @@ from pandas_imgproc.sinks.arrow_columns import from_table, to_index_of, to_table
 from pandas_imgproc.sinks.journal_storage import LocalJournal
 from pandas_imgproc.sinks.journaled import JournaledSink
 from pandas_imgproc.sinks.memory import BufferWriter, contiguous_runs, pwrite_all, return_to_caller
-from pandas_imgproc.tasks import variant_index
+from pandas_imgproc.tasks import Augment, variant_index
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -94,7 +94,8 @@ class NpySink(JournaledSink):
             ) from exc
         n_outputs = len(pixels) // n if n else 1
         index = load_index(index_path, n)[:n]  # a frame that grows has its new labels before its new rows
-        index = variant_index(index, n_outputs) if n_outputs > 1 else index
+        if journal.spec is not None and journal.spec.task["method"] == Augment.name:  # also of one variant, or no row
+            index = variant_index(index, n_outputs)
         status = np.repeat(np.where(journal.status == 0, 0, -1), n_outputs).astype(np.int32)
         return pd.Series(ImageArray(pixels, status), index=index, name="image", copy=False)
 

@@ -20,6 +20,7 @@ from image_factory import row_image
 
 from conftest import cluster_pids, shared_memory, wait_until
 from pandas_imgproc import cluster
+from pandas_imgproc.cluster.preflight import start_error
 from pandas_imgproc.errors import ClusterError
 
 ROOT = Path(__file__).parents[2]
@@ -550,3 +551,11 @@ def test_forked_and_daemonic_children_leave_the_cluster_running(caller):
         assert client.run(os.getpid) == before and cluster.existing_client() is client
     """
     finish(caller("-W", "ignore::DeprecationWarning", "-c", textwrap.dedent(code)))
+
+
+def test_reason_of_a_failed_start_is_one_short_line():
+    """Python's own reasons have paragraphs."""
+    message = str(start_error("An attempt\n\n   has been made " + "to start a new process " * 100))
+    assert "An attempt has been made to start" in message
+    assert "\n" not in message
+    assert len(message) < 500

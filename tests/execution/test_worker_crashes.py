@@ -5,11 +5,9 @@ from __future__ import annotations
 import ctypes
 import os
 import signal
-import subprocess
 import sys
 import threading
 import time
-from pathlib import Path
 
 import cloudpickle
 import dask
@@ -30,7 +28,6 @@ cloudpickle.register_pickle_by_value(sys.modules[__name__])
 
 pytestmark = pytest.mark.timeout(900)  # restarted workers start slowly on a busy machine
 
-ROOT = str(Path(__file__).parent.parent.parent)
 N = 1000
 ROW_TIMEOUT = 5.0
 """Seconds that no row takes which ends, on any machine."""
@@ -216,29 +213,3 @@ def test_stopped_worker_does_not_stop_a_dask_frame(paths, restored_workers, mana
     with dask.config.set({"pandas-imgproc.row-timeout": ROW_TIMEOUT}), managed_cluster.as_current():
         result = ddf.img.map("image_path", row_of, dtype="int64").compute()
     assert result.tolist() == list(range(40))
-
-
-JOB_THAT_IS_STOPPED = """
-import sys, time, dask, pandas as pd, pandas_imgproc
-def slow(pixels):
-    print("row", flush=True)
-    time.sleep(0.3)
-    return 1
-with dask.config.set({"pandas-imgproc.row-timeout": 3, "pandas-imgproc.n-workers": 1}):
-    result = pd.Series([sys.argv[1]] * 8).img.map(slow, npartitions=1, progress=False, errors="coerce")
-print(result.tolist())
-"""
-
-
-def test_time_in_which_all_processes_are_stopped_does_not_count(paths):
-    """As by Ctrl-Z and ``fg``."""
-    job = subprocess.Popen(
-        [sys.executable, "-c", JOB_THAT_IS_STOPPED, paths[0]],
-        stdout=subprocess.PIPE, text=True, start_new_session=True, env={**os.environ, "PYTHONPATH": ROOT},
-    )  # fmt: skip
-    with job:
-        assert job.stdout.readline() == "row\n"
-        os.killpg(job.pid, signal.SIGSTOP)
-        time.sleep(5)
-        os.killpg(job.pid, signal.SIGCONT)
-        assert job.stdout.readlines()[-1] == f"{[1] * 8}\n"

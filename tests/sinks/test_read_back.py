@@ -210,3 +210,13 @@ def test_column_of_every_dtype_is_read_back(folder, tmp_path, dtype):
         paths.iloc[:2].img.map(value, dtype=dtype, out=tmp_path / "x.parquet", **OPTIONS)
         paths.img.map(value, dtype=dtype, out=tmp_path / "x.parquet", **OPTIONS)
         check_equal(read_result(tmp_path / "x.parquet"), paths.img.map(value, dtype=dtype, **OPTIONS))
+
+
+@pytest.mark.parametrize("suffix", ["npy", "parquet"])
+@pytest.mark.parametrize(("n_rows", "n_variants"), [(0, 2), (0, 1), (N, 1)])
+def test_index_of_no_row_and_of_one_variant_has_its_level(folder, tmp_path, suffix, n_rows, n_variants):
+    paths = paths_of(folder, INDEXES["levels"])[:n_rows]
+    augment = lambda **out: paths.img.augment(lambda a: a, n=n_variants, size=4, **OPTIONS, **out)  # noqa: E731
+    with dask.config.set(scheduler="synchronous"):
+        augment(out=tmp_path / f"x.{suffix}")
+        check_equal(read_result(tmp_path / f"x.{suffix}"), augment())

@@ -63,7 +63,7 @@ class TestChoice:
             return sum(isinstance(x, Serialized) for x in gc.get_objects())
 
         before = n_kept()
-        for i in range(300):
+        for i in range(200):
             managed_cluster.submit(int, i, pure=False).result()
         assert n_kept() - before < 150
 

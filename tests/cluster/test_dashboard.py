@@ -81,7 +81,7 @@ def test_dashboard_shows_the_method_and_its_stages(browser, managed_cluster, tmp
     paths.img.load_resized(16, npartitions=4, progress=False)
     thread.start()
     try:
-        status = Page(browser, link)
+        status = Page(browser, link.replace("/status", "/individual-progress"))
         assert status.shows("map"), "the group of the running tasks has the name of the method"
     finally:
         go.touch()

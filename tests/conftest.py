@@ -94,6 +94,11 @@ def _children():
     return children
 
 
+def pytest_collection_modifyitems(items):
+    """Begin with the longest file, which would come last: one process would wait for it."""
+    items.sort(key=lambda item: item.path.name != "test_examples.py")
+
+
 @pytest.fixture(autouse=True)
 def _no_leaked_thread():
     before = _threads()
@@ -229,7 +234,8 @@ def browser(tmp_path_factory):
     ]  # fmt: skip
     with sync_playwright() as playwright:
         opened = playwright.chromium.launch_persistent_context(
-            tmp_path_factory.mktemp("chromium"), executable_path=path, args=quiet, headless=True
-        )
+            tmp_path_factory.mktemp("chromium"), executable_path=path, args=quiet, headless=True,
+            viewport={"width": 480, "height": 320},  # without a GPU each pixel takes time
+        )  # fmt: skip
         yield opened
         opened.close()

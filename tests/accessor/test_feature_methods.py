@@ -86,14 +86,14 @@ def test_features_are_equal_on_every_scheduler(frame, folder, managed_cluster):
 
 
 def test_features_of_many_rows_use_shared_memory(managed_cluster):
-    inputs = [image_bytes(row % 4096, "PNG", (4, 4)) for row in range(6000)]
+    inputs = [image_bytes(row % 1024, "PNG", (4, 4)) for row in range(1500)]
     task = Measure("features", ("width",), codec.decode_options(), None, ())
-    found = pd.Series(inputs, index=np.arange(6000)[::-1]).img.features(["mean_r", "md5", "camera"], npartitions=4)
+    found = pd.Series(inputs, index=np.arange(1500)[::-1]).img.features(["mean_r", "md5", "camera"], npartitions=4)
     assert not task.allocate(0).dtype.hasobject
-    expected = [8 + 16 * (row % 4096 >> 8 & 15) for row in range(6000)]
+    expected = [8 + 16 * (row % 1024 >> 8 & 15) for row in range(1500)]
     assert found["mean_r"].tolist() == expected
-    assert found.index[0] == 5999
-    assert found["md5"].nunique() == 4096
+    assert found.index[0] == 1499
+    assert found["md5"].nunique() == 1024
 
 
 def test_image_is_read_and_decoded_once(folder, monkeypatch):

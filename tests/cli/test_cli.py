@@ -17,7 +17,6 @@ from image_factory import encoded, image_bytes, row_of, scene
 from PIL import Image
 
 import pandas_imgproc
-from conftest import wait_until
 from pandas_imgproc.cli import main as cli_main
 from pandas_imgproc.cli import parser
 from pandas_imgproc.cli.main import EXIT_FAILED, EXIT_OK, EXIT_SIGINT, EXIT_SIGTERM, EXIT_USAGE, main
@@ -286,30 +285,38 @@ def test_command_line_without_extra_names_extra(monkeypatch, capfd):
     )
 
 
-def count_records(journal):
-    return journal.read_bytes().count(b'{"rows"') if journal.exists() else 0
+SIGNAL_AT_A_THIRD = """
+import logging, os, re
+
+class Signaling(logging.Handler):
+    def emit(self, record):
+        percent = re.match(r"load_resized: (\\d+) %", record.getMessage())
+        if percent and int(percent[1]) >= 30 and "SIGNAL" in os.environ:
+            os.kill(os.getpid(), int(os.environ.pop("SIGNAL")))
+
+logging.getLogger("pandas_imgproc").addHandler(Signaling())
+"""
 
 
 def test_killed_command_continues_when_repeated(folder, capfd):
+    """The command signals itself at a third of its rows, or of the rest of them."""
+    (folder / "sitecustomize.py").write_text(SIGNAL_AT_A_THIRD)
     rows = pd.read_csv("train.csv").iloc[[0, 1, 2, 3, 5]]
-    pd.concat([rows] * 240).to_csv("many.csv", index=False)
-    line = "load_resized many.csv image_path --size 24 --npartitions 240 --out x.npy"
-    env = {**os.environ, "PYTHONPATH": str(ROOT), "DASK_SCHEDULER": "synchronous"}
-    journal = folder / "x.npy.journal"
+    pd.concat([rows] * 20).to_csv("many.csv", index=False)
+    line = "load_resized many.csv image_path --size 24 --npartitions 20 --out x.npy"
+    env = {**os.environ, "PYTHONPATH": f"{folder}{os.pathsep}{ROOT}", "DASK_SCHEDULER": "synchronous"}
+    env |= {"DASK_PANDAS_IMGPROC__PROGRESS_DELAY": "0"}
     n_records = 0
     for end, code in ((signal.SIGKILL, -signal.SIGKILL), (signal.SIGTERM, EXIT_SIGTERM), (signal.SIGINT, EXIT_SIGINT)):
         words = [sys.executable, "-m", "pandas_imgproc", *shlex.split(line)]
-        with subprocess.Popen(words, cwd=folder, env=env, stderr=subprocess.PIPE, text=True) as process:
-            # The first of two new records is finished; the last one is taken back if the signal comes before its sync.
-            assert wait_until(lambda done=n_records: count_records(journal) >= done + 2)
-            process.send_signal(end)
-            err = process.communicate()[1]
-        assert process.returncode == code, err
-        assert "Traceback" not in err
-        assert ("stay on disk" in err) == (code > 0)
-        n_records = count_records(journal)
+        done = subprocess.run(words, cwd=folder, env=env | {"SIGNAL": str(int(end))}, stderr=-1, text=True, check=False)
+        assert done.returncode == code, done.stderr
+        assert "Traceback" not in done.stderr
+        assert ("stay on disk" in done.stderr) == (code > 0)
+        before, n_records = n_records, (folder / "x.npy.journal").read_bytes().count(b'{"rows"')
+        assert before < n_records
     code, _, err = run(line, capfd)
-    assert (code, err.splitlines()[-1]) == (EXIT_OK, "load-resized: 1,200 of 1,200 rows have an image, 0 failed")
+    assert (code, err.splitlines()[-1]) == (EXIT_OK, "load-resized: 100 of 100 rows have an image, 0 failed")
     assert [row_of(pixels) for pixels in np.load("x.npy", mmap_mode="r")[-5:]] == [0, 1, 2, 3, 5]
 
 
@@ -343,6 +350,7 @@ def test_ctrl_c_is_one_line_at_any_time(folder, module, command, times):
     """During the imports, and while a command starts a cluster; once, and twice at once."""
     (folder / "sitecustomize.py").write_text(SIGINT_AT_IMPORT)
     env = {**os.environ, "PYTHONPATH": f"{folder}{os.pathsep}{ROOT}", "MODULE": module, "TIMES": str(times)}
+    env |= {"DASK_PANDAS_IMGPROC__N_WORKERS": "1", "DASK_PANDAS_IMGPROC__DASHBOARD": "off"}
     line = "load_resized train.csv image_path --size 24 --out x.npy --npartitions 2"
     words = [sys.executable, "-m", "pandas_imgproc", *shlex.split(line)]
     result = subprocess.run(words, cwd=folder, env=env, capture_output=True, text=True, check=False)

@@ -31,7 +31,10 @@ class Page:
 
     def shows(self, *words):
         """Return whether the page shows all words, now or soon."""
-        return wait_until(lambda: set(words) <= set(self.page.evaluate(READ)))
+        found = f"words => {{ const seen = new Set(({READ})()); return words.every(word => seen.has(word)); }}"
+        # Every look walks through all tables of the page.
+        self.page.wait_for_function(found, arg=words, polling=200, timeout=100_000)
+        return True
 
 
 HUB = "JUPYTERHUB_SERVICE_PREFIX"
@@ -78,7 +81,7 @@ def test_dashboard_shows_the_method_and_its_stages(browser, managed_cluster, tmp
     paths.img.load_resized(16, npartitions=4, progress=False)
     thread.start()
     try:
-        status = Page(browser, link)
+        status = Page(browser, link.replace("/status", "/individual-progress"))
         assert status.shows("map"), "the group of the running tasks has the name of the method"
     finally:
         go.touch()
@@ -109,7 +112,7 @@ def test_link_on_a_page_of_another_site_opens_the_dashboard(browser, managed_clu
     page.wait_for_function("window.Bokeh && Bokeh.documents.length")
     assert page.url == address
     assert page.evaluate("document.cookie") == ""
-    assert wait_until(lambda: page.evaluate(READ) and sockets)
+    assert wait_until(lambda: sockets and page.evaluate(READ))
     assert token not in "".join([*sockets, page.content()])
     assert [(c["httpOnly"], c["sameSite"], c["path"]) for c in browser.cookies(address)] == [(True, "Lax", "/")]
     for path in ("info/main/workers.html", "individual-task-stream", "json/counts.json"):

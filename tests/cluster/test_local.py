@@ -10,12 +10,12 @@ import sys
 import textwrap
 import threading
 import time
-import uuid
 from contextlib import closing
 from pathlib import Path
 
 import psutil
 import pytest
+from fork_server import ForkServer
 from image_factory import row_image
 
 from conftest import cluster_pids, shared_memory, wait_until
@@ -26,9 +26,8 @@ from pandas_imgproc.errors import ClusterError
 ROOT = Path(__file__).parents[2]
 
 # No guard. The body must run once: a worker that ran it again would print again. Classes of __main__ must reach the
-# workers, also one that was killed and restarted.
+# workers.
 SCRIPT = """
-import os, signal
 from pandas_imgproc import cluster
 
 class Shift:
@@ -36,16 +35,8 @@ class Shift:
     def __call__(self, x):
         return x + self.by
 
-def kill_once(flag):
-    try:
-        os.close(os.open(flag, os.O_CREAT | os.O_EXCL))
-    except FileExistsError:
-        return Shift()(1)
-    os.kill(os.getpid(), signal.SIGKILL)
-
 client = cluster.get_client(n_workers=1)
 print(sum(client.gather(client.map(Shift(), range(5)))), flush=True)
-print(client.submit(kill_once, os.environ["FLAG"]).result(), flush=True)
 """
 
 
@@ -62,13 +53,11 @@ def caller(tmp_path):
     def run(*args, **options):
         (tmp_path / "tmp").mkdir(exist_ok=True)
         path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
-        env = os.environ | {"PYTHONPATH": path, "TMPDIR": str(tmp_path / "tmp"), "FLAG": str(tmp_path / "flag")}
-        env |= {"CALLER": uuid.uuid4().hex, "DASK_PANDAS_IMGPROC__DASHBOARD": "off"}  # Bokeh's import takes a second
-        env |= options.pop("env", {})
+        env = os.environ | {"PYTHONPATH": path, "TMPDIR": str(tmp_path / "tmp")}
+        env |= {"DASK_PANDAS_IMGPROC__DASHBOARD": "off"} | options.pop("env", {})  # Bokeh's import takes a second
         words = [sys.executable, *args]
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | options
         process = subprocess.Popen(words, text=True, env=env, cwd=tmp_path, **pipes)
-        process.caller_id = env["CALLER"]
         started.append(process)
         return process
 
@@ -85,34 +74,53 @@ def finish(process, stdin=""):
     return out
 
 
-def relatives(caller_id):
-    """Return all processes that inherited a caller's environment, also orphans."""
+@pytest.fixture(scope="module")
+def server():
+    server = ForkServer()
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def fork(server, tmp_path):
+    """Run a script in a fork of a process that has imported this package, with an empty TMPDIR."""
+    started = []
+
+    def run(code):
+        (tmp_path / "tmp").mkdir(exist_ok=True)
+        started.append(server.run(tmp_path, code, TMPDIR=str(tmp_path / "tmp")))
+        return started[-1]
+
+    yield run
+    for process in started:
+        for each in relatives(process.pid):
+            each.kill()
+
+
+def relatives(pid):
+    """Return all processes of the session of a process, also orphans."""
     processes = []
     for process in psutil.process_iter():
         try:
-            if process.environ().get("CALLER") == caller_id and process.status() != psutil.STATUS_ZOMBIE:
+            if os.getsid(process.pid) == pid and process.status() != psutil.STATUS_ZOMBIE:
                 processes.append(process)
-        except psutil.Error:
+        except (OSError, psutil.Error):
             continue
     return processes
 
 
 class TestStart:
-    @pytest.mark.parametrize("launch", ["file", "stdin", "-m"])
+    @pytest.mark.parametrize("launch", ["stdin", "-m"])  # and from a file in `hostile_outcome`
     def test_script_without_guard_runs_once(self, caller, tmp_path, launch):
         (tmp_path / "pkg").mkdir()
         (tmp_path / "pkg" / "script.py").write_text(SCRIPT)
-        if launch != "file":  # no worker is killed
-            (tmp_path / "flag").touch()
-        args = {"file": ["pkg/script.py"], "stdin": ["-"], "-m": ["-m", "pkg.script"]}[launch]
-        assert finish(caller(*args), SCRIPT if launch == "stdin" else "") == "60\n11\n"
+        args = {"stdin": ["-"], "-m": ["-m", "pkg.script"]}[launch]
+        assert finish(caller(*args), SCRIPT if launch == "stdin" else "") == "60\n"
         assert not list((tmp_path / "tmp").iterdir())
 
     def test_script_in_notebook_kernel_runs_once(self, tmp_path, monkeypatch):
         pytest.importorskip("ipykernel")
         manager = pytest.importorskip("jupyter_client.manager")
-        (tmp_path / "flag").touch()  # no worker is killed
-        monkeypatch.setenv("FLAG", str(tmp_path / "flag"))
         monkeypatch.setenv("DASK_PANDAS_IMGPROC__DASHBOARD", "off")
         monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]))
         kernels, client = manager.start_new_kernel(kernel_name="python3", cwd=str(tmp_path))
@@ -124,14 +132,14 @@ class TestStart:
             client.stop_channels()
             kernels.shutdown_kernel()
         streams = [m["content"] for m in messages if m["msg_type"] == "stream"]
-        assert "".join(s["text"] for s in streams) == "60\n11\n"
+        assert "".join(s["text"] for s in streams) == "60\n"
 
 
 @pytest.fixture(scope="module")
 def hostile_outcome(tmp_path_factory):
-    """Run a script with a hostile configuration, of which a worker is killed once, and log its files.
+    """Run a file without guard with a hostile configuration, of which a worker is killed once, and log its files.
 
-    Return what the script printed, and the lines of the log.
+    Return what the script printed, which is one line if it ran once, and the lines of the log.
     """
     folder = tmp_path_factory.mktemp("hostile")
     (folder / "sitecustomize.py").write_text(
@@ -167,12 +175,14 @@ def hostile_outcome(tmp_path_factory):
         client = cluster.get_client()
         assert settings() == before
         first = client.run(settings)
-        def die(flag):
-            if not os.path.exists(flag):
-                open(flag, "w").close()
-                os.kill(os.getpid(), signal.SIGKILL)
-            return "survived"
-        result = client.submit(die, os.environ["FLAG"]).result()
+        class Survivor:
+            word = "survived"
+            def __call__(self, flag):
+                if not os.path.exists(flag):
+                    open(flag, "w").close()
+                    os.kill(os.getpid(), signal.SIGKILL)
+                return self.word
+        result = client.submit(Survivor(), os.environ["FLAG"]).result()
         after = client.run(settings)
         me = psutil.Process()
         sockets = me.net_connections() if hasattr(me, "net_connections") else me.connections()
@@ -187,7 +197,8 @@ def hostile_outcome(tmp_path_factory):
     env |= {"DASK_PANDAS_IMGPROC__N_WORKERS": "1", "DASK_PANDAS_IMGPROC__DASHBOARD": "off"}
     env |= {"FLAG": str(folder / "flag"), "TMPDIR": str(folder)}
     env |= {"PYTHONPATH": os.pathsep.join([str(folder), str(ROOT), os.environ.get("PYTHONPATH", "")])}
-    command = [sys.executable, "-c", textwrap.dedent(code)]
+    (folder / "script.py").write_text(textwrap.dedent(code))
+    command = [sys.executable, "script.py"]
     finished = subprocess.run(command, env=env, cwd=folder, capture_output=True, text=True, check=False)
     assert (finished.returncode, finished.stderr) == (0, ""), finished.stderr
     return json.loads(finished.stdout), (folder / "events").read_text().splitlines()
@@ -235,16 +246,19 @@ class TestResilience:
                 with pytest.raises((OSError, http.client.HTTPException)):
                     connection.getresponse()
 
-    def test_open_dashboard_needs_no_token(self, caller):
-        code = """
-            import urllib.request
+    def test_open_dashboard_needs_no_token(self, fork):
+        script = fork(
+            """
+            import dask, urllib.request
             from pandas_imgproc import cluster
+            dask.config.set({"pandas-imgproc.dashboard": "open"})
             client = cluster.get_client(n_workers=1)
             link = cluster.dashboard_link(client)
             print(link, "<a href" in client._repr_html_(), urllib.request.urlopen(link).status)
-        """
-        out = finish(caller("-c", textwrap.dedent(code), env={"DASK_PANDAS_IMGPROC__DASHBOARD": "open"}))
-        assert out.endswith("/status True 200\n")
+            """
+        )
+        assert (script.wait(), script.err.read_text()) == (0, "")
+        assert script.out.read_text().endswith("/status True 200\n")
 
     def test_client_without_certificate_is_rejected(self, managed_cluster):
         from distributed import Client
@@ -328,11 +342,12 @@ class TestInterruptedStart:
         env = {"DASK_PANDAS_IMGPROC__DASHBOARD": "token"}  # the default
         process = caller("-c", textwrap.dedent(code), env=env, start_new_session=True)
         assert finish(process) == "interrupted\n" * 4 + "3 1\n"
-        assert wait_until(lambda: not relatives(process.caller_id))
+        assert wait_until(lambda: not relatives(process.pid))
         assert not list((tmp_path / "tmp").iterdir())
 
-    def test_exit_during_the_start_leaves_nothing(self, caller, tmp_path):
-        code = """
+    def test_exit_during_the_start_leaves_nothing(self, fork, tmp_path):
+        script = fork(
+            """
             import os, signal, threading, time, psutil
             from pandas_imgproc import cluster
             def interrupt():
@@ -341,12 +356,13 @@ class TestInterruptedStart:
                 os.kill(os.getpid(), signal.SIGINT)
             threading.Thread(target=interrupt, daemon=True).start()
             cluster.get_client(n_workers=2)
-        """
-        process = caller("-c", textwrap.dedent(code), start_new_session=True)
-        _, err = process.communicate()
+            """
+        )
+        assert script.wait() == -signal.SIGINT
+        err = script.err.read_text()
         assert err.strip().splitlines()[-1] == "KeyboardInterrupt"
         assert err.count("Traceback") == 1, err
-        assert wait_until(lambda: not relatives(process.caller_id))
+        assert wait_until(lambda: not relatives(script.pid))
         assert not list((tmp_path / "tmp").iterdir())
 
     def test_worker_that_always_ends_while_it_starts_is_an_error(self, tmp_path, monkeypatch):
@@ -481,55 +497,59 @@ ENDINGS = {
 
 @pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc and /dev/shm")
 @pytest.mark.parametrize("ending", ENDINGS)
-def test_ended_caller_leaves_no_process_file_or_memory(caller, tmp_path, ending):
-    code = """
-        import os, sys, time
+def test_ended_caller_leaves_no_process_file_or_memory(fork, tmp_path, ending):
+    script = fork(
+        """
+        import signal, time
         from pandas_imgproc import cluster
         client = cluster.get_client(n_workers=1)
         busy = client.submit(time.sleep, 1000)
         while not any(client.processing().values()): time.sleep(0.01)
         print("up", flush=True)
-        sys.stdin.readline()
-    """
-    process = caller("-c", textwrap.dedent(code), start_new_session=True)
-    assert process.stdout.readline() == "up\n"
-    family = relatives(process.caller_id)
+        signal.pause()
+        """
+    )
+    assert wait_until(lambda: script.out.read_text() == "up\n")
+    family = relatives(script.pid)
     assert len(family) >= 3  # the caller, Python's tracker, the worker
     mapped = set().union(*(shared_memory(p.pid) for p in family))
-    ENDINGS[ending](process)
-    process.wait()
-    assert wait_until(lambda: not relatives(process.caller_id))
+    ENDINGS[ending](script)
+    script.wait()
+    assert wait_until(lambda: not relatives(script.pid))
     assert not list((tmp_path / "tmp").iterdir())
     assert not [name for name in mapped if name.exists()]
-    err = process.stderr.read()
+    err = script.err.read_text()
     assert (err.strip().splitlines() or [""])[-1] == ("KeyboardInterrupt" if ending == "Ctrl-C" else "")
     assert err.count("Traceback") == (ending == "Ctrl-C")
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc and /dev/shm")
-def test_group_killed_while_workers_start_leaves_no_shared_memory(caller):
-    code = """
+def test_group_killed_while_workers_start_leaves_no_shared_memory(fork):
+    script = fork(
+        """
         import multiprocessing.process, os, signal, threading, time
         from pandas_imgproc import cluster
         threading.Thread(target=cluster.get_client, kwargs={"n_workers": 2}, daemon=True).start()
         while not multiprocessing.process._children:
             time.sleep(0.001)
         os.kill(os.getpid(), signal.SIGSTOP)
-    """
-    process = caller("-c", textwrap.dedent(code), start_new_session=True)
-    assert wait_until(lambda: psutil.Process(process.pid).status() == psutil.STATUS_STOPPED)
-    mapped = set().union(*(shared_memory(p.pid) for p in relatives(process.caller_id)))
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
-    assert wait_until(lambda: not relatives(process.caller_id))
+        """
+    )
+    assert wait_until(lambda: psutil.Process(script.pid).status() == psutil.STATUS_STOPPED)
+    mapped = set().union(*(shared_memory(p.pid) for p in relatives(script.pid)))
+    os.killpg(script.pid, signal.SIGKILL)
+    script.wait()
+    assert wait_until(lambda: not relatives(script.pid))
     assert not [name for name in mapped if name.exists()]
 
 
-def test_forked_and_daemonic_children_leave_the_cluster_running(caller):
-    code = """
-        import multiprocessing, os, sys
+def test_forked_and_daemonic_children_leave_the_cluster_running(fork):
+    script = fork(
+        """
+        import multiprocessing, os, sys, warnings
         from pandas_imgproc import cluster
         from pandas_imgproc.errors import ClusterError
+        warnings.simplefilter("ignore", DeprecationWarning)
         client = cluster.get_client(n_workers=1)
         before = client.run(os.getpid)
         pid = os.fork()
@@ -549,8 +569,9 @@ def test_forked_and_daemonic_children_leave_the_cluster_running(caller):
         child.join()
         assert child.exitcode == 8, child.exitcode
         assert client.run(os.getpid) == before and cluster.existing_client() is client
-    """
-    finish(caller("-W", "ignore::DeprecationWarning", "-c", textwrap.dedent(code)))
+        """
+    )
+    assert (script.wait(), script.err.read_text()) == (0, "")
 
 
 def test_reason_of_a_failed_start_is_one_short_line():

@@ -63,7 +63,7 @@ class TestChoice:
             return sum(isinstance(x, Serialized) for x in gc.get_objects())
 
         before = n_kept()
-        for i in range(300):
+        for i in range(200):
             managed_cluster.submit(int, i, pure=False).result()
         assert n_kept() - before < 150
 
@@ -170,8 +170,8 @@ class TestThreads:
                     cluster.close()
                 return paths.img.load_resized(8, npartitions=4).notna().all()
 
-        with ThreadPoolExecutor(4) as threads:
-            assert all(threads.map(call, range(4)))
+        with ThreadPoolExecutor(3) as threads:
+            assert all(threads.map(call, range(3)))
         assert len(cluster.managed._open) <= 1
 
 

@@ -62,20 +62,20 @@ def test_fault_at_any_write_loses_nothing(tmp_path, kind):
 WRITER = """
 import sys, dask, pandas as pd, pandas_imgproc
 folder, *outs = sys.argv[1:]
-paths = pd.Series([f"{folder}/{k % 12}.png" for k in range(96)])
+paths = pd.Series([f"{folder}/{k % 12}.png" for k in range(48)])
 sys.stdin.readline()
 with dask.config.set({"scheduler": "synchronous", "pandas-imgproc.partition-seconds": 1e-4}):
     for size in (8, 10):
-        for n in (48, 96):
+        for n in (24, 48):
             for out in outs:
-                paths[:n].img.load_resized(size, out=out, overwrite=n == 48 and size == 10, progress=False)
+                paths[:n].img.load_resized(size, out=out, overwrite=n == 24 and size == 10, progress=False)
 """
 READER = """
 import sys, numpy as np, pandas_imgproc
 outs = sys.argv[1:]
 seen, reads = set(), 0
 print("ready", flush=True)
-while not {(out, 96, 10) for out in outs} <= seen:
+while not {(out, 48, 10) for out in outs} <= seen:
     for out in outs:
         try:
             column = pandas_imgproc.read_result(out)
@@ -91,13 +91,13 @@ print(reads)
 
 
 def test_readers_of_running_job_damage_nothing(folder, tmp_path):
-    """One process writes, grows and replaces results, while three others read them in a loop."""
+    """One process writes, grows and replaces results, while two others read them in a loop."""
     outs = [tmp_path / "x.npy", tmp_path / "x.parquet"]
     start = {"env": ENV, "stdin": -1, "stdout": -1, "stderr": -1, "text": True}
-    readers = [subprocess.Popen([sys.executable, "-c", READER, *outs], **start) for _ in range(3)]
+    readers = [subprocess.Popen([sys.executable, "-c", READER, *outs], **start) for _ in range(2)]
     writer = subprocess.Popen([sys.executable, "-c", WRITER, folder, *outs], **start)
     try:
-        assert [reader.stdout.readline() for reader in readers] == ["ready\n"] * 3
+        assert [reader.stdout.readline() for reader in readers] == ["ready\n"] * 2
         _, errors = writer.communicate("\n")
         assert writer.returncode == 0, errors
         for reader in readers:
@@ -109,7 +109,7 @@ def test_readers_of_running_job_damage_nothing(folder, tmp_path):
             process.kill()
             process.communicate()
     for out in outs:
-        assert rows(out) == {k: k % N for k in range(96)}
+        assert rows(out) == {k: k % N for k in range(48)}
 
 
 def test_result_that_gets_its_name_while_it_is_read(folder, tmp_path, monkeypatch):

@@ -101,6 +101,26 @@ def test_any_box_gives_the_size(width, height, to_width, to_height, left, top, r
         assert (got == np.asarray(image)[0, 0]).all()
 
 
+@pytest.mark.parametrize("mode", MODES)
+def test_every_pixel_of_an_enlarged_part_uses_the_right_columns_and_rows(mode):
+    """Also if the first or the last center falls on that of a pixel: the next to it then uses more of the image."""
+    levels = np.random.default_rng(3).integers(64, 192, (16, 16, len(mode)), np.uint8).squeeze()
+    if mode == "RGBA":
+        levels[..., 3] = 255
+    image = Image.fromarray(levels)
+    for n in (4, 5, 8, 20):
+        for start in range(9):
+            for side in range(1, 15 - start):  # in pixels of the result, from a center of the image or to one
+                left, extent = start + 0.5, (side + 0.5) * n / (n - 0.5)
+                for box in ((left - extent / n / 2, 0), (left + side - extent * (1 - 0.5 / n), 0), (0, 0)):
+                    left, right = box[0], box[0] + extent
+                    if left < 0 or right > 16 or extent > n:
+                        continue
+                    for box, size in (((left, 2, right, 14.5), (n, 9)), ((2, left, 14.5, right), (9, n))):
+                        expected = np.asarray(image.resize(size, Image.Resampling.BICUBIC, box)).astype(int)
+                        assert np.abs(resized(image, size, box=box) - expected).max() <= 2, (box, size)
+
+
 def test_much_larger_image_is_reduced_first():
     image = scene(1950, 650)
     exact = convolved(np.asarray(image), (20, 7))
@@ -147,11 +167,11 @@ def test_bytes_do_not_depend_on_the_processor(extension, monkeypatch):
         ]
 
     expected = all_resized()
-    plain = cykooz_resizer.Resizer()
-    plain.cpu_extensions = cykooz_resizer.CpuExtensions[extension]
-    monkeypatch.setattr(simd_resize._threads, "resizer", plain, raising=False)
+    tools = simd_resize._Tools(cykooz_resizer.Resizer(), cykooz_resizer.AlphaMulDiv())
+    tools.resizer.cpu_extensions = tools.alpha.cpu_extensions = cykooz_resizer.CpuExtensions[extension]
+    monkeypatch.setattr(simd_resize._threads, "tools", tools, raising=False)
     assert all(np.array_equal(a, b) for a, b in zip(all_resized(), expected, strict=True))
-    assert simd_resize._threads.resizer is plain
+    assert simd_resize._threads.tools is tools
 
 
 def test_threads_resize_concurrently_and_alike():
@@ -171,7 +191,8 @@ def test_resizer_is_replaced_after_an_error(monkeypatch):
         def resize(self, *_):
             raise BaseException("panic")
 
-    monkeypatch.setattr(simd_resize._threads, "resizer", Panicking(), raising=False)
+    tools = simd_resize._Tools(Panicking(), None)
+    monkeypatch.setattr(simd_resize._threads, "tools", tools, raising=False)
     image = scene(30, 20)
     with pytest.raises(BaseException, match="panic"):
         resized(image, (4, 4))

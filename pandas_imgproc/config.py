@@ -14,8 +14,8 @@ DEFAULTS: dict[str, Any] = {
     "n-workers": None,  # processes of the managed cluster; None: one per core of the machine or container
     "memory-limit": None,  # bytes (or "4GB") per process of the managed cluster; None: an equal share of the memory
     "dashboard": "token",  # pages of the managed cluster: "token" for this user, "open" for this machine, or "off"
-    # Predicted seconds up to which a job runs inline. On two cores a cluster that is started for a job of photographs
-    # breaks even with threads at about 20 seconds of work, and takes twice as long at two.
+    # Predicted seconds up to which a job runs inline. On two cores, photos to 224 x 224 take as long on threads as on a
+    # cluster that is started for them when they are 20 seconds of work, and half as long when they are two.
     "inline-threshold": 8.0,
     "inline-threshold-warm": 0.3,  # the same while a cluster is running
     "row-timeout": 600.0,  # seconds after which the worker process of a row is ended; None: never

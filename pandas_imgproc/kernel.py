@@ -88,7 +88,13 @@ def run_partition(
     -------
     PartitionResult
         One row per row of the partition, in their order.
+
+    Raises
+    ------
+    MissingExtraError
+        If this process lacks a package that the caller has: other pixels would be mixed into its result.
     """
+    task.check_installed()
     task = task.clone_for_partition()
     result = PartitionResult.empty(partition, task.allocate(len(partition) * task.n_outputs))
     wall, cpu = time.perf_counter(), time.thread_time()

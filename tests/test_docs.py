@@ -117,6 +117,12 @@ def without_simplejpeg(frame):
         load(frame, strict=True)
 
 
+def without_resizer(frame):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(sys.modules, "cykooz_resizer", None)
+        load(frame, engine="simd")
+
+
 def growing_list(_, lengths):
     return [0.0] * next(lengths)
 
@@ -148,6 +154,8 @@ PROVOKED = [
     lambda f: f.img.save_resized("image_path", "o/{lable}.jpg", 8),
     without_s3fs,
     without_simplejpeg,
+    without_resizer,
+    lambda f: load(f, engine="simd", reducing_gap=None),
     lambda f: load_coerced(f).img.to_numpy(),
     lambda f: load(f.loc[np.zeros(400_000, int)], size=20_000),
     lambda f: load_coerced(f).array.__setitem__(0, np.zeros((3, 3, 3), "uint8")),

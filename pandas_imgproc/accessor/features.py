@@ -12,10 +12,10 @@ from pandas_imgproc._delegates import delegates
 from pandas_imgproc._validation import check_choice, check_int
 from pandas_imgproc.accessor.base import _ImageAccessorBase
 from pandas_imgproc.accessor.options import (
+    DECODING,
     LIMITS,
     READ,
     STORE,
-    STRICT,
     DecodeInspectKwargs,
     FeatureKwargs,
     InspectKwargs,
@@ -81,10 +81,11 @@ class _FeatureMethods(_ImageAccessorBase):
         0     30      20  RGB    PNG
         1     20      30  RGB   JPEG
         """
-        frame: pd.DataFrame = self._measure("metadata", HEADER_FEATURES, None, *decode_and_read_options(None, options))
+        decode_and_read = decode_and_read_options(None, options, engine="pillow")  # nothing is decoded
+        frame: pd.DataFrame = self._measure("metadata", HEADER_FEATURES, None, *decode_and_read)
         return frame
 
-    @delegates(LIMITS, STRICT, STORE, READ)
+    @delegates(LIMITS, DECODING, STORE, READ)
     def features(
         self,
         include: str | Iterable[str] | None = None,
@@ -103,7 +104,7 @@ class _FeatureMethods(_ImageAccessorBase):
         size : int or None
             The working size: pixels of the longest edge at which pixels are measured; smaller images are not
             enlarged. None measures the whole image. Header fields and hashes do not depend on it.
-        max_pixels, limits, formats, strict
+        max_pixels, limits, formats, strict, engine
             As in `load_resized`.
         errors, root, suffix, storage_options, schemes, redirect_hosts, npartitions, progress
             As in `load_resized`.
@@ -138,7 +139,7 @@ class _FeatureMethods(_ImageAccessorBase):
         working_size = None if size is None else check_int("size", size)
         return self._measure("features", include, working_size, *load_options(None, options))
 
-    @delegates(LIMITS, STRICT, READ)
+    @delegates(LIMITS, DECODING, READ)
     def hash(self, kind: str = "phash", **options: Unpack[DecodeInspectKwargs]) -> pd.Series[Any]:
         """Hash each image.
 
@@ -148,7 +149,7 @@ class _FeatureMethods(_ImageAccessorBase):
             Of the upright RGB image, 64 bits: ``"phash"`` (cosine frequencies), ``"dhash"`` (differences),
             ``"ahash"`` (average), bit for bit those of the ``imagehash`` package. 32 hexadecimal digits: ``"md5"`` of
             the file's bytes, for which nothing is decoded, and ``"pixel_md5"`` of the upright RGB image.
-        max_pixels, limits, formats, strict
+        max_pixels, limits, formats, strict, engine
             As in `load_resized`.
         errors, root, suffix, storage_options, schemes, redirect_hosts, npartitions, progress
             As in `load_resized`.
@@ -169,7 +170,7 @@ class _FeatureMethods(_ImageAccessorBase):
         column: pd.Series[Any] = self._measure("hash", kind, None, *decode_and_read_options(None, options))[kind]
         return column
 
-    @delegates(LIMITS, STRICT, READ)
+    @delegates(LIMITS, DECODING, READ)
     def duplicate_groups(
         self, method: str = "phash", max_distance: int = 0, **options: Unpack[DecodeInspectKwargs]
     ) -> pd.Series[Any]:
@@ -183,7 +184,7 @@ class _FeatureMethods(_ImageAccessorBase):
         max_distance : int
             Bits of 64 in which two hashes may differ; 0 to 64. Groups are the connected components of such pairs, so
             two images of one group may differ more.
-        max_pixels, limits, formats, strict
+        max_pixels, limits, formats, strict, engine
             As in `load_resized`.
         errors, root, suffix, storage_options, schemes, redirect_hosts, npartitions, progress
             As in `load_resized`.
@@ -214,7 +215,7 @@ class _FeatureMethods(_ImageAccessorBase):
         groups: pd.Series[Any] = self._apply_to_all_rows(hashes, functools.partial(_group_series, distance=distance))
         return groups
 
-    @delegates(LIMITS, STRICT, READ)
+    @delegates(LIMITS, DECODING, READ)
     def issues(
         self,
         include: str | Iterable[str] | None = None,
@@ -250,7 +251,7 @@ class _FeatureMethods(_ImageAccessorBase):
             ``is_odd_aspect_ratio`` if the shorter edge / the longer edge is below.
         max_distance : int
             ``is_duplicate`` if another row's ``phash`` differs in at most this many bits; all rows of a group are.
-        max_pixels, limits, formats, strict
+        max_pixels, limits, formats, strict, engine
             As in `load_resized`.
         errors, root, suffix, storage_options, schemes, redirect_hosts, npartitions, progress
             As in `load_resized`.

@@ -83,7 +83,13 @@ class _LoadMethods(_ImageAccessorBase):
         strict : bool
             Whether a warning of the decoder is a failure, of kind ``truncated`` for a premature end and ``corrupt``
             otherwise. False accepts what Pillow accepts: half a JPEG with an end marker is gray below. It costs a
-            second pass over the data of each JPEG and PNG file.
+            second pass over the data of each JPEG and PNG file, except of JPEG files with ``engine="simd"``.
+        engine : {"auto", "simd", "pillow"}
+            Packages that decode and resize. ``"simd"`` decodes common JPEG files with simplejpeg, to Pillow's very
+            pixels, and resizes with cykooz-resizer by ``"bicubic"``, ``"bilinear"`` and ``"lanczos"``: faster, and at
+            least as close to the exact filter as Pillow, from which it differs by rounding. All else is Pillow's with
+            every engine. ``"auto"`` is ``"simd"`` where both packages are installed, and ``"pillow"`` with
+            ``reducing_gap=None``.
         errors : {"warn", "coerce", "raise"}
             Policy for images that cannot be read: missing values and one warning, missing values without a
             warning, or an exception at the first.
@@ -129,8 +135,8 @@ class _LoadMethods(_ImageAccessorBase):
         ValueError, TypeError
             If an argument is wrong; before anything is read.
         MissingExtraError
-            If the package that reads the URLs, or simplejpeg for ``strict=True``, is not installed; before anything
-            is read.
+            If a package is not installed, before anything is read: that of the URLs, simplejpeg for ``strict=True``,
+            or one for ``engine="simd"``. Also if a worker lacks a package of the engine that the caller has.
         NoReadableImageError
             If none of at least two images could be read, with ``errors="warn"``.
         UnreadableImageError
@@ -192,7 +198,9 @@ class _LoadMethods(_ImageAccessorBase):
         strict = codec.can_be_strict()
         if not strict:
             _log_missing_simplejpeg()
-        decode_options, read_options = decode_and_read_options(None, {**options, "errors": "coerce"}, strict=strict)
+        decode_options, read_options = decode_and_read_options(
+            None, {**options, "errors": "coerce"}, strict=strict, engine="pillow"
+        )
         report: pd.DataFrame = self._run(Verify(decode_options), read_options)
         return report
 

@@ -65,6 +65,7 @@ class DecodeInspectKwargs(InspectKwargs, total=False):
     """Keyword arguments of a method that inspects pixels."""
 
     strict: bool
+    engine: str
 
 
 class FeatureKwargs(DecodeInspectKwargs, StoreKwargs, total=False):
@@ -150,7 +151,7 @@ WRITE = (write_options, WriteKwargs.__annotations__)
 STORE = (open_store, ("out", "overwrite", "retry"))
 DECODE = (codec.decode_options, codec.DecodeKwargs.__annotations__)
 LIMITS = (codec.decode_options, ("max_pixels", "limits", "formats"))
-STRICT = (codec.decode_options, ("strict",))
+DECODING = (codec.decode_options, ("strict", "engine"))
 
 
 def decode_and_read_options(

@@ -37,7 +37,10 @@ if TYPE_CHECKING:
     from pandas_imgproc.sinks import Retry
 
 _MODE_OF = {1: "L", 3: "RGB", 4: "RGBA"}
-_THUMBNAIL = (codec.decode_options, ("mode", "resample", "background", "max_pixels", "limits", "formats", "strict"))
+_THUMBNAIL = (
+    codec.decode_options,
+    ("mode", "resample", "background", "max_pixels", "limits", "formats", "strict", "engine"),
+)
 
 
 class _SaveMethods(_ImageAccessorBase):
@@ -78,7 +81,9 @@ class _SaveMethods(_ImageAccessorBase):
         fit : {"stretch", "crop", "pad", "contain", "thumbnail"}
             As in `load_resized`; ``"contain"`` keeps the aspect and fills the size on one side
             (`PIL.ImageOps.contain`), ``"thumbnail"`` the same without ever enlarging.
-        resample, reducing_gap, background, exif_transpose, scale_depth, frame, max_pixels, limits, formats, strict
+        resample, reducing_gap, background, exif_transpose, scale_depth, frame
+            As in `load_resized`.
+        max_pixels, limits, formats, strict, engine
             As in `load_resized`.
         errors, root, suffix, storage_options, schemes, redirect_hosts, npartitions, progress
             As in `load_resized`.
@@ -146,7 +151,7 @@ class _SaveMethods(_ImageAccessorBase):
         reducing_gap : float or None
             As in `save_resized`. Pillow's own value for thumbnails is 2.0; with 1.5 an image of 500 pixels is
             decoded at half its scale, and the difference is less than the loss of JPEG.
-        format, quality, mode, resample, background, max_pixels, limits, formats, strict
+        format, quality, mode, resample, background, max_pixels, limits, formats, strict, engine
             As in `save_resized`.
         errors, root, suffix, storage_options, schemes, redirect_hosts, npartitions, progress, overwrite, retry
             As in `save_resized`.
@@ -254,7 +259,7 @@ class _SaveMethods(_ImageAccessorBase):
             raise TypeError(f"the column {self._column.name!r} holds {dtype}; files hold uint8 of 1, 3 or 4 channels")
         if isinstance(to, str | os.PathLike) and not is_template(to):
             to, format = os.path.join(os.fspath(to), "{index}"), format or "PNG"  # noqa: A001
-        decode_options = codec.decode_options(size=None, mode=mode, allow_any_size=True)
+        decode_options = codec.decode_options(size=None, mode=mode, allow_any_size=True, engine="pillow")
         task = SaveResized(decode_options, codec.encode_options(format, quality))
         output = write_options(to, overwrite=overwrite, retry=retry)
         return self._save_images(task, read_options(**options), output)

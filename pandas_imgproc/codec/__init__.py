@@ -1,7 +1,8 @@
-"""Codec of images, with Pillow: bytes to pixels and back.
+"""Codec of images, with Pillow and SIMD packages: bytes to pixels and back.
 
 `decode` is the only way from bytes to pixels, so that a column, an image for serving and a saved file cannot differ.
-It goes through `identify`, `orientation`, `convert` and `resize`.
+It goes through `identify`, `orientation`, `convert` and `resize`, and with the engine "simd" through `jpeg_turbo` and
+`simd_resize` where they apply.
 """
 
 from pandas_imgproc.codec.decode import decode_into, load, verify
@@ -16,6 +17,7 @@ from pandas_imgproc.codec.encode import (
     encode_options,
     format_of,
 )
+from pandas_imgproc.codec.engine import require_engine
 from pandas_imgproc.codec.header import Header, read_header
 from pandas_imgproc.codec.identify import preinit
 from pandas_imgproc.codec.libjpeg import can_be_strict
@@ -53,6 +55,7 @@ __all__ = [
     "pillow_settings",
     "preinit",
     "read_header",
+    "require_engine",
     "restore_functions",
     "verify",
 ]

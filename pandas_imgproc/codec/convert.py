@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
+from pandas_imgproc.codec.raster import Raster, to_image
 from pandas_imgproc.errors import UnreadableImageError
 
 if TYPE_CHECKING:
@@ -21,8 +22,12 @@ _PREMULTIPLIED = {"La": "LA", "RGBa": "RGBA"}
 _VIA_RGB_MODES = ("LAB", "HSV", "YCbCr", "RGBX")  # Pillow converts these to nothing else
 
 
-def convert_mode(image: Image.Image, options: DecodeOptions, raw_mode: str) -> Image.Image:
+def convert_mode(image: Image.Image | Raster, options: DecodeOptions, raw_mode: str) -> Image.Image | Raster:
     """Convert an image to the requested mode, except that gray is left to `resize_and_orient`."""
+    if isinstance(image, Raster):  # of a JPEG file, without transparency: nearly always in that mode
+        if image.mode == options.mode or (image.mode == "L" and options.mode in ("RGB", "RGBA")):
+            return image
+        image = to_image(image)
     if options.mode == "P":
         return _to_class_ids(image)
     image = _to_8bit(image, options, raw_mode)

@@ -11,14 +11,17 @@ from PIL import Image
 from pandas_imgproc._timing import timed
 from pandas_imgproc.codec.convert import convert_mode, raw_mode_of
 from pandas_imgproc.codec.identify import check_max_pixels, open_image, report_truncation, verify_png_crc
+from pandas_imgproc.codec.jpeg_turbo import decode_exactly
 from pandas_imgproc.codec.libjpeg import can_be_strict
 from pandas_imgproc.codec.limits import check_decoding
 from pandas_imgproc.codec.orientation import ORIENTED_BEFORE_LOAD, exif_transpose_op
+from pandas_imgproc.codec.raster import Raster, to_image, to_raster
 from pandas_imgproc.codec.resize import draft, resize_and_orient
-from pandas_imgproc.codec.strict import check_complete, complete_only, decodes_without_warning
+from pandas_imgproc.codec.strict import check_complete, check_holes, complete_only, decodes_without_warning
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+    from PIL import ImageFile
 
     from pandas_imgproc.codec.options import DecodeOptions
 
@@ -51,6 +54,14 @@ def load(data: Any, options: DecodeOptions) -> Image.Image:
     ``ImageOps.exif_transpose(im).convert("RGB").resize(size)``, `PIL.ImageOps.fit` for "crop" and
     `PIL.ImageOps.pad` for "pad".
     """
+    pixels, profile = _load(data, options)
+    image = to_image(pixels)
+    image.info = {"icc_profile": profile} if profile else {}
+    return image
+
+
+def _load(data: Any, options: DecodeOptions) -> tuple[Image.Image | Raster, bytes | None]:
+    """Return the pixels of an image and its color profile."""
     if isinstance(data, (np.ndarray, Image.Image)):
         return _from_memory(data, options)
     with timed("decode"), complete_only(options.strict):
@@ -60,24 +71,37 @@ def load(data: Any, options: DecodeOptions) -> Image.Image:
         box = draft(image, options, transpose)
         check_decoding(image, data, options.limits)
         raw_mode = raw_mode_of(image)
-        if image.format == "PNG":
-            verify_png_crc(data)
-        # Pillow feeds a decoder 64 KB at a time and copies the remainder: quadratic in the width of a row,
-        # and a file of one kilobyte whose header states eight million columns took 20 s.
-        image.decodermaxblock = max(image.decodermaxblock, 4 * image.size[0])
-        tiles = image.tile
-        with report_truncation(data):
-            image.load()
-        if options.strict:
-            check_complete(data, image, tiles)
+        pixels = _decode(data, image, options)
     with timed("resize"):
         if image.format not in ORIENTED_BEFORE_LOAD:
             # PNG and WebP may carry EXIF after the pixels, and a TIFF file is turned by Pillow at load
             transpose, full_size = exif_transpose_op(image, options), image.size
-        profile = image.info.get("icc_profile")
-        result = resize_and_orient(convert_mode(image, options, raw_mode), options, transpose, full_size, box)
-        result.info = {"icc_profile": profile} if profile else {}
-        return result
+        result = resize_and_orient(convert_mode(pixels, options, raw_mode), options, transpose, full_size, box)
+        return result, image.info.get("icc_profile")
+
+
+def _decode(data: Any, image: ImageFile.ImageFile, options: DecodeOptions) -> Image.Image | Raster:
+    """Return the pixels of an open file: by simplejpeg where they are Pillow's, else by Pillow."""
+    raster = decode_exactly(data, image) if options.engine == "simd" else None
+    if raster is None:
+        return _decode_by_pillow(data, image, options)
+    if options.strict:
+        check_holes(data)
+    return raster
+
+
+def _decode_by_pillow(data: Any, image: ImageFile.ImageFile, options: DecodeOptions) -> Image.Image:
+    if image.format == "PNG":
+        verify_png_crc(data)
+    # Pillow feeds a decoder 64 KB at a time and copies the remainder: quadratic in the width of a row,
+    # and a file of one kilobyte whose header states eight million columns took 20 s.
+    image.decodermaxblock = max(image.decodermaxblock, 4 * image.size[0])
+    tiles = image.tile
+    with report_truncation(data):
+        image.load()
+    if options.strict:
+        check_complete(data, image, tiles)
+    return image
 
 
 def verify(data: Any, options: DecodeOptions) -> None:
@@ -100,8 +124,8 @@ def verify(data: Any, options: DecodeOptions) -> None:
     pandas_imgproc.errors.UnreadableImageError: the file ends too early: libjpeg reports: Corrupt JPEG data: \
 premature end of data segment [truncated]
     """
-    if options.strict and not can_be_strict():
-        options = dataclasses.replace(options, strict=False)  # a worker that lacks the package, unlike the caller
+    # A file that is not known to be intact is Pillow's to judge; and a worker may lack simplejpeg, unlike the caller.
+    options = dataclasses.replace(options, engine="pillow", strict=options.strict and can_be_strict())
     if options.strict and not isinstance(data, (np.ndarray, Image.Image)):
         with timed("decode"), complete_only(strict=True):
             image = open_image(data, options, options.frame)
@@ -111,14 +135,14 @@ premature end of data segment [truncated]
     load(data, options)
 
 
-def _from_memory(data: NDArray[np.uint8] | Image.Image, options: DecodeOptions) -> Image.Image:
+def _from_memory(
+    data: NDArray[np.uint8] | Image.Image, options: DecodeOptions
+) -> tuple[Image.Image | Raster, bytes | None]:
     with timed("resize"):
         image = data if isinstance(data, Image.Image) else _fromarray(data)
         check_max_pixels(image.size, options.max_pixels)
         transpose, profile = exif_transpose_op(image, options), image.info.get("icc_profile")
-        result = resize_and_orient(convert_mode(image, options, ""), options, transpose, image.size, None)
-        result.info = {"icc_profile": profile} if profile else {}
-        return result
+        return resize_and_orient(convert_mode(image, options, ""), options, transpose, image.size, None), profile
 
 
 def _fromarray(pixels: NDArray[np.uint8]) -> Image.Image:
@@ -147,8 +171,8 @@ def decode_into(data: Any, options: DecodeOptions, out: NDArray[np.uint8]) -> No
     >>> out[0, 0].tolist()
     [255, 0, 0]
     """
-    image = load(data, options)
+    pixels, _ = _load(data, options)
     with timed("resize"):
-        # Measured: this copies twice and is still faster than Arrow's view of four bytes per pixel, and within two
-        # percent of driving Pillow's private encoder into the slice.
-        out[...] = np.frombuffer(image.tobytes(), np.uint8).reshape(out.shape)
+        # Measured, for an image of Pillow: this copies twice and is still faster than Arrow's view of four bytes per
+        # pixel, and within two percent of driving Pillow's private encoder into the slice.
+        out[...] = np.frombuffer(to_raster(pixels).data, np.uint8).reshape(out.shape)

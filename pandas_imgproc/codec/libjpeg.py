@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import importlib
 import re
 from typing import Any
 
+from pandas_imgproc.codec.engine import import_package
 from pandas_imgproc.errors import MissingExtraError
 
 # The wrapper of libjpeg cannot read the file, which Pillow may well: rare subsamplings and color spaces.
@@ -14,6 +14,11 @@ _NOT_JUDGED = re.compile(r"tj\w+\(\): |Unsupported (?!marker)|could not create")
 _METADATA_WARNING = re.compile("Warning: unknown JFIF|Corrupt JPEG data: bad ICC")
 _START_OF_SCAN = 0xDA
 _METADATA_MARKERS = {*range(0xE0, 0xEE), 0xEF, 0xFE}  # APPn and COM; APP14, Adobe's, has the color space
+
+
+def require_simplejpeg() -> Any:
+    """Return the module; raise a MissingExtraError if it is not installed."""
+    return import_package("simplejpeg", "strict=True")
 
 
 def can_be_strict() -> bool:
@@ -25,22 +30,10 @@ def can_be_strict() -> bool:
     True
     """
     try:
-        import_simplejpeg()
+        require_simplejpeg()
     except MissingExtraError:
         return False
     return True
-
-
-def import_simplejpeg() -> Any:
-    """Return the module; raise a MissingExtraError if it is not installed.
-
-    A platform without a wheel may lack it.
-    """
-    try:
-        return importlib.import_module("simplejpeg")
-    except (ImportError, ValueError) as exc:  # ValueError: a build for another NumPy
-        message = f"strict=True needs simplejpeg, which cannot be imported ({exc}): pip install simplejpeg"
-        raise MissingExtraError(message) from exc
 
 
 def libjpeg_warning(data: Any) -> str | None:
@@ -71,7 +64,7 @@ def libjpeg_warning(data: Any) -> str | None:
 def _first_message(data: Any) -> str:
     # All of the data is read at any scale, and gray at an eighth is the cheapest: half the time of Pillow's decode.
     try:
-        import_simplejpeg().decode_jpeg(data, "GRAY", min_height=1, min_width=1, strict=True)
+        require_simplejpeg().decode_jpeg(data, "GRAY", min_height=1, min_width=1, strict=True)
     except (ValueError, RuntimeError) as exc:
         return str(exc)
     return ""

@@ -13,7 +13,8 @@ import numpy as np
 from PIL import Image, ImageColor
 
 from pandas_imgproc._validation import check_bool, check_choice, check_int
-from pandas_imgproc.codec.libjpeg import import_simplejpeg
+from pandas_imgproc.codec.engine import resolve_engine
+from pandas_imgproc.codec.libjpeg import require_simplejpeg
 from pandas_imgproc.codec.limits import Limits, parse_limits
 from pandas_imgproc.config import setting
 
@@ -67,6 +68,8 @@ class DecodeOptions:
         Modules that register formats with Pillow, imported where one of `formats` is not known.
     strict : bool
         A warning of the decoder is an error.
+    engine : {"simd", "pillow"}
+        "simd" decodes and resizes with the SIMD packages what they cover, and with Pillow all else.
     """
 
     size: Size | None
@@ -83,6 +86,7 @@ class DecodeOptions:
     formats: tuple[str, ...] = FORMATS
     plugins: tuple[str, ...] = ()
     strict: bool = False
+    engine: str = "pillow"
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -133,6 +137,7 @@ class DecodeKwargs(TypedDict, total=False):
     limits: Mapping[str, Any] | None
     formats: str | Iterable[str]
     strict: bool
+    engine: str
 
 
 def decode_options(
@@ -150,6 +155,7 @@ def decode_options(
     limits: Mapping[str, Any] | None = None,
     formats: str | Iterable[str] = FORMATS,
     strict: bool = False,
+    engine: str = "auto",
     allow_any_size: bool = False,
 ) -> DecodeOptions:
     """Check the arguments and return the normalized options.
@@ -167,6 +173,8 @@ def decode_options(
     formats : str or iterable of str
         Names of formats that may be opened, for example ``(*FORMATS, "PSD")``; a plugin must be imported
         before its name is known.
+    engine : {"auto", "simd", "pillow"}, default "auto"
+        "auto" is "simd" if its packages are installed, and "pillow" with ``reducing_gap=None``.
     allow_any_size : bool, default False
         Whether images may differ in shape, as files may and rows of a column may not.
     mode, fit, resample, reducing_gap, exif_transpose, scale_depth, frame, max_pixels, strict
@@ -181,7 +189,7 @@ def decode_options(
     ValueError, TypeError
         Names the argument, the value and the legal ones.
     MissingExtraError
-        If ``strict=True`` and simplejpeg is not installed.
+        If a package is not installed: simplejpeg with ``strict=True``, or one of those for ``engine="simd"``.
 
     Examples
     --------
@@ -216,6 +224,7 @@ def decode_options(
         formats=_parse_formats(formats),
         plugins=tuple(setting("plugins")),
         strict=_check_strict(strict),
+        engine=resolve_engine(engine, gap),
     )
 
 
@@ -321,7 +330,7 @@ def _parse_background(value: Any, mode: str) -> tuple[int, ...] | None:
 
 def _check_strict(strict: Any) -> bool:
     if check_bool("strict", strict):
-        import_simplejpeg()
+        require_simplejpeg()
     return bool(strict)
 
 

@@ -10,6 +10,9 @@ from PIL import Image
 
 from pandas_imgproc.codec.options import FILTERS, Size
 from pandas_imgproc.codec.orientation import SWAPS_AXES
+from pandas_imgproc.codec.raster import Raster, to_image
+from pandas_imgproc.codec.simd_resize import Box, covers
+from pandas_imgproc.codec.simd_resize import resize as simd_resize
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,8 +22,6 @@ if TYPE_CHECKING:
     from pandas_imgproc.codec.options import DecodeOptions
 
 _DRAFT_FORMATS = ("JPEG", "MPO")  # their decoder can give a smaller image for less work
-
-Box = tuple[float, float, float, float]
 
 
 def draft(image: ImageFile.ImageFile, options: DecodeOptions, transpose: Image.Transpose | None) -> Box | None:
@@ -35,30 +36,37 @@ def draft(image: ImageFile.ImageFile, options: DecodeOptions, transpose: Image.T
 
 
 def resize_and_orient(
-    image: Image.Image, options: DecodeOptions, transpose: Image.Transpose | None, full_size: Size, box: Box | None
-) -> Image.Image:
+    image: Image.Image | Raster,
+    options: DecodeOptions,
+    transpose: Image.Transpose | None,
+    full_size: Size,
+    box: Box | None,
+) -> Image.Image | Raster:
     """Resize, transpose and pad an image.
 
     The exact way transposes first, as a user of Pillow does; else transposing the small result is cheaper, and
     draft's fractional box need not be transposed.
     """
     if transpose is not None and (options.size is None or options.reducing_gap is None):
-        image, full_size, transpose = image.transpose(transpose), oriented_size(full_size, transpose), None
+        image, full_size, transpose = to_image(image).transpose(transpose), oriented_size(full_size, transpose), None
     if options.size is not None:
         if options.fit == "crop":
             visible = (box[2], box[3]) if box else image.size
             box = _crop_box(visible, oriented_size(options.size, transpose))
         image = _resize(image, _target_size(full_size, options, transpose), options, box)
     if transpose is not None:
-        image = image.transpose(transpose)
+        image = to_image(image).transpose(transpose)
     if options.mode != "P" and image.mode != options.mode:
-        image = image.convert(options.mode)
+        image = to_image(image).convert(options.mode)
     if options.fit == "pad" and options.size is not None and image.size != options.size:
-        return _pad(image, options.size, options)
+        return _pad(to_image(image), options.size, options)
     return image
 
 
-def _resize(image: Image.Image, size: Size, options: DecodeOptions, box: Box | None) -> Image.Image:
+def _resize(image: Image.Image | Raster, size: Size, options: DecodeOptions, box: Box | None) -> Image.Image | Raster:
+    if options.engine == "simd" and covers(image, size, options.resample):
+        return simd_resize(image, size, options.resample, box)
+    image = to_image(image)
     resample, reducing_gap = FILTERS[options.resample], options.reducing_gap
     if image.mode == "RGBA" and reducing_gap is not None:
         # resize() does the same by itself, but forgot the gap before Pillow 12

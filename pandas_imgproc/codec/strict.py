@@ -71,6 +71,18 @@ def decodes_without_warning(data: Any, image: ImageFile.ImageFile) -> bool:
     return libjpeg_warning(jpeg) == "" and not has_hole(jpeg)
 
 
+def check_holes(data: bytes) -> None:
+    """Raise for a hole of zero bytes in a JPEG file that libjpeg reads without a warning.
+
+    Raises
+    ------
+    UnreadableImageError
+        Of kind "corrupt".
+    """
+    if has_hole(data):
+        raise UnreadableImageError("corrupt", "there is a hole of zero bytes in the data of its pixels")
+
+
 def _jpeg_of_frame(data: Any, image: ImageFile.ImageFile) -> bytes:
     """Return the file from the first byte of the image's frame on."""
     offset = getattr(image, "offset", 0) if image.format == "MPO" else 0
@@ -81,8 +93,7 @@ def _check_jpeg(data: bytes) -> None:
     message = libjpeg_warning(data)
     if message:
         raise decoder_message_error(message)
-    if has_hole(data):
-        raise UnreadableImageError("corrupt", "there is a hole of zero bytes in the data of its pixels")
+    check_holes(data)
 
 
 def _check_png(data: Any) -> None:

@@ -144,6 +144,10 @@ class SaveAugmented(FileTask):
         """Return each label n times, with the number of the variant."""
         return self.variants.index(index)
 
+    def check_installed(self) -> None:
+        """Raise a MissingExtraError if this process lacks a package with which the caller expects the results."""
+        self.variants.check_installed()
+
     def clone_for_partition(self) -> Self:
         """Return the task with a copy of the transform."""
         return dataclasses.replace(self, variants=self.variants.clone_for_partition())

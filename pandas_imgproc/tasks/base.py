@@ -99,6 +99,12 @@ class Task(ABC):
         """Return the task with a dtype that holds missing values, so that all partitions have the same one."""
         return self
 
+    def check_installed(self) -> None:
+        """Raise a MissingExtraError if this process lacks a package with which the caller expects the results."""
+        options = getattr(self, "decode_options", None)
+        if options is not None:
+            codec.require_engine(options.engine)
+
     def clone_for_partition(self) -> Self:
         """Return a copy for one partition, because threads must not share state."""
         return self

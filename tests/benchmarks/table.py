@@ -7,7 +7,7 @@ drawings of 28 x 28 pixels are generated. Each alternative runs in a persistent 
 `python ways.py`, with its imports and its start (cold). Each figure is the median over the turns of the ratio of the
 alternative's time to that of `load_resized` in the same turn, with minimum and maximum: ratios hold on a noisy machine,
 seconds do not. The alternatives need ``pip install opencv-python-headless daft datasets "ray[data]"
-pandas-image-methods``; those that are not installed are skipped.
+pandas-image-methods cykooz-resizer``; those that are not installed are skipped.
 """
 
 from __future__ import annotations
@@ -45,6 +45,7 @@ MODULES = {
     "Hugging Face datasets": "datasets",
     "Ray Data": "ray",
     "pandas-image-methods": "pandas_image_methods",
+    "limit": "cykooz_resizer",
 }
 PACKAGES = ("pandas_imgproc", "pillow", "numpy", "pandas", "dask", "opencv-python-headless", "daft", "datasets", "ray")
 NOT_PERSISTENT = ("Ray Data",)  # its servers would use the cores while others are timed

@@ -15,7 +15,7 @@ import sys
 import time
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
@@ -39,7 +39,24 @@ def quickest(path: str, size: int) -> np.ndarray:
 
 
 def without_result(path: str, size: int) -> int:
-    return int(quickest(path, size)[0, 0, 0])
+    """Decode and resize one image by the fastest kernel of all, the SIMD packages, and return one value."""
+    if not path.lower().endswith((".jpg", ".jpeg")):
+        return int(quickest(path, size)[0, 0, 0])
+    import simplejpeg
+    from cykooz_resizer import ImageData, PixelType, Resizer
+
+    pixels = simplejpeg.decode_jpeg(Path(path).read_bytes(), "RGB", min_width=2 * size, min_height=2 * size)
+    source = ImageData(pixels.shape[1], pixels.shape[0], PixelType.U8x3, pixels.tobytes())
+    result = ImageData(size, size, PixelType.U8x3)
+    Resizer().resize(source, result, _bicubic())
+    return result.get_buffer()[0]
+
+
+@functools.cache
+def _bicubic() -> Any:
+    from cykooz_resizer import FilterType, ResizeAlg, ResizeOptions
+
+    return ResizeOptions(ResizeAlg.convolution(FilterType.catmull_rom), use_alpha=False)
 
 
 def loop(paths: Sequence[str], size: int) -> np.ndarray:
@@ -62,7 +79,7 @@ def _standing_pool() -> ProcessPoolExecutor:
 
 
 def limit(paths: Sequence[str], size: int) -> np.ndarray:
-    """Decode and resize without returning pixels: the limit of Pillow on this machine."""
+    """Decode and resize without returning pixels: the limit of the SIMD packages on this machine."""
     for _ in _standing_pool().map(functools.partial(without_result, size=size), paths, chunksize=16):
         pass
     return np.zeros((len(paths), size, size, 3), np.uint8)

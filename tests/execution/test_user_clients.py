@@ -18,14 +18,14 @@ import dask
 import numpy as np
 import pandas as pd
 import pytest
-from cluster_subprocess import SubprocessCluster
+from cluster_subprocess import ROOT, SubprocessCluster
 from dask.sizeof import sizeof
 from distributed import Client, LocalCluster, Security
 from image_factory import row_image, row_of
 
 import pandas_imgproc
 from conftest import wait_until
-from pandas_imgproc import ClusterError, NoReadableImageError, UnreadableImageWarning
+from pandas_imgproc import ClusterError, MissingExtraError, NoReadableImageError, UnreadableImageWarning
 
 FILES = ["red.png", "gone.png", "half.jpg", None, *(f"{k}.png" for k in range(20))]
 
@@ -234,6 +234,18 @@ def test_worker_without_the_package_raises_cluster_error(bare, paths, tmp_path):
     assert f"on host {os.uname().nodename!r}" in str(raised.value)
     assert f"{sys.executable} -m pip install pandas-imgproc==" in str(raised.value)
     assert "Traceback" not in cluster.log()
+    worker.kill()
+    assert wait_until(lambda: not client.scheduler_info()["workers"])
+
+
+def test_worker_without_a_package_of_the_engine_raises(bare, paths, tmp_path):
+    cluster, client = bare
+    (tmp_path / "sitecustomize.py").write_text("import sys\nsys.modules['cykooz_resizer'] = None\n")
+    worker = cluster.worker(PYTHONPATH=f"{tmp_path}{os.pathsep}{ROOT}")
+    with client.as_current():
+        with pytest.raises(MissingExtraError, match=r"the caller's engine='simd', on host .* needs cykooz-resizer"):
+            paths.img.load_resized(8, npartitions=4)
+        assert paths.img.load_resized(8, npartitions=4, engine="pillow", errors="coerce").notna().any()
     worker.kill()
     assert wait_until(lambda: not client.scheduler_info()["workers"])
 

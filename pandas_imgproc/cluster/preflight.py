@@ -76,7 +76,7 @@ def root_cause(error: BaseException) -> str:
 def _reason(reason: str) -> Iterator[None]:
     try:
         yield
-    except (OSError, ImportError) as exc:
+    except (OSError, ImportError, UnicodeError) as exc:
         raise start_error(f"{reason} ({exc})") from exc
 
 
@@ -104,6 +104,7 @@ def _address_space_limit() -> float:
 
 def _write_file() -> None:
     folder = dask.config.get("temporary-directory", default=None) or tempfile.gettempdir()
+    folder.encode()  # Dask sends the name, and cannot send one that is not UTF-8
     os.makedirs(folder, exist_ok=True)
     with tempfile.TemporaryFile(dir=folder) as file:
         file.write(bytes(2**14))

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 MAX_FILE_BYTES = 2**30
 """Maximum size of a file, else it is `too_large`: a worker reads it whole, and a sparse file may claim any size."""
 
+_CHUNK_BYTES = 2**20
+
 FileSignature = tuple[int, int]
 """Size in bytes, and the time of modification in nanoseconds or a checksum of the server's version."""
 
@@ -65,9 +67,14 @@ def _read_all(fd: int, size: int) -> bytes:
     data = os.read(fd, size + 1)
     if len(data) == size:
         return data
-    # Its size has changed since the fstat, or a network file system returned fewer bytes than there are.
-    with open(fd, "rb", buffering=0, closefd=False) as file:
-        return data + file.readall()
+    # Its size has changed since the fstat, or a network file system returned fewer bytes than there are. It may grow as
+    # fast as it is read, or have no end, as files of /proc that claim no bytes.
+    chunks, n_read = [data], len(data)
+    while chunks[-1]:
+        check_size(n_read)
+        chunks.append(os.read(fd, _CHUNK_BYTES))
+        n_read += len(chunks[-1])
+    return b"".join(chunks)
 
 
 def _check_regular(status: os.stat_result) -> None:
@@ -89,5 +96,7 @@ def os_error_reason(exc: OSError) -> UnreadableImageError:
     for error_type, reason in _OSERROR_KINDS.items():
         if isinstance(exc, error_type):
             return UnreadableImageError(*reason)
+    if exc.errno == errno.ENXIO:  # a socket, or a terminal that is not there
+        return UnreadableImageError("not_a_file", "it is a pipe, a socket or a device")
     kind: FailureKind = "remote" if exc.errno in _IO_ERRNOS else "invalid_path"
     return UnreadableImageError(kind, f"it could not be opened: {exc.strerror or exc}")

@@ -13,6 +13,7 @@ import time
 from contextlib import closing
 from pathlib import Path
 
+import dask
 import psutil
 import pytest
 from fork_server import ForkServer
@@ -20,7 +21,7 @@ from image_factory import row_image
 
 from conftest import cluster_pids, shared_memory, wait_until
 from pandas_imgproc import cluster
-from pandas_imgproc.cluster.preflight import start_error
+from pandas_imgproc.cluster.preflight import check_environment, start_error
 from pandas_imgproc.errors import ClusterError
 
 ROOT = Path(__file__).parents[2]
@@ -580,3 +581,14 @@ def test_reason_of_a_failed_start_is_one_short_line():
     assert "An attempt has been made to start" in message
     assert "\n" not in message
     assert len(message) < 500
+
+
+def test_temporary_folder_that_is_not_utf8_is_named_at_once(tmp_path):
+    """Dask cannot send its name, and would start each worker three times before it says so."""
+    folder = tmp_path / os.fsdecode(b"\xff")
+    folder.mkdir()
+    with (
+        dask.config.set({"temporary-directory": str(folder)}),
+        pytest.raises(ClusterError, match=r"temporary folder .*surrogates not allowed"),
+    ):
+        check_environment(1, "1 GB")

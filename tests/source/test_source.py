@@ -71,7 +71,7 @@ def test_special_file_fails_at_once(tmp_path):
     assert kind_of(str(tmp_path / "pipe")) == "not_a_file"
     with socket.socket(socket.AF_UNIX) as server:
         server.bind(str(tmp_path / "socket"))
-        assert kind_of(str(tmp_path / "socket")) == "invalid_path"
+        assert kind_of(str(tmp_path / "socket")) == "not_a_file"
     with (tmp_path / "sparse.jpg").open("wb") as file:
         file.truncate(MAX_FILE_BYTES + 1)
     assert kind_of(str(tmp_path / "sparse.jpg")) == "too_large"
@@ -80,6 +80,13 @@ def test_special_file_fails_at_once(tmp_path):
     (tmp_path / "loop").symlink_to(tmp_path / "loop")
     assert kind_of(str(tmp_path / "loop")) == "invalid_path"
     assert kind_of(str(tmp_path / "empty.jpg" / "a.jpg")) == "missing"
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/maps"), reason="a file that claims to have no bytes")
+def test_file_that_has_more_bytes_than_it_claims_is_read_up_to_the_limit(monkeypatch):
+    assert Source().data("/proc/self/maps")[0].endswith(b"\n")
+    monkeypatch.setattr("pandas_imgproc.source.local.MAX_FILE_BYTES", 100)
+    assert kind_of("/proc/self/maps") == "too_large"
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")

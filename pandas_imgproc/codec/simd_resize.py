@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pandas_imgproc.codec.engine import import_package
-from pandas_imgproc.codec.raster import Raster, to_image, to_raster
+from pandas_imgproc.codec.raster import Raster, to_raster
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -28,10 +28,6 @@ Box = tuple[float, float, float, float]
 _FILTERS = {"bilinear": "bilinear", "bicubic": "catmull_rom", "lanczos": "lanczos3"}
 _SUPPORTS = {"bilinear": 1.0, "bicubic": 2.0, "lanczos": 3.0}  # distance to the last pixel that counts, in pixels
 _PIXEL_TYPES = {"L": "U8", "RGB": "U8x3", "RGBA": "U8x4"}
-_REDUCING_GAP = 32.0
-"""An image of 64 times the size and more is first reduced to 32 times and more, to means of whole pixels: as Pillow's
-``reducing_gap``, many times as fast. The error is below that of rounding, which it is not at 8 times; coefficients of
-16 bits are too coarse for means of many thousands."""
 _MAX_PIXELS = 2**29  # 2 GiB at four bytes: sizes are computed in 32 bits
 # Of an image that Pillow has decoded: above, two copies of its pixels take longer than the resampler saves, and memory.
 _MAX_COPIED_PIXELS = 2**22
@@ -78,20 +74,10 @@ def resize(image: Image.Image | Raster, size: Size, resample: str, box: Box | No
     box = box or (0.0, 0.0, *image.size)
     if size == image.size and box == (0, 0, *size):
         return image
-    image, box = _reduce(image, size, box)
     raster = to_raster(image)
     n_channels = len(raster.mode)
     _check_memory(n_channels * (2 * math.prod(raster.size) + raster.size[0] * size[1] + math.prod(size)))
     return Raster(raster.mode, size, _convolve(raster, size, resample, box))
-
-
-def _reduce(image: Image.Image | Raster, size: Size, box: Box) -> tuple[Image.Image | Raster, Box]:
-    """Return a much larger image reduced by whole factors, and its box."""
-    x = max(1, int((box[2] - box[0]) / size[0] / _REDUCING_GAP))
-    y = max(1, int((box[3] - box[1]) / size[1] / _REDUCING_GAP))
-    if x == y == 1:
-        return image, box
-    return to_image(image).reduce((x, y)), (box[0] / x, box[1] / y, box[2] / x, box[3] / y)
 
 
 def _convolve(raster: Raster, size: Size, resample: str, box: Box) -> bytes:

@@ -36,6 +36,9 @@ PROBE_ROWS = 2
 MAX_PARTITION_ROWS = 8192
 """Maximum rows of a partition: submitting one costs a millisecond or two, regardless of its size."""
 
+MANAGE_SECONDS = 0.002
+"""Time that the caller and the scheduler need for a partition, each, regardless of its size."""
+
 MAX_PARTITION_NBYTES = 24 * 2**20
 """Maximum bytes of a partition's values: the C library does not reuse larger ones, and the first touch of fresh memory
 costs a fifth of decoding to 600 x 600 pixels."""
@@ -78,6 +81,7 @@ class JobState:
     stage_seconds: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
     estimate_logged: bool = False
     n_workers: int = 1  # partitions that run concurrently
+    manage_seconds: float = MANAGE_SECONDS
 
     def __post_init__(self) -> None:
         self.n_total = self._n_pending
@@ -132,13 +136,21 @@ class JobState:
     def _next_partition_rows(self) -> int:
         work = self.cpu_seconds_per_row
         target = int(setting("partition-seconds") / work) if work else SAMPLE_ROWS
+        # With many workers the scheduler needs long partitions, to give each of them the next one in time.
+        managed = self._rows_in(self.manage_seconds * self.n_workers)
+        target = max(target, 2 * managed)
         # Half of an equal share: a worker with slow images delays the end less. Not less than a twentieth of the
         # target: submitting takes a tenth of that.
         share = max(self._n_pending // (2 * self.n_workers), target // 20)
         # A few slow rows are worth a task: the fewer there are in the last ones, the shorter is the wait for them.
         # But a partition of remote files begins with a request that was not prefetched.
-        minimum = target // 2 if self.is_remote else min(SAMPLE_ROWS, max(1, target // 4))
+        quarter = self._rows_in(setting("partition-seconds") / 4)
+        minimum = target // 2 if self.is_remote else max(1, managed, min(SAMPLE_ROWS, quarter))
         return min(max(minimum, min(target, share, MAX_PARTITION_ROWS)), self._max_rows_in_bytes)
+
+    def _rows_in(self, seconds: float) -> int:
+        """Return the number of rows that one worker does in a time."""
+        return int(seconds / self.seconds_per_row) if self.seconds_per_row else SAMPLE_ROWS
 
     @property
     def _max_rows_in_bytes(self) -> int:

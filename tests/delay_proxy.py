@@ -6,7 +6,10 @@ import asyncio
 import contextlib
 import sys
 import threading
-from typing import Self
+from typing import TYPE_CHECKING, Self
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 class DelayProxy:
@@ -18,12 +21,12 @@ class DelayProxy:
         Port of the server, which may start later.
     delay : float, optional
         Seconds that each byte takes in each direction, at any rate.
-    port : int, optional
-        Port to listen on; 0 for any.
+    accept : callable, optional
+        Function of the port of a client that returns whether its connection is accepted.
     """
 
-    def __init__(self, target: int, delay: float = 0.0, port: int = 0):
-        self._target, self._delay, self.port = target, delay, port
+    def __init__(self, target: int, delay: float = 0.0, accept: Callable[[int], bool] = lambda _: True):
+        self._target, self._delay, self._accept, self.port = target, delay, accept, 0
         self._loop = asyncio.new_event_loop()
         self._is_open = asyncio.Event()
         self._listening = threading.Event()
@@ -50,7 +53,7 @@ class DelayProxy:
     async def _serve(self) -> None:
         self._is_open.set()
         self._finished = self._loop.create_future()
-        server = await asyncio.start_server(self._connect, "127.0.0.1", self.port)
+        server = await asyncio.start_server(self._connect, "127.0.0.1", 0)
         self.port = server.sockets[0].getsockname()[1]
         self._listening.set()
         with contextlib.suppress(asyncio.CancelledError):
@@ -62,6 +65,9 @@ class DelayProxy:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if not self._accept(writer.get_extra_info("peername")[1]):
+            writer.close()
+            return
         with contextlib.suppress(OSError, asyncio.CancelledError):
             target_reader, target_writer = await asyncio.open_connection("127.0.0.1", self._target)
             await asyncio.gather(self._pass_on(reader, target_writer), self._pass_on(target_reader, writer))

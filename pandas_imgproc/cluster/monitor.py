@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import math
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +19,9 @@ if TYPE_CHECKING:
 
 POLL_INTERVAL = 1.0
 """Seconds between two queries of the scheduler, which take five milliseconds, and two checks of the client."""
+
+LOST_SECONDS = 20.0
+"""Seconds after which a lost worker counts as lost for good: a nanny starts it again within a few."""
 
 
 class WorkerMonitor:
@@ -33,8 +38,9 @@ class WorkerMonitor:
 
     def __init__(self, client: Client, description: str, n_threads: int | None = None) -> None:
         self._client, self._description, self._polled = client, description, -POLL_INTERVAL
-        self._n_threads, self.fixed_n_threads = n_threads or 0, n_threads is not None
+        self._n_threads, self.fixed_n_threads, self.threads_per_worker = n_threads or 0, n_threads is not None, 1
         self._query: Future[dict[str, int]] | None = None
+        self._n_workers, self._n_max, self._fewer_since = 0, 0, math.inf
         self._was_running = False
         self._no_workers_since: float | None = None
 
@@ -52,6 +58,19 @@ class WorkerMonitor:
         if not self.fixed_n_threads and time.monotonic() - self._polled >= POLL_INTERVAL:
             self._query_scheduler()
         return self._n_threads
+
+    def pop_lost(self) -> list[str]:
+        """Return the addresses of workers that were lost, without being retired, and not replaced; each once."""
+        if time.monotonic() - self._fewer_since < LOST_SECONDS:
+            return []
+        n_fewer = self._n_max - self._n_workers
+        self._n_max, self._fewer_since = self._n_workers, math.inf
+        with contextlib.suppress(OSError, TimeoutError):
+            events = self.run(self._client.scheduler.events(topic="all"), POLL_INTERVAL)
+            removed = [event for _, event in events if event.get("action") == "remove-worker"]
+            lost = [event["worker"] for event in removed if not event.get("expected", False)]
+            return lost[-n_fewer:]
+        return []
 
     def check(self) -> None:
         """Raise a ClusterError if the client has lost its scheduler, or is closed, or its cluster is."""
@@ -95,7 +114,7 @@ class WorkerMonitor:
             running.cancel()
 
     def _query_scheduler(self) -> None:
-        """Begin a query, or read the answer to the last one; a distant scheduler takes a while, which is used."""
+        """Begin a query, or read the result of the last one: the caller does not wait for a distant scheduler."""
         seconds = setting("scheduler-timeout")
         try:
             if self._polled < 0:
@@ -103,8 +122,8 @@ class WorkerMonitor:
             elif self._query is None:
                 self._query, self._queried = self._begin(self._client.scheduler.ncores()), time.monotonic()
             elif self._query.done():
-                answered, self._query = self._query, None
-                self._count_threads(answered.result())
+                finished, self._query = self._query, None
+                self._count_threads(finished.result())
             elif time.monotonic() - self._queried > seconds:
                 raise TimeoutError
         except (OSError, TimeoutError) as exc:
@@ -115,6 +134,9 @@ class WorkerMonitor:
 
     def _count_threads(self, n_by_worker: dict[str, int]) -> None:
         self._n_threads, self._polled = sum(n_by_worker.values()), time.monotonic()
+        self.threads_per_worker = max(n_by_worker.values(), default=1)
+        self._n_workers, self._n_max = len(n_by_worker), max(self._n_max, len(n_by_worker))
+        self._fewer_since = min(self._fewer_since, self._polled) if self._n_workers < self._n_max else math.inf
         self._check_workers()
 
     def _begin(self, coroutine: Coroutine[Any, Any, Any]) -> Future[Any]:

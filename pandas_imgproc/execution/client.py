@@ -23,7 +23,7 @@ from pandas_imgproc.execution.crash_ledger import (
     shared_ledger,
 )
 from pandas_imgproc.execution.crash_loop import CrashLoop
-from pandas_imgproc.execution.flow import FlowControl
+from pandas_imgproc.execution.flow import MANAGE_SECONDS, FlowControl
 from pandas_imgproc.execution.gathering import Gatherer
 from pandas_imgproc.execution.payload import build_payload, worker_function
 from pandas_imgproc.execution.watchdog import kill_slow_rows
@@ -71,6 +71,8 @@ def run_on_client(state: JobState, client: Client) -> None:
                 for result in run.next_results():
                     state.finish(result)
                     run.flow.add(result)
+                    if state.failed_fast:
+                        break
                 run.flow.adapt()
                 state.log_estimate()
         finally:
@@ -100,38 +102,46 @@ class _ClientRun:
 
     def fill(self) -> int:
         """Submit a batch of partitions, up to the limit, and return the number of outstanding ones."""
-        self._state.n_workers = max(1, self._monitor.n_threads())
+        self.flow.set_workers(max(1, self._monitor.n_threads()), self._monitor.threads_per_worker)
         self._crash_loop.check(self._state.n_workers)
         if self._single is None and self._single_rows:
-            (self._single,) = self._submit([self._single_rows.popleft()])
-        is_foreign = not self._monitor.fixed_n_threads and self._state.sink.schema_known
-        limit = self.flow.max_outstanding(self._gatherer.round_trip, is_foreign=is_foreign)
-        batch = list(islice(self._ranges, min(max(0, limit - len(self._outstanding)), MAX_BATCH)))
+            self._submit([self._single_rows.popleft()])
+            self._single = next(reversed(self._outstanding))
+        batch = list(islice(self._next_ranges(), MAX_BATCH))
         self._submit(batch)
         self._is_full = len(batch) < MAX_BATCH
         return len(self._outstanding)
 
-    def _submit(self, batch: Iterable[range]) -> list[Future]:
-        """Submit partitions, and return their futures."""
-        futures: list[Future] = []
+    def _next_ranges(self) -> Iterator[range]:
+        """Yield the positions of partitions while more may be outstanding."""
+        is_foreign = not self._monitor.fixed_n_threads and self._state.sink.schema_known
+        n, n_rows = len(self._outstanding), sum(map(len, self._outstanding.values()))
+        while self.flow.accepts(n, n_rows, self._gatherer.round_trip, is_foreign=is_foreign):
+            positions = next(self._ranges, None)
+            if positions is None:
+                return
+            n, n_rows = n + 1, n_rows + len(positions)
+            yield positions
+
+    def _submit(self, batch: Iterable[range]) -> None:
+        """Submit partitions together: one by one they cost the caller and the scheduler twice as much."""
         payloads: dict[str, bytes] = {}
-        partitions = []
+        partitions: list[range] = []
         for positions in batch:
-            payload = build_payload(self._state.job.partition(positions), self._state.sink.writer(positions))
-            if sum(map(len, payloads.values())) + len(payload) > MAX_BATCH_NBYTES:
-                futures += self._send(payloads)
-                payloads = {}
-            payloads[self._key(positions)] = payload
+            payloads[self._key(positions)] = build_payload(
+                self._state.job.partition(positions), self._state.sink.writer(positions)
+            )
             partitions.append(positions)
-        futures += self._send(payloads)
+            if sum(map(len, payloads.values())) > MAX_BATCH_NBYTES:
+                self._send(payloads, partitions)
+                payloads, partitions = {}, []
+        if payloads:
+            self._send(payloads, partitions)
+
+    def _send(self, payloads: dict[str, bytes], partitions: list[range]) -> None:
+        futures = self._client.map(self._function, [*payloads.values()], key=[*payloads], pure=False)
         self._outstanding |= zip(futures, partitions, strict=True)
         self._gatherer.watch(futures)
-        return futures
-
-    def _send(self, payloads: dict[str, bytes]) -> list[Future]:
-        if not payloads:
-            return []
-        return self._client.map(self._function, list(payloads.values()), key=list(payloads), pure=False)
 
     def _key(self, positions: range) -> str:
         # The dashboard groups tasks by the key's text before the first dash.
@@ -141,15 +151,26 @@ class _ClientRun:
     def next_results(self) -> Iterator[PartitionResult]:
         """Yield the results that have arrived, after a wait for the first if no more can be submitted."""
         started_at = time.perf_counter()
-        outcomes = self._gatherer.finished(POLL_INTERVAL if self._is_full else 0)
+        # The scheduler needs time for a batch, and for giving out the first ones of it.
+        outcomes = self._gatherer.finished(POLL_INTERVAL if self._is_full else MAX_BATCH * MANAGE_SECONDS / 2)
         self._state.idle_seconds += time.perf_counter() - started_at
-        # Workers may have joined; and the loss of the scheduler is noticed.
-        if not outcomes and not self._monitor.n_threads() and not self._warned_no_workers:
-            self._warned_no_workers = True
-            self._state.progress.write(f"waiting for workers: the {self._cluster} has none", always=True)
+        self._show_losses()
         for future, outcome in outcomes:
             yield from self._results(future, outcome)
         self._gatherer.release(len(outcomes))
+
+    def _show_losses(self) -> None:
+        """Show a line when there are no workers, and when some are lost for good."""
+        lost = self._monitor.pop_lost()
+        if lost:
+            self._state.progress.write(
+                f"{len(lost):,} of the workers of the {self._cluster} lost, and not replaced, among them {lost[-1]}; "
+                "others do their rows",
+                always=True,
+            )
+        if not self._monitor.n_threads() and not self._warned_no_workers:
+            self._warned_no_workers = True
+            self._state.progress.write(f"waiting for workers: the {self._cluster} has none", always=True)
 
     def cancel(self) -> None:
         """Cancel the outstanding partitions."""
@@ -210,7 +231,8 @@ class _ClientRun:
             if future.status == "error":  # raised by the task: a disk may be full
                 raise
             raise ClusterError(f"the {self._cluster} went away during the call: {exc}") from exc
-        return outcome
+        result: PartitionResult | str = outcome
+        return result
 
     def _failed_result(self, positions: range, kind: FailureKind, message: str) -> PartitionResult:
         job = self._state.job

@@ -1,4 +1,4 @@
-"""Gathering of results: many under way at once, none of which waits for another, straight from workers if possible."""
+"""Gathering of results: many in transit at once, none of which waits for another, straight from workers if possible."""
 
 from __future__ import annotations
 
@@ -9,33 +9,36 @@ from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Iterable, Iterator
+    from collections.abc import Coroutine, Iterable
 
     from distributed import Client, Future
 
     Outcome = tuple[Future, Any]  # a future that is done, and its result, or the exception in place of it
 
 MAX_HELD_NBYTES = 256 * 2**20
-"""Bytes of results that may be under way, or wait in the caller, together: the rest stays in the workers' memory."""
+"""Bytes of results that may be in transit, or wait in the caller, together: the rest stays in the workers' memory."""
 
 FIRST_HELD, MAX_HELD = 8, 4096
 """Results that may be so: before the size of the first one is known, and at most."""
 
 REACH_TIMEOUT = 5.0
-"""Seconds in which a host of workers should answer; until then its results come through the scheduler."""
+"""Seconds in which a host of workers should respond; until then its results come through the scheduler."""
 
-POLL_INTERVAL = 0.5
-"""Seconds between two looks at whether a result that is under way is lost."""
+POLL_INTERVAL = 0.25
+"""Seconds between two looks at a result in transit: whether it is lost, or late."""
+
+LATE_SECONDS, LATE_FACTOR = 1.0, 5
+"""A result is late after so many seconds, and so many times the usual duration: no other one waits for its memory."""
 
 
 class Gatherer:
     """Gatherer of the results of futures: each goes to a queue, in the order of arrival.
 
-    `Client.gather` batches what is asked for at the same time, and has five batches under way: a host that is cut off
+    `Client.gather` batches concurrent requests, and has five batches in transit: a host that is cut off
     delays everything for the half minute until its connections fail. Here the results of one worker wait for that
     worker alone. All but `watch`, `finished` and `release` runs in the event loop of the client::
 
-        done ──> ready ── which worker has it? ──> from that worker, or through the scheduler ──> finished
+        done ──> ready ── where is it? ──> from that worker, or through the scheduler ──> finished
                    ^ waits while the caller holds too much      │
                    └── release                                  └── lost: Client.gather, which waits for its next run
 
@@ -50,9 +53,10 @@ class Gatherer:
         self._finished: SimpleQueue[Outcome] = SimpleQueue()
         self._ready: list[Future] = []
         self._tasks: set[asyncio.Task[None]] = set()
-        self._is_asking, self._is_closed = False, False
+        self._is_locating, self._is_closed = False, False
         self._n_held, self._max_held, self._largest = 0, FIRST_HELD, 0
-        self.round_trip = 0.0  # seconds of a recent question to the scheduler
+        self.round_trip = 0.0  # seconds of a recent query of the scheduler
+        self._fetch_seconds = 0.0  # of recent results
 
     def watch(self, futures: Iterable[Future]) -> None:
         """Gather the results of futures when they are done."""
@@ -69,11 +73,11 @@ class Gatherer:
         return outcomes
 
     def release(self, n: int) -> None:
-        """Make room for other results: the caller has stored n of them."""
+        """Allow for other results in the memory of the caller, which has stored n of them."""
         self._call_in_loop(self._free, n)
 
     def close(self) -> None:
-        """End what is under way."""
+        """Cancel the transfers."""
         self._call_in_loop(self._cancel)
 
     def _call_in_loop(self, function: Any, *args: Any) -> None:
@@ -94,35 +98,39 @@ class Gatherer:
 
     def _add(self, future: Future) -> None:
         self._ready.append(future)
-        self._ask()
+        self._locate_ready()
 
     def _free(self, n: int) -> None:
         self._n_held -= n
-        self._ask()
+        self._locate_ready()
 
-    def _ask(self) -> None:
-        """Ask for the places of results that are ready: of all that have become so during the last question."""
-        if not self._is_asking and not self._is_closed and self._ready and self._n_held < self._max_held:
-            self._is_asking = True
+    def _locate_ready(self) -> None:
+        """Locate the results that are ready: all that have become so during the last query."""
+        if not self._is_locating and not self._is_closed and self._ready and self._n_held < self._max_held:
+            self._is_locating = True
             self._start(self._locate())
 
     async def _locate(self) -> None:
         n = self._max_held - self._n_held
         futures, self._ready = self._ready[:n], self._ready[n:]
         self._n_held += len(futures)
-        keys = [future.key for future in futures if future.status == "finished"]
-        places = {}
-        started_at = self._loop.time()
-        with contextlib.suppress(OSError):  # as if all were lost: the same error follows
-            places = await self._client.scheduler.who_has(keys=keys)
-        self.round_trip += (self._loop.time() - started_at - self.round_trip) / (5 if self.round_trip else 1)
+        workers = await self._find_workers([future.key for future in futures if future.status == "finished"])
         by_worker = defaultdict(list)
         for future in futures:
-            by_worker[next(iter(places.get(future.key) or [None]))].append(future)
+            by_worker[next(iter(workers.get(future.key, ())), None)].append(future)
         for address, group in by_worker.items():
             self._start(self._gather(address, group))
-        self._is_asking = False
-        self._ask()
+        self._is_locating = False
+        self._locate_ready()
+
+    async def _find_workers(self, keys: list[str]) -> dict[str, list[str]]:
+        """Return the addresses of the workers that have results; none if the scheduler is gone, as all are lost."""
+        started_at, workers = self._loop.time(), {}
+        if keys:
+            with contextlib.suppress(OSError):
+                workers = await self._client.scheduler.who_has(keys=keys)
+            self.round_trip = _smoothed(self.round_trip, self._loop.time() - started_at)
+        return workers
 
     async def _gather(self, address: str | None, futures: list[Future]) -> None:
         results: dict[str, Any] = {}
@@ -136,25 +144,40 @@ class Gatherer:
 
     async def _fetch(self, address: str, futures: list[Future]) -> dict[str, Any]:
         """Return the results that arrive before their worker is lost."""
+        started_at, n_late = self._loop.time(), 0
         fetching = asyncio.ensure_future(self._routes.fetch(address, [future.key for future in futures]))
         try:
             while not fetching.done() and any(future.status == "finished" for future in futures):
                 await asyncio.wait([fetching], timeout=POLL_INTERVAL)
+                seconds = self._loop.time() - started_at
+                if not n_late and seconds > max(LATE_SECONDS, LATE_FACTOR * self._fetch_seconds):
+                    n_late = len(futures)
+                    self._free(n_late)
+            self._fetch_seconds = _smoothed(self._fetch_seconds, self._loop.time() - started_at)
             return fetching.result() if fetching.done() else {}
         finally:
             fetching.cancel()
+            self._n_held += n_late
 
     async def _gather_again(self, future: Future) -> None:
+        self._free(1)  # it may take long
         try:
-            self._finish(future, await self._client.gather(future, asynchronous=True))
+            outcome = await self._client.gather(future, asynchronous=True)
         except Exception as exc:
-            self._finish(future, exc)
+            outcome = exc
+        self._n_held += 1
+        self._finish(future, outcome)
 
     def _finish(self, future: Future, outcome: Any) -> None:
         nbytes = getattr(getattr(outcome, "values", None), "nbytes", 0)
         self._largest = max(self._largest, nbytes)
         self._max_held = min(MAX_HELD, max(FIRST_HELD, MAX_HELD_NBYTES // max(1, self._largest)))
         self._finished.put((future, outcome))
+
+
+def _smoothed(average: float, value: float) -> float:
+    """Return the moving average of recent values, of which the first is the average."""
+    return average + (value - average) / (5 if average else 1)
 
 
 class _Routes:
@@ -185,6 +208,7 @@ class _Routes:
     async def _fetch_directly(self, address: str, keys: list[str]) -> dict[str, Any]:
         from distributed.utils_comm import gather_from_workers
 
+        results: dict[Any, Any]
         results, *_ = await gather_from_workers({key: [address] for key in keys}, rpc=self._client.rpc)
         return results
 

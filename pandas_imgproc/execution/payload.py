@@ -45,7 +45,7 @@ _FILE_KINDS = {"missing", "permission", "not_a_file"}
 
 
 def worker_function(state: JobState, ledger: LedgerHandle) -> Callable[[bytes], PartitionResult | str]:
-    """Return the function that runs the payloads of a job on a worker, with what all of them share."""
+    """Return the function that runs the payloads of a job on a worker, with the parts that all of them share."""
     shared = (state.job.source, ledger, state.settings, socket.gethostname())
     return _self_contained(serialize_task(state.job.task), pickle.dumps(shared))
 

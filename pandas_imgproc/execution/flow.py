@@ -23,7 +23,7 @@ end, the query for its worker, its result, the submission."""
 MAX_PER_THREAD = 100
 """Outstanding partitions per thread at most."""
 
-MANAGE_SECONDS, WORKER_SECONDS = 0.002, 0.006
+MANAGE_SECONDS, WORKER_SECONDS = 0.003, 0.006
 """CPU time for a partition, however small: of the caller, and of the scheduler; and of the process of a worker, of
 which one thread at a time runs Python."""
 

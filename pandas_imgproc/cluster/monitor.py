@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import math
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -10,12 +12,16 @@ from pandas_imgproc.config import setting
 from pandas_imgproc.errors import ClusterError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Coroutine
+    from concurrent.futures import Future
 
     from distributed import Client
 
 POLL_INTERVAL = 1.0
 """Seconds between two queries of the scheduler, which take five milliseconds, and two checks of the client."""
+
+LOST_SECONDS = 20.0
+"""Seconds after which a lost worker counts as lost for good: a nanny starts it again within a few."""
 
 
 class WorkerMonitor:
@@ -32,12 +38,14 @@ class WorkerMonitor:
 
     def __init__(self, client: Client, description: str, n_threads: int | None = None) -> None:
         self._client, self._description, self._polled = client, description, -POLL_INTERVAL
-        self._n_threads, self.fixed_n_threads = n_threads or 0, n_threads is not None
+        self._n_threads, self.fixed_n_threads, self.threads_per_worker = n_threads or 0, n_threads is not None, 1
+        self._query: Future[dict[str, int]] | None = None
+        self._n_workers, self._n_max, self._fewer_since = 0, 0, math.inf
         self._was_running = False
         self._no_workers_since: float | None = None
 
     def n_threads(self) -> int:
-        """Return the number of worker threads, at most a second old.
+        """Return the number of worker threads about a second ago; only the first query is waited for.
 
         Raises
         ------
@@ -48,10 +56,21 @@ class WorkerMonitor:
         """
         self.check()
         if not self.fixed_n_threads and time.monotonic() - self._polled >= POLL_INTERVAL:
-            self._n_threads = self._query_scheduler()
-            self._polled = time.monotonic()
-            self._check_workers()
+            self._query_scheduler()
         return self._n_threads
+
+    def pop_lost(self) -> list[str]:
+        """Return the addresses of workers that were lost, without being retired, and not replaced; each once."""
+        if time.monotonic() - self._fewer_since < LOST_SECONDS:
+            return []
+        n_fewer = self._n_max - self._n_workers
+        self._n_max, self._fewer_since = self._n_workers, math.inf
+        with contextlib.suppress(OSError, TimeoutError):
+            events = self.run(self._client.scheduler.events(topic="all"), POLL_INTERVAL)
+            removed = [event for _, event in events if event.get("action") == "remove-worker"]
+            lost = [event["worker"] for event in removed if not event.get("expected", False)]
+            return lost[-n_fewer:]
+        return []
 
     def check(self) -> None:
         """Raise a ClusterError if the client has lost its scheduler, or is closed, or its cluster is."""
@@ -76,18 +95,12 @@ class WorkerMonitor:
                 "client.wait_for_workers(1)"
             )
 
-    def run(
-        self,
-        coroutine: Coroutine[Any, Any, Any],
-        timeout: float | None = None,
-        poll: Callable[[], object] = lambda: None,
-    ) -> Any:
+    def run(self, coroutine: Coroutine[Any, Any, Any], timeout: float | None = None) -> Any:
         """Run a coroutine in the event loop of the client while the cluster is up, and return its result.
 
-        Dask's own calls wait for a closed client, or begin a long transfer anew at each timeout. `poll` is called once
-        a second, and may raise an exception that ends the wait.
+        Dask's own calls wait for a closed client.
         """
-        running = asyncio.run_coroutine_threadsafe(coroutine, self._client.loop.asyncio_loop)
+        running = self._begin(coroutine)
         started_at = time.monotonic()
         try:
             while True:
@@ -97,17 +110,34 @@ class WorkerMonitor:
                     if running.done() or (timeout is not None and time.monotonic() - started_at > timeout):
                         raise
                 self.check()
-                poll()
         finally:
             running.cancel()
 
-    def _query_scheduler(self) -> int:
+    def _query_scheduler(self) -> None:
+        """Begin a query, or read the result of the last one: the caller does not wait for a distant scheduler."""
         seconds = setting("scheduler-timeout")
         try:
-            cores: dict[str, int] = self.run(self._client.scheduler.ncores(), seconds)
+            if self._polled < 0:
+                self._count_threads(self.run(self._client.scheduler.ncores(), seconds))
+            elif self._query is None:
+                self._query, self._queried = self._begin(self._client.scheduler.ncores()), time.monotonic()
+            elif self._query.done():
+                finished, self._query = self._query, None
+                self._count_threads(finished.result())
+            elif time.monotonic() - self._queried > seconds:
+                raise TimeoutError
         except (OSError, TimeoutError) as exc:
             raise ClusterError(
                 f"the {self._description} is gone: its scheduler has not answered for {seconds:g} seconds "
                 "(pandas-imgproc.scheduler-timeout)"
             ) from exc
-        return sum(cores.values())
+
+    def _count_threads(self, n_by_worker: dict[str, int]) -> None:
+        self._n_threads, self._polled = sum(n_by_worker.values()), time.monotonic()
+        self.threads_per_worker = max(n_by_worker.values(), default=1)
+        self._n_workers, self._n_max = len(n_by_worker), max(self._n_max, len(n_by_worker))
+        self._fewer_since = min(self._fewer_since, self._polled) if self._n_workers < self._n_max else math.inf
+        self._check_workers()
+
+    def _begin(self, coroutine: Coroutine[Any, Any, Any]) -> Future[Any]:
+        return asyncio.run_coroutine_threadsafe(coroutine, self._client.loop.asyncio_loop)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import contextlib
 import time
 import uuid
+from collections import deque
 from concurrent.futures import CancelledError
 from itertools import count, islice
-from queue import Empty, SimpleQueue
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pandas_imgproc import cluster
 from pandas_imgproc.config import setting
@@ -23,23 +23,25 @@ from pandas_imgproc.execution.crash_ledger import (
     shared_ledger,
 )
 from pandas_imgproc.execution.crash_loop import CrashLoop
-from pandas_imgproc.execution.payload import PayloadFactory
+from pandas_imgproc.execution.flow import MANAGE_SECONDS, FlowControl
+from pandas_imgproc.execution.gathering import Gatherer
+from pandas_imgproc.execution.payload import build_payload, worker_function
 from pandas_imgproc.execution.watchdog import kill_slow_rows
 from pandas_imgproc.partition import PartitionResult
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from distributed import Client, Future
 
     from pandas_imgproc.errors import FailureKind
     from pandas_imgproc.execution.job import JobState
 
-TASKS_PER_THREAD = 2
-"""Outstanding partitions per thread of the managed cluster, or before the schema is known: one runs, one waits."""
+MAX_BATCH = 64
+"""Partitions that are submitted together, which costs less than one by one; then results are looked at."""
 
-TASKS_PER_THREAD_FOREIGN = 10
-"""The same on other clusters: an adaptive one scales by the seconds of outstanding work, five for each worker."""
+MAX_BATCH_NBYTES = 2**20
+"""Bytes of payloads after which a batch is sent: Dask warns of more than ten million."""
 
 POLL_INTERVAL = 1.0
 """Seconds without a finished partition after which the number of workers is queried."""
@@ -66,8 +68,12 @@ def run_on_client(state: JobState, client: Client) -> None:
         run = _ClientRun(state, client, ledger, handle, crash_loop)
         try:
             while run.fill() and not state.failed_fast:
-                for result in run.gather(run.next_finished()):
+                for result in run.next_results():
                     state.finish(result)
+                    run.flow.add(result)
+                    if state.failed_fast:
+                        break
+                run.flow.adapt()
                 state.log_estimate()
         finally:
             ledger.cancel()
@@ -81,87 +87,120 @@ class _ClientRun:
         self, state: JobState, client: Client, ledger: CrashLedger, handle: LedgerHandle, crash_loop: CrashLoop
     ) -> None:
         self._state, self._client, self._ledger, self._crash_loop = state, client, ledger, crash_loop
-        self._payloads = PayloadFactory(state, handle)
+        self._function = worker_function(state, handle)
         self._ranges = state.iter_partitions()
         self._monitor = cluster.worker_monitor(client)
         self._cluster = cluster.describe(client)
         self._job_id, self._key_suffix = uuid.uuid4().hex[:8], count(1)
         self._warned_no_workers = False
-        # Not `as_completed`: between looking and waiting it may miss a finished future, for a tenth of a second.
-        self._finished: SimpleQueue[Future] = SimpleQueue()
+        self._gatherer, self.flow = Gatherer(client), FlowControl(state)
         self._outstanding: dict[Future, range] = {}
+        # Rows of given up partitions, one after the other: the scheduler blames all tasks of a worker that dies.
+        self._single_rows: deque[range] = deque()
+        self._single: Future | None = None
+        self._is_full = False
 
     def fill(self) -> int:
-        """Submit partitions up to the limit, and return the number of outstanding ones."""
-        self._state.n_workers = max(1, self._monitor.n_threads())
+        """Submit a batch of partitions, up to the limit, and return the number of outstanding ones."""
+        self.flow.set_workers(max(1, self._monitor.n_threads()), self._monitor.threads_per_worker)
         self._crash_loop.check(self._state.n_workers)
-        is_fixed = self._monitor.fixed_n_threads or not self._state.sink.schema_known
-        limit = self._state.n_workers * (TASKS_PER_THREAD if is_fixed else TASKS_PER_THREAD_FOREIGN)
-        for positions in islice(self._ranges, max(0, limit - len(self._outstanding))):
-            future = self._submit(positions)
-            self._outstanding[future] = positions
-            future.add_done_callback(self._finished.put)
+        if self._single is None and self._single_rows:
+            self._submit([self._single_rows.popleft()])
+            self._single = next(reversed(self._outstanding))
+        batch = list(islice(self._next_ranges(), MAX_BATCH))
+        self._submit(batch)
+        self._is_full = len(batch) < MAX_BATCH
         return len(self._outstanding)
 
-    def _submit(self, positions: range) -> Future:
-        partition, writer = self._state.job.partition(positions), self._state.sink.writer(positions)
-        payload = self._payloads.build(partition, writer)
+    def _next_ranges(self) -> Iterator[range]:
+        """Yield the positions of partitions while more may be outstanding."""
+        is_foreign = not self._monitor.fixed_n_threads and self._state.sink.schema_known
+        n, n_rows = len(self._outstanding), sum(map(len, self._outstanding.values()))
+        while self.flow.accepts(n, n_rows, self._gatherer.round_trip, is_foreign=is_foreign):
+            positions = next(self._ranges, None)
+            if positions is None:
+                return
+            n, n_rows = n + 1, n_rows + len(positions)
+            yield positions
+
+    def _submit(self, batch: Iterable[range]) -> None:
+        """Submit partitions together: one by one they cost the caller and the scheduler twice as much."""
+        payloads: dict[str, bytes] = {}
+        partitions: list[range] = []
+        for positions in batch:
+            payloads[self._key(positions)] = build_payload(
+                self._state.job.partition(positions), self._state.sink.writer(positions)
+            )
+            partitions.append(positions)
+            if sum(map(len, payloads.values())) > MAX_BATCH_NBYTES:
+                self._send(payloads, partitions)
+                payloads, partitions = {}, []
+        if payloads:
+            self._send(payloads, partitions)
+
+    def _send(self, payloads: dict[str, bytes], partitions: list[range]) -> None:
+        futures = self._client.map(self._function, [*payloads.values()], key=[*payloads], pure=False)
+        self._outstanding |= zip(futures, partitions, strict=True)
+        self._gatherer.watch(futures)
+
+    def _key(self, positions: range) -> str:
         # The dashboard groups tasks by the key's text before the first dash.
         name = self._state.job.task.name
-        key = f"{name}-{self._job_id}-{positions.start}-{positions.stop - 1}-{next(self._key_suffix)}"
-        return self._client.submit(payload, key=key, pure=False)
+        return f"{name}-{self._job_id}-{positions.start}-{positions.stop - 1}-{next(self._key_suffix)}"
 
-    def next_finished(self) -> Future:
-        """Wait for a partition, and return its future, which may have failed."""
+    def next_results(self) -> Iterator[PartitionResult]:
+        """Yield the results that have arrived, after a wait for the first if no more can be submitted."""
         started_at = time.perf_counter()
-        future = self._wait(self._finished)
+        # The scheduler needs time for a batch, and for giving out the first ones of it.
+        outcomes = self._gatherer.finished(POLL_INTERVAL if self._is_full else MAX_BATCH * MANAGE_SECONDS / 2)
         self._state.idle_seconds += time.perf_counter() - started_at
-        return future
+        self._show_losses()
+        for future, outcome in outcomes:
+            yield from self._results(future, outcome)
+        self._gatherer.release(len(outcomes))
 
-    def _wait(self, finished: SimpleQueue[Future]) -> Future:
-        while True:
-            with contextlib.suppress(Empty):
-                return finished.get(timeout=POLL_INTERVAL)
-            self.fill()  # workers may have joined; and the loss of the scheduler is noticed
-            if not self._monitor.n_threads() and not self._warned_no_workers:
-                self._warned_no_workers = True
-                self._state.progress.write(f"waiting for workers: the {self._cluster} has none", always=True)
+    def _show_losses(self) -> None:
+        """Show a line when there are no workers, and when some are lost for good."""
+        lost = self._monitor.pop_lost()
+        if lost:
+            self._state.progress.write(
+                f"{len(lost):,} of the workers of the {self._cluster} lost, and not replaced, among them {lost[-1]}; "
+                "others do their rows",
+                always=True,
+            )
+        if not self._monitor.n_threads() and not self._warned_no_workers:
+            self._warned_no_workers = True
+            self._state.progress.write(f"waiting for workers: the {self._cluster} has none", always=True)
 
     def cancel(self) -> None:
         """Cancel the outstanding partitions."""
+        self._gatherer.close()
         if not self._outstanding:
             return
         with contextlib.suppress(ClusterError, OSError, TimeoutError):
             self._monitor.check()
             self._monitor.run(self._client.cancel(list(self._outstanding), asynchronous=True), CANCEL_TIMEOUT)
 
-    def gather(self, future: Future) -> Iterator[PartitionResult]:
-        """Yield the result of a finished partition, or of its rows one by one if too many workers died."""
-        positions = self._outstanding.pop(future)
-        result = self._result(future)
+    def _results(self, future: Future, outcome: Any) -> Iterator[PartitionResult]:
+        """Yield the result of a partition; of one with which too many workers died, its rows are submitted alone."""
+        positions, is_single = self._outstanding.pop(future), future is self._single
+        if is_single:
+            self._single = None
+        result = self._checked(future, outcome)
         if isinstance(result, PartitionResult):
             yield result
-            return
-        self._ledger.reset_attempts(positions.start)
-        for position in positions:
-            yield self._run_alone(range(position, position + 1))
+        elif is_single:
+            yield self._failed_result(positions, *result)
+        else:
+            self._ledger.reset_attempts(positions.start)
+            self._single_rows += (range(position, position + 1) for position in positions)
 
-    def _run_alone(self, row: range) -> PartitionResult:
-        # Sequentially: the scheduler blames all tasks that wait on a worker that dies.
-        finished: SimpleQueue[Future] = SimpleQueue()
-        future = self._submit(row)
-        self._outstanding[future] = row
-        future.add_done_callback(finished.put)
-        result = self._result(self._wait(finished))
-        del self._outstanding[future]
-        return result if isinstance(result, PartitionResult) else self._failed_result(row, *result)
-
-    def _result(self, future: Future) -> PartitionResult | tuple[FailureKind, str]:
+    def _checked(self, future: Future, outcome: Any) -> PartitionResult | tuple[FailureKind, str]:
         """Return the result of a task, or the failure of its rows if its workers died."""
         from distributed import KilledWorker
 
         try:
-            result = self._fetch(future)
+            result = self._raised(future, outcome)
         except (KilledWorker, DeadlyPartitionError) as exc:
             if not cluster.is_managed(self._client):  # whose processes are counted one by one
                 self._crash_loop.count(getattr(exc, "allowed_failures", MAX_DEATHS - 1) + 1)
@@ -174,14 +213,13 @@ class _ClientRun:
         self._crash_loop.reset()
         return result
 
-    def _fetch(self, future: Future) -> PartitionResult | str:
-        """Return the return value of a task while its scheduler responds; Dask alone would wait forever."""
+    def _raised(self, future: Future, outcome: Any) -> PartitionResult | str:
+        """Return the return value of a task, or raise its error, or that of the cluster."""
         from distributed.scheduler import NoWorkerError
 
         try:
-            # A result may be lost with its worker, and its task run again: meanwhile other partitions finish.
-            gathering = self._client.gather(future, asynchronous=True)
-            result: PartitionResult | str = self._monitor.run(gathering, poll=self.fill)
+            if isinstance(outcome, BaseException):
+                raise outcome
         except NoWorkerError as exc:
             raise ClusterError(
                 f"the {self._cluster} has had no worker for a while; if workers end because they need "
@@ -193,6 +231,7 @@ class _ClientRun:
             if future.status == "error":  # raised by the task: a disk may be full
                 raise
             raise ClusterError(f"the {self._cluster} went away during the call: {exc}") from exc
+        result: PartitionResult | str = outcome
         return result
 
     def _failed_result(self, positions: range, kind: FailureKind, message: str) -> PartitionResult:

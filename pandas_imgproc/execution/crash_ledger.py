@@ -219,6 +219,8 @@ class CrashLedger:
 
     def _group_suspects(self, rows: Positions) -> dict[int, int]:
         """Return the last row of the group of each suspect row; groups are runs of neighbors."""
+        if not self._flags[rows].any():  # nearly always
+            return {}
         is_poisoned = np.isin(rows, list(self.poisoned))
         crashed = np.flatnonzero((self._flags[rows] >= _CRASH_UNIT) & ~is_poisoned)
         is_alone = np.zeros(len(rows), dtype=bool)

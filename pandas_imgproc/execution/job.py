@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import time
 from collections import defaultdict
 from dataclasses import dataclass, field
@@ -78,6 +79,7 @@ class JobState:
     stage_seconds: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
     estimate_logged: bool = False
     n_workers: int = 1  # partitions that run concurrently
+    min_seconds: float = 0.0  # shortest partitions of which all workers can be given the next one in time
 
     def __post_init__(self) -> None:
         self.n_total = self._n_pending
@@ -132,13 +134,20 @@ class JobState:
     def _next_partition_rows(self) -> int:
         work = self.cpu_seconds_per_row
         target = int(setting("partition-seconds") / work) if work else SAMPLE_ROWS
+        shortest = self._rows_in(self.min_seconds)
+        target = max(target, 2 * shortest)
         # Half of an equal share: a worker with slow images delays the end less. Not less than a twentieth of the
         # target: submitting takes a tenth of that.
         share = max(self._n_pending // (2 * self.n_workers), target // 20)
         # A few slow rows are worth a task: the fewer there are in the last ones, the shorter is the wait for them.
         # But a partition of remote files begins with a request that was not prefetched.
-        minimum = target // 2 if self.is_remote else min(SAMPLE_ROWS, max(1, target // 4))
+        quarter = self._rows_in(setting("partition-seconds") / 4)
+        minimum = target // 2 if self.is_remote else max(1, shortest, min(SAMPLE_ROWS, quarter))
         return min(max(minimum, min(target, share, MAX_PARTITION_ROWS)), self._max_rows_in_bytes)
+
+    def _rows_in(self, seconds: float) -> int:
+        """Return the number of rows for which one worker needs at least so much time."""
+        return math.ceil(seconds / self.seconds_per_row) if self.seconds_per_row else SAMPLE_ROWS
 
     @property
     def _max_rows_in_bytes(self) -> int:

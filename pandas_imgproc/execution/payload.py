@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from pandas_imgproc.sinks import PartitionWriter
     from pandas_imgproc.tasks import Task
 
-    Payload = tuple[bytes, bytes, bytes, Sequence[int]]  # task; what the job shares; partition; its positions
 
 _UNPICKLING_ERRORS = (
     ImportError, AttributeError, TypeError, ValueError, LookupError, EOFError, PickleError, struct.error
@@ -45,18 +44,17 @@ _TEXT_TYPES = frozenset({str, type(None)})
 _FILE_KINDS = {"missing", "permission", "not_a_file"}
 
 
-class PayloadFactory:
-    """Factory of a job's payloads: the parts that all share are serialized once, as in `serialize_task`."""
+def worker_function(state: JobState, ledger: LedgerHandle) -> Callable[[bytes], PartitionResult | str]:
+    """Return the function that runs the payloads of a job on a worker, with the parts that all of them share."""
+    shared = (state.job.source, ledger, state.settings, socket.gethostname())
+    return _self_contained(serialize_task(state.job.task), pickle.dumps(shared))
 
-    def __init__(self, state: JobState, ledger: LedgerHandle) -> None:
-        shared = (state.job.source, ledger, state.settings, socket.gethostname())
-        self._shared = serialize_task(state.job.task), pickle.dumps(shared)
 
-    def build(self, partition: PartitionInput, writer: PartitionWriter) -> Callable[[], PartitionResult | str]:
-        """Return the payload of a partition: the function that a worker runs."""
-        partition = portable_partition(partition)
-        # A writer may hold the task.
-        return _self_contained((*self._shared, cloudpickle.dumps((partition, writer)), partition.positions))
+def build_payload(partition: PartitionInput, writer: PartitionWriter) -> bytes:
+    """Return the payload of a partition: pickled positions, then the pickled partition."""
+    partition = portable_partition(partition)
+    # A writer may hold the task.
+    return pickle.dumps((partition.positions, cloudpickle.dumps((partition, writer))))
 
 
 def portable_partition(partition: PartitionInput) -> PartitionInput:
@@ -82,10 +80,10 @@ def _portable(value: Any) -> Any:
         return FailedInput(InputFile(value, Source()).path, *codec.classify_error(exc))
 
 
-def _self_contained(payload: Payload) -> Callable[[], PartitionResult | str]:
+def _self_contained(task: bytes, shared: bytes) -> Callable[[bytes], PartitionResult | str]:
     version = __version__
 
-    def run_on_worker() -> PartitionResult | str:
+    def run_on_worker(payload: bytes) -> PartitionResult | str:
         # Workers may lack this package: no global name may be used here.
         import socket
         import sys
@@ -100,27 +98,28 @@ def _self_contained(payload: Payload) -> Callable[[], PartitionResult | str]:
                 f"the {worker} cannot import pandas_imgproc: {exc}; install it for the Python that runs the worker, as "
                 f"on every worker: {sys.executable} -m pip install pandas-imgproc=={version}"
             )
-        return run_payload(payload, worker, version)
+        return run_payload(payload, task, shared, worker, version)
 
     run_on_worker.__module__ = "__main__"  # cloudpickle pickles functions of this module by value
     return run_on_worker
 
 
-def run_payload(payload: Payload, worker: str, version: str) -> PartitionResult | str:
-    """Run a payload on a worker and write the values; return a message if the payload cannot be unpickled.
+def run_payload(payload: bytes, task: bytes, shared: bytes, worker: str, version: str) -> PartitionResult | str:
+    """Run a payload on a worker and write the values; return a message if it cannot be unpickled.
 
-    `worker` describes the worker in messages; `version` is the version of this package in the caller.
+    `task` and `shared` are pickled; `worker` describes the worker in messages; `version` is the version of this package
+    in the caller.
     """
-    *pickled, positions = payload
     with contextlib.ExitStack() as opened:
         try:
-            source, handle, settings, caller = pickle.loads(pickled.pop(1))
+            source, handle, settings, caller = pickle.loads(shared)
             ledger = opened.enter_context(handle.open())
+            positions, pickled = pickle.loads(payload)
             ledger.start_attempt(positions)  # before the function and the inputs: to unpickle them may end the process
-            task, (partition, writer) = map(pickle.loads, pickled)
+            operation, (partition, writer) = map(pickle.loads, (task, pickled))
         except _UNPICKLING_ERRORS as exc:
             return _unpickling_message(exc, worker, version)
-        result = run_and_write(task, partition, source, ledger, settings, writer)
+        result = run_and_write(operation, partition, source, ledger, settings, writer)
     if socket.gethostname() != caller:
         _add_host(result)
     _report_metrics(result)

@@ -36,3 +36,17 @@ def test_partitions_of_large_images_have_few_bytes():
     large = SimpleNamespace(nbytes=1000 * 2**20, schema_known=True)
     state = make_state(1000, sink=large, n_done=1, wall=0.01, n_workers=2)
     assert max(len(positions) for positions in state.iter_partitions()) == 24
+
+
+def test_partitions_last_until_many_workers_have_their_next_one():
+    state = make_state(1_000_000, n_done=100, wall=10.0, n_workers=1000)  # rows of 0.1 s, which wait
+    assert max(map(len, state.iter_partitions())) == 40
+    state = make_state(1_000_000, n_done=100, wall=10.0, n_workers=1000, min_seconds=5.0)
+    sizes = [len(positions) for positions in state.iter_partitions()]
+    assert (max(sizes), sizes[-2]) == (100, 50)  # ten seconds, five at the end
+
+
+def test_partitions_of_rows_that_wait_are_short_at_the_end():
+    state = make_state(6400, n_done=100, wall=20.0, n_workers=64)  # rows of 0.2 s
+    sizes = [len(positions) for positions in state.iter_partitions()]
+    assert (max(sizes), sizes[-1]) == (20, 2)

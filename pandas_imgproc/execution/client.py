@@ -28,7 +28,7 @@ from pandas_imgproc.execution.watchdog import kill_slow_rows
 from pandas_imgproc.partition import PartitionResult
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from distributed import Client, Future
 
@@ -57,7 +57,7 @@ def run_on_client(state: JobState, client: Client) -> None:
         state.progress.write_link("Dask dashboard", link)
     with contextlib.ExitStack() as stack:
         ledger, handle = stack.enter_context(shared_ledger(len(state.job.inputs)))
-        ledger.set_pending(state.pending)
+        ledger.set_pending(state.pending.mask())
         stack.enter_context(kill_slow_rows(ledger, setting("row-timeout")))
         crash_loop = CrashLoop(ledger, cluster.describe(client))
         if cluster.is_managed(client):
@@ -89,7 +89,7 @@ class _ClientRun:
         self._warned_no_workers = False
         # Not `as_completed`: between looking and waiting it may miss a finished future, for a tenth of a second.
         self._finished: SimpleQueue[Future] = SimpleQueue()
-        self._outstanding: dict[Future, range] = {}
+        self._outstanding: dict[Future, Sequence[int]] = {}
 
     def fill(self) -> int:
         """Submit partitions up to the limit, and return the number of outstanding ones."""
@@ -103,12 +103,12 @@ class _ClientRun:
             future.add_done_callback(self._finished.put)
         return len(self._outstanding)
 
-    def _submit(self, positions: range) -> Future:
+    def _submit(self, positions: Sequence[int]) -> Future:
         partition, writer = self._state.job.partition(positions), self._state.sink.writer(positions)
         payload = self._payloads.build(partition, writer)
         # The dashboard groups tasks by the key's text before the first dash.
         name = self._state.job.task.name
-        key = f"{name}-{self._job_id}-{positions.start}-{positions.stop - 1}-{next(self._key_suffix)}"
+        key = f"{name}-{self._job_id}-{positions[0]}-{positions[-1]}-{next(self._key_suffix)}"
         return self._client.submit(payload, key=key, pure=False)
 
     def next_finished(self) -> Future:
@@ -142,7 +142,7 @@ class _ClientRun:
         if isinstance(result, PartitionResult):
             yield result
             return
-        self._ledger.reset_attempts(positions.start)
+        self._ledger.reset_attempts(positions[0])
         for position in positions:
             yield self._run_alone(range(position, position + 1))
 
@@ -195,7 +195,7 @@ class _ClientRun:
             raise ClusterError(f"the {self._cluster} went away during the call: {exc}") from exc
         return result
 
-    def _failed_result(self, positions: range, kind: FailureKind, message: str) -> PartitionResult:
+    def _failed_result(self, positions: Sequence[int], kind: FailureKind, message: str) -> PartitionResult:
         job = self._state.job
         partition = job.partition(positions)
         result = PartitionResult.empty(partition, job.task.allocate(job.task.n_outputs))

@@ -60,6 +60,8 @@ class JobSpec:
 
 def checksum(value: Any) -> int:
     """Return the CRC-32 of an input or a label."""
+    if type(value) is str:  # nearly always
+        return zlib.crc32(value.encode(errors="surrogatepass"))
     if is_encoded(value):
         value = content_bytes(value["bytes"] if isinstance(value, Mapping) else value)
     elif isinstance(value, Mapping):

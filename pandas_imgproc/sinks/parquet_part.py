@@ -12,6 +12,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pandas.api.types import union_categoricals
 
+from pandas_imgproc.array import ImageArray, ImageArrowType
+from pandas_imgproc.array.arrow import from_arrow
 from pandas_imgproc.sinks.arrow_columns import columns_spec, from_table, to_declared, to_index_of, to_table
 from pandas_imgproc.tasks.result_columns import nullable
 
@@ -159,24 +161,64 @@ def read_parts(folder: Directory, done: Mask, generation: int = 0) -> pd.Series[
         If there are no finished parts, or the part of a finished row is gone.
     """
     if not len(done):
-        return _to_result([to_part(read_table(folder.read(EMPTY_PART)))], np.empty(0, dtype=np.intp))
+        return _to_result([_without_failures(read_table(folder.read(EMPTY_PART)))], np.empty(0, dtype=np.intp), {})
     found = parse_part_names(folder.names(), generation)
     rows_of = [rows for rows in found if rows.stop <= len(done) and done[rows.start : rows.stop].all()]
     if not rows_of:
         raise FileNotFoundError(f"there are no finished parts in {folder.url!r}")
     _check_all_present(folder, rows_of, done)
-    parts = [to_part(read_table(folder.read(part_filename(rows, generation)))) for rows in rows_of]
-    n_outputs = sum(len(part.columns) for part in parts) // sum(map(len, rows_of))
+    parts: list[Part] = []
+    images: dict[int, _ImageBlock] = {}
+    for rows in rows_of:
+        table = read_table(folder.read(part_filename(rows, generation)))
+        n_outputs = len(table) // len(rows)
+        table = _move_images(table, images, rows.start * n_outputs, len(done) * n_outputs)
+        parts.append(_without_failures(table))
     indexer = np.full((len(done), n_outputs), -1)
     positions = np.concatenate([np.asarray(rows) for rows in rows_of])
     indexer[positions] = np.arange(len(positions) * n_outputs).reshape(-1, n_outputs)
-    return _to_result(parts, indexer.reshape(-1))
+    return _to_result(parts, indexer.reshape(-1), images)
 
 
-def _to_result(parts: list[Part], indexer: np.ndarray[Any, Any]) -> pd.Series[Any] | pd.DataFrame:
+class _ImageBlock:
+    """Images of a column of all parts, in one block: they are copied once, part by part."""
+
+    def __init__(self, n: int, image_type: ImageArrowType) -> None:
+        self.pixels = np.zeros((n, *image_type.shape), dtype=image_type.subtype)
+        self.status = np.full(n, -1, dtype=np.int32)
+
+    def write(self, start: int, column: pa.ChunkedArray) -> None:
+        """Write the images of a part, of which the first one has a position."""
+        rows = slice(start, start + len(column))
+        self.pixels[rows], missing = from_arrow(column)
+        self.status[rows] = np.where(missing, -1, 0)
+
+
+def _move_images(table: pa.Table, images: dict[int, _ImageBlock], start: int, n: int) -> pa.Table:
+    """Return a table with columns of nulls in place of its images, which are written into blocks of n rows."""
+    for k in range(len(columns_spec(table))):
+        column, name = table.column(k), table.column_names[k]
+        if isinstance(column.type, ImageArrowType):
+            if k not in images:
+                images[k] = _ImageBlock(n, column.type)
+            images[k].write(start, column)
+            table = table.set_column(k, name, pa.nulls(len(table), pa.int8()))
+    return table
+
+
+def _without_failures(table: pa.Table) -> Part:
+    part = to_part(table)
+    return part._replace(columns=part.columns.drop(columns=FAILURE))
+
+
+def _to_result(
+    parts: list[Part], indexer: np.ndarray[Any, Any], images: dict[int, _ImageBlock]
+) -> pd.Series[Any] | pd.DataFrame:
     """Return the rows of some parts by position, with missing values and a missing label for -1."""
     specs = [part.spec for part in parts]
-    columns = _take(concat_parts([part.columns.drop(columns=FAILURE) for part in parts]), indexer)
+    columns = _take(concat_parts([part.columns for part in parts]), indexer)
+    for k, block in images.items():
+        columns.isetitem(k, ImageArray(block.pixels, block.status))
     result = to_declared(columns, specs[0])
     result.index = to_index_of(_take(concat_parts([part.levels for part in parts]), indexer), specs)
     return result.iloc[:, 0] if parts[0].is_series else result

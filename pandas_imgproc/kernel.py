@@ -10,9 +10,10 @@ from pandas_imgproc._text import INTERRUPTS
 from pandas_imgproc.partition import PartitionInput, PartitionResult
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from pandas_imgproc.errors import FailureKind
+    from pandas_imgproc.partition import Mask
     from pandas_imgproc.source import Source
     from pandas_imgproc.tasks import Task
 
@@ -28,7 +29,7 @@ class RowLedger(Protocol):
     def poisoned(self) -> Mapping[int, tuple[FailureKind, str]]:
         """Rows to skip, with the failure of each."""
 
-    def set_pending(self, pending: Iterable[range]) -> None:
+    def set_pending(self, pending: Mask) -> None:
         """Mark all rows but these as survived."""
 
     def start_attempt(self, positions: Sequence[int]) -> None:
@@ -51,7 +52,7 @@ class NullLedger:
 
     poisoned: Mapping[int, tuple[FailureKind, str]] = {}
 
-    def set_pending(self, pending: Iterable[range]) -> None: ...  # noqa: D102
+    def set_pending(self, pending: Mask) -> None: ...  # noqa: D102
 
     def start_attempt(self, positions: Sequence[int]) -> None: ...  # noqa: D102
 

@@ -1,8 +1,13 @@
-"""Rows of one partition: `PartitionInput` before the kernel, `PartitionResult` after."""
+"""Rows of one partition: `PartitionInput` before the kernel, `PartitionResult` after.
+
+A partition has any rows of its job, in ascending order: neighbors, or rows with gaps between them, as a job has them
+that is resumed. Positions are a `range` where there is no gap, and else a list.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,6 +16,8 @@ from pandas_imgproc.errors import Failure, FailureKind, failure
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    Mask = np.ndarray[Any, np.dtype[np.bool_]]
 
 
 @dataclass(frozen=True)
@@ -49,6 +56,95 @@ def as_position_array(positions: Sequence[int]) -> np.ndarray[Any, np.dtype[np.i
     if isinstance(positions, range):
         return np.arange(positions.start, positions.stop, positions.step, dtype=np.int64)
     return np.asarray(positions, dtype=np.int64)
+
+
+def to_positions(array: np.ndarray[Any, Any]) -> Sequence[int]:
+    """Return ascending positions as a range if they are neighbors, and else as a list.
+
+    Examples
+    --------
+    >>> to_positions(np.array([3, 4, 5])), to_positions(np.array([3, 5]))
+    (range(3, 6), [3, 5])
+    """
+    if not len(array):
+        return range(0)
+    start, stop = int(array[0]), int(array[-1]) + 1
+    return range(start, stop) if stop - start == len(array) else array.tolist()
+
+
+def runs(positions: Sequence[int]) -> list[range]:
+    """Return the runs of neighbors in ascending positions.
+
+    Examples
+    --------
+    >>> runs(range(3, 6)), runs([3, 4, 7])
+    ([range(3, 6)], [range(3, 5), range(7, 8)])
+    """
+    if isinstance(positions, range):
+        return [positions] if positions else []
+    array = as_position_array(positions)
+    cuts = np.flatnonzero(np.diff(array) != 1) + 1
+    starts, stops = array[np.append(0, cuts)], array[np.append(cuts, len(array)) - 1] + 1
+    return list(map(range, starts.tolist(), stops.tolist()))
+
+
+def values_at(values: Sequence[Any], positions: Sequence[int], n_outputs: int = 1) -> Sequence[Any]:
+    """Return the values of rows, `n_outputs` for each row.
+
+    Examples
+    --------
+    >>> values_at("abcdef", [0, 2], n_outputs=2)
+    ['a', 'b', 'e', 'f']
+    """
+    blocks = [values[run.start * n_outputs : run.stop * n_outputs] for run in runs(positions)]
+    return blocks[0] if len(blocks) == 1 else list(chain.from_iterable(blocks))
+
+
+class PendingRows:
+    """Rows of a job that are in no partition yet, taken in their order.
+
+    Parameters
+    ----------
+    mask : ndarray of bool, shape (n,)
+        Rows of the job that are pending.
+
+    Examples
+    --------
+    >>> pending = PendingRows(np.array([True, False, True, True]))
+    >>> pending.take(2), len(pending)
+    ([0, 2], 1)
+    """
+
+    _WINDOW = 2**16
+
+    def __init__(self, mask: Mask) -> None:
+        self._mask, self._next, self._n = mask, 0, int(mask.sum(dtype=np.int64))
+
+    def __len__(self) -> int:
+        return self._n
+
+    def mask(self) -> Mask:
+        """Return the mask of the rows that are still pending."""
+        mask = self._mask.copy()
+        mask[: self._next] = False
+        return mask
+
+    def peek(self, n: int) -> Sequence[int]:
+        """Return the next positions, `n` at most."""
+        found, n_left = [np.empty(0, dtype=np.int64)], min(n, self._n)
+        start = self._next
+        while n_left:
+            window = start + np.flatnonzero(self._mask[start : start + self._WINDOW])[:n_left]
+            found.append(window)
+            n_left, start = n_left - len(window), start + self._WINDOW
+        return to_positions(np.concatenate(found))
+
+    def take(self, n: int) -> Sequence[int]:
+        """Remove the next positions, `n` at most, and return them."""
+        positions = self.peek(n)
+        if positions:
+            self._next, self._n = positions[-1] + 1, self._n - len(positions)
+        return positions
 
 
 @dataclass
@@ -90,6 +186,20 @@ class PartitionResult:
         """Return a result with this buffer of values, all rows missing."""
         n = len(partition)
         return cls(partition.positions, values, np.full(n, -1, dtype=np.int32), np.full((n, 2), -1, dtype=np.int64))
+
+    def select(self, rows: Mask) -> PartitionResult:
+        """Return some rows of the result, a mask, with their failures; the result itself if these are all."""
+        if rows.all():
+            return self
+        status, codes = self.status[rows], self.status[rows & (self.status > 0)]
+        status[status > 0] = np.arange(1, len(codes) + 1)
+        values = self.values
+        if values is not None:
+            values = values[np.repeat(rows, len(values) // len(self.status))]
+        return PartitionResult(
+            to_positions(as_position_array(self.positions)[rows]), values, status, self.signatures[rows],
+            [self.failures[code - 1] for code in codes],
+        )  # fmt: skip
 
     def add_failure(self, i: int, path: str, kind: FailureKind, message: str) -> None:
         """Record the failure of row i of the partition."""

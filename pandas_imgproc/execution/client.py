@@ -30,7 +30,7 @@ from pandas_imgproc.execution.watchdog import kill_slow_rows
 from pandas_imgproc.partition import PartitionResult
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from distributed import Client, Future
 
@@ -59,7 +59,7 @@ def run_on_client(state: JobState, client: Client) -> None:
         state.progress.write_link("Dask dashboard", link)
     with contextlib.ExitStack() as stack:
         ledger, handle = stack.enter_context(shared_ledger(len(state.job.inputs)))
-        ledger.set_pending(state.pending)
+        ledger.set_pending(state.pending.mask())
         stack.enter_context(kill_slow_rows(ledger, setting("row-timeout")))
         crash_loop = CrashLoop(ledger, cluster.describe(client))
         if cluster.is_managed(client):
@@ -94,7 +94,7 @@ class _ClientRun:
         self._job_id, self._key_suffix = uuid.uuid4().hex[:8], count(1)
         self._warned_no_workers = False
         self._gatherer, self.flow = Gatherer(client), FlowControl(state)
-        self._outstanding: dict[Future, range] = {}
+        self._outstanding: dict[Future, Sequence[int]] = {}
         # Rows of given up partitions, one after the other: the scheduler blames all tasks of a worker that dies.
         self._single_rows: deque[range] = deque()
         self._single: Future | None = None
@@ -107,12 +107,12 @@ class _ClientRun:
         if self._single is None and self._single_rows:
             self._submit([self._single_rows.popleft()])
             self._single = next(reversed(self._outstanding))
-        batch = list(islice(self._next_ranges(), MAX_BATCH))
+        batch = list(islice(self._next_positions(), MAX_BATCH))
         self._submit(batch)
         self._is_full = len(batch) < MAX_BATCH
         return len(self._outstanding)
 
-    def _next_ranges(self) -> Iterator[range]:
+    def _next_positions(self) -> Iterator[Sequence[int]]:
         """Yield the positions of partitions while more may be outstanding."""
         is_foreign = not self._monitor.fixed_n_threads and self._state.sink.schema_known
         n, n_rows = len(self._outstanding), sum(map(len, self._outstanding.values()))
@@ -123,10 +123,10 @@ class _ClientRun:
             n, n_rows = n + 1, n_rows + len(positions)
             yield positions
 
-    def _submit(self, batch: Iterable[range]) -> None:
+    def _submit(self, batch: Iterable[Sequence[int]]) -> None:
         """Submit partitions together: one by one they cost the caller and the scheduler twice as much."""
         payloads: dict[str, bytes] = {}
-        partitions: list[range] = []
+        partitions: list[Sequence[int]] = []
         for positions in batch:
             payloads[self._key(positions)] = build_payload(
                 self._state.job.partition(positions), self._state.sink.writer(positions)
@@ -138,15 +138,15 @@ class _ClientRun:
         if payloads:
             self._send(payloads, partitions)
 
-    def _send(self, payloads: dict[str, bytes], partitions: list[range]) -> None:
+    def _send(self, payloads: dict[str, bytes], partitions: list[Sequence[int]]) -> None:
         futures = self._client.map(self._function, [*payloads.values()], key=[*payloads], pure=False)
         self._outstanding |= zip(futures, partitions, strict=True)
         self._gatherer.watch(futures)
 
-    def _key(self, positions: range) -> str:
+    def _key(self, positions: Sequence[int]) -> str:
         # The dashboard groups tasks by the key's text before the first dash.
         name = self._state.job.task.name
-        return f"{name}-{self._job_id}-{positions.start}-{positions.stop - 1}-{next(self._key_suffix)}"
+        return f"{name}-{self._job_id}-{positions[0]}-{positions[-1]}-{next(self._key_suffix)}"
 
     def next_results(self) -> Iterator[PartitionResult]:
         """Yield the results that have arrived, after a wait for the first if no more can be submitted."""
@@ -192,7 +192,7 @@ class _ClientRun:
         elif is_single:
             yield self._failed_result(positions, *result)
         else:
-            self._ledger.reset_attempts(positions.start)
+            self._ledger.reset_attempts(positions[0])
             self._single_rows += (range(position, position + 1) for position in positions)
 
     def _checked(self, future: Future, outcome: Any) -> PartitionResult | tuple[FailureKind, str]:
@@ -234,7 +234,7 @@ class _ClientRun:
         result: PartitionResult | str = outcome
         return result
 
-    def _failed_result(self, positions: range, kind: FailureKind, message: str) -> PartitionResult:
+    def _failed_result(self, positions: Sequence[int], kind: FailureKind, message: str) -> PartitionResult:
         job = self._state.job
         partition = job.partition(positions)
         result = PartitionResult.empty(partition, job.task.allocate(job.task.n_outputs))

@@ -56,9 +56,10 @@ from pandas_imgproc.kernel import NullLedger
 from pandas_imgproc.partition import as_position_array
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
     from pandas_imgproc.errors import FailureKind
+    from pandas_imgproc.partition import Mask
 
 Flags = np.ndarray[Any, np.dtype[np.uint8]]
 Positions = np.ndarray[Any, np.dtype[np.int64]]
@@ -294,11 +295,9 @@ class CrashLedger:
         self.in_row, self._group = False, []
         GATE.release(self)
 
-    def set_pending(self, pending: Iterable[range]) -> None:
+    def set_pending(self, pending: Mask) -> None:
         """Mark all rows but these as survived: they are finished already."""
-        self._survived[:] = 1
-        for positions in pending:
-            self._survived[positions.start : positions.stop] = 0
+        self._survived[:] = ~pending
 
     def reset_attempts(self, positions: Any = slice(None)) -> None:
         """Reset the attempts of partitions that start at these rows, not the crashes of rows."""

@@ -6,17 +6,20 @@ import contextlib
 import functools
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from pandas_imgproc.execution.graph_ledger import graph_ledger
 from pandas_imgproc.execution.isolated import run_isolated
 from pandas_imgproc.kernel import run_partition
+from pandas_imgproc.partition import PendingRows
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterator
 
     from pandas_imgproc.codec import PillowSettings
     from pandas_imgproc.execution.job import Job
     from pandas_imgproc.kernel import RowLedger
-    from pandas_imgproc.partition import PartitionInput, PartitionResult
+    from pandas_imgproc.partition import Mask, PartitionInput, PartitionResult
     from pandas_imgproc.sinks import ImageFileSink
 
 WRITE_BATCH_ROWS = 256
@@ -29,21 +32,21 @@ def run_in_graph(job: Job, settings: PillowSettings, step: str, offset: int = 0)
     `settings` are Pillow's in the process that built the graph; `step` names the step among those that Dask has fused
     into one task; `offset` is the position of the first row in the user's frame.
     """
-    with _attempts(job, settings, step, [range(len(job.inputs))]) as run:
+    with _attempts(job, settings, step, np.ones(len(job.inputs), dtype=bool)) as run:
         return run(job.partition(range(len(job.inputs)), offset))
 
 
 def write_in_graph(job: Job, sink: ImageFileSink, settings: PillowSettings, step: str, offset: int = 0) -> None:
     """Run the pending rows of a partition as `run_in_graph` does, and write their files batch by batch."""
-    with _attempts(job, settings, step, sink.pending()) as run:
-        for pending in sink.pending():
-            for start in range(0, len(pending), WRITE_BATCH_ROWS):
-                sink.commit(run(job.partition(pending[start : start + WRITE_BATCH_ROWS], offset)))
+    pending = PendingRows(sink.pending())
+    with _attempts(job, settings, step, pending.mask()) as run:
+        while pending:
+            sink.commit(run(job.partition(pending.take(WRITE_BATCH_ROWS), offset)))
 
 
 @contextlib.contextmanager
 def _attempts(
-    job: Job, settings: PillowSettings, step: str, pending: Iterable[range]
+    job: Job, settings: PillowSettings, step: str, pending: Mask
 ) -> Iterator[Callable[[PartitionInput], PartitionResult]]:
     """Provide the function that runs pending rows: in this thread, or in isolation if workers were lost before."""
     with graph_ledger(len(job.inputs), step) as (ledger, isolated_handle):

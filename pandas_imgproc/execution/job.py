@@ -16,14 +16,14 @@ from pandas_imgproc.errors import failure
 from pandas_imgproc.execution.progress import ESTIMATE_THRESHOLD, Progress, format_bytes, format_duration
 from pandas_imgproc.execution.stats import JobStats
 from pandas_imgproc.kernel import run_partition
-from pandas_imgproc.partition import PartitionInput, PartitionResult
+from pandas_imgproc.partition import PartitionInput, PartitionResult, values_at
 from pandas_imgproc.source import InputFile
 
 if TYPE_CHECKING:
-    from collections import deque
     from collections.abc import Callable, Iterator, Sequence
 
     from pandas_imgproc.kernel import RowLedger
+    from pandas_imgproc.partition import PendingRows
     from pandas_imgproc.sinks import MemorySink, PartitionWriter
     from pandas_imgproc.source import Source
     from pandas_imgproc.tasks import Task
@@ -54,11 +54,10 @@ class Job:
     fail_fast: bool = False  # whether the first failure ends the job
     targets: Sequence[str | None] = ()  # output paths, `task.n_outputs` for each row, for tasks that write files
 
-    def partition(self, positions: range, offset: int = 0) -> PartitionInput:
+    def partition(self, positions: Sequence[int], offset: int = 0) -> PartitionInput:
         """Return the partition at these positions; `offset` is the position of row 0 in the user's frame."""
-        n_outputs = self.task.n_outputs
-        targets = self.targets[positions.start * n_outputs : positions.stop * n_outputs]
-        return PartitionInput(positions, self.inputs[positions.start : positions.stop], targets, offset)
+        targets = values_at(self.targets, positions, self.task.n_outputs)
+        return PartitionInput(positions, values_at(self.inputs, positions), targets, offset)
 
 
 @dataclass
@@ -68,7 +67,7 @@ class JobState:
     job: Job
     sink: MemorySink
     progress: Progress
-    pending: deque[range]  # positions that are in no partition yet
+    pending: PendingRows  # rows that are in no partition yet
     settings: PillowSettings = field(default_factory=PillowSettings.current)
     started_at: float = field(default_factory=time.perf_counter)
     n_done: int = 0
@@ -82,11 +81,7 @@ class JobState:
     min_seconds: float = 0.0  # shortest partitions of which all workers can be given the next one in time
 
     def __post_init__(self) -> None:
-        self.n_total = self._n_pending
-
-    @property
-    def _n_pending(self) -> int:
-        return sum(map(len, self.pending))
+        self.n_total = len(self.pending)
 
     @property
     def failed_fast(self) -> bool:
@@ -103,33 +98,21 @@ class JobState:
         """Whether the inputs are read through a network."""
         return self.job.source.is_remote(self.job.inputs)
 
-    def take(self, n: int) -> range:
-        """Remove the next positions from `pending`, `n` at most, and return them."""
-        positions = self.pending.popleft()
-        if len(positions) > n:
-            self.pending.appendleft(positions[n:])
-        return positions[:n]
-
-    def iter_partitions(self) -> Iterator[range]:
+    def iter_partitions(self) -> Iterator[Sequence[int]]:
         """Yield the positions of partitions: `npartitions` equal ones, or of a second's work, and smaller at the end.
 
-        The iterator is lazy, so that each partition follows the measured rate and the current number of workers.
+        A partition goes on across finished rows: a resumed job has as many as the same work without gaps. The iterator
+        is lazy, so that each partition follows the measured rate and the current number of workers.
         """
         yield from self._split_evenly() if self.job.npartitions else self._split_by_time()
 
-    def _split_evenly(self) -> Iterator[range]:
-        n = self._n_pending
-        for n_left in range(min(self.job.npartitions or 1, n), 0, -1):
-            if self.pending:
-                positions = self.take(n // n_left)
-                n -= len(positions)
-                yield positions
-        while self.pending:  # positions with gaps between them need more partitions than requested
-            yield self.pending.popleft()
+    def _split_evenly(self) -> Iterator[Sequence[int]]:
+        for n_left in range(min(self.job.npartitions or 1, len(self.pending)), 0, -1):
+            yield self.pending.take(len(self.pending) // n_left)
 
-    def _split_by_time(self) -> Iterator[range]:
+    def _split_by_time(self) -> Iterator[Sequence[int]]:
         while self.pending:
-            yield self.take(self._next_partition_rows() if self.sink.schema_known else PROBE_ROWS)
+            yield self.pending.take(self._next_partition_rows() if self.sink.schema_known else PROBE_ROWS)
 
     def _next_partition_rows(self) -> int:
         work = self.cpu_seconds_per_row
@@ -138,7 +121,7 @@ class JobState:
         target = max(target, 2 * shortest)
         # Half of an equal share: a worker with slow images delays the end less. Not less than a twentieth of the
         # target: submitting takes a tenth of that.
-        share = max(self._n_pending // (2 * self.n_workers), target // 20)
+        share = max(len(self.pending) // (2 * self.n_workers), target // 20)
         # A few slow rows are worth a task: the fewer there are in the last ones, the shorter is the wait for them.
         # But a partition of remote files begins with a request that was not prefetched.
         quarter = self._rows_in(setting("partition-seconds") / 4)
@@ -167,7 +150,7 @@ class JobState:
         """
         return max(self.cpu / self.n_done, self.seconds_per_row / 4) if self.n_done else 0.0
 
-    def local_task(self, positions: range, ledger: RowLedger) -> Callable[[], PartitionResult]:
+    def local_task(self, positions: Sequence[int], ledger: RowLedger) -> Callable[[], PartitionResult]:
         """Return a zero-argument callable that runs a partition in this process and writes its values to the sink."""
         job, partition, writer = self.job, self.job.partition(positions), self.sink.writer(positions)
         return functools.partial(run_and_write, job.task, partition, job.source, ledger, self.settings, writer)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import math
-from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -23,6 +22,7 @@ from pandas_imgproc.execution.progress import progress
 from pandas_imgproc.execution.stats import _emit
 from pandas_imgproc.execution.threads import run_in_threads
 from pandas_imgproc.kernel import NullLedger
+from pandas_imgproc.partition import PendingRows
 from pandas_imgproc.source import UNKNOWN_SIGNATURE
 
 if TYPE_CHECKING:
@@ -69,8 +69,8 @@ def execute(job: Job, sink: MemorySink) -> None:
     """
     release_import_lock()  # threads import codecs
     try:
-        pending = deque(sink.pending())
-        with progress(job.task.name, sum(map(len, pending)), show=job.progress) as bar:
+        pending = PendingRows(sink.pending())
+        with progress(job.task.name, len(pending), show=job.progress) as bar:
             state = JobState(job, sink, bar, pending)
             plan = _execute(state)
             state.reject_mismatched()
@@ -150,7 +150,7 @@ def _plan_for_remote_files(state: JobState) -> ExecutionPlan | None:
     client = cluster.existing_client()
     if client is None or cluster.is_managed(client) or state.is_remote:
         return None
-    sample = [state.job.inputs[position] for position in state.pending[0][:SAMPLE_ROWS]]
+    sample = [state.job.inputs[position] for position in state.pending.peek(SAMPLE_ROWS)]
     paths = [value for value in sample if value is not None]
     missing = bool(paths) and all(isinstance(path, str | int) for path in paths)
     missing = missing and all(state.job.source.signature(path) == UNKNOWN_SIGNATURE for path in paths)
@@ -179,4 +179,4 @@ def _sample_rows(state: JobState) -> None:
     # Remote files are read concurrently: one by one they would seem slow.
     batch = SAMPLE_ROWS if state.is_remote else SAMPLE_ROWS // 4
     while state.pending and not state.failed_fast and state.n_done < SAMPLE_ROWS and state.wall < max_seconds:
-        state.finish(state.local_task(state.take(batch), ledger)())
+        state.finish(state.local_task(state.pending.take(batch), ledger)())

@@ -6,13 +6,13 @@
 `npy`             one NumPy file
 `parquet`         a folder of Parquet parts; `parquet_part` is one of them, `directory` their file system
 `image_files`     one file per result; `manifest` records them, `output_paths` and `path_template` name them
-`journal`         the finished rows of a result on disk; `journal_storage` holds its lines
+`journal`         the finished rows of a result on disk; `journal_storage` holds its lines, `job_spec` its job
 `out`             parsing of ``out=``, and reading of the results on disk
 """
 
 from pandas_imgproc.sinks.image_files import ImageFileSink
 from pandas_imgproc.sinks.inferred import memory_sink
-from pandas_imgproc.sinks.journal import JobContext
+from pandas_imgproc.sinks.job_spec import JobContext
 from pandas_imgproc.sinks.journaled import ResultStore, Retry, check_retry
 from pandas_imgproc.sinks.memory import MemorySink, PartitionWriter, check_row_memory
 

@@ -251,6 +251,12 @@ def _with_metadata(table: pa.Table, index_fields: list[str], spec: Spec) -> pa.T
     return table.replace_schema_metadata({**table.schema.metadata, **updated})
 
 
+def columns_spec(table: pa.Table) -> list[Spec]:
+    """Return the specs of the columns of a table, without the levels of its index, which are behind them."""
+    columns: list[Spec] = json.loads(table.schema.metadata[_SPEC])["columns"]
+    return columns
+
+
 def from_table(table: pa.Table) -> tuple[pd.DataFrame, pd.DataFrame, Spec]:
     """Return the columns of a table, the levels of its index as columns, and the spec for `to_index_of`."""
     metadata, spec = json.loads(table.schema.metadata[b"pandas"]), json.loads(table.schema.metadata[_SPEC])

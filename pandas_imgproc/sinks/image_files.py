@@ -12,8 +12,9 @@ from pandas_imgproc._atomic import atomic_write
 from pandas_imgproc._shared_memory import MemfdHandle, SharedBuffer
 from pandas_imgproc._timing import timed
 from pandas_imgproc.errors import Failure, JournalError, failure
-from pandas_imgproc.sinks.journal import checksum
-from pandas_imgproc.sinks.journaled import TRANSIENT_KINDS, true_runs, versions, warn_version_change
+from pandas_imgproc.partition import values_at
+from pandas_imgproc.sinks.job_spec import checksum
+from pandas_imgproc.sinks.journaled import TRANSIENT_KINDS, versions, warn_version_change
 from pandas_imgproc.sinks.manifest import FileRecord, FolderManifest, TaskSpec, record_written
 from pandas_imgproc.sinks.memory import ArraySpec, MemorySink, return_to_caller
 from pandas_imgproc.source import UNKNOWN_SIGNATURE, FileSignature, InputFile, is_encoded, signature_of
@@ -21,8 +22,8 @@ from pandas_imgproc.source import UNKNOWN_SIGNATURE, FileSignature, InputFile, i
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pandas_imgproc.partition import PartitionResult
-    from pandas_imgproc.sinks.journal import JobContext
+    from pandas_imgproc.partition import Mask, PartitionResult
+    from pandas_imgproc.sinks.job_spec import JobContext
     from pandas_imgproc.sinks.journaled import Retry
     from pandas_imgproc.sinks.memory import PartitionWriter, Status
 
@@ -186,11 +187,11 @@ class ImageFileSink(MemorySink):
 
     # ---- running
 
-    def pending(self) -> list[range]:
-        """Return the ranges of rows with pending files."""
-        return true_runs(self._is_pending)
+    def pending(self) -> Mask:
+        """Return the mask of the rows with pending files."""
+        return self._is_pending
 
-    def writer(self, positions: range) -> PartitionWriter:
+    def writer(self, positions: Sequence[int]) -> PartitionWriter:
         """Return the writer that the worker calls with the finished partition at these positions."""
         if self._lease is None:
             try:
@@ -199,27 +200,27 @@ class ImageFileSink(MemorySink):
                 return return_to_caller
         return self._make_writer(positions, self._lease.handle)
 
-    def _make_writer(self, positions: range, lease: MemfdHandle | None) -> ImageFileWriter:
-        targets = self._targets[positions.start * self.spec.n_outputs : positions.stop * self.spec.n_outputs]
+    def _make_writer(self, positions: Sequence[int], lease: MemfdHandle | None) -> ImageFileWriter:
+        targets = values_at(self._targets, positions, self.spec.n_outputs)
         return ImageFileWriter(self._job.source.folder, targets, self._task_spec.digest, lease)
 
     def commit(self, part: PartitionResult) -> None:
         """Write the files that were returned to the caller, and record the rows that have none."""
-        rows = range(part.positions[0], part.positions[-1] + 1)
         if part.values is not None:
-            self._make_writer(rows, None)(part)
+            self._make_writer(part.positions, None)(part)
         for i in np.flatnonzero(part.status == 0).tolist():
-            self._mark_done(rows[i])
+            self._mark_done(part.positions[i])
         self._record_failures(part)
         self._record_status(part)
 
     def _record_failures(self, part: PartitionResult) -> None:
         records: dict[str, dict[str, Any]] = {}
-        for failed in part.failures:
-            signature = part.signatures[failed["position"] - part.positions[0]].tolist()
-            for target in self._row_targets(failed["position"]):
+        for i in np.flatnonzero(part.status > 0).tolist():
+            failed, signature = part.failures[part.status[i] - 1], tuple(part.signatures[i].tolist())
+            for target in self._row_targets(part.positions[i]):
                 manifest, name = self._manifest_of(target)
-                records.setdefault(manifest.folder, {})[name] = (failed["kind"], failed["message"], *signature)
+                if not manifest.has_failed(name, self._task_spec, (failed["kind"], failed["message"]), signature):
+                    records.setdefault(manifest.folder, {})[name] = (failed["kind"], failed["message"], *signature)
         for folder, names in records.items():
             self._manifests[folder].record_failures(self._task_spec.digest, names)
 

@@ -11,7 +11,7 @@ import numpy as np
 from pandas_imgproc.sinks.memory import ArraySpec, MemorySink, allocate_sink, return_to_caller
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from pandas_imgproc.partition import PartitionResult
     from pandas_imgproc.sinks.memory import PartitionWriter
@@ -54,7 +54,7 @@ class InferredSink(MemorySink):
         self._held: dict[int, Any] = {}  # objects of rows that do not match the images, by position
         self._held_nbytes = 0
 
-    def writer(self, positions: range) -> PartitionWriter:
+    def writer(self, positions: Sequence[int]) -> PartitionWriter:
         """Return the writer that stacks images, once their shape is known."""
         if self._images is None:
             return return_to_caller

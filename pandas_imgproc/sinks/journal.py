@@ -1,25 +1,23 @@
 """Journal of a result on disk: its job, its finished rows and their failures.
 
 The first line describes the job; a frame that has grown adds another. Each finished partition adds one. Later lines
-win. What would put something finished into question, a longer frame or a job that replaces another, is written
-together with the first partition that is finished: a job that fails before that leaves the journal as it was.
+win; a job that is resumed replaces many lines by few that say the same. What would put something finished into
+question, a longer frame or a job that replaces another, is written together with the first partition that is finished:
+a job that fails before that leaves the journal as it was.
 """
 
 from __future__ import annotations
 
 import base64
 import contextlib
-import dataclasses
-import json
-import zlib
-from collections.abc import Mapping
+from itertools import chain, pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
 from pandas_imgproc.errors import Failure, JournalError
-from pandas_imgproc.sinks.arrow_columns import storable_index
+from pandas_imgproc.partition import as_position_array, runs, to_positions
+from pandas_imgproc.sinks.job_spec import JobSpec, first_mismatch, first_mismatching_row
 from pandas_imgproc.sinks.journal_storage import (
     FORMAT,
     JournalStorage,
@@ -28,71 +26,16 @@ from pandas_imgproc.sinks.journal_storage import (
     check_format,
     to_json_line,
 )
-from pandas_imgproc.source import content_bytes, is_encoded
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Container, Iterator, Sequence
 
     from pandas_imgproc.partition import PartitionResult
-    from pandas_imgproc.source import Source
-    from pandas_imgproc.tasks import Task
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
-
-@dataclasses.dataclass(frozen=True)
-class JobContext:
-    """Job as a sink knows it: its task, its inputs with the source that reads them, and the index of the frame."""
-
-    task: Task
-    index: pd.Index[Any]
-    inputs: Sequence[Any]  # None where missing
-    source: Source
-
-    @property
-    def n(self) -> int:
-        """Number of rows."""
-        return len(self.inputs)
-
-
-@dataclasses.dataclass(frozen=True)
-class JobSpec:
-    """Identity of a job, compared before the job is continued."""
-
-    task: dict[str, Any]  # its fingerprint, with root and suffix
-    paths: Array  # checksums of the inputs: uint32, shape (n,)
-    labels: Array  # checksums of the labels: uint32, shape (n,)
-    n_outputs: int | None = None  # rows of the result for each row of the frame
-
-    @classmethod
-    def from_job(cls, job: JobContext) -> JobSpec:
-        """Return the identity of a job."""
-        task = {**job.task.fingerprint(), "root": job.source.redacted_root, "suffix": job.source.suffix}
-        checksums = _checksums(job.inputs), _label_checksums(job.index)
-        return cls(json.loads(json.dumps(task)), *checksums, job.task.n_outputs)
-
-    def __len__(self) -> int:
-        return len(self.paths)
-
-
-def checksum(value: Any) -> int:
-    """Return the CRC-32 of an input or a label."""
-    if is_encoded(value):
-        value = content_bytes(value["bytes"] if isinstance(value, Mapping) else value)
-    elif isinstance(value, Mapping):
-        value = value.get("path")
-    return zlib.crc32(value if isinstance(value, bytes) else str(value).encode(errors="surrogatepass"))
-
-
-def _checksums(values: Any) -> Array:
-    return np.fromiter(map(checksum, values), dtype=np.uint32, count=len(values))
-
-
-def _label_checksums(index: pd.Index[Any]) -> Array:
-    try:
-        return pd.util.hash_pandas_object(storable_index(index), index=False).to_numpy().astype(np.uint32)
-    except TypeError:  # labels of several types
-        return _checksums(index)
+_COMPACT_ROWS = 2**16
+"""Rows of a line of a journal that is compacted: their signatures have a megabyte."""
 
 
 class Journal(JsonJournal):
@@ -136,10 +79,13 @@ class Journal(JsonJournal):
         self.done: Array = np.zeros(0, dtype=bool)
         self.status: Array = np.zeros(0, dtype=np.int32)
         self.signatures: Array = np.zeros((0, 2), dtype=np.int64)
+        self._n_lines = 0  # that were read
+        self._header_on_disk: tuple[JobSpec, dict[str, str]] | None = None
 
     # ---- reading
 
     def _replay(self, line: Any) -> None:
+        self._n_lines += 1
         if "journal" in line:
             self._replay_header(line)
         elif "reopened" in line:
@@ -155,7 +101,9 @@ class Journal(JsonJournal):
         if len(paths) < len(self.done):
             raise ValueError("the frame has become shorter")
         self.generation = int(line.get("generation", 0))
-        self._set_spec(JobSpec(dict(line["asked"]), paths, labels, line.get("outputs")), dict(line["versions"]))
+        spec, versions = JobSpec(dict(line["asked"]), paths, labels, line.get("outputs")), dict(line["versions"])
+        self._set_spec(spec, versions)
+        self._header_on_disk = spec, versions
 
     def _set_spec(self, spec: JobSpec, versions: dict[str, str]) -> None:
         self.spec, self.versions = spec, versions
@@ -165,29 +113,43 @@ class Journal(JsonJournal):
         self.signatures = np.concatenate([self.signatures, np.full((n, 2), -1, dtype=np.int64)])
 
     def _replay_rows(self, line: dict[str, Any]) -> None:
-        rows = self._check_rows(*line["rows"])
-        signatures = _decode_array(line["stamps"], np.int64).reshape(len(rows), 2)
+        positions = self._parse_rows(line["rows"])
+        signatures = _decode_array(line["stamps"], np.int64).reshape(len(positions), 2)
+        rows = positions if isinstance(positions, range) else frozenset(positions)
         failures = [_parse_failure(failure, rows) for failure in line["failures"]]
-        self._apply(rows, [_check_position(position, rows) for position in line["missing"]], failures, signatures)
+        self._apply(positions, [_check_position(position, rows) for position in line["missing"]], failures, signatures)
+
+    def _parse_rows(self, rows: list[Any]) -> Sequence[int]:
+        """Return the positions of a line: of one run of rows, or of a list of ascending ones."""
+        if not isinstance(rows[0], list):
+            return self._check_rows(*rows)
+        found = [self._check_rows(*run) for run in rows]
+        if any(a.stop > b.start for a, b in pairwise(found)):
+            raise ValueError("rows are not in ascending order")
+        return list(chain.from_iterable(found))
 
     def _check_rows(self, start: int, stop: int) -> range:
         if self.spec is None or not 0 <= start < stop <= len(self.done):
             raise ValueError(f"rows {start} to {stop} are not in the frame")
         return range(start, stop)
 
-    def _reopen(self, runs: list[range]) -> None:
-        for rows in runs:
+    def _reopen(self, blocks: list[range]) -> None:
+        for rows in blocks:
             block = slice(rows.start, rows.stop)
+            self._remove_failures(as_position_array(rows))
             self.done[block], self.status[block], self.signatures[block] = False, -1, -1
-        for position in [position for position in self.failures if not self.done[position]]:
+
+    def _remove_failures(self, rows: Array) -> None:
+        for position in rows[self.status[rows] == 1].tolist():
             del self.failures[position]
 
-    def _apply(self, rows: range, missing: list[int], failures: Sequence[Failure], signatures: Array) -> None:
-        block = slice(rows.start, rows.stop)
-        self.done[block], self.status[block], self.signatures[block] = True, 0, signatures
+    def _apply(
+        self, positions: Sequence[int], missing: list[int], failures: Sequence[Failure], signatures: Array
+    ) -> None:
+        rows = as_position_array(positions)
+        self._remove_failures(rows)
+        self.done[rows], self.status[rows], self.signatures[rows] = True, 0, signatures
         self.status[missing] = -1
-        for position in [position for position in self.failures if position in rows]:
-            del self.failures[position]
         for failure in failures:
             self.failures[failure["position"]] = failure
             self.status[failure["position"]] = 1
@@ -203,46 +165,78 @@ class Journal(JsonJournal):
     def begin(self, spec: JobSpec, versions: dict[str, str]) -> None:
         """Take over the identity of the job, and write it before the next line, unless the journal holds it already."""
         if self.spec is None or len(self.spec) != len(spec):
-            arrays = {"paths": _encode_array(spec.paths), "labels": _encode_array(spec.labels)}
-            header = {"asked": spec.task, "versions": versions, **arrays, "outputs": spec.n_outputs}
-            anew = {"anew": True} if self.replaces else {}
-            self._header = {"journal": FORMAT, **anew, **header, "generation": self.generation}
+            self._header = self._header_line(spec, versions, anew=self.replaces)
             self._set_spec(spec, versions)
+
+    def _header_line(self, spec: JobSpec, versions: dict[str, str], *, anew: bool) -> dict[str, Any]:
+        arrays = {"paths": _encode_array(spec.paths), "labels": _encode_array(spec.labels)}
+        header = {"asked": spec.task, "versions": versions, **arrays, "outputs": spec.n_outputs}
+        return {"journal": FORMAT, **({"anew": True} if anew else {}), **header, "generation": self.generation}
 
     def write_header(self) -> None:
         """Write the identity of the job now, unless the journal holds it already."""
         if self._header is not None:
             self._write()
 
+    def news(self, part: PartitionResult) -> PartitionResult:
+        """Return the rows of a partition of which the journal does not say the same: not a failure as before."""
+        rows = as_position_array(part.positions)
+        is_news = np.ones(len(rows), dtype=bool)
+        for i in np.flatnonzero((part.status > 0) & (self.status[rows] == 1)).tolist():
+            is_same = self.failures[int(rows[i])] == part.failures[part.status[i] - 1]
+            is_news[i] = not (is_same and (self.signatures[rows[i]] == part.signatures[i]).all())
+        return part if is_news.all() else part.select(is_news)
+
     def record(self, part: PartitionResult) -> None:
         """Write that a partition is done; its values must be durable."""
-        rows = range(part.positions[0], part.positions[-1] + 1)
-        missing = (rows.start + np.flatnonzero(part.status == -1)).tolist()
-        signatures = _encode_array(part.signatures)
-        self._write(
-            {"rows": [rows.start, rows.stop], "missing": missing, "failures": part.failures, "stamps": signatures}
-        )
-        self._apply(rows, missing, part.failures, part.signatures)
+        missing = as_position_array(part.positions)[part.status == -1].tolist()
+        self._write(_rows_line(part.positions, missing, part.failures, part.signatures))
+        self._apply(part.positions, missing, part.failures, part.signatures)
 
-    def reopen(self, runs: list[range]) -> None:
+    def compact(self) -> None:
+        """Replace the lines by few that say the same, at once, if half of them can be saved.
+
+        A journal that cannot be replaced stays as it is.
+        """
+        if self._header_on_disk is None:
+            return
+        n, size = len(self._header_on_disk[0]), _COMPACT_ROWS  # without the new rows of a frame that has grown
+        chunks = [start for start in range(0, n, size) if self.done[start : start + size].any()]
+        if self._n_lines < 2 * (1 + len(chunks)):
+            return
+        lines = [self._header_line(*self._header_on_disk, anew=True)]
+        lines += [self._compact_line(start, min(start + size, n)) for start in chunks]
+        with contextlib.suppress(OSError):  # a disk that is full
+            self._storage.replace(b"".join(map(to_json_line, lines)))
+            self._n_lines = len(lines)
+
+    def _compact_line(self, start: int, stop: int) -> dict[str, Any]:
+        rows = start + np.flatnonzero(self.done[start:stop])
+        failed, missing = (rows[self.status[rows] == code].tolist() for code in (1, -1))
+        failures = [self.failures[position] for position in failed]
+        return _rows_line(to_positions(rows), missing, failures, self.signatures[rows])
+
+    def reopen(self, blocks: list[range]) -> None:
         """Write that rows are no longer done, before their values are: they are gone, or will be written over."""
-        if runs:
-            self._storage.append(to_json_line({"reopened": [[rows.start, rows.stop] for rows in runs]}))
-            self._reopen(runs)
+        if blocks:
+            self._storage.append(to_json_line({"reopened": [[rows.start, rows.stop] for rows in blocks]}))
+            self._reopen(blocks)
 
     @contextlib.contextmanager
-    def reopened(self, rows: range) -> Iterator[None]:
+    def reopened(self, positions: Sequence[int]) -> Iterator[None]:
         """Reopen rows for a block that writes over their values and records them; if it fails, they are as before."""
-        size, block = self._storage.size(), slice(rows.start, rows.stop)
-        state = [array[block].copy() for array in (self.done, self.status, self.signatures)]
-        failures, header = dict(self.failures), self._header
+        size, rows, header = self._storage.size(), as_position_array(positions), self._header
+        state = [array[rows] for array in (self.done, self.status, self.signatures)]
+        failures = {position: self.failures[position] for position in rows[self.status[rows] == 1].tolist()}
         try:
-            self.reopen([rows])
+            self.reopen(runs(positions))
             yield
         except BaseException:
             self._storage.truncate(size)
-            self.done[block], self.status[block], self.signatures[block] = state
-            self.failures, self._header = failures, header
+            self._remove_failures(rows)
+            self.done[rows], self.status[rows], self.signatures[rows] = state
+            self.failures.update(failures)
+            self._header = header
             raise
 
     def _write(self, *lines: dict[str, Any]) -> None:
@@ -282,7 +276,7 @@ class Journal(JsonJournal):
         """Return the first difference from another job; None if there is none."""
         if self.spec is None:
             return None
-        return first_mismatch(self.spec.task, spec.task) or _first_mismatching_row(self.spec, spec)
+        return first_mismatch(self.spec.task, spec.task) or first_mismatching_row(self.spec, spec)
 
     def check(self, spec: JobSpec) -> None:
         """Raise a JournalError if the journal belongs to another job."""
@@ -294,33 +288,12 @@ class Journal(JsonJournal):
             )
 
 
-def _first_mismatching_row(old: JobSpec, new: JobSpec) -> str | None:
-    if len(new) < len(old):
-        return f"it has {len(old):,} rows, the frame has {len(new):,}"
-    for name in ("paths", "labels"):
-        differs = np.flatnonzero(getattr(old, name) != getattr(new, name)[: len(old)])
-        if len(differs):
-            return f"row {differs[0]} has another {name[:-1]}"
-    return None
-
-
-def first_mismatch(old: dict[str, Any], new: dict[str, Any]) -> str | None:
-    """Return a text that names the first value in which two fingerprints differ; None if they are equal.
-
-    Examples
-    --------
-    >>> first_mismatch({"decode_options": {"size": [64, 64]}}, {"decode_options": {"size": [32, 32]}})
-    'size was [64, 64] and is [32, 32]'
-    """
-    for name in dict.fromkeys([*old, *new]):
-        a, b = old.get(name), new.get(name)
-        if isinstance(a, dict) and isinstance(b, dict):
-            nested = first_mismatch(a, b)
-            if nested:
-                return nested
-        elif a != b:
-            return f"{name} was {a!r} and is {b!r}"
-    return None
+def _rows_line(
+    positions: Sequence[int], missing: list[int], failures: Sequence[Failure], signatures: Array
+) -> dict[str, Any]:
+    spans = [[rows.start, rows.stop] for rows in runs(positions)]
+    rows = spans[0] if len(spans) == 1 else spans
+    return {"rows": rows, "missing": missing, "failures": failures, "stamps": _encode_array(signatures)}
 
 
 def _decode_array(text: str, dtype: Any) -> Array:
@@ -331,13 +304,13 @@ def _encode_array(array: Array) -> str:
     return base64.b64encode(array.astype(array.dtype.newbyteorder("<")).tobytes()).decode()
 
 
-def _check_position(position: Any, rows: range) -> int:
+def _check_position(position: Any, rows: Container[int]) -> int:
     if not isinstance(position, int) or position not in rows:
-        raise ValueError(f"row {position!r} is not one of {rows.start} to {rows.stop}")
+        raise ValueError(f"row {position!r} is not one of the rows of its line")
     return position
 
 
-def _parse_failure(failure: dict[str, Any], rows: range) -> Failure:
+def _parse_failure(failure: dict[str, Any], rows: Container[int]) -> Failure:
     return {
         "position": _check_position(failure["position"], rows),
         "path": str(failure["path"]),

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import io
 import json
 import os
 import pathlib
 import re
+import zlib
 from typing import IO, TYPE_CHECKING, Any, ClassVar
 
 try:
@@ -247,25 +249,42 @@ class JsonJournal:
 
     def __init__(self, storage: JournalStorage, *, lenient: bool = False) -> None:
         self._storage = storage
-        self.data = storage.read()
+        data = storage.read()
         for attempts in range(_READ_ATTEMPTS, 0, -1):
+            # Not the bytes: of ten million rows they are 300 MB.
+            self._nbytes, self._checksum = len(data), zlib.crc32(data)
             try:
-                self._replay_all()
+                self._replay_all(data)
             except JournalError:
-                data, self.data = self.data, storage.read()
                 if lenient:
                     return
-                if data == self.data or attempts == 1:  # else it was replaced, or repaired, while it was read
+                old, data = data, storage.read()
+                if old == data or attempts == 1:  # else it was replaced, or repaired, while it was read
                     raise
             else:
                 return
 
-    def _replay_all(self) -> None:
+    @property
+    def is_empty(self) -> bool:
+        """Whether there were no lines when the journal was opened."""
+        return not self._nbytes
+
+    def is_current(self, *, grown: bool = False) -> bool:
+        """Return whether the lines are those that were read; with `grown`, there may be more behind them."""
+        data = memoryview(self._storage.read())
+        if len(data) != self._nbytes and not (grown and len(data) > self._nbytes):
+            return False
+        return zlib.crc32(data[: self._nbytes]) == self._checksum
+
+    def _replay_all(self, data: bytes) -> None:
         self._reset()
-        lines = self.data.split(b"\n")[:-1]
         # A header that starts anew makes the lines before it void, even damaged ones.
-        start = max((number for number, line in enumerate(lines) if line.startswith(ANEW)), default=0)
-        for number, line in enumerate(lines[start:], start + 1):
+        start = data.rfind(b"\n" + ANEW) + 1
+        lines = io.BytesIO(data)
+        lines.seek(start)
+        for number, line in enumerate(lines, data.count(b"\n", 0, start) + 1):
+            if not line.endswith(b"\n"):
+                break
             try:
                 self._replay(json.loads(line))
             except _FormatError as exc:

@@ -13,23 +13,26 @@ import numpy as np
 import pandas as pd
 
 from pandas_imgproc._validation import check_choice
+from pandas_imgproc.partition import to_positions, values_at
 from pandas_imgproc.sinks.arrow_columns import to_table
 from pandas_imgproc.sinks.directory import Directory
-from pandas_imgproc.sinks.journal import JobContext, JobSpec, Journal
+from pandas_imgproc.sinks.job_spec import JobContext, JobSpec
+from pandas_imgproc.sinks.journal import Journal
 from pandas_imgproc.sinks.memory import ArraySpec, MemorySink
 from pandas_imgproc.source import UNKNOWN_SIGNATURE, StorageOptions
 
 if TYPE_CHECKING:
     from pandas_imgproc.errors import Failure
-    from pandas_imgproc.partition import PartitionResult
+    from pandas_imgproc.partition import Mask, PartitionResult
     from pandas_imgproc.sinks.journal_storage import JournalStorage
     from pandas_imgproc.sinks.memory import Array, Status
-
-    Mask = np.ndarray[Any, np.dtype[np.bool_]]
 
 logger = logging.getLogger("pandas_imgproc")
 
 Retry = Literal["transient", "all"]
+
+_SIGNATURE_ROWS = 2**14
+"""Rows whose signatures are compared at a time."""
 
 TRANSIENT_KINDS = frozenset({"remote", "timeout", "missing", "worker_died"})
 """Kinds of failure whose rows are retried when a job is continued."""
@@ -138,7 +141,7 @@ class JournaledSink(MemorySink):
     def _open_journal(cls, store: ResultStore, storage: JournalStorage, spec: JobSpec) -> Journal:
         journal = Journal(storage, lenient=store.overwrite)
         # A job that could read nothing is replaced: the next one, with the right root=, has nothing to lose.
-        if journal.data and (store.overwrite or (journal.mismatch(spec) and not journal.has_results)):
+        if not journal.is_empty and (store.overwrite or (journal.mismatch(spec) and not journal.has_results)):
             journal.replace()
         return journal
 
@@ -152,6 +155,7 @@ class JournaledSink(MemorySink):
         self._is_pending = ~self.journal.done
         self._is_pending[self._rows_to_retry() + self._changed_rows()] = True
         self._reserve(on_error)
+        self.journal.compact()
         if is_new:
             self.journal.write_header()
         self._delete_stale()
@@ -165,13 +169,16 @@ class JournaledSink(MemorySink):
 
     def _changed_rows(self) -> list[int]:
         """Return the finished rows with a source that has changed since it was read; a deleted one is ignored."""
-        finished = np.flatnonzero(self.journal.done & (self.journal.signatures[:, 0] >= 0)).tolist()
-        current = self._job.source.signatures([self._job.inputs[position] for position in finished])
-        return [
-            position
-            for position, signature in zip(finished, current, strict=True)
-            if signature not in (UNKNOWN_SIGNATURE, tuple(self.journal.signatures[position].tolist()))
-        ]
+        finished = np.flatnonzero(self.journal.done & (self.journal.signatures[:, 0] >= 0))
+        changed: list[int] = []
+        # Python objects of a few rows at a time: those of a million take a quarter of a gigabyte.
+        for start in range(0, len(finished), _SIGNATURE_ROWS):
+            rows = finished[start : start + _SIGNATURE_ROWS]
+            inputs = values_at(self._job.inputs, to_positions(rows))
+            current = np.array(self._job.source.signatures(inputs, of=len(finished)), dtype=np.int64)
+            differs = (current != self.journal.signatures[rows]).any(axis=1)
+            changed += rows[differs & (current != UNKNOWN_SIGNATURE).any(axis=1)].tolist()
+        return changed
 
     # ---- running
 
@@ -180,15 +187,22 @@ class JournaledSink(MemorySink):
         """Bytes of all values."""
         return self.spec.nbytes
 
-    def pending(self) -> list[range]:
-        """Return the ranges of rows that are unfinished, or retried."""
-        return true_runs(self._is_pending)
+    def pending(self) -> Mask:
+        """Return the mask of the rows that are unfinished, or retried."""
+        return self._is_pending
 
     def commit(self, part: PartitionResult) -> None:
-        """Store the values that were returned to the caller, and journal the rows as finished."""
-        if part.values is not None:
-            self._write(part.positions, part.values)
-        self.journal.record(part)
+        """Store the values that were returned to the caller, and journal the rows as finished.
+
+        Rows that have failed as before are left out: they cost no line of the journal, and no part is written again.
+        """
+        part = self.journal.news(part)
+        if len(part.status):
+            self._commit(part)
+
+    @abstractmethod
+    def _commit(self, part: PartitionResult) -> None:
+        """Store the values that were returned to the caller, and journal the rows."""
 
     def status(self) -> tuple[Status, tuple[Failure, ...]]:
         """Return the status of each row and the failures, also those of earlier runs."""

@@ -18,7 +18,7 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from pandas_imgproc.sinks.journal import checksum, first_mismatch
+from pandas_imgproc.sinks.job_spec import checksum, first_mismatch
 from pandas_imgproc.sinks.journal_storage import (
     FORMAT,
     JsonJournal,
@@ -123,6 +123,18 @@ class FolderManifest(JsonJournal):
     def record_failures(self, digest: str, failed: dict[str, tuple[FailureKind, str, int, int]]) -> None:
         """Write the names of the files without an image, each with kind, message and signature of the source."""
         self._append({"work": digest, "failed": failed}, sync=False)
+
+    def has_failed(
+        self, name: str, spec: TaskSpec, failed: tuple[FailureKind, str], source_signature: FileSignature
+    ) -> bool:
+        """Return whether the last record of a file is this failure of a task already."""
+        last = self.files.get(name)
+        return (
+            last is not None
+            and last.digest == spec.digest
+            and last.failed == failed
+            and last.source_signature == source_signature
+        )
 
     def record(self, name: str, spec: TaskSpec, source_checksum: int) -> FileRecord | None:
         """Return the last record of a file; an earlier one if its file was not replaced after all."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -14,7 +13,7 @@ from pandas_imgproc._shared_memory import FileHandle, MemfdHandle, SharedBuffer
 from pandas_imgproc._timing import timed
 from pandas_imgproc._uninterrupted import import_atomically
 from pandas_imgproc.errors import ResultTooLargeError
-from pandas_imgproc.partition import as_position_array
+from pandas_imgproc.partition import as_position_array, runs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from pandas_imgproc.errors import Failure
-    from pandas_imgproc.partition import PartitionResult
+    from pandas_imgproc.partition import Mask, PartitionResult
     from pandas_imgproc.tasks import Task
 
 SHARED_MEMORY_THRESHOLD = 2**20
@@ -165,11 +164,11 @@ class MemorySink:
         """Bytes of all values."""
         return self._values.nbytes
 
-    def pending(self) -> list[range]:
-        """Return the ranges of unfinished rows."""
-        return [range(self.n)] if self.n else []
+    def pending(self) -> Mask:
+        """Return the mask of the unfinished rows."""
+        return np.ones(self.n, dtype=bool)
 
-    def writer(self, positions: range) -> PartitionWriter:  # noqa: ARG002  subclasses need them
+    def writer(self, positions: Sequence[int]) -> PartitionWriter:  # noqa: ARG002  subclasses need them
         """Return the writer that the worker calls with the finished partition at these positions."""
         return return_to_caller
 
@@ -240,7 +239,7 @@ class SharedMemorySink(MemorySink):
         # The caller's rows, and those of remote workers, go through the same map.
         return self._buffer.map(writeable=True).view(self.spec.dtype).reshape(self.spec.shape)
 
-    def writer(self, positions: range) -> PartitionWriter:  # noqa: ARG002  subclasses need them
+    def writer(self, positions: Sequence[int]) -> PartitionWriter:  # noqa: ARG002  subclasses need them
         """Return the writer of values into the shared buffer."""
         return BufferWriter(self._buffer.handle, self.spec.n_outputs, self.spec.row_nbytes)
 
@@ -282,8 +281,8 @@ def pwrite_all(fd: int, values: Array, offset: int) -> None:
 
 def contiguous_runs(positions: Sequence[int], values: Array, n_outputs: int) -> Iterator[tuple[int, Array]]:
     """Yield ``(offset in the values of the job, block)`` for each run of neighboring rows."""
-    array = as_position_array(positions)
-    cuts = [0, *(np.flatnonzero(np.diff(array) != 1) + 1).tolist(), len(array)]
-    for a, b in pairwise(cuts):
-        if b > a:
-            yield int(array[a]) * n_outputs, values[a * n_outputs : b * n_outputs]
+    start = 0
+    for run in runs(positions):
+        stop = start + len(run) * n_outputs
+        yield run.start * n_outputs, values[start:stop]
+        start = stop

@@ -25,6 +25,7 @@ from pandas_imgproc._atomic import atomic_write, sync_folder
 from pandas_imgproc._shared_memory import FileHandle
 from pandas_imgproc.array import ImageArray
 from pandas_imgproc.errors import JournalError
+from pandas_imgproc.partition import as_position_array, runs, to_positions
 from pandas_imgproc.sinks.arrow_columns import from_table, to_index_of, to_table
 from pandas_imgproc.sinks.journal_storage import LocalJournal
 from pandas_imgproc.sinks.journaled import JournaledSink
@@ -34,9 +35,10 @@ from pandas_imgproc.tasks import Augment, variant_index
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from pandas_imgproc.partition import PartitionResult
-    from pandas_imgproc.sinks.journal import JobContext, Journal
-    from pandas_imgproc.sinks.journaled import Mask, ResultStore
+    from pandas_imgproc.partition import Mask, PartitionResult
+    from pandas_imgproc.sinks.job_spec import JobContext
+    from pandas_imgproc.sinks.journal import Journal
+    from pandas_imgproc.sinks.journaled import ResultStore
     from pandas_imgproc.sinks.memory import Array, PartitionWriter
     from pandas_imgproc.tasks import Task
 
@@ -149,25 +151,26 @@ class NpySink(JournaledSink):
 
     # ---- running
 
-    def writer(self, positions: range) -> PartitionWriter:
+    def writer(self, positions: Sequence[int]) -> PartitionWriter:
         """Return the writer of values into the file; values that replace others return to the caller."""
-        if self._is_rewritten(positions):
+        if self._rewritten(positions):
             return return_to_caller
         stat = os.fstat(self._fd)
         handle = FileHandle(self._name, stat.st_dev, stat.st_ino)
         return BufferWriter(handle, self.spec.n_outputs, self.spec.row_nbytes, len(self._header))
 
-    def _is_rewritten(self, positions: Sequence[int]) -> bool:
-        rows = slice(positions[0], positions[-1] + 1)
-        return bool((self.journal.done[rows] & (self.journal.status[rows] == 0)).any())
+    def _rewritten(self, positions: Sequence[int]) -> Sequence[int]:
+        """Return the rows that have a value, which is replaced: their file was changed."""
+        rows = as_position_array(positions)
+        return to_positions(rows[self.journal.done[rows] & (self.journal.status[rows] == 0)])
 
-    def commit(self, part: PartitionResult) -> None:
-        """Store the values that were returned to the caller, and journal the rows as finished."""
+    def _commit(self, part: PartitionResult) -> None:
         with contextlib.ExitStack() as replacing:
-            if self._is_rewritten(part.positions):
+            rewritten = self._rewritten(part.positions)
+            if rewritten:
                 # A reader, or a crash, must not find half of the old value and half of the new one.
-                replacing.enter_context(self.journal.reopened(range(part.positions[0], part.positions[-1] + 1)))
-                replacing.enter_context(self._values_restored_on_error(part.positions))
+                replacing.enter_context(self.journal.reopened(rewritten))
+                replacing.enter_context(self._values_restored_on_error(rewritten))
             if part.values is not None:
                 self._write(part.positions, part.values)
             self.journal.record(part)
@@ -178,12 +181,13 @@ class NpySink(JournaledSink):
     @contextlib.contextmanager
     def _values_restored_on_error(self, positions: Sequence[int]) -> Iterator[None]:
         row_nbytes = self.spec.n_outputs * self.spec.row_nbytes
-        offset = len(self._header) + positions[0] * row_nbytes
-        old = os.pread(self._fd, len(positions) * row_nbytes, offset)
+        offsets = {len(self._header) + rows.start * row_nbytes: len(rows) * row_nbytes for rows in runs(positions)}
+        old = {offset: os.pread(self._fd, nbytes, offset) for offset, nbytes in offsets.items()}
         try:
             yield
         except BaseException:
-            pwrite_all(self._fd, np.frombuffer(old, np.uint8), offset)
+            for offset, data in old.items():
+                pwrite_all(self._fd, np.frombuffer(data, np.uint8), offset)
             raise
 
     def _write(self, positions: Sequence[int], values: Array) -> None:

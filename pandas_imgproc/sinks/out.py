@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 
 from pandas_imgproc.array import ImageArray
-from pandas_imgproc.sinks.journal import Journal, first_mismatch
+from pandas_imgproc.sinks.job_spec import first_mismatch
+from pandas_imgproc.sinks.journal import Journal
 from pandas_imgproc.sinks.journaled import ResultStore, check_retry
 from pandas_imgproc.sinks.npy import NpySink
 from pandas_imgproc.sinks.parquet import ParquetSink
@@ -147,10 +148,10 @@ def _read_consistently(store: ResultStore) -> tuple[pd.Series[Any] | pd.DataFram
                 raise FileNotFoundError(f"there is no result at {store.path!r}: its journal is missing")
             result = store.sink_class.read(store, journal)
         except (OSError, ValueError):  # a file that was renamed or replaced between the two
-            if attempts == 1 or storage.read() == journal.data:
+            if attempts == 1 or journal.is_current():
                 raise
         else:
-            if attempts == 1 or storage.read().startswith(journal.data):
+            if attempts == 1 or journal.is_current(grown=True):
                 break
     return result, journal
 

@@ -7,7 +7,7 @@ import os
 import unicodedata
 from typing import TYPE_CHECKING, Any
 
-from pandas_imgproc.sinks.journal import checksum
+from pandas_imgproc.sinks.job_spec import checksum
 from pandas_imgproc.sinks.path_template import (
     PathTemplate,
     check_to,

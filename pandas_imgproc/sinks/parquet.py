@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,7 +11,7 @@ import numpy as np
 from pandas_imgproc._atomic import is_temporary
 from pandas_imgproc._timing import timed
 from pandas_imgproc.errors import JournalError
-from pandas_imgproc.partition import PartitionInput, PartitionResult
+from pandas_imgproc.partition import PartitionInput, PartitionResult, as_position_array, runs
 from pandas_imgproc.sinks.directory import Directory
 from pandas_imgproc.sinks.journal_storage import LocalJournal, ObjectStoreJournal
 from pandas_imgproc.sinks.journaled import JournaledSink
@@ -22,23 +21,29 @@ from pandas_imgproc.sinks.parquet_part import (
     concat_parts,
     parse_part_names,
     part_filename,
-    read_part,
     read_parts,
+    read_table,
+    replace_rows,
     to_parquet_bytes,
+    to_part,
     to_part_frame,
+    to_part_table,
 )
 from pandas_imgproc.source import paths_to_series
 from pandas_imgproc.tasks import with_labels
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     import pandas as pd
+    import pyarrow as pa
 
-    from pandas_imgproc.sinks.journal import JobContext, Journal
+    from pandas_imgproc.partition import Mask
+    from pandas_imgproc.sinks.job_spec import JobContext
+    from pandas_imgproc.sinks.journal import Journal
     from pandas_imgproc.sinks.journal_storage import JournalStorage
-    from pandas_imgproc.sinks.journaled import Mask, ResultStore
-    from pandas_imgproc.sinks.memory import PartitionWriter
+    from pandas_imgproc.sinks.journaled import ResultStore
+    from pandas_imgproc.sinks.memory import Array, PartitionWriter
     from pandas_imgproc.tasks import Task
 
 
@@ -49,6 +54,7 @@ class ParquetSink(JournaledSink):
         super().__init__(store, job, journal)
         self._folder = store.directory
         self._owner = np.full(job.n, -1, dtype=np.int64)  # first row of the part that holds a row
+        self._parts: dict[int, range] = {}  # parts of finished rows by first row
         self._generation = journal.generation
         self._stale: list[str] = []  # parts that hold no row of the job
         self._replaced: list[str] = []  # parts of the result that the job replaces with its first part
@@ -81,7 +87,7 @@ class ParquetSink(JournaledSink):
             block = slice(rows.start, rows.stop)
             # A crash may leave a part that is not in the journal, whose rows other partitions hold now.
             if rows.stop <= self.n and self.journal.done[block].all() and (self._owner[block] < 0).all():
-                self._owner[block] = rows.start
+                self._add_part(rows)
             else:
                 self._stale.append(self._part_name(rows))
         other = 1 - self._generation
@@ -92,7 +98,7 @@ class ParquetSink(JournaledSink):
         if not self.n:
             if EMPTY_PART not in self._folder.names():
                 empty = PartitionResult.empty(PartitionInput([], []), self._job.task.allocate(0))
-                self._folder.write(EMPTY_PART, to_parquet_bytes(self._frame(range(0), empty)))
+                self._folder.write(EMPTY_PART, to_parquet_bytes(to_part_table(self._frame(empty))))
             self.journal.write_header()
 
     def _delete_stale(self) -> None:
@@ -105,62 +111,78 @@ class ParquetSink(JournaledSink):
     def _part_name(self, rows: range) -> str:
         return part_filename(rows, self._generation)
 
-    def _part_at(self, position: int) -> range | None:
-        """Return the rows of the part that holds a row; None if no part does."""
-        start = int(self._owner[position])
-        return None if start < 0 else range(start, start + int((self._owner == start).sum()))
+    def _add_part(self, rows: range) -> None:
+        self._owner[rows.start : rows.stop], self._parts[rows.start] = rows.start, rows
 
-    def pending(self) -> list[range]:
-        """Return the ranges of rows that are unfinished, or retried, split where parts begin."""
-        return [piece for rows in super().pending() for piece in self._split_at_parts(rows)]
+    def writer(self, positions: Sequence[int]) -> PartitionWriter:
+        """Return the writer of new parts; rows of existing parts return to the caller, which updates these."""
+        is_new = (self._owner[as_position_array(positions)] < 0).all()
+        return self._part_writer(positions) if is_new else return_to_caller
 
-    def _split_at_parts(self, rows: range) -> list[range]:
-        cuts = np.flatnonzero(np.diff(self._owner[rows.start : rows.stop])) + 1
-        edges = [rows.start, *(rows.start + cuts).tolist(), rows.stop]
-        return [range(a, b) for a, b in pairwise(edges)]
+    def _part_writer(self, positions: Sequence[int]) -> ParquetWriter:
+        labels = [(self._part_name(rows), self._job.index[rows.start : rows.stop]) for rows in runs(positions)]
+        return ParquetWriter(self._job.task, self._folder, labels)
 
-    def writer(self, positions: range) -> PartitionWriter:
-        """Return the writer of a new part; rows of an existing part return to the caller, which updates the part."""
-        return return_to_caller if self._owner[positions.start] >= 0 else self._part_writer(positions)
-
-    def _part_writer(self, rows: range) -> ParquetWriter:
-        labels = self._job.index[rows.start : rows.stop]
-        return ParquetWriter(self._job.task, self._folder, self._part_name(rows), labels)
-
-    def commit(self, part: PartitionResult) -> None:
-        """Write the values that were returned to the caller, and journal the rows as finished."""
-        rows = range(part.positions[0], part.positions[-1] + 1)
-        owner = self._part_at(rows.start)
-        with self._part_restored_on_error(owner or rows, is_new=owner is None):
-            if owner is not None:
-                self._update_part(owner, rows, part)
-            elif part.values is not None:
-                self._part_writer(rows)(part)
-            self.journal.record(part)
-        if owner is None:
-            self._owner[rows.start : rows.stop] = rows.start
+    def _commit(self, part: PartitionResult) -> None:
+        """Write the new parts and update the existing ones, each of which is journaled: the bytes of one are held."""
+        owner = self._owner[as_position_array(part.positions)]
+        if (owner < 0).any():
+            self._commit_new(part.select(owner < 0))
+        if (owner >= 0).any():
+            self._commit_updated(part.select(owner >= 0), owner[owner >= 0])
         self._delete_stale()
 
+    def _commit_new(self, part: PartitionResult) -> None:
+        parts = runs(part.positions)
+        with self._removed_on_error(parts):
+            if part.values is not None:
+                self._part_writer(part.positions)(part)
+            self.journal.record(part)
+        for rows in parts:
+            self._add_part(rows)
+
     @contextlib.contextmanager
-    def _part_restored_on_error(self, rows: range, *, is_new: bool) -> Iterator[None]:
-        name = self._part_name(rows)
-        old = None if is_new else self._folder.read(name)
+    def _removed_on_error(self, parts: list[range]) -> Iterator[None]:
         try:
             yield
         except BaseException:
-            with contextlib.suppress(OSError):
-                self._folder.remove(name) if old is None else self._folder.write(name, old)
+            for rows in parts:
+                with contextlib.suppress(OSError):
+                    self._folder.remove(self._part_name(rows))
             raise
 
-    def _update_part(self, owner: range, rows: range, part: PartitionResult) -> None:
-        """Replace rows that were retried in the part that holds them."""
-        old, new = read_part(self._folder.read(self._part_name(owner))), self._frame(rows, part)
-        start, stop = ((edge - owner.start) * self.spec.n_outputs for edge in (rows.start, rows.stop))
-        old_columns = old.columns.set_axis(new.columns, axis=1)
-        updated = concat_parts([old_columns.iloc[:start], new, old_columns.iloc[stop:]])
-        updated.index = self._job.task.index(self._job.index[owner.start : owner.stop])
-        updated.attrs = new.attrs
-        self._folder.write(self._part_name(owner), to_parquet_bytes(updated))
+    def _commit_updated(self, part: PartitionResult, owner: Array) -> None:
+        """Replace rows that were retried in the parts that hold them; if that fails, a part is as before."""
+        frame = self._frame(part)
+        table = to_part_table(frame)
+        for start in np.unique(owner).tolist():
+            rows, name = owner == start, self._part_name(self._parts[start])
+            old, piece = self._folder.read(name), part.select(rows)
+            new = np.flatnonzero(np.repeat(rows, self.spec.n_outputs))
+            updated = self._updated_bytes(self._parts[start], old, piece.positions, table.take(new), frame, new)
+            try:
+                self._folder.write(name, updated)
+                self.journal.record(piece)
+            except BaseException:
+                with contextlib.suppress(OSError):
+                    self._folder.write(name, old)
+                raise
+
+    def _updated_bytes(
+        self, owner: range, old: bytes, positions: Sequence[int], table: pa.Table, frame: pd.DataFrame, new: Array
+    ) -> bytes:
+        """Return a part with some rows replaced by those of a table, which are the new ones of a frame."""
+        n_outputs, old_table = self.spec.n_outputs, read_table(old)
+        rows = (as_position_array(positions) - owner.start)[:, None] * n_outputs + np.arange(n_outputs)
+        updated = replace_rows(old_table, table, rows.reshape(-1))
+        if updated is None:
+            columns = to_part(old_table).columns.set_axis(frame.columns, axis=1)
+            indexer = np.arange(len(columns))
+            indexer[rows.reshape(-1)] = len(columns) + new
+            merged = concat_parts([columns, frame]).take(indexer)
+            merged.index, merged.attrs = self._job.task.index(self._job.index[owner.start : owner.stop]), frame.attrs
+            updated = to_part_table(merged)
+        return to_parquet_bytes(updated)
 
     def close(self) -> None:
         """Delete the parts that workers have written but not recorded, if the job has failed, and release the lock."""
@@ -173,14 +195,14 @@ class ParquetSink(JournaledSink):
         finally:
             super().close()
 
-    def _frame(self, rows: range, part: PartitionResult) -> pd.DataFrame:
-        return to_part_frame(part, self._job.task, self._job.index[rows.start : rows.stop])
+    def _frame(self, part: PartitionResult) -> pd.DataFrame:
+        return to_part_frame(part, self._job.task, self._job.index[as_position_array(part.positions)])
 
     def to_pandas(self, task: Task, index: pd.Index[Any]) -> pd.Series[Any]:
         """Return the part that holds each row of the result: Series of str named ``part``."""
         names = np.full(self.n, None, dtype=object)
-        for start, n in zip(*np.unique(self._owner[self._owner >= 0], return_counts=True), strict=True):
-            names[start : start + n] = f"{self._folder.url}/{self._part_name(range(start, start + n))}"
+        for rows in self._parts.values():
+            names[rows.start : rows.stop] = f"{self._folder.url}/{self._part_name(rows)}"
         names = np.repeat(names, self.spec.n_outputs)
         parts = paths_to_series(names, task.index(index)).rename("part")
         parts.attrs["failures"] = with_labels(self.status()[1], parts.index, self.spec.n_outputs)
@@ -189,16 +211,21 @@ class ParquetSink(JournaledSink):
 
 @dataclass(frozen=True)
 class ParquetWriter:
-    """Writer of a partition as one part, atomically."""
+    """Writer of a partition as parts, one for each run of neighbors, each of them atomically."""
 
     task: Task
     folder: Directory
-    name: str
-    labels: pd.Index[Any]
+    parts: list[tuple[str, pd.Index[Any]]]  # name and labels of each
 
     def __call__(self, part: PartitionResult) -> PartitionResult:
-        """Write the part and drop its values."""
+        """Write the parts and drop the values."""
+        start = 0
         with timed("write"):
-            self.folder.write(self.name, to_parquet_bytes(to_part_frame(part, self.task, self.labels)))
+            for name, labels in self.parts:
+                rows = np.zeros(len(part.status), dtype=bool)
+                rows[start : start + len(labels)] = True
+                table = to_part_table(to_part_frame(part.select(rows), self.task, labels))
+                self.folder.write(name, to_parquet_bytes(table))
+                start += len(labels)
         part.values = None
         return part

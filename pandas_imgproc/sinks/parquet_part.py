@@ -12,7 +12,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pandas.api.types import union_categoricals
 
-from pandas_imgproc.sinks.arrow_columns import from_table, to_declared, to_index_of, to_table
+from pandas_imgproc.array import ImageArray, ImageArrowType
+from pandas_imgproc.array.arrow import from_arrow
+from pandas_imgproc.sinks.arrow_columns import columns_spec, from_table, to_declared, to_index_of, to_table
 from pandas_imgproc.tasks.result_columns import nullable
 
 if TYPE_CHECKING:
@@ -86,8 +88,8 @@ def _declared_dtypes(task: Task, labels: pd.Index[Any]) -> list[Any]:
     return [empty.dtype] if isinstance(empty, pd.Series) else empty.dtypes.tolist()
 
 
-def to_parquet_bytes(frame: pd.DataFrame) -> bytes:
-    """Return a frame as a Parquet file; readers without this package see images as bytes.
+def to_part_table(frame: pd.DataFrame) -> pa.Table:
+    """Return the frame of a part as a table; readers without this package see images as bytes.
 
     Raises
     ------
@@ -95,19 +97,50 @@ def to_parquet_bytes(frame: pd.DataFrame) -> bytes:
         If Parquet cannot hold a column.
     """
     is_series, declared = frame.attrs["is_series"], frame.attrs["declared"]
+    frame = frame.copy(deep=False)
+    frame.attrs = {}  # pandas copies it deeply with each column
     # The index is a column, also a range: readers of several parts take the range of the first one for that of all.
     table = to_table(frame, declared)
-    table = table.replace_schema_metadata({**table.schema.metadata, _SERIES: json.dumps(is_series).encode()})
+    return table.replace_schema_metadata({**table.schema.metadata, _SERIES: json.dumps(is_series).encode()})
+
+
+def to_parquet_bytes(table: pa.Table) -> bytes:
+    """Return the table of a part as a Parquet file."""
     stream = pa.BufferOutputStream()
     # Pixels hardly repeat: a dictionary or compression costs time and saves nothing.
     pq.write_table(table, stream, use_dictionary=False, compression="none")
     return bytes(stream.getvalue())
 
 
-def read_part(data: bytes) -> Part:
+def read_table(data: bytes) -> pa.Table:
+    """Return the table of a part."""
+    # Not `pyarrow.parquet.read_table`, which first makes a data set of the file.
+    return pq.ParquetFile(pa.BufferReader(data)).read()
+
+
+def to_part(table: pa.Table) -> Part:
     """Return the contents of a part, with columns of images."""
-    table = pq.read_table(pa.BufferReader(data))
     return Part(*from_table(table), json.loads(table.schema.metadata[_SERIES]))
+
+
+def replace_rows(old: pa.Table, new: pa.Table, rows: np.ndarray[Any, Any]) -> pa.Table | None:
+    """Return a part of which some rows are those of another; None if their columns are not stored alike.
+
+    They are not if one has other categories, or texts that are escaped, or no value at all in a column of objects.
+    """
+    specs, other_specs = (columns_spec(table) for table in (old, new))
+    columns = old.column_names[: len(specs)]
+    old_columns, new_columns = old.select(columns), new.select(new.column_names[: len(other_specs)])
+    if specs != other_specs or any("escaped" in spec for spec in specs):
+        return None
+    if not old_columns.schema.equals(new_columns.schema):
+        return None
+    indexer = np.arange(len(old))
+    indexer[rows] = len(old) + np.arange(len(new))
+    taken = pa.concat_tables([old_columns, new_columns]).take(pa.array(indexer))
+    for k, name in enumerate(columns):
+        old = old.set_column(k, old.schema.field(name), taken.column(k))
+    return old
 
 
 def read_parts(folder: Directory, done: Mask, generation: int = 0) -> pd.Series[Any] | pd.DataFrame:
@@ -128,24 +161,64 @@ def read_parts(folder: Directory, done: Mask, generation: int = 0) -> pd.Series[
         If there are no finished parts, or the part of a finished row is gone.
     """
     if not len(done):
-        return _to_result([read_part(folder.read(EMPTY_PART))], np.empty(0, dtype=np.intp))
+        return _to_result([_without_failures(read_table(folder.read(EMPTY_PART)))], np.empty(0, dtype=np.intp), {})
     found = parse_part_names(folder.names(), generation)
     rows_of = [rows for rows in found if rows.stop <= len(done) and done[rows.start : rows.stop].all()]
     if not rows_of:
         raise FileNotFoundError(f"there are no finished parts in {folder.url!r}")
     _check_all_present(folder, rows_of, done)
-    parts = [read_part(folder.read(part_filename(rows, generation))) for rows in rows_of]
-    n_outputs = sum(len(part.columns) for part in parts) // sum(map(len, rows_of))
+    parts: list[Part] = []
+    images: dict[int, _ImageBlock] = {}
+    for rows in rows_of:
+        table = read_table(folder.read(part_filename(rows, generation)))
+        n_outputs = len(table) // len(rows)
+        table = _move_images(table, images, rows.start * n_outputs, len(done) * n_outputs)
+        parts.append(_without_failures(table))
     indexer = np.full((len(done), n_outputs), -1)
     positions = np.concatenate([np.asarray(rows) for rows in rows_of])
     indexer[positions] = np.arange(len(positions) * n_outputs).reshape(-1, n_outputs)
-    return _to_result(parts, indexer.reshape(-1))
+    return _to_result(parts, indexer.reshape(-1), images)
 
 
-def _to_result(parts: list[Part], indexer: np.ndarray[Any, Any]) -> pd.Series[Any] | pd.DataFrame:
+class _ImageBlock:
+    """Images of a column of all parts, in one block: they are copied once, part by part."""
+
+    def __init__(self, n: int, image_type: ImageArrowType) -> None:
+        self.pixels = np.zeros((n, *image_type.shape), dtype=image_type.subtype)
+        self.status = np.full(n, -1, dtype=np.int32)
+
+    def write(self, start: int, column: pa.ChunkedArray) -> None:
+        """Write the images of a part, of which the first one has a position."""
+        rows = slice(start, start + len(column))
+        self.pixels[rows], missing = from_arrow(column)
+        self.status[rows] = np.where(missing, -1, 0)
+
+
+def _move_images(table: pa.Table, images: dict[int, _ImageBlock], start: int, n: int) -> pa.Table:
+    """Return a table with columns of nulls in place of its images, which are written into blocks of n rows."""
+    for k in range(len(columns_spec(table))):
+        column, name = table.column(k), table.column_names[k]
+        if isinstance(column.type, ImageArrowType):
+            if k not in images:
+                images[k] = _ImageBlock(n, column.type)
+            images[k].write(start, column)
+            table = table.set_column(k, name, pa.nulls(len(table), pa.int8()))
+    return table
+
+
+def _without_failures(table: pa.Table) -> Part:
+    part = to_part(table)
+    return part._replace(columns=part.columns.drop(columns=FAILURE))
+
+
+def _to_result(
+    parts: list[Part], indexer: np.ndarray[Any, Any], images: dict[int, _ImageBlock]
+) -> pd.Series[Any] | pd.DataFrame:
     """Return the rows of some parts by position, with missing values and a missing label for -1."""
     specs = [part.spec for part in parts]
-    columns = _take(concat_parts([part.columns.drop(columns=FAILURE) for part in parts]), indexer)
+    columns = _take(concat_parts([part.columns for part in parts]), indexer)
+    for k, block in images.items():
+        columns.isetitem(k, ImageArray(block.pixels, block.status))
     result = to_declared(columns, specs[0])
     result.index = to_index_of(_take(concat_parts([part.levels for part in parts]), indexer), specs)
     return result.iloc[:, 0] if parts[0].is_series else result

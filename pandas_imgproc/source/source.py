@@ -203,9 +203,10 @@ class Source:
 
     def _try_resolve(self, value: Any) -> Location | None:
         """Return the location of an input's file; None for an input without a valid file name."""
-        value = path_or_bytes(value)
-        if not isinstance(value, str | numbers.Number):
-            return None
+        if type(value) is not str:  # nearly always it is
+            value = path_or_bytes(value)
+            if not isinstance(value, str | numbers.Number):
+                return None
         try:
             return self.resolve(value)
         except UnreadableImageError:
@@ -245,15 +246,16 @@ class Source:
         """Return the current signature of an input's local file; `UNKNOWN_SIGNATURE` if it has none."""
         return _local_signature(self._try_resolve(value))
 
-    def signatures(self, inputs: Sequence[Any]) -> list[FileSignature]:
+    def signatures(self, inputs: Sequence[Any], of: int = 0) -> list[FileSignature]:
         """Return the current signatures of the inputs' files, `UNKNOWN_SIGNATURE` for an input without one.
 
-        Those of remote files are requested concurrently, and not at all above `MAX_STAT_REQUESTS` files.
+        Those of remote files are requested concurrently, and not at all above `MAX_STAT_REQUESTS` files; `of` is their
+        number, if the inputs are some of more.
         """
         locations = [self._try_resolve(value) for value in inputs]
         signatures = [_local_signature(location) for location in locations]
         remote = {i: location for i, location in enumerate(locations) if isinstance(location, RemotePath)}
-        if remote and len(remote) <= MAX_STAT_REQUESTS:
+        if remote and max(of, len(remote)) <= MAX_STAT_REQUESTS:
             for i, signature in zip(remote, self.reader.signatures(list(remote.values())), strict=True):
                 signatures[i] = signature
         return signatures

@@ -1,12 +1,11 @@
 """A task without work, and states of jobs of it."""
 
-from collections import deque
-
 import numpy as np
 import pandas as pd
 
 from pandas_imgproc.execution import Job, JobState
 from pandas_imgproc.execution.progress import progress
+from pandas_imgproc.partition import PendingRows
 from pandas_imgproc.sinks import memory_sink
 from pandas_imgproc.source import Source
 from pandas_imgproc.tasks import Task
@@ -26,7 +25,7 @@ class NoOpTask(Task):
 
 
 def make_state(n, npartitions=None, *, pending=None, inputs=None, sink=None, **fields):
-    """Return the state of a job of n rows, of which the ranges in `pending` are to do: by default all."""
+    """Return the state of a job of n rows, of which those at `pending` are to do: by default all."""
     job = Job(NoOpTask(), Source(), inputs or [None] * n, npartitions)
-    pending = ([range(n)] if n else []) if pending is None else pending
-    return JobState(job, sink or memory_sink(NoOpTask(), n), progress("nothing", 0), deque(pending), **fields)
+    mask = np.isin(np.arange(n), np.arange(n) if pending is None else pending)
+    return JobState(job, sink or memory_sink(NoOpTask(), n), progress("nothing", 0), PendingRows(mask), **fields)

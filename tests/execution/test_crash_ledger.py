@@ -83,7 +83,7 @@ def test_row_crashing_twice_is_poisoned_neighbors_are_not():
 )
 def test_job_ends_when_most_of_its_rows_are_poisoned(no_grace_period, n_finished, n_survived):
     ledger = CrashLedger.in_memory(n_finished + n_survived + MAX_POISONED)
-    ledger.set_pending([range(n_finished, n_finished + n_survived + MAX_POISONED)])
+    ledger.set_pending(np.arange(n_finished + n_survived + MAX_POISONED) >= n_finished)
     for row in range(n_finished, n_finished + n_survived):
         start(ledger, range(row, row + 1)), ledger.enter_row(row), ledger.exit_row(row)
     rows = range(n_finished + n_survived, n_finished + n_survived + MAX_POISONED)

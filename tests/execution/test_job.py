@@ -25,10 +25,12 @@ def test_partitions_cover_every_row_once_in_order(n, npartitions, seconds):
 
 @pytest.mark.parametrize("npartitions", [None, 1, 2, 7, 300])
 def test_partitioning_skips_finished_rows(npartitions):
-    pending = [range(3, 40), range(41, 42), range(50, 200)]
-    state = make_state(200, npartitions, pending=pending)
-    partitioned = [position for positions in state.iter_partitions() for position in positions]
-    assert partitioned == [position for positions in pending for position in positions]
+    """Partitions go on across gaps: as many as requested, or as for as many rows without gaps."""
+    pending = [*range(3, 40), 41, *range(50, 200, 2), 199]
+    partitions = list(make_state(200, npartitions, pending=pending).iter_partitions())
+    without_gaps = list(make_state(len(pending), npartitions).iter_partitions())
+    assert [position for positions in partitions for position in positions] == pending
+    assert list(map(len, partitions)) == list(map(len, without_gaps))
 
 
 def test_partitions_of_large_images_have_few_bytes():

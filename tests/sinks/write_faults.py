@@ -140,7 +140,7 @@ class SmallJob:
         return {label: np.asarray(image).tobytes() for label, image in column.dropna().items()}
 
     def change(self, scenario):
-        if scenario == "retried":
+        if scenario in ("retried", "compacted"):
             save_row(self.images, 1, 1)
         if scenario == "changed":
             save_row(self.images, 102, 5)
@@ -164,10 +164,15 @@ SCENARIOS = {
     "retried": {},
     "changed": {},
     "deleted": {},
+    "compacted": {},
 }
 
 
-QUICK = {"npy": ("grown", "overwritten"), "parquet": ("overwritten",), "files": ("changed", "overwritten")}
+QUICK = {
+    "npy": ("grown", "overwritten", "compacted"),
+    "parquet": ("overwritten", "compacted"),
+    "files": ("changed", "overwritten"),
+}
 
 
 def prepare(folder, kind, scenario):
@@ -175,7 +180,7 @@ def prepare(folder, kind, scenario):
     job = SmallJob(folder, kind)
     before = None
     if scenario != "first":
-        job()
+        job(npartitions=N if scenario == "compacted" else None)  # a line of the journal for each
         before = job.read()
         job.change(scenario)
     shutil.copytree(job.out, folder / "before")

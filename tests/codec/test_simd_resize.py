@@ -178,8 +178,9 @@ def test_bytes_do_not_depend_on_the_processor(extension, monkeypatch):
     assert simd_resize._threads.tools is tools
 
 
-def test_threads_resize_concurrently_and_alike():
-    image, n_threads = scene(301, 203), 8
+@pytest.mark.parametrize("mode", MODES)
+def test_threads_resize_concurrently_and_alike(mode):
+    image, n_threads = in_mode(scene(301, 203), mode), 8
     expected, barrier = resized(image, (64, 64)), threading.Barrier(n_threads)
 
     def work(_):

@@ -72,20 +72,34 @@ def from_glob(pattern: str | os.PathLike[str], *, storage_options: dict[str, Any
         paths = [path for path in paths if path not in derived]
     if not paths:
         raise FileNotFoundError(f"pattern={text!r} matches no image")
-    paths = sorted(paths, key=natural_sort_key)
+    paths = _natural_sorted(paths)
     return pd.DataFrame({"image_path": paths_to_series(paths), "label": _folder_names(paths)})
 
 
 def _folder_names(paths: list[str]) -> pd.Series[Any]:
-    names = [path.replace(os.sep, "/").rpartition("/")[0].rpartition("/")[2] for path in paths]
-    names = [name or os.path.basename(os.getcwd()) for name in names]
+    @functools.cache
+    def name_of(folder: str) -> str:
+        return folder.replace(os.sep, "/").rpartition("/")[2] or os.path.basename(os.getcwd())
+
+    names = [name_of(os.path.dirname(path)) for path in paths]
     categories = sorted(set(names), key=natural_sort_key)
     codes = {name: k for k, name in enumerate(categories)}
     # From codes: of the names pandas would make a column of str first, which holds UTF-8 only.
     return pd.Series(pd.Categorical.from_codes([codes[name] for name in names], pd.Index(paths_to_series(categories))))
 
 
-def natural_sort_key(text: str) -> tuple[Any, ...]:
+def _natural_sorted(paths: list[str]) -> list[str]:
+    """Return paths in natural order; the keys of their folders are computed once."""
+    folder_key = functools.cache(_sort_text)
+
+    def key(path: str) -> tuple[str, str]:
+        folder, slash, name = path.rpartition("/")
+        return (folder_key(folder) if slash else "") + _sort_text(name), path
+
+    return sorted(paths, key=key)
+
+
+def natural_sort_key(text: str) -> tuple[str, str]:
     """Return the key of a natural sort: numbers by their value, folder by folder.
 
     Examples
@@ -93,8 +107,18 @@ def natural_sort_key(text: str) -> tuple[Any, ...]:
     >>> sorted(["img10", "img2", "Img1", "img/3"], key=natural_sort_key)
     ['img/3', 'Img1', 'img2', 'img10']
     """
-    parts = [_DIGITS.split(part.casefold()) for part in text.split("/")]
-    return [[int(token) if i % 2 else token for i, token in enumerate(part)] for part in parts], text
+    return _sort_text(text), text
+
+
+def _sort_text(text: str) -> str:
+    """Return a text that sorts as another does naturally: no file name has a NUL, which ends its parts and texts."""
+    return _DIGITS.sub(_sort_digits, text.casefold().replace("/", "\0\0")) + "\0\0"
+
+
+def _sort_digits(match: re.Match[str]) -> str:
+    digits = match[0] if match[0].isascii() else str(int(match[0]))
+    digits = digits.lstrip("0")
+    return f"\0{chr(len(digits) + 1)}{digits}"  # the longer number is the greater one
 
 
 def is_image_path(path: str) -> bool:
@@ -131,7 +155,8 @@ def _walk_files(top: str) -> Iterator[str]:
             continue
         visited.add((status.st_dev, status.st_ino))
         subfolders[:] = [name for name in subfolders if not name.startswith(".")]
-        yield from (os.path.join(folder, name) for name in names if not name.startswith("."))
+        prefix = os.path.join(folder, "")
+        yield from (prefix + name for name in names if not name.startswith("."))
 
 
 def _list_remote(url: str, storage_options: dict[str, Any]) -> list[str]:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+import re
 
 import fsspec
+import numpy as np
 import pandas as pd
 import pytest
 from image_factory import row_image
 
-from pandas_imgproc import from_glob
+from pandas_imgproc import discovery, from_glob
+from pandas_imgproc.discovery import natural_sort_key
 
 NAMES = ["b/img10.png", "b/img2.PNG", "a10/x.jpeg", "a2/x.webp", "top.png", "a2/deep/er/y.tif"]
 IN_ORDER = ["a2/deep/er/y.tif", "a2/x.webp", "a10/x.jpeg", "b/img2.PNG", "b/img10.png", "top.png"]
@@ -114,3 +117,17 @@ def test_pattern_finds_each_image_once_behind_symlink_to_parent(folder):
     assert from_glob(f"{folder}/**/*.png")["image_path"].tolist() == [
         str(folder / name) for name in IN_ORDER if name.endswith(".png")
     ]
+
+
+def test_natural_order_is_that_of_texts_and_numbers():
+    """The order of the keys is that of lists of texts and integers, folder by folder."""
+    rng = np.random.default_rng(0)
+    letters = list("aB.-_ /0129ß٣") + ["10", "007", "0" * 50 + "3", "9" * 50]
+    names = ["".join(rng.choice(letters, rng.integers(1, 9))) for _ in range(3000)]
+
+    def key(text):
+        parts = [re.split(r"(\d+)", part.casefold()) for part in text.split("/")]
+        return [[int(token) if i % 2 else token for i, token in enumerate(part)] for part in parts], text
+
+    assert sorted(names, key=natural_sort_key) == sorted(names, key=key)
+    assert discovery._natural_sorted(names) == sorted(names, key=key)

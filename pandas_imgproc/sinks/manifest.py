@@ -180,8 +180,9 @@ def derived_files(paths: Sequence[str]) -> set[str]:
     JournalError
         If the manifest of a folder is damaged.
     """
-    folder_by_path = {path: os.path.dirname(os.path.abspath(path)) for path in paths}
-    folders = {folder for folder in folder_by_path.values() if os.path.exists(os.path.join(folder, FILENAME))}
+    absolute = functools.cache(os.path.abspath)
+    folder_by_path = {path: absolute(os.path.dirname(path)) for path in paths}
+    folders = {folder for folder in set(folder_by_path.values()) if os.path.exists(os.path.join(folder, FILENAME))}
     if not folders:
         return set()
     records = {folder: FolderManifest(folder).files for folder in folders}

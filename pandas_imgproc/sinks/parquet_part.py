@@ -73,7 +73,8 @@ def to_part_frame(part: PartitionResult, task: Task, labels: pd.Index[Any]) -> p
     result = task.to_pandas(part.values, status, (), labels)
     frame = result.to_frame() if isinstance(result, pd.Series) else result
     # The same dtypes in all parts: in another one rows may be missing.
-    frame = frame.astype({name: wider for name, dtype in frame.dtypes.items() if (wider := nullable(dtype))})
+    wider = {name: dtype for name, old in frame.dtypes.items() if (dtype := nullable(old))}
+    frame = frame.astype(wider) if wider else frame
     if FAILURE in frame.columns:
         raise ValueError(f"out=: the result has a column {FAILURE!r}, which parts have already; call it something else")
     kinds = [part.failures[code - 1]["kind"] if code > 0 else None for code in np.repeat(part.status, task.n_outputs)]

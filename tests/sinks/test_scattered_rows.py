@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import signal
+import subprocess
 import sys
 from pathlib import Path
 
@@ -24,6 +25,7 @@ cloudpickle.register_pickle_by_value(image_factory)
 cloudpickle.register_pickle_by_value(sys.modules[__name__])
 
 N = 240
+ENV = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent.parent)}
 
 
 @pytest.fixture(params=["x.npy", "x.parquet"])
@@ -241,3 +243,25 @@ def test_texts_and_categories_are_replaced_in_their_parts(folder, paths):
         (folder / "late").rename(folder / "hidden")
         prefix = "\udcff" if dtype == "object" else ""
         assert read_result(out).tolist() == [f"{prefix}{k}" for k in range(N)]
+
+
+MEMORY = """
+import sys, numpy as np, pandas as pd, pyarrow.parquet, pandas_imgproc
+def peak():
+    return int(next(line for line in open("/proc/self/status") if line.startswith("VmHWM")).split()[1]) * 1024
+pandas_imgproc.read_result(sys.argv[1])
+before = peak()
+column = pandas_imgproc.read_result(sys.argv[2])
+print((peak() - before) / column.array.pixels.nbytes)
+"""
+
+
+def test_result_of_parts_is_read_into_one_block(folder):
+    """A process that reads a folder of parts needs the result once, and one part."""
+    paths = pd.Series([str(folder / "early" / "0.png")] * 4000)
+    with dask.config.set(scheduler="synchronous"):
+        for name, n in (("few.parquet", 100), ("many.parquet", 4000)):
+            paths[:n].img.load_resized(96, out=folder / name, npartitions=n // 100)
+    command = [sys.executable, "-c", MEMORY, folder / "few.parquet", folder / "many.parquet"]
+    done = subprocess.run(command, env=ENV, stdout=-1, text=True, check=True)
+    assert float(done.stdout) < 1.3

@@ -283,7 +283,7 @@ class Source:
                 return self._resolve_url(text, scheme)
         if self.resolver is not None:
             return self.resolver(text)
-        return os.path.join(self.folder, text)
+        return text if text[:1] == os.sep == "/" else os.path.join(self.folder, text)  # absolute: nearly always
 
     def _resolve_url(self, url: str, scheme: str) -> Location:
         try:

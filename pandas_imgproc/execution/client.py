@@ -40,8 +40,8 @@ if TYPE_CHECKING:
 MAX_BATCH = 64
 """Partitions that are submitted together, which costs less than one by one; then results are looked at."""
 
-MAX_BATCH_NBYTES = 2**20
-"""Bytes of payloads after which a batch is sent: Dask warns of more than ten million."""
+MAX_BATCH_NBYTES = 2**19
+"""Bytes of the payloads of a batch, unless a single one is larger: Dask warns of more than ten million."""
 
 POLL_INTERVAL = 1.0
 """Seconds without a finished partition after which the number of workers is queried."""
@@ -128,13 +128,12 @@ class _ClientRun:
         payloads: dict[str, bytes] = {}
         partitions: list[Sequence[int]] = []
         for positions in batch:
-            payloads[self._key(positions)] = build_payload(
-                self._state.job.partition(positions), self._state.sink.writer(positions)
-            )
-            partitions.append(positions)
-            if sum(map(len, payloads.values())) > MAX_BATCH_NBYTES:
+            payload = build_payload(self._state.job.partition(positions), self._state.sink.writer(positions))
+            if payloads and sum(map(len, payloads.values())) + len(payload) > MAX_BATCH_NBYTES:
                 self._send(payloads, partitions)
                 payloads, partitions = {}, []
+            payloads[self._key(positions)] = payload
+            partitions.append(positions)
         if payloads:
             self._send(payloads, partitions)
 

@@ -22,7 +22,7 @@ FIRST_HELD, MAX_HELD = 8, 4096
 """Results that may be so: before the size of the first one is known, and at most."""
 
 REACH_TIMEOUT = 5.0
-"""Seconds in which a host of workers should respond; until then its results come through the scheduler."""
+"""Seconds in which a worker should respond; until then its results come through the scheduler."""
 
 POLL_INTERVAL = 0.25
 """Seconds between two looks at a result in transit: whether it is lost, or late."""
@@ -183,13 +183,14 @@ def _smoothed(average: float, value: float) -> float:
 class _Routes:
     """Routes to the results: from a worker that the caller reaches, and otherwise through the scheduler.
 
-    Each host is tried once, while its first results come through the scheduler. A client's `direct_to_workers` decides.
+    Each worker is tried once, while its first results come through the scheduler; no other one of a host that does not
+    respond. A client with ``direct_to_workers=False`` tries none.
     """
 
     def __init__(self, client: Client) -> None:
         self._client = client
-        self._is_reached: dict[str, bool] = {}  # by host
-        self._unreachable: set[str] = set()  # addresses
+        self._is_reached: dict[str, bool] = {}  # by address
+        self._unreachable_hosts: set[str] = set()
         self._trials: set[asyncio.Task[None]] = set()
 
     async def fetch(self, address: str, keys: list[str]) -> dict[str, Any]:
@@ -199,7 +200,7 @@ class _Routes:
             results = await self._fetch_directly(address, keys)
             if results:
                 return results
-            self._unreachable.add(address)
+            self._is_reached[address] = False
         with contextlib.suppress(OSError):
             response = await self._client.scheduler.gather(keys=keys)
             results = response.get("data", {})
@@ -213,18 +214,23 @@ class _Routes:
         return results
 
     def _is_direct(self, address: str) -> bool:
-        if self._client.direct_to_workers is not None:
-            return bool(self._client.direct_to_workers)
-        host = address.rpartition(":")[0]
-        if host not in self._is_reached:
-            self._is_reached[host] = False
-            trial = asyncio.ensure_future(self._try_to_reach(host, address))
+        if self._client.direct_to_workers is False:
+            return False
+        if address not in self._is_reached:
+            self._is_reached[address] = False
+            trial = asyncio.ensure_future(self._try_to_reach(address))
             self._trials.add(trial)
             trial.add_done_callback(self._trials.discard)
-        return self._is_reached[host] and address not in self._unreachable
+        return self._is_reached[address]
 
-    async def _try_to_reach(self, host: str, address: str) -> None:
-        with contextlib.suppress(OSError, TimeoutError):
+    async def _try_to_reach(self, address: str) -> None:
+        host = address.rpartition(":")[0]
+        if host in self._unreachable_hosts:
+            return
+        try:
             comm = await self._client.rpc.connect(address, timeout=REACH_TIMEOUT)
+        except (OSError, TimeoutError):
+            self._unreachable_hosts.add(host)
+        else:
             self._client.rpc.reuse(address, comm)
-            self._is_reached[host] = True
+            self._is_reached[address] = True

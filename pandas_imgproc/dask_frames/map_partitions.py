@@ -6,7 +6,7 @@ They are frozen dataclasses, as tasks are: equal ones have equal keys in the gra
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -15,6 +15,7 @@ from dask.tokenize import tokenize
 
 from pandas_imgproc import failures
 from pandas_imgproc.accessor.base import column_inputs
+from pandas_imgproc.dask_frames.pickled_function import reduce_function
 from pandas_imgproc.execution import Job, run_in_graph, write_in_graph
 from pandas_imgproc.sinks import ImageFileSink, JobContext, output_paths
 from pandas_imgproc.source import check, content_bytes, is_encoded
@@ -45,6 +46,9 @@ class MapPartition:
     read_options: ReadOptions
     settings: PillowSettings
     step: str = field(default="", kw_only=True)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return reduce_function(_rebuilt, type(self), {each.name: getattr(self, each.name) for each in fields(self)})
 
     def with_token(self) -> Self:
         """Return the function with a unique `step`."""
@@ -111,6 +115,10 @@ class MapAndWritePartition(MapPartition):
         write_in_graph(dataclasses.replace(job, targets=targets), sink, self.settings, self.step, start)
         self._apply_errors_policy(column, sink.status()[1])
         return sink.to_pandas(self.task, column.index)
+
+
+def _rebuilt(cls: type[MapPartition], values: dict[str, Any]) -> MapPartition:
+    return cls(**values)
 
 
 def _to_int(offset: pd.Series[Any] | None) -> int:

@@ -2,6 +2,7 @@
 
 from pandas_imgproc.execution.graph_task import run_in_graph, write_in_graph
 from pandas_imgproc.execution.job import MAX_PARTITION_ROWS, SAMPLE_ROWS, Job, JobState
+from pandas_imgproc.execution.payload import unpickling_message
 from pandas_imgproc.execution.planning import ExecutionPlan, execute
 from pandas_imgproc.execution.stats import JobStats, collect_stats
 
@@ -15,5 +16,6 @@ __all__ = [
     "collect_stats",
     "execute",
     "run_in_graph",
+    "unpickling_message",
     "write_in_graph",
 ]

@@ -20,6 +20,7 @@ import cloudpickle
 from pandas_imgproc import codec
 from pandas_imgproc._text import INTERRUPTS
 from pandas_imgproc._version import __version__
+from pandas_imgproc.cluster import worker_rpc
 from pandas_imgproc.errors import with_host
 from pandas_imgproc.execution.job import run_and_write
 from pandas_imgproc.source import FailedInput, InputFile, Source, is_encoded, read_in_memory
@@ -118,7 +119,7 @@ def run_payload(payload: bytes, task: bytes, shared: bytes, worker: str, version
             ledger.start_attempt(positions)  # before the function and the inputs: to unpickle them may end the process
             operation, (partition, writer) = map(pickle.loads, (task, pickled))
         except _UNPICKLING_ERRORS as exc:
-            return _unpickling_message(exc, worker, version)
+            return unpickling_message(exc, version, worker)
         result = run_and_write(operation, partition, source, ledger, settings, writer)
     if socket.gethostname() != caller:
         _add_host(result)
@@ -126,13 +127,24 @@ def run_payload(payload: bytes, task: bytes, shared: bytes, worker: str, version
     return result
 
 
-def _unpickling_message(exc: BaseException, worker: str, version: str) -> str:
+def unpickling_message(exc: BaseException, version: str, worker: str | None = None) -> str:
+    """Return the message for a worker, by default that of this thread's task, on which something is not unpickled.
+
+    `version` is the version of this package in the caller.
+    """
+    worker = worker or describe_worker()
     differs = f" (pandas-imgproc is {__version__} on it and {version} in the caller)"
     return (
         f"the {worker} cannot open what the call needs: {type(exc).__name__}: {exc}"
         f"{differs if __version__ != version else ''}; its Python, "
         f"{sys.executable}, needs the modules that the function uses, in the same versions as in the caller"
     )
+
+
+def describe_worker() -> str:
+    """Return the name of this thread's worker, or of this process, for messages."""
+    worker = worker_rpc.current_worker()
+    return f"{'process' if worker is None else f'worker {worker.address}'} on host {socket.gethostname()!r}"
 
 
 def _add_host(result: PartitionResult) -> None:

@@ -1,4 +1,4 @@
-"""Partitions of Dask frames that were lost with their workers, by the scheduler's event log: run in child processes."""
+"""Partitions of Dask frames that were lost with their workers run in child processes, on the cluster of any client."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ import multiprocessing
 import os
 import signal
 import sys
+import threading
+import time
+import types
 
 import cloudpickle
 import dask
@@ -15,9 +18,10 @@ import image_factory
 import pandas as pd
 import psutil
 import pytest
-from distributed import Client
+from distributed import Client, LocalCluster, get_worker
 from image_factory import row_image, row_of
 
+from conftest import wait_until
 from pandas_imgproc import ClusterError
 from pandas_imgproc.execution.graph_ledger import ISOLATING_LOSSES, MAX_LOSSES
 
@@ -36,6 +40,87 @@ def df(tmp_path_factory):
     for row in range(N):
         row_image(row, (12, 8)).save(folder / f"{row}.png")
     return pd.DataFrame({"image_path": [str(folder / f"{row}.png") for row in range(N)]})
+
+
+@pytest.fixture(scope="module")
+def user_client(tmp_path_factory):
+    """Client of a user's own cluster of two processes, which waits for workers that restart slowly."""
+    with (
+        dask.config.set({"distributed.deploy.lost-worker-timeout": "300s"}),
+        LocalCluster(
+            n_workers=2, threads_per_worker=1, dashboard_address="127.0.0.1:0",
+            local_directory=tmp_path_factory.mktemp("workers"),
+        ) as cluster,
+        Client(cluster, set_as_default=False) as client,
+    ):  # fmt: skip
+        yield client
+
+
+def exit_once_done(worker, key):
+    """End this process once the result of a task is finished, and nowhere else."""
+    while worker.state.tasks[key].state != "memory":
+        time.sleep(0.02)
+    os._exit(3)
+
+
+def dying(deaths, mode):
+    """Return a function of pixels that returns their row, and whose row 7 ends its process, up to 12 times."""
+
+    def number(pixels):
+        row = row_of(pixels)
+        if row == 7 and (not deaths.exists() or deaths.stat().st_size < 12):
+            with deaths.open("a") as file:
+                file.write("x")
+            if mode == "now":
+                os._exit(3)
+            try:
+                worker = get_worker()
+            except ValueError:  # a child process
+                return row
+            threading.Thread(target=exit_once_done, args=(worker, worker.get_current_task())).start()
+        return row
+
+    return number
+
+
+def check(df, deaths, mode):
+    ddf = dd.from_pandas(df.assign(collection=next(COLLECTIONS)), npartitions=3)
+    result = ddf.img.map("image_path", dying(deaths, mode), dtype="Int64", errors="coerce")
+    computed, table = dask.compute(result, result.img.failures)
+    assert len(deaths.read_text()) <= 3
+    assert table["kind"].tolist() == ["worker_died"] * (mode == "now")
+    assert computed.fillna(7).tolist() == list(range(N))
+    assert computed.isna().sum() == (mode == "now")
+
+
+@pytest.mark.parametrize("mode", ["now", "once done"])
+def test_row_that_ends_its_process_costs_itself_at_most(user_client, df, tmp_path, mode):
+    with user_client.as_current():
+        check(df, tmp_path / "deaths", mode)
+
+
+def test_result_lost_on_the_managed_cluster_costs_no_row(managed_cluster, df, tmp_path):
+    with managed_cluster.as_current():
+        check(df, tmp_path / "deaths", "once done")
+    assert wait_until(lambda: len(managed_cluster.scheduler_info()["workers"]) == 2)
+
+
+def test_function_that_no_worker_can_unpickle_is_an_error(user_client, df, monkeypatch):
+    """Dask closes the workers one after the other, and waits for others."""
+    module = types.ModuleType("module_of_the_caller")
+    exec("def number(pixels):\n    return 1", module.__dict__)
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    n_workers = len(user_client.scheduler_info()["workers"])
+    lazy = dd.from_pandas(df, npartitions=3).img.map("image_path", module.number, dtype="Int64")
+    with (
+        user_client.as_current(),
+        pytest.raises(ClusterError, match=r"worker tcp.* cannot open .*module_of_the_caller"),
+    ):
+        lazy.compute()
+    assert len(user_client.scheduler_info()["workers"]) == n_workers
+
+
+# ---- the scheduler's event log
 
 
 @pytest.fixture(scope="module")

@@ -157,8 +157,7 @@ def test_result_on_read_only_file_system_is_read(folder, tiny_filesystem, name, 
 
 def test_damaged_row_line_can_be_deleted(folder, tmp_path, name):
     out = tmp_path / name
-    with dask.config.set({"pandas-imgproc.partition-seconds": 1e-4}):
-        load(folder, out)
+    load(folder, out, npartitions=6)
     journal = journal_of(out)
     lines = journal.read_text().splitlines(keepends=True)
     journal.write_text("".join([*lines[:2], lines[2][:-20] + "\n", *lines[3:]]))
@@ -197,9 +196,9 @@ import os, sys
 sys.path[:0] = [{str(Path(__file__).parent)!r}, {str(Path(__file__).parent.parent)!r}]
 from write_faults import FaultInjector
 import dask, pandas as pd, pandas_imgproc
-with dask.config.set({{"scheduler": "synchronous", "pandas-imgproc.partition-seconds": 1e-4}}):
-    with FaultInjector({str(tmp_path)!r}, 24, lambda: os._exit(77)):
-        pd.Series([f"{{k}}.png" for k in range({N})]).img.load_resized(8, root={str(folder)!r}, out={str(out)!r})
+paths = pd.Series([f"{{k}}.png" for k in range({N})])
+with dask.config.set({{"scheduler": "synchronous"}}), FaultInjector({str(tmp_path)!r}, 24, lambda: os._exit(77)):
+    paths.img.load_resized(8, root={str(folder)!r}, out={str(out)!r}, npartitions={N})
 """
     assert subprocess.run([sys.executable, "-c", code], env=ENV, check=False).returncode == 77
     assert rows(out).items() < {k: k for k in range(N)}.items()

@@ -6,7 +6,7 @@ They are frozen dataclasses, as tasks are: equal ones have equal keys in the gra
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -48,7 +48,7 @@ class MapPartition:
     step: str = field(default="", kw_only=True)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return reduce_function(_rebuilt, type(self), {each.name: getattr(self, each.name) for each in fields(self)})
+        return reduce_function(_rebuilt, type(self), {name: getattr(self, name) for name in self.__dataclass_fields__})
 
     def with_token(self) -> Self:
         """Return the function with a unique `step`."""

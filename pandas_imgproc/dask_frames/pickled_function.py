@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def reduce_function(build: Callable[..., Any], *args: Any) -> tuple[Any, ...]:
-    """Return what `object.__reduce__` returns for the function that a call of `build` with these arguments returns."""
+    """Return a result of `object.__reduce__`: of the function that `build` returns for these arguments."""
     return open_function, (dumps((build, args)), __version__)
 
 
@@ -32,7 +32,7 @@ def open_function(data: bytes, version: str) -> Any:
     try:
         build, args = pickle.loads(data)
         return build(*args)
-    except Exception as exc:  # whatever a module raises that is imported
+    except Exception as exc:  # a module that is imported may raise any
         return UnopenedFunction(data, version, exc)
 
 

@@ -30,6 +30,9 @@ POLL_INTERVAL = 0.25
 LATE_SECONDS, LATE_FACTOR = 1.0, 5
 """A result is late after so many seconds, and so many times the usual duration: no other one waits for its memory."""
 
+CLOSE_SECONDS = 5.0
+"""Seconds that transfers have to finish after the end of the call."""
+
 
 class Gatherer:
     """Gatherer of the results of futures: each goes to a queue, in the order of arrival.
@@ -77,8 +80,8 @@ class Gatherer:
         self._call_in_loop(self._free, n)
 
     def close(self) -> None:
-        """Cancel the transfers."""
-        self._call_in_loop(self._cancel)
+        """Begin no more transfers, and cancel those that are not finished after `CLOSE_SECONDS`."""
+        self._call_in_loop(self._close)
 
     def _call_in_loop(self, function: Any, *args: Any) -> None:
         with contextlib.suppress(RuntimeError):  # the client is closed, which the wait for results notices
@@ -86,8 +89,12 @@ class Gatherer:
 
     # ---- in the event loop of the client
 
-    def _cancel(self) -> None:
+    def _close(self) -> None:
         self._is_closed = True
+        # To close a connection in the middle of a message is an error in the log of the worker.
+        self._loop.call_later(CLOSE_SECONDS, self._cancel)
+
+    def _cancel(self) -> None:
         for task in self._tasks:
             task.cancel()
 

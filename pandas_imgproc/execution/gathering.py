@@ -154,7 +154,7 @@ class Gatherer:
         started_at, n_late = self._loop.time(), 0
         fetching = asyncio.ensure_future(self._routes.fetch(address, [future.key for future in futures]))
         try:
-            while not fetching.done() and any(future.status == "finished" for future in futures):
+            while not fetching.done() and (self._is_closed or any(future.status == "finished" for future in futures)):
                 await asyncio.wait([fetching], timeout=POLL_INTERVAL)
                 seconds = self._loop.time() - started_at
                 if not n_late and seconds > max(LATE_SECONDS, LATE_FACTOR * self._fetch_seconds):

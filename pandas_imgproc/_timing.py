@@ -74,3 +74,14 @@ def collect_timings() -> Iterator[Timings]:
         yield timings
     finally:
         _timings.reset(token)
+
+
+def smoothed(average: float, value: float) -> float:
+    """Return the moving average of recent values, with one more; before the first one it is 0.
+
+    Examples
+    --------
+    >>> smoothed(0.0, 2.0), smoothed(2.0, 7.0)
+    (2.0, 3.0)
+    """
+    return average + (value - average) / (5 if average else 1)

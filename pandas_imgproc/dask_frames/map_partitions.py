@@ -6,6 +6,7 @@ They are frozen dataclasses, as tasks are: equal ones have equal keys in the gra
 from __future__ import annotations
 
 import dataclasses
+import functools
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self
 
@@ -48,7 +49,8 @@ class MapPartition:
     step: str = field(default="", kw_only=True)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return reduce_function(_rebuilt, type(self), {name: getattr(self, name) for name in self.__dataclass_fields__})
+        values = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        return reduce_function(functools.partial(type(self), **values))
 
     def with_token(self) -> Self:
         """Return the function with a unique `step`."""
@@ -115,10 +117,6 @@ class MapAndWritePartition(MapPartition):
         write_in_graph(dataclasses.replace(job, targets=targets), sink, self.settings, self.step, start)
         self._apply_errors_policy(column, sink.status()[1])
         return sink.to_pandas(self.task, column.index)
-
-
-def _rebuilt(cls: type[MapPartition], values: dict[str, Any]) -> MapPartition:
-    return cls(**values)
 
 
 def _to_int(offset: pd.Series[Any] | None) -> int:

@@ -19,19 +19,18 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-def reduce_function(build: Callable[..., Any], *args: Any) -> tuple[Any, ...]:
-    """Return a result of `object.__reduce__`: of the function that `build` returns for these arguments."""
-    return open_function, (dumps((build, args)), __version__)
+def reduce_function(build: Callable[[], Any]) -> tuple[Any, ...]:
+    """Return a result of `object.__reduce__`: of the function that `build` returns."""
+    return open_function, (dumps(build), __version__)
 
 
 def open_function(data: bytes, version: str) -> Any:
-    """Return the function that a pickled call returns, or one that raises the reason why there is none.
+    """Return the function that a pickled callable returns, or one that raises the reason why there is none.
 
     `version` is the version of this package in the process that pickled it.
     """
     try:
-        build, args = pickle.loads(data)
-        return build(*args)
+        return pickle.loads(data)()
     except Exception as exc:  # a module that is imported may raise any
         return UnopenedFunction(data, version, exc)
 
@@ -43,7 +42,7 @@ class UnopenedFunction:
     Attributes
     ----------
     data : bytes
-        Pickled call.
+        Pickled callable that returns the function.
     version : str
         Version of this package in the process that pickled it.
     error : Exception

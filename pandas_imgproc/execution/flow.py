@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+from pandas_imgproc._timing import smoothed
+
 if TYPE_CHECKING:
     from pandas_imgproc.execution.job import JobState
     from pandas_imgproc.partition import PartitionResult
@@ -73,7 +75,7 @@ class FlowControl:
 
     def add(self, result: PartitionResult) -> None:
         """Measure the duration of a partition."""
-        self._duration += (result.wall - self._duration) / (5 if self._duration else 1)
+        self._duration = smoothed(self._duration, result.wall)
         self._n_partitions += 1
         self._busy_seconds += result.wall
 

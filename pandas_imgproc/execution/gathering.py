@@ -8,6 +8,8 @@ from collections import defaultdict
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
 
+from pandas_imgproc._timing import smoothed
+
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterable
 
@@ -136,7 +138,7 @@ class Gatherer:
         if keys:
             with contextlib.suppress(OSError):
                 workers = await self._client.scheduler.who_has(keys=keys)
-            self.round_trip = _smoothed(self.round_trip, self._loop.time() - started_at)
+            self.round_trip = smoothed(self.round_trip, self._loop.time() - started_at)
         return workers
 
     async def _gather(self, address: str | None, futures: list[Future]) -> None:
@@ -160,7 +162,7 @@ class Gatherer:
                 if not n_late and seconds > max(LATE_SECONDS, LATE_FACTOR * self._fetch_seconds):
                     n_late = len(futures)
                     self._free(n_late)
-            self._fetch_seconds = _smoothed(self._fetch_seconds, self._loop.time() - started_at)
+            self._fetch_seconds = smoothed(self._fetch_seconds, self._loop.time() - started_at)
             return fetching.result() if fetching.done() else {}
         finally:
             fetching.cancel()
@@ -180,11 +182,6 @@ class Gatherer:
         self._largest = max(self._largest, nbytes)
         self._max_held = min(MAX_HELD, max(FIRST_HELD, MAX_HELD_NBYTES // max(1, self._largest)))
         self._finished.put((future, outcome))
-
-
-def _smoothed(average: float, value: float) -> float:
-    """Return the moving average of recent values, of which the first is the average."""
-    return average + (value - average) / (5 if average else 1)
 
 
 class _Routes:

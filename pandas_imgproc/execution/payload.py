@@ -99,17 +99,16 @@ def _self_contained(task: bytes, shared: bytes) -> Callable[[bytes], PartitionRe
                 f"the {worker} cannot import pandas_imgproc: {exc}; install it for the Python that runs the worker, as "
                 f"on every worker: {sys.executable} -m pip install pandas-imgproc=={version}"
             )
-        return run_payload(payload, task, shared, worker, version)
+        return run_payload(payload, task, shared, version)
 
     run_on_worker.__module__ = "__main__"  # cloudpickle pickles functions of this module by value
     return run_on_worker
 
 
-def run_payload(payload: bytes, task: bytes, shared: bytes, worker: str, version: str) -> PartitionResult | str:
+def run_payload(payload: bytes, task: bytes, shared: bytes, version: str) -> PartitionResult | str:
     """Run a payload on a worker and write the values; return a message if it cannot be unpickled.
 
-    `task` and `shared` are pickled; `worker` describes the worker in messages; `version` is the version of this package
-    in the caller.
+    `task` and `shared` are pickled; `version` is the version of this package in the caller.
     """
     with contextlib.ExitStack() as opened:
         try:
@@ -119,7 +118,7 @@ def run_payload(payload: bytes, task: bytes, shared: bytes, worker: str, version
             ledger.start_attempt(positions)  # before the function and the inputs: to unpickle them may end the process
             operation, (partition, writer) = map(pickle.loads, (task, pickled))
         except _UNPICKLING_ERRORS as exc:
-            return unpickling_message(exc, version, worker)
+            return unpickling_message(exc, version)
         result = run_and_write(operation, partition, source, ledger, settings, writer)
     if socket.gethostname() != caller:
         _add_host(result)
@@ -127,21 +126,20 @@ def run_payload(payload: bytes, task: bytes, shared: bytes, worker: str, version
     return result
 
 
-def unpickling_message(exc: BaseException, version: str, worker: str | None = None) -> str:
-    """Return the message for a worker, by default that of this thread's task, on which something is not unpickled.
+def unpickling_message(exc: BaseException, version: str) -> str:
+    """Return the message for the worker of this thread's task, on which something cannot be unpickled.
 
     `version` is the version of this package in the caller.
     """
-    worker = worker or describe_worker()
     differs = f" (pandas-imgproc is {__version__} on it and {version} in the caller)"
     return (
-        f"the {worker} cannot open what the call needs: {type(exc).__name__}: {exc}"
+        f"the {_describe_worker()} cannot open what the call needs: {type(exc).__name__}: {exc}"
         f"{differs if __version__ != version else ''}; its Python, "
         f"{sys.executable}, needs the modules that the function uses, in the same versions as in the caller"
     )
 
 
-def describe_worker() -> str:
+def _describe_worker() -> str:
     """Return the name of this thread's worker, or of this process, for messages."""
     worker = worker_rpc.current_worker()
     return f"{'process' if worker is None else f'worker {worker.address}'} on host {socket.gethostname()!r}"

@@ -433,6 +433,9 @@ def test_shuffles_on_the_managed_cluster_preserve_rows(managed_cluster, folder, 
     ddf["image"] = ddf.img.map("image_path", once, dtype=ImageDtype("uint8", (4, 4, 3)), errors="coerce")
     with managed_cluster.as_current():
         persisted = ddf.persist()
+        # On Python 3.11 Dask itself can hang in a sort whose frame the scheduler has not opened yet: both ask for
+        # divisions, in two threads of a process, under one lock of functools.cached_property.
+        wait(persisted)
         moved = [
             persisted.shuffle("label"),
             persisted.merge(persisted[["n"]], on="n"),

@@ -110,6 +110,8 @@ class _PatchedWorkerProcess(WorkerProcess):  # type: ignore[misc]
     last_exitcode: int | None = None
     _process: Any = None  # until its first process is made
     _init_msg_interval = 0.01  # seconds between two polls for the worker's first report
+    # Bound to Dask's class: the worker unpickles it, and would import this package and pandas before its first report.
+    _run = WorkerProcess._run
 
     @property
     def process(self) -> Any:

@@ -119,6 +119,17 @@ class TestStart:
         assert finish(caller(*args), SCRIPT if launch == "stdin" else "") == "60\n"
         assert not list((tmp_path / "tmp").iterdir())
 
+    def test_worker_reports_before_it_imports_pandas(self, fork):
+        script = fork(
+            """
+            import sys
+            from pandas_imgproc import cluster
+            print(*cluster.get_client(n_workers=1).run(lambda: "pandas" in sys.modules).values())
+            """
+        )
+        script.wait()
+        assert script.out.read_text() == "False\n"
+
     def test_script_in_notebook_kernel_runs_once(self, tmp_path, monkeypatch):
         pytest.importorskip("ipykernel")
         manager = pytest.importorskip("jupyter_client.manager")

@@ -6,6 +6,7 @@ import logging
 import math
 import multiprocessing
 import os
+import re
 import subprocess
 import sys
 import textwrap
@@ -54,7 +55,9 @@ def test_long_job_moves_to_cluster_after_its_sample(paths, caplog, managed_clust
 def test_rows_go_on_inline_while_the_cluster_starts(paths, caplog):
     pandas_imgproc.close()
     with dask.config.set({"pandas-imgproc.inline-threshold": 0, "pandas-imgproc.n-workers": 2}):
-        assert "inline on 2 threads while a cluster started" in summary(caplog, lambda: paths.img.load_resized(200))
+        # One thread or two, by the time that the first rows took outside of Python.
+        plan = summary(caplog, lambda: paths.img.load_resized(200))
+        assert re.search(r"inline on \d threads? while a cluster started", plan), plan
         pandas_imgproc.get_client()
         assert "local cluster" in summary(caplog, lambda: paths.img.load_resized(200, npartitions=2))
 

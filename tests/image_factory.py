@@ -5,6 +5,7 @@
 `marked`        the color of each pixel is its position: shows a crop, an orientation and padding
 `oriented`      stored in one of the EXIF orientations, with its tag
 `png`           a PNG file of any depth and color type, also of those that Pillow cannot write
+`tiff`          a TIFF file of gray levels or palette numbers of any depth and byte order
 `every_image` one file of each mode in each format
 `broken`        files that are no images, or damaged ones
 """
@@ -150,6 +151,36 @@ def png(
             chunk(b"IEND", b""),
         ]
     )
+
+
+def tiff(levels: np.ndarray, depth: int, photometric: int, order: str = "<") -> bytes:
+    """Return a TIFF file of these samples, of integers or of floats, in this byte order.
+
+    ``photometric`` is 0 where zero is white, 1 where it is black, and 3 for numbers of a gray palette.
+    """
+    height, width = levels.shape
+    if depth >= 8:
+        kind = "f" if levels.dtype.kind == "f" else "u"
+        body = levels.astype(f"{order}{kind}{depth // 8}").tobytes()
+    else:
+        bits = levels[..., None].astype(np.uint8) >> np.arange(depth - 1, -1, -1, dtype=np.uint8) & 1
+        body = np.packbits(bits.reshape(height, -1), axis=1).tobytes()
+    palette = np.linspace(0, 65535, 2**depth).astype(f"{order}u2").tobytes() * 3 if photometric == 3 else b""
+    tags = [
+        (256, 4, 1, width), (257, 4, 1, height), (258, 3, 1, depth), (259, 3, 1, 1), (262, 3, 1, photometric),
+        (273, 4, 1, 8), (277, 3, 1, 1), (278, 4, 1, height), (279, 4, 1, len(body)),
+        (339, 3, 1, 3 if levels.dtype.kind == "f" else 1),
+    ]  # fmt: skip
+    if palette:
+        tags.insert(-1, (320, 3, len(palette) // 2, 8 + len(body)))
+    entries = b"".join(
+        struct.pack(f"{order}HHI", tag, kind, n)
+        + struct.pack(f"{order}H2x" if kind == 3 and n == 1 else f"{order}I", value)
+        for tag, kind, n, value in tags
+    )
+    mark, directory = (b"II" if order == "<" else b"MM"), 8 + len(body) + len(palette)
+    head = mark + struct.pack(f"{order}HI", 42, directory)
+    return head + body + palette + struct.pack(f"{order}H", len(tags)) + entries + bytes(4)
 
 
 def bomb(width: int = 12000, height: int = 12000) -> bytes:

@@ -14,28 +14,28 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from numpy.typing import NDArray
-    from PIL import ImageFile
 
     from pandas_imgproc.codec.options import DecodeOptions
+    from pandas_imgproc.codec.stored_samples import StoredSamples
 
 _PREMULTIPLIED = {"La": "LA", "RGBa": "RGBA"}
 _VIA_RGB_MODES = ("LAB", "HSV", "YCbCr", "RGBX")  # Pillow converts these to nothing else
 
 
-def convert_mode(image: Image.Image | Raster, options: DecodeOptions, raw_mode: str) -> Image.Image | Raster:
+def convert_mode(image: Image.Image | Raster, options: DecodeOptions, samples: StoredSamples) -> Image.Image | Raster:
     """Convert an image to the requested mode, except that gray is left to `resize_and_orient`."""
     if isinstance(image, Raster):  # of a JPEG file, without transparency: nearly always in that mode
         if image.mode == options.mode or (image.mode == "L" and options.mode in ("RGB", "RGBA")):
             return image
         image = to_image(image)
     if options.mode == "P":
-        return _to_class_ids(image)
-    image = _to_8bit(image, options, raw_mode)
+        return _to_class_ids(image, samples)
+    image = _to_8bit(image, options, samples)
     if not image.has_transparency_data:
         if image.mode == "L" and options.mode in ("RGB", "RGBA"):
             return image  # a third of the work, and the same pixels: the channel is repeated after the resize
     else:
-        image = _composite_background(image, options, raw_mode)
+        image = _composite_background(image, options, samples)
     if image.mode == options.mode:
         return image
     if image.mode in _VIA_RGB_MODES:
@@ -43,23 +43,18 @@ def convert_mode(image: Image.Image | Raster, options: DecodeOptions, raw_mode: 
     return image.convert(options.mode)
 
 
-def raw_mode_of(image: ImageFile.ImageFile) -> str:
-    """Return the raw mode of the stored samples, before load() forgets it: "L;4", "RGB;16B", "I;12"."""
-    args: Any = image.tile[0][3] if image.tile else ""
-    raw_mode = args[0] if isinstance(args, tuple) and args else args
-    return raw_mode if isinstance(raw_mode, str) else ""
-
-
-def _to_8bit(image: Image.Image, options: DecodeOptions, raw_mode: str) -> Image.Image:
-    """Return "L" or "LA" for an image of 16-bit gray levels, any other unchanged."""
+def _to_8bit(image: Image.Image, options: DecodeOptions, samples: StoredSamples) -> Image.Image:
+    """Return "L" or "LA" for an image of 16-bit gray levels, any other unchanged, but positive."""
     if image.mode == "F" and options.scale_depth:
         _check_range("F", np.asarray(image), 255, above=1)
+    if samples.is_negative:
+        image = _invert(image)
     if not (image.mode.startswith("I;16") or (image.mode == "I" and options.scale_depth)):
         return image
     levels = np.asarray(image)
     if options.scale_depth:
         _check_range(image.mode, levels, 65535)
-        gray = _rescale(levels, 4095 if "12" in raw_mode else 65535)
+        gray = _rescale(levels, 4095 if "12" in samples.raw_mode else 65535)
     else:
         gray = image.convert("L")
     transparent = image.info.get("transparency")
@@ -68,6 +63,14 @@ def _to_8bit(image: Image.Image, options: DecodeOptions, raw_mode: str) -> Image
     # Pillow compares after clipping, which makes the whole image transparent.
     alpha = np.where(levels == transparent, 0, 255).astype(np.uint8)
     return Image.merge("LA", (gray, Image.fromarray(alpha)))
+
+
+def _invert(image: Image.Image) -> Image.Image:
+    """Return the positive of an image of 16 bits, or of floats as Pillow reads them, from 0 to 255."""
+    levels, info = np.asarray(image), image.info
+    image = Image.fromarray((255 if image.mode == "F" else 65535) - levels)
+    image.info = info
+    return image
 
 
 def _check_range(mode: str, levels: NDArray[Any], top: int, above: float = -1) -> None:
@@ -99,13 +102,13 @@ _WIDEN_LEVEL: dict[str, Callable[[int], int]] = {
 }
 
 
-def _composite_background(image: Image.Image, options: DecodeOptions, raw_mode: str) -> Image.Image:
+def _composite_background(image: Image.Image, options: DecodeOptions, samples: StoredSamples) -> Image.Image:
     """Return the image in "RGBA" if requested, else on its background, else without its alpha."""
     if image.mode in _PREMULTIPLIED:
         image = image.convert(_PREMULTIPLIED[image.mode])
     if options.mode != "RGBA" and options.background is None:
         return image.convert("RGB") if image.mode == "RGBA" else image
-    level, widen = image.info.get("transparency"), _WIDEN_LEVEL.get(raw_mode)
+    level, widen = image.info.get("transparency"), _WIDEN_LEVEL.get(samples.raw_mode)
     if widen is not None and level is not None:
         image.info["transparency"] = tuple(map(widen, level)) if isinstance(level, tuple) else widen(level)
     if image.mode != "RGBA":  # convert() would copy
@@ -118,18 +121,24 @@ def _composite_background(image: Image.Image, options: DecodeOptions, raw_mode: 
     return canvas
 
 
-def _to_class_ids(image: Image.Image) -> Image.Image:
-    """Return a mask with its class ids as pixels, in mode "P" or "L"."""
-    if image.mode in ("P", "L"):
+def _to_class_ids(image: Image.Image, samples: StoredSamples) -> Image.Image:
+    """Return a mask with its class ids, the numbers in the file, as pixels, in mode "P" or "L".
+
+    A bilevel image has colors, not numbers: black is 0, white is 1. Writers choose the stored bit by the compression.
+    """
+    if image.mode == "P":
         return image
     if image.mode == "1":
         return image.convert("L").point([0] + [1] * 255)
     if image.mode == "PA":
         return image.getchannel("P")
-    if not image.mode.startswith("I"):
+    if image.mode != "L" and not image.mode.startswith("I"):
         message = f"whose pixels are class ids; this one is {image.mode}: use mode='RGB'"
         raise UnreadableImageError("unsupported", f"mode='P' needs a palette or gray image, {message}")
-    ids = np.asarray(image)
+    levels = np.asarray(image)
+    ids = samples.restore(levels)
+    if ids is levels and image.mode == "L":
+        return image
     if int(ids.min()) < 0 or int(ids.max()) > 255:
         message = f"mode='P' holds class ids up to 255, this image has {ids.min()} to {ids.max()}"
         raise UnreadableImageError("unsupported", message)

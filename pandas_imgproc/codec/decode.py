@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from pandas_imgproc._timing import timed
-from pandas_imgproc.codec.convert import convert_mode, raw_mode_of
+from pandas_imgproc.codec.convert import convert_mode
 from pandas_imgproc.codec.identify import check_max_pixels, open_image, report_truncation, verify_png_crc
 from pandas_imgproc.codec.jpeg_turbo import decode_exactly
 from pandas_imgproc.codec.libjpeg import can_be_strict
@@ -17,6 +17,7 @@ from pandas_imgproc.codec.limits import check_decoding
 from pandas_imgproc.codec.orientation import ORIENTED_BEFORE_LOAD, exif_transpose_op
 from pandas_imgproc.codec.raster import Raster, to_image, to_raster
 from pandas_imgproc.codec.resize import draft, resize_and_orient
+from pandas_imgproc.codec.stored_samples import StoredSamples
 from pandas_imgproc.codec.strict import check_complete, check_holes, complete_only, decodes_without_warning
 
 if TYPE_CHECKING:
@@ -70,13 +71,13 @@ def _load(data: Any, options: DecodeOptions) -> tuple[Image.Image | Raster, byte
         full_size = image.size
         box = draft(image, options, transpose)
         check_decoding(image, data, options.limits)
-        raw_mode = raw_mode_of(image)
+        samples = StoredSamples.from_header(image, data)
         pixels = _decode(data, image, options)
     with timed("resize"):
         if image.format not in ORIENTED_BEFORE_LOAD:
             # PNG and WebP may carry EXIF after the pixels, and a TIFF file is turned by Pillow at load
             transpose, full_size = exif_transpose_op(image, options), image.size
-        result = resize_and_orient(convert_mode(pixels, options, raw_mode), options, transpose, full_size, box)
+        result = resize_and_orient(convert_mode(pixels, options, samples), options, transpose, full_size, box)
         return result, image.info.get("icc_profile")
 
 
@@ -142,7 +143,8 @@ def _from_memory(
         image = data if isinstance(data, Image.Image) else _fromarray(data)
         check_max_pixels(image.size, options.max_pixels)
         transpose, profile = exif_transpose_op(image, options), image.info.get("icc_profile")
-        return resize_and_orient(convert_mode(image, options, ""), options, transpose, image.size, None), profile
+        converted = convert_mode(image, options, StoredSamples())
+        return resize_and_orient(converted, options, transpose, image.size, None), profile
 
 
 def _fromarray(pixels: NDArray[np.uint8]) -> Image.Image:

@@ -153,10 +153,11 @@ def png(
     )
 
 
-def tiff(levels: np.ndarray, depth: int, photometric: int, order: str = "<") -> bytes:
+def tiff(levels: np.ndarray, depth: int, photometric: int, order: str = "<", n_bands: int = 1) -> bytes:
     """Return a TIFF file of these samples, of integers or of floats, in this byte order.
 
-    ``photometric`` is 0 where zero is white, 1 where it is black, and 3 for numbers of a gray palette.
+    ``photometric`` is 0 where zero is white, 1 where it is black, and 3 for numbers of a gray palette. The bands of a
+    pixel are neighbors in a row of ``levels``.
     """
     height, width = levels.shape
     if depth >= 8:
@@ -167,8 +168,8 @@ def tiff(levels: np.ndarray, depth: int, photometric: int, order: str = "<") -> 
         body = np.packbits(bits.reshape(height, -1), axis=1).tobytes()
     palette = np.linspace(0, 65535, 2**depth).astype(f"{order}u2").tobytes() * 3 if photometric == 3 else b""
     tags = [
-        (256, 4, 1, width), (257, 4, 1, height), (258, 3, 1, depth), (259, 3, 1, 1), (262, 3, 1, photometric),
-        (273, 4, 1, 8), (277, 3, 1, 1), (278, 4, 1, height), (279, 4, 1, len(body)),
+        (256, 4, 1, width // n_bands), (257, 4, 1, height), (258, 3, 1, depth), (259, 3, 1, 1),
+        (262, 3, 1, photometric), (273, 4, 1, 8), (277, 3, 1, n_bands), (278, 4, 1, height), (279, 4, 1, len(body)),
         (339, 3, 1, 3 if levels.dtype.kind == "f" else 1),
     ]  # fmt: skip
     if palette:

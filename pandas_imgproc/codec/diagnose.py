@@ -7,7 +7,7 @@ import re
 import struct
 from typing import Literal
 
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, TiffImagePlugin, UnidentifiedImageError
 
 from pandas_imgproc._text import MAX_MESSAGE_CHARS, exception_text, truncate
 from pandas_imgproc.errors import FailureKind, UnreadableImageError
@@ -27,6 +27,8 @@ _BY_TYPE: tuple[tuple[type[BaseException] | tuple[type[BaseException], ...], Fai
 _BY_TEXT: tuple[tuple[str, FailureKind, str], ...] = (
     ("out of memory|memory exhausted", "too_large", "it needs more memory than there is"),
     ("unsupported|not supported|illegal conversion", "unsupported", "Pillow cannot decode this variant"),
+    ("unknown pixel mode|unknown data organization|cannot handle", "unsupported", "Pillow cannot decode this variant"),
+    ("unable to determine.* mode|unknown \\w+ (mode|map depth)", "unsupported", "Pillow cannot decode this variant"),
     ("not (yet )?implemented|not available|not installed", "unsupported", "Pillow cannot decode this variant"),
     ("truncated|unexpected end|end of (file|data|image)|reached EOF|EOF while", "truncated", "the file ends too early"),
     ("ended|not enough|only got|buffer is not large enough|fewer bytes", "truncated", "the file ends too early"),
@@ -127,8 +129,33 @@ def _broken_header_error(data: bytes, name: str) -> UnreadableImageError:
     text = str(reason).replace("not identified by this driver", "Pillow does not recognize its header")
     if isinstance(reason, LookupError):
         text = f"{type(reason).__name__}: {text}"
-    kind = "unsupported" if kind == "unsupported" else "corrupt"
-    return UnreadableImageError(kind, _to_single_line(f"a broken {name} file: {text}"))
+    if kind == "unsupported":
+        layout = _tiff_layout(data) if name == "TIFF" else ""
+        return UnreadableImageError(kind, _to_single_line(f"a {name} file{layout} that Pillow cannot decode: {text}"))
+    return UnreadableImageError("corrupt", _to_single_line(f"a broken {name} file: {text}"))
+
+
+_SAMPLES, _BITS, _PHOTOMETRIC, _COMPRESSION = 277, 258, 262, 259
+_MAX_BITS = 64
+_COLOR_SPACES = {0: "gray", 1: "gray", 2: "RGB", 3: "palette", 5: "CMYK", 6: "YCbCr", 8: "Lab", 32803: "sensor data"}
+
+
+def _tiff_layout(data: bytes) -> str:
+    """Return the bands and bits of a TIFF file's first page, in words; empty if its tags cannot be read."""
+    file = io.BytesIO(data)
+    header = file.read(8)
+    try:
+        tags = TiffImagePlugin.ImageFileDirectory_v2(header + file.read(8 if header[2:4] in (b"+\0", b"\0+") else 0))
+        file.seek(tags.next)
+        tags.load(file)
+        bits = sorted({int(depth) for depth in tags.get(_BITS, (1,))})
+        n_bands, compression = int(tags.get(_SAMPLES, 1)), tags.get(_COMPRESSION, 1)
+    except (OSError, SyntaxError, ValueError, LookupError, TypeError, struct.error):
+        return ""
+    photometric = tags.get(_PHOTOMETRIC)
+    color_space = _COLOR_SPACES.get(photometric, f"photometric interpretation {photometric}")
+    depth = f" of {' and '.join(map(str, bits))} bits" if 0 < bits[0] <= bits[-1] <= _MAX_BITS else ""
+    return f" with {n_bands} band{'s' if n_bands != 1 else ''}{depth} ({color_space}, compression {compression})"
 
 
 def is_truncated(data: bytes) -> bool:
@@ -227,6 +254,30 @@ _SIGNATURES: tuple[tuple[int, bytes, str], ...] = (
     (0, b"OggS", "an Ogg file"),
     (0, b"\x7fELF", "a program"),
     (0, b"v/1\x01", "an OpenEXR image"),
+    (4, b"ftypcrx ", "a raw photograph of a Canon camera (CR3)"),
+    (0, b"FUJIFILMCCD-RAW", "a raw photograph of a Fujifilm camera (RAF)"),
+    (0, b"FOVb", "a raw photograph of a Sigma camera (X3F)"),
+    (0, b"\0MRM", "a raw photograph of a Minolta camera (MRW)"),
+    (0, b"IIRO", "a raw photograph of an Olympus camera (ORF)"),
+    (0, b"IIRS", "a raw photograph of an Olympus camera (ORF)"),
+    (0, b"MMOR", "a raw photograph of an Olympus camera (ORF)"),
+    (0, b"IIU\0", "a raw photograph of a Panasonic camera (RW2)"),
+    (0, b"\0\5\x16\7", "an AppleDouble file of macOS, which accompanies the image of the same name without '._'"),
+    (0, b"\0\5\x16\0", "an AppleSingle file of macOS"),
+    (0, b"SIMPLE  =", "a FITS file"),
+    (0, b"CDF\1", "a NetCDF file"),
+    (0, b"CDF\2", "a NetCDF file"),
+    (344, b"n+1\0", "a NIfTI volume"),
+    (0, b"gimp xcf", "a GIMP project (XCF)"),
+    (0, b"AT&TFORM", "a DjVu document"),
+    (0, b"BPG\xfb", "a BPG image"),
+    (0, b"FLIF", "a FLIF image"),
+    (0, b"farbfeld", "a farbfeld image"),
+    (0, b"qoif", "a QOI image; add 'QOI' to formats="),
+    (0, b"P7\n", "a Netpbm file of arbitrary channels (PAM)"),
+    (0, b"#?RADIANCE", "a Radiance image (HDR)"),
+    (0, b"#?RGBE", "a Radiance image (HDR)"),
+    (0, b"\xd0\xcf\x11\xe0", "a document of Microsoft Office"),
 )
 
 
@@ -234,11 +285,11 @@ def _describe_content(data: bytes) -> str | None:
     """Return a description of a file that is no image, None if its first bytes are unknown."""
     if bytes(data[4:12]) in _HEIF:
         return "a HEIC image, which needs pillow_heif: import and register it, and add 'HEIF' to formats="
-    if bytes(data[4:8]) == b"ftyp" and bytes(data[8:12]) not in (b"avif", b"avis"):
-        return "an MP4 or QuickTime video"
     for offset, signature, name in _SIGNATURES:
         if data[offset : offset + len(signature)] == signature:
             return name
+    if bytes(data[4:8]) == b"ftyp" and bytes(data[8:12]) not in (b"avif", b"avis"):
+        return "an MP4 or QuickTime video"
     if (data[12:16] == b"IHDR" or data[1:4] == b"PNG") and data[:8] != b"\x89PNG\r\n\x1a\n":
         return "nearly a PNG file: its signature is damaged, as a transfer in text mode does"
     if _is_zero(data):

@@ -5,9 +5,10 @@ from __future__ import annotations
 import struct
 import zlib
 
+import numpy as np
 import pytest
 from decoding import assert_single_line, kind_of, pixels
-from image_factory import encoded, not_images, scene
+from image_factory import encoded, not_images, scene, tiff
 from PIL import Image, UnidentifiedImageError
 
 from pandas_imgproc import codec
@@ -50,6 +51,37 @@ def test_unreadable_file_has_kind_and_message(name):
         pixels(not_images()[name], 8)
     got, message = codec.classify_error(raised.value)
     assert (got, words in message) == (kind, True), message
+
+
+@pytest.mark.parametrize(
+    ("head", "words"),
+    [
+        (b"\0\0\0\x18ftypcrx \0\0\0\1crx isom", "Canon"),
+        (b"\0\0\0\x18ftypqt  \0\0\0\1qt  ", "video"),
+        (b"FUJIFILMCCD-RAW 0201", "Fujifilm"),
+        (b"SIMPLE  =                    T", "FITS"),
+        (b"qoif\0\0\0\x08\0\0\0\x08\3\0", "QOI"),
+        (b"\0\5\x16\7\0\2\0\0", "AppleDouble"),
+        (b"P7\nWIDTH 8\n", "PAM"),
+        (b"gimp xcf v011", "GIMP"),
+    ],
+)
+def test_other_formats_are_called_by_their_names(head, words):
+    with pytest.raises(UnreadableImageError, match=words) as raised:
+        pixels(head.ljust(200, b" "), 8)
+    assert raised.value.kind == "unidentified"
+
+
+@pytest.mark.parametrize(
+    ("n_bands", "photometric", "words"),
+    [(5, 1, "5 bands of 8 bits .gray"), (2, 1, "2 bands of 8 bits .gray"), (4, 6, "4 bands of 8 bits .YCbCr")],
+)
+def test_whole_tiff_file_of_other_bands_is_unsupported(n_bands, photometric, words):
+    levels = np.zeros((8, 8 * n_bands), np.uint8)
+    data = tiff(levels, 8, photometric, n_bands=n_bands)
+    with pytest.raises(UnreadableImageError, match=words) as raised:
+        pixels(data, 8)
+    assert raised.value.kind == "unsupported"
 
 
 @pytest.mark.parametrize("name", ["JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF", "AVIF", "JPEG2000", "PPM", "ICO", "TGA"])

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from pandas_imgproc import codec
+from pandas_imgproc._file_uri import to_local_path
 from pandas_imgproc.config import setting
 from pandas_imgproc.sinks.manifest import derived_files
 from pandas_imgproc.source import FOLLOW_ALL, StorageOptions, open_filesystem, paths_to_series
@@ -61,7 +62,7 @@ def from_glob(pattern: str | os.PathLike[str], *, storage_options: dict[str, Any
     """
     if not isinstance(pattern, str | os.PathLike) or not isinstance(os.fspath(pattern), str):
         raise TypeError(f"pattern={pattern!r} is not a folder such as 'photos', or a pattern such as 'photos/*.jpg'")
-    text = os.fspath(pattern)
+    text = to_local_path(os.fspath(pattern))
     if "://" in text:
         paths = _list_remote(text, storage_options or {})
     elif storage_options:

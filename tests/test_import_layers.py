@@ -10,7 +10,7 @@ import pytest
 import pandas_imgproc
 
 LAYERS = [
-    {"_text"},
+    {"_text", "_file_uri"},
     {"errors", "_timing", "config", "_version", "_pickling", "_validation", "_labels", "_uninterrupted", "_sigint"},
     {"partition", "_shared_memory", "_delegates", "_atomic", "_atomic_imports"},
     {"source", "codec", "features", "array", "cluster"},

@@ -152,7 +152,7 @@ def _tiff_layout(data: bytes) -> str:
         n_bands, compression = int(tags.get(_SAMPLES, 1)), tags.get(_COMPRESSION, 1)
     except (OSError, SyntaxError, ValueError, LookupError, TypeError, struct.error):
         return ""
-    photometric = tags.get(_PHOTOMETRIC)
+    photometric = int(tags.get(_PHOTOMETRIC, 0))
     color_space = _COLOR_SPACES.get(photometric, f"photometric interpretation {photometric}")
     depth = f" of {' and '.join(map(str, bits))} bits" if 0 < bits[0] <= bits[-1] <= _MAX_BITS else ""
     return f" with {n_bands} band{'s' if n_bands != 1 else ''}{depth} ({color_space}, compression {compression})"

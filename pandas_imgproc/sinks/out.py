@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from pandas_imgproc._file_uri import to_local_path
 from pandas_imgproc.array import ImageArray
 from pandas_imgproc.sinks.job_spec import first_mismatch
 from pandas_imgproc.sinks.journal import Journal
@@ -49,7 +50,7 @@ def parse_out(
         return None
     if not isinstance(out, str | os.PathLike):
         raise TypeError(f"out={out!r} is not a path such as 'train_64.npy'")
-    path = os.fspath(out)
+    path = to_local_path(os.fspath(out))
     return ResultStore(_sink_class(path), _absolute(path), overwrite, retry, options or StorageOptions())
 
 
@@ -108,7 +109,7 @@ def read_result(
     """
     options = StorageOptions(storage_options)
     if isinstance(out, str | os.PathLike):
-        return _read_store(os.fspath(out), options)[0]
+        return _read_store(to_local_path(os.fspath(out)), options)[0]
     results, n_outputs, tasks = zip(*(_read_store(path, options) for path in _check_paths(out)), strict=True)
     for task in tasks[1:]:
         difference = first_mismatch(tasks[0], task)
@@ -120,7 +121,7 @@ def read_result(
 def _check_paths(out: Any) -> list[str]:
     if not isinstance(out, Iterable):
         raise TypeError(f"out={out!r} is neither a path such as 'train_64.npy' nor a list of them")
-    paths = [os.fspath(path) for path in out]
+    paths = [to_local_path(os.fspath(path)) for path in out]
     if not paths:
         raise ValueError(f"out={out!r} names no result")
     duplicates = [path for k, path in enumerate(paths) if _absolute(path) in map(_absolute, paths[:k])]

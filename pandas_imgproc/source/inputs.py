@@ -166,20 +166,28 @@ def _is_plain(value: Any) -> bool:
     return type(value) in _PLAIN_TYPES or (type(value) is tuple and all(map(_is_plain, value)))
 
 
-def _check_pixels(pixels: np.ndarray[Any, Any]) -> np.ndarray[Any, np.dtype[np.uint8]]:
-    """Return an array of shape (height, width, channels), or raise an UnreadableImageError that names its form."""
+def _check_pixels(pixels: np.ndarray[Any, Any]) -> bytes | np.ndarray[Any, np.dtype[np.uint8]]:
+    """Return an array of shape (height, width, channels), or the bytes of one dimension: those of a file.
+
+    Raises
+    ------
+    UnreadableImageError
+        With the form of an array that is neither.
+    """
     if pixels.dtype != np.uint8:
         text = f"arrays of {pixels.dtype!s:.60} are not images; only those of uint8 are"
         raise UnreadableImageError("unsupported", text)
     if not pixels.size:
         raise UnreadableImageError("empty", f"the array, of shape {pixels.shape}, has no pixels")
+    if pixels.ndim == 1:
+        return pixels.tobytes()
     if pixels.ndim == 2:
         pixels = pixels[:, :, np.newaxis]
     if pixels.ndim != 3 or pixels.shape[2] > 4:
-        raise UnreadableImageError(
-            "unsupported",
-            f"an array of shape {pixels.shape} is no image; one of (height, width) or (height, width, 1 to 4) is",
-        )
+        text = f"an array of shape {pixels.shape} is no image; one of (height, width) or (height, width, 1 to 4) is"
+        if pixels.ndim == 3 and pixels.shape[0] in (1, 3, 4) and min(pixels.shape[1:]) > 4:
+            text += "; its channels come first: np.moveaxis(array, 0, -1) puts them last"
+        raise UnreadableImageError("unsupported", text)
     return pixels
 
 
@@ -224,14 +232,26 @@ def _convert(value: Any) -> Any:
 
 def _convert_mapping(value: Mapping[Any, Any]) -> Any:
     """Return a plain ``{bytes, path}`` dict, or None if the image is missing."""
+    if "bytes" not in value and "path" not in value:
+        return _not_a_mapping(value)
     data, path = value.get("bytes"), value.get("path")
-    if data is None:
-        return None if path is None else {"bytes": None, "path": _convert(path)}
+    if _is_na(data):
+        return None if _is_na(path) else {"bytes": None, "path": _convert(path)}
     data = _convert(data)
     if isinstance(data, FailedInput) or not is_encoded(data):
         return _not_a_path(data)
     path = _convert(path)
     return {"bytes": data, "path": path.path if isinstance(path, FailedInput) else path}
+
+
+def _is_na(value: Any) -> bool:
+    return value is None or value is pd.NA or value is pd.NaT or (isinstance(value, float) and value != value)
+
+
+def _not_a_mapping(value: Mapping[Any, Any]) -> FailedInput:
+    text, keys = _redacted(value), shorten(list(value))
+    message = f"a mapping needs the key 'bytes' or 'path'; this one has {keys if value else 'none'}"
+    return FailedInput(text, "invalid_path", message)
 
 
 def _not_a_path(value: Any) -> FailedInput:

@@ -228,8 +228,6 @@ def make_resolver(root: str, folder: str, schemes: Collection[str]) -> Resolver:
     The root is a folder, an archive or a folder in an archive; a local path, relative to `folder`, or a URL.
     """
     scheme = scheme_of(root)
-    if scheme == "file":
-        scheme, root = None, root[7:]
     try:
         if "\0" in root:
             raise UnreadableImageError("invalid_path", "it holds a NUL character")

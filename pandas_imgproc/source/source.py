@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from pandas_imgproc._file_uri import to_local_path
 from pandas_imgproc._text import shorten
 from pandas_imgproc._timing import add_bytes_read, timed
 from pandas_imgproc.errors import UnreadableImageError
@@ -158,7 +159,7 @@ class Source:
     @functools.cached_property
     def is_local(self) -> bool:
         """Whether a name without a scheme is a local file or a member of a local archive."""
-        return self.root is None or paths.scheme_of(self.root) in (None, "file")
+        return self.root is None or paths.scheme_of(self.root) is None
 
     @functools.cached_property
     def is_local_dir(self) -> bool:
@@ -275,11 +276,10 @@ class Source:
         'train/17.jpg'
         """
         text = paths.to_path_text(name, has_suffix=self.suffix is not None) + (self.suffix or "")
-        if "://" in text:
+        if ":/" in text:
+            text = to_local_path(text, self.folder)
             scheme = paths.scheme_of(text)
-            if scheme == "file":
-                text = text[7:]
-            elif scheme is not None:
+            if scheme is not None:
                 return self._resolve_url(text, scheme)
         if self.resolver is not None:
             return self.resolver(text)

@@ -144,7 +144,7 @@ def test_cell_of_any_type_gives_the_same_row_on_cluster_and_inline(images, execu
     assert result == expected
     kinds = {name: row[0] for name, row in expected.items() if row and isinstance(row[0], str)}
     assert kinds == {
-        "half image": "truncated", "closed image": "corrupt", "1-D": "unsupported", "empty": "empty",
+        "half image": "truncated", "closed image": "corrupt", "1-D": "unidentified", "empty": "empty",
         "objects": "unsupported",
         **dict.fromkeys(
             ["file", "lock", "socket", "generator", "module", "lambda", "buffer", "unpicklable", "unloadable", "deadly",

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import io
 import threading
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
+from image_factory import image_bytes
 from PIL import Image
 
 from pandas_imgproc import UnreadableImageError
@@ -82,7 +84,7 @@ def test_arrow_scalars_are_their_values():
 
 @pytest.mark.parametrize(
     ("shape", "kind"),
-    [((), "unsupported"), ((3,), "unsupported"), ((2, 2, 5), "unsupported"), ((1, 2, 2, 3), "unsupported"),
+    [((), "unsupported"), ((2, 2, 5), "unsupported"), ((1, 2, 2, 3), "unsupported"),
      ((0,), "empty"), ((0, 4, 3), "empty"), ((4, 0), "empty"), ((4, 4, 0), "empty")],
 )  # fmt: skip
 def test_array_that_is_no_image_has_kind_and_form(shape, kind):
@@ -90,6 +92,45 @@ def test_array_that_is_no_image_has_kind_and_form(shape, kind):
         Source().data(np.zeros(shape, np.uint8))
     assert error.value.kind == kind
     assert str(shape) in error.value.message
+
+
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_array_with_channels_first_is_told(channels):
+    with pytest.raises(UnreadableImageError, match="its channels come first"):
+        Source().data(np.zeros((channels, 8, 9), np.uint8))
+
+
+def test_array_of_one_dimension_holds_the_bytes_of_a_file():
+    data = np.frombuffer(image_bytes(9), np.uint8)
+    for cell in (data, {"bytes": data, "path": "a.jpg"}):
+        (value,) = column_values(cells(cell))
+        assert Source().data(value)[0] == data.tobytes()
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [{}, {"url": "a.jpg"}, {"image_bytes": b"x"}, {"data": b"x", "height": 4}, {b"bytes": b"x"}, {"Bytes": b"x"}],
+)
+@pytest.mark.parametrize("arrow", [False, True])
+def test_mapping_without_bytes_and_path_is_a_failure_that_names_its_keys(cell, arrow):
+    if arrow:
+        if not cell or b"bytes" in cell:
+            pytest.skip("Arrow has no such structs")
+        column = pd.Series(pd.arrays.ArrowExtensionArray(pa.array([cell, None])))
+    else:
+        column = cells(cell, None)
+    failed, missing = column_values(column)
+    assert missing is None
+    assert isinstance(failed, FailedInput)
+    assert failed.kind == "invalid_path"
+    assert "a mapping needs the key 'bytes' or 'path'" in failed.message
+    assert all(repr(key) in failed.message for key in cell)
+
+
+@pytest.mark.parametrize("na", [None, float("nan"), np.float64("nan"), pd.NA, pd.NaT])
+def test_mapping_of_missing_values_is_missing(na):
+    assert column_values(cells({"bytes": None, "path": na}, {"bytes": na, "path": na}, {"bytes": na})) == [None] * 3
+    assert column_values(cells({"bytes": na, "path": Path("a.jpg")})) == [{"bytes": None, "path": "a.jpg"}]
 
 
 def test_array_of_other_dtype_is_refused():

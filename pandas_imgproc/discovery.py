@@ -6,6 +6,7 @@ import functools
 import glob
 import os
 import re
+from collections import deque
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _DIGITS = re.compile(r"(\d+)")
+_SYSTEM_FOLDERS = frozenset({"@eaDir", "$RECYCLE.BIN", "System Volume Information", "__MACOSX", "lost+found"})
+"""Folders of network drives and operating systems, with thumbnails, deleted files and metadata."""
 
 
 def from_glob(pattern: str | os.PathLike[str], *, storage_options: dict[str, Any] | None = None) -> pd.DataFrame:
@@ -132,32 +135,82 @@ def _list_local(text: str) -> list[str]:
         return [path for path in _walk_files(text) if is_image_path(path)]
     if not glob.has_magic(text) and not os.path.exists(text):
         raise FileNotFoundError(f"pattern={text!r}: there is no such folder")
-    paths = [path for path in glob.glob(text, recursive=True) if not os.path.isdir(path)]
-    return _dedupe_symlinks(paths) if "**" in text else paths
+    if "**" in text.split("/"):
+        return _glob_recursively(text)
+    return [path for path in glob.glob(text) if not os.path.isdir(path)]
 
 
-def _dedupe_symlinks(paths: list[str]) -> list[str]:
-    """Return the shortest path of each file; glob follows a link to a parent folder forty times."""
-    realpath = functools.cache(os.path.realpath)
-    shortest: dict[str, str] = {}
-    for path in sorted(paths, key=len):
-        folder, name = os.path.split(path)
-        shortest.setdefault(os.path.join(realpath(folder), name), path)
-    return list(shortest.values())
+def _glob_recursively(pattern: str) -> list[str]:
+    """Return the files that match a pattern with ``**``; glob would follow links to parent folders without end."""
+    parts = [part for part in pattern.split("/") if part]
+    n_plain = next(i for i, part in enumerate(parts) if glob.has_magic(part))
+    top = ("/" if pattern.startswith("/") else "") + "/".join(parts[:n_plain])
+    magic = [*parts[n_plain:], "*"] if parts[-1] == "**" else parts[n_plain:]
+    matches = re.compile("/".join(map(_translate, magic)).replace("**/", _ANY_FOLDERS)).fullmatch
+    paths = _walk_files(top or os.curdir, with_hidden=any(part.startswith(".") for part in magic))
+    start = len(os.path.join(top or os.curdir, ""))
+    return [path if top else path[start:] for path in paths if matches(path, start)]
 
 
-def _walk_files(top: str) -> Iterator[str]:
-    """Yield the files below a folder; links to folders are followed, but each folder is visited once."""
-    visited = set()
-    for folder, subfolders, names in os.walk(top, followlinks=True):
-        status = os.stat(folder)
-        if (status.st_dev, status.st_ino) in visited:
-            subfolders.clear()
+_ANY_FOLDERS = r"(?:[^/.][^/]*/)*"
+_GLOB_TOKEN = re.compile(r"\*+|\?|\[!?\]?[^\]]*\]|.", re.DOTALL)
+
+
+def _translate(part: str) -> str:
+    r"""Return the regular expression of a part of a pattern; ``**`` stays.
+
+    Examples
+    --------
+    >>> _translate("a?[!b]*.jpg")
+    '(?!\\.)a[^/][^b][^/]*\\.jpg'
+    """
+    if part == "**":
+        return part
+    regex = "" if part.startswith(".") else r"(?!\.)"
+    for token in _GLOB_TOKEN.findall(part):
+        if token[0] in "*?":
+            regex += "[^/]*" if token[0] == "*" else "[^/]"
+        elif len(token) > 1:
+            regex += (
+                "["
+                + ("^" if token[1] == "!" else "")
+                + re.escape(token[1:-1].removeprefix("!")).replace(r"\-", "-")
+                + "]"
+            )
+        else:
+            regex += re.escape(token)
+    return regex
+
+
+def _walk_files(top: str, *, with_hidden: bool = False) -> Iterator[str]:
+    """Yield the files below a folder. Links to folders are followed last, and each folder is visited once.
+
+    So a file is found below its own folder, whose name may be its label, and not below a link to that.
+    """
+    visited, folders, links = set(), [top], deque[str]()
+    while folders or links:
+        folder = folders.pop() if folders else links.popleft()
+        try:
+            status = os.stat(folder)
+            entries = [] if (status.st_dev, status.st_ino) in visited else list(os.scandir(folder))
+        except OSError:  # it may not be read, or was removed
             continue
         visited.add((status.st_dev, status.st_ino))
-        subfolders[:] = [name for name in subfolders if not name.startswith(".")]
         prefix = os.path.join(folder, "")
-        yield from (prefix + name for name in names if not name.startswith("."))
+        for entry in entries:
+            if entry.name in _SYSTEM_FOLDERS or (entry.name.startswith(".") and not with_hidden):
+                continue
+            if _is_dir(entry):
+                (links if entry.is_symlink() else folders).append(entry.path)
+            else:
+                yield prefix + entry.name
+
+
+def _is_dir(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself
+        return False
 
 
 def _list_remote(url: str, storage_options: dict[str, Any]) -> list[str]:

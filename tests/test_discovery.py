@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import re
 
@@ -66,6 +67,62 @@ def test_symlinked_folders_are_followed_once(folder, tmp_path_factory):
     (folder / "b" / "loop").symlink_to(folder)
     df = from_glob(folder)
     assert sorted(df["image_path"]) == sorted([str(folder / name) for name in NAMES] + [f"{folder}/linked/linked.png"])
+
+
+@pytest.mark.parametrize("pattern", ["", "/**/*.png", "/**", "/*/**/*.png"])
+def test_walk_ends_where_several_links_lead_up(tmp_path, pattern):
+    folder = tmp_path / "d"
+    (folder / "x").mkdir(parents=True)
+    (folder / "x" / "a.png").touch()
+    for name in ("up", "again"):
+        (folder / "x" / name).symlink_to("..")
+    (folder / "link").symlink_to(folder / "x")
+    (folder / "itself").symlink_to("itself")
+    df = from_glob(f"{folder}{pattern}")
+    found = df[df["image_path"].str.endswith(".png")]
+    assert found["image_path"].tolist() == [f"{folder}/x/a.png"]  # not by the link, whose name would be the label
+    assert found["label"].tolist() == ["x"]
+
+
+def test_folders_of_systems_are_skipped(folder):
+    for name in ("@eaDir", "$RECYCLE.BIN", "b/__MACOSX"):
+        (folder / name).mkdir()
+        (folder / name / "a.png").touch()
+    assert from_glob(folder)["image_path"].tolist() == [str(folder / name) for name in IN_ORDER]
+
+
+PARTS = [
+    "**",
+    "*",
+    "?",
+    "b",
+    "a2",
+    "*.png",
+    "*.PNG",
+    "[ab]*",
+    "[!b]*",
+    "**a",
+    "*2*",
+    "img?*",
+    "[]]",
+    "[a-b]",
+    "[",
+    ".git",
+    ".*",
+]
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_recursive_pattern_matches_as_glob(folder, seed, monkeypatch):
+    monkeypatch.chdir(folder)
+    rng = np.random.default_rng(seed)
+    for _ in range(10):
+        parts = [str(part) for part in rng.choice(PARTS, rng.integers(1, 4))]
+        parts.insert(int(rng.integers(0, len(parts) + 1)), "**")
+        pattern = "/".join(parts)
+        for top in ("", f"{folder}/", "./"):
+            expected = {path for path in glob.glob(top + pattern, recursive=True) if os.path.isfile(path)}
+            assert set(discovery._list_local(top + pattern)) == expected, top + pattern
 
 
 def test_undecodable_file_name_is_listed(tmp_path):

@@ -5,17 +5,17 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import pandas as pd
+
 from pandas_imgproc import codec, execution, failures
 from pandas_imgproc.accessor.options import ReadOptions, WriteOptions, check_column
-from pandas_imgproc.array import ImageArray
+from pandas_imgproc.array import ImageArray, is_image_dtype
 from pandas_imgproc.sinks import ImageFileSink, JobContext, check_row_memory, memory_sink
 from pandas_imgproc.sinks.output_paths import resolve_output_paths
 from pandas_imgproc.source import FailedInput, check, column_values
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
-
-    import pandas as pd
 
     from pandas_imgproc.sinks import MemorySink, ResultStore
     from pandas_imgproc.tasks import Task
@@ -28,7 +28,7 @@ class _ImageAccessorBase:
     """Reason why dtype and shape must be known before the first result, as an error names it."""
 
     def __init__(self, column: pd.Series[Any], frame: pd.DataFrame | None = None) -> None:
-        self._column, self._frame = column, frame
+        self._column, self._frame = _without_arrow_dtype(column), frame
 
     @property
     def _image_array(self) -> ImageArray:
@@ -92,8 +92,16 @@ class _ImageAccessorBase:
         return sink.to_pandas(job.task, self._column.index)
 
 
+def _without_arrow_dtype(column: pd.Series[Any]) -> pd.Series[Any]:
+    """Return a column of Arrow's images as an image column: pandas takes its values for bytes."""
+    if not is_image_dtype(column.dtype):
+        return column
+    return pd.Series(ImageArray._from_sequence(column.array), index=column.index, name=column.name, copy=False)
+
+
 def column_inputs(column: pd.Series[Any]) -> list[Any]:
     """Return the values of a column as inputs; missing images of an image column are `FailedInput`."""
+    column = _without_arrow_dtype(column)
     inputs = column_values(column)
     if isinstance(column.array, ImageArray):
         for i, failed in zip(*column.array.failure_rows(), strict=True):

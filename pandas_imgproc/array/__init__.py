@@ -5,7 +5,7 @@ which do not import each other; then `base`, `algorithms` and `array`.
 """
 
 from pandas_imgproc.array.array import ImageArray, ImageDtype
-from pandas_imgproc.array.arrow import ImageArrowType
+from pandas_imgproc.array.arrow import ImageArrowType, is_image_dtype
 from pandas_imgproc.array.scalar import ImageCell
 
-__all__ = ["ImageArray", "ImageArrowType", "ImageCell", "ImageDtype"]
+__all__ = ["ImageArray", "ImageArrowType", "ImageCell", "ImageDtype", "is_image_dtype"]

@@ -292,13 +292,15 @@ class ImageArray(AlgorithmsMixin, UnsupportedOpsMixin):
     @classmethod
     def _from_sequence(cls, scalars: Any, *, dtype: Any = None, copy: bool = False) -> Self:
         image_dtype: Any = None if dtype is None else pd.api.types.pandas_dtype(dtype)
-        values = scalars.array if isinstance(scalars, (pd.Series, pd.Index)) else scalars
+        values: Any = scalars.array if isinstance(scalars, (pd.Series, pd.Index)) else scalars
         if isinstance(values, np.ndarray) and values.ndim == 4:
             # The caller may write to this array later: unlike the pixels of an ImageArray, it cannot be shared.
             values, copy = cls(values.copy() if copy else values), False
+        if arrow.is_image_dtype(getattr(values, "dtype", None)):
+            values = cls.from_arrow(values.__arrow_array__())
         if isinstance(values, cls):
-            values = values.copy() if copy else values
-            return values if image_dtype is None else values._astype_image(image_dtype)
+            array: Self = values.copy() if copy else values
+            return array if image_dtype is None else array._astype_image(image_dtype)
         images = list(values)
         image_dtype = _infer_dtype(images) if image_dtype is None else image_dtype
         return cls._simple_new(storage_from_images(images, image_dtype.subtype, image_dtype.shape))

@@ -74,6 +74,17 @@ def register() -> None:
         pa.register_extension_type(ImageArrowType("uint8", (1, 1, 1)))
 
 
+def is_image_dtype(dtype: Any) -> bool:
+    """Return whether a dtype is pandas' own for Arrow's images: that of ``read_parquet(dtype_backend="pyarrow")``.
+
+    Examples
+    --------
+    >>> is_image_dtype(pd.ArrowDtype(ImageArrowType("uint8", (4, 4, 3))))
+    True
+    """
+    return isinstance(dtype, pd.ArrowDtype) and isinstance(dtype.pyarrow_dtype, ImageArrowType)
+
+
 def to_arrow(pixels: Pixels, missing: Pixels) -> Any:
     """Return a `pyarrow.ExtensionArray` over pixels, null where missing, without a copy if they are contiguous."""
     arrow_type = ImageArrowType(pixels.dtype, pixels.shape[1:])

@@ -228,3 +228,21 @@ class TestWithoutLibrary:
         )
         assert result.stdout.strip() == str(bytes([2] * 18))
         pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "x.parquet"), frame())
+
+
+def test_column_of_arrow_dtype_is_an_image_column(df, tmp_path):
+    df = df.reset_index(drop=True)
+    df.to_parquet(tmp_path / "a.parquet")
+    column = pd.read_parquet(tmp_path / "a.parquet", dtype_backend="pyarrow")["image"]
+    assert isinstance(column.dtype, pd.ArrowDtype)
+    expected = df["image"]
+    pd.testing.assert_series_equal(column.astype(expected.dtype), expected)
+    assert np.array_equal(column.img.to_numpy(na_value=7), expected.img.to_numpy(na_value=7))
+    pd.testing.assert_series_equal(
+        column.img.load_resized(3, errors="coerce"), expected.img.load_resized(3, errors="coerce")
+    )
+    pd.testing.assert_series_equal(column.img.hash(errors="coerce"), expected.img.hash(errors="coerce"))
+    verified = df.assign(image=column).img.verify("image")
+    pd.testing.assert_frame_equal(verified, df.img.verify("image"))
+    sliced = pd.concat([column, column])[1:].astype(expected.dtype)
+    assert np.array_equal(sliced.img.to_numpy(na_value=7), np.tile(expected.img.to_numpy(na_value=7), (2, 1, 1, 1))[1:])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 import socket
 import sys
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import pandas as pd
 
+from pandas_imgproc import location_hints
 from pandas_imgproc._labels import label_from_json, to_index
 from pandas_imgproc._text import MAX_QUOTED_CHARS, truncate_path
 from pandas_imgproc.array import ImageArray
@@ -28,9 +28,10 @@ from pandas_imgproc.errors import (
     format_row,
     mentions_host,
 )
+from pandas_imgproc.location_hints import MAX_SCANNED_ENTRIES, scandir
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from pandas_imgproc.source import Source
 
@@ -40,9 +41,6 @@ _FAILURES_HINT = "The table of them is result.img.failures; errors='coerce' is s
 """Last line of the warning."""
 
 _COERCE_HINT = "errors='coerce' gives missing values instead of this error."
-
-MAX_SCANNED_ENTRIES = 2000
-"""Limit of the directory entries that are scanned for a missing path."""
 
 
 def apply_errors_policy(
@@ -127,7 +125,9 @@ def _hint(failed: Failure, source: Source) -> str:
     if mentions_host(failed["message"]):
         hint = _missing_on_worker_hint(failed, source)
     if hint is None and kind in ("missing", "invalid_path", "not_a_file"):
-        hint = suggest_location(failed["path"].removesuffix(source.suffix or ""), source)
+        hint = location_hints.suggest(failed["path"].removesuffix(source.suffix or ""), source)
+    if failed["message"].startswith("the archive cannot be read"):
+        hint = f"Is root={source.redacted_root!r} an archive? {_COERCE_HINT}"
     is_image = kind in ("permission", "remote", "timeout", "worker_died")
     return hint or (_COERCE_HINT if is_image else f"Is this the column of images? {_COERCE_HINT}")
 
@@ -138,73 +138,21 @@ def _search_path(source: Source) -> str:
     folder = Path(source.root or "").absolute()
     if folder.is_dir():
         return f"Looked in {str(folder)!r}."
-    siblings = [entry.name for entry in _scandir(folder.parent, MAX_SCANNED_ENTRIES) if entry.is_dir()]
+    expanded = os.path.expandvars(os.path.expanduser(source.root or ""))
+    if os.path.isdir(expanded):
+        return f"There is no folder {str(folder)!r}; root={expanded!r} is there: '~' and variables are not replaced."
+    siblings = [entry.name for entry in scandir(folder.parent, MAX_SCANNED_ENTRIES) if entry.is_dir()]
     return f"There is no folder {str(folder)!r}; {did_you_mean(folder.name, siblings)}"
 
 
 def _missing_on_worker_hint(failed: Failure, source: Source) -> str | None:
     """Return a hint about shared paths, if the file that a worker misses exists on this host."""
-    if not source.is_local_dir or not _exists(Path(source.root or "") / failed["path"]):
+    if not source.is_local_dir or not os.path.isfile(os.path.join(source.root or "", failed["path"])):
         return None
     return (
         f"It is there on this host, {socket.gethostname()!r}: workers must see the same files under the same paths, "
         "or be given URLs."
     )
-
-
-def suggest_location(name: str, source: Source) -> str | None:
-    """Return a sentence with the ``root=`` or ``suffix=`` under which a missing path exists, or None."""
-    if "://" in name or "\0" in name or not source.is_local_dir:
-        return None
-    filename = name + (source.suffix or "")
-    for folder in _search_dirs(Path(source.root or ".")):
-        if not Path(name).is_absolute() and _exists(folder / filename):
-            return f"It would be found with root={str(folder)!r}."
-        suffix = None if source.suffix else _missing_suffix(folder / filename)
-        if suffix:
-            root = "" if folder == Path(source.root or ".") else f"root={str(folder)!r} and "
-            return f"It would be found with {root}suffix={suffix!r}."
-    return None
-
-
-def _exists(path: Path) -> bool:
-    try:
-        return path.is_file()
-    except (OSError, ValueError):
-        return False
-
-
-def _missing_suffix(path: Path) -> str | None:
-    """Return the suffix of a file that has the name of `path` and a suffix."""
-    try:
-        names = sorted(entry.name for entry in os.scandir(path.parent) if entry.name.startswith(f"{path.name}."))
-    except (OSError, ValueError):
-        return None
-    return names[0][len(path.name) :] if names else None
-
-
-def _search_dirs(top: Path) -> Iterator[Path]:
-    """Yield a folder, its descendants level by level up to a limit, and its two nearest ancestors."""
-    yield top
-    n_scanned = 0
-    level = [top]
-    while level and n_scanned < MAX_SCANNED_ENTRIES:
-        children: list[Path] = []
-        for folder in level:
-            entries = _scandir(folder, MAX_SCANNED_ENTRIES - n_scanned)
-            n_scanned += len(entries)
-            children += sorted(Path(entry.path) for entry in entries if entry.is_dir(follow_symlinks=False))
-        yield from children
-        level = children
-    yield from list(top.absolute().parents)[:2]
-
-
-def _scandir(folder: Path, limit: int) -> list[os.DirEntry[str]]:
-    try:
-        with os.scandir(folder) as entries:
-            return list(itertools.islice(entries, limit))
-    except OSError:
-        return []
 
 
 def find_stack_level() -> int:

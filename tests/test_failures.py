@@ -10,7 +10,7 @@ import pytest
 from image_factory import row_image
 
 from pandas_imgproc import NoReadableImageError, UnreadableImageError, UnreadableImageWarning
-from pandas_imgproc.failures import suggest_location
+from pandas_imgproc.location_hints import suggest
 from pandas_imgproc.source import Source
 
 
@@ -85,7 +85,7 @@ def test_forgotten_root_or_suffix_is_suggested(folder):
 
 @pytest.mark.parametrize("name", ["s3://a/b.png", "a\0b", "\ud800", "/gone.png", "../gone.png", "gone.png", "x" * 5000])
 def test_suggestion_for_unfindable_name_is_none(folder, name):
-    assert suggest_location(name, Source()) is None
+    assert suggest(name, Source()) is None
 
 
 @pytest.mark.parametrize(

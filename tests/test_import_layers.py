@@ -16,7 +16,7 @@ LAYERS = [
     {"source", "codec", "features", "array", "cluster"},
     {"tasks"},
     {"kernel", "sinks"},
-    {"execution", "discovery"},
+    {"execution", "discovery", "location_hints"},
     {"failures", "scaling"},
     {"accessor", "api"},
     {"dask_frames"},

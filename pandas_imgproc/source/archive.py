@@ -205,6 +205,11 @@ def _local_index(path: str, signature: FileSignature) -> MemberIndex:  # noqa: A
         return read_index(file, path)
 
 
+def list_members(path: str) -> list[str]:
+    """Return the names of the members of a local archive."""
+    return list(_local_index(path, signature_of(os.stat(path))))
+
+
 # ---- remote archives
 
 _remote_indexes: dict[Any, asyncio.Future[MemberIndex]] = {}

@@ -22,6 +22,7 @@ from pandas_imgproc.accessor.options import (
     select_kwargs,
     write_options,
 )
+from pandas_imgproc.array import ImageDtype
 from pandas_imgproc.tasks import Augment, Map, SaveAugmented
 
 if TYPE_CHECKING:
@@ -157,14 +158,15 @@ class _TransformMethods(_ImageAccessorBase):
         Returns
         -------
         DataFrame or Series
-            Of a frame, the exploded frame: every row n times, all its columns, and ``image`` (which replaces one of
-            that name), or with `to` the ``path`` of each file, or with parts as `out` the ``part``. Of a series, that
-            column alone. The index has one more level, ``variant``, from 0 to n - 1.
+            Of a frame, the exploded frame: every row n times, all its columns, and ``image``, which replaces the image
+            column that is augmented if it has that name; or with `to` the ``path`` of each file, or with parts as `out`
+            the ``part``. Of a series, that column alone. The index has one more level, ``variant``, from 0 to n - 1.
 
         Raises
         ------
         TypeError, ValueError
-            If an argument is wrong; if no shape is that of more than half of the rows.
+            If an argument is wrong; if no shape is that of more than half of the rows; if the frame has a column or an
+            index level of a name that the result needs.
         NoReadableImageError, UnreadableImageError
             As in `load_resized`.
 
@@ -184,6 +186,7 @@ class _TransformMethods(_ImageAccessorBase):
         ((6, 32, 32, 3), [0, 0, 0, 1, 1, 1])
         """
         decode_options, read_options, store = load_options(size, options)
+        self._check_names_are_free("image" if to is None else "path")
         task = Augment(
             check_callable("transform", transform),
             check_int("n", n),
@@ -198,6 +201,25 @@ class _TransformMethods(_ImageAccessorBase):
         output = write_options(to, **select_kwargs(options, WriteKwargs))
         paths = self._write(files, read_options, output, encode_options=files.encode_options, variants=range(n))
         return self._explode(paths, n)
+
+    def _check_names_are_free(self, name: str) -> None:
+        """Raise a ValueError if the frame has columns or levels of names that the exploded frame needs."""
+        column, frame = self._column, self._frame
+        levels = getattr(column.index, "names", [column.index.name])  # an index of Dask has one level
+        if "variant" in levels:
+            raise ValueError(
+                "the index has a level 'variant', and augment adds one of that name; rename it, for example "
+                "df.rename_axis(index={'variant': 'round'})"
+            )
+        columns = () if frame is None else frame.columns
+        # Images of a column are replaced by their variants; anything else of that name would be lost.
+        names = ["variant"] if column.name == name and isinstance(column.dtype, ImageDtype) else ["variant", name]
+        taken = next((needed for needed in names if needed in columns), None)
+        if taken is not None:
+            raise ValueError(
+                f"the frame has a column {taken!r}, and the result of augment needs that name; rename it, for example "
+                f"df.rename(columns={{{taken!r}: '{taken}_before'}})"
+            )
 
     def _variant_shape(
         self, decode_options: codec.DecodeOptions, store: object, to: object

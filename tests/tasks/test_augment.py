@@ -9,6 +9,7 @@ import threading
 import albumentations
 import cloudpickle
 import dask
+import dask.dataframe as dd
 import image_factory
 import numpy as np
 import pandas as pd
@@ -224,3 +225,38 @@ def test_workers_import_albumentations_without_network(managed_cluster):
     future = managed_cluster.submit(lambda: __import__("pandas_imgproc") and os.environ["NO_ALBUMENTATIONS_UPDATE"])
     assert future.result() == "1"
     assert pandas_imgproc
+
+
+@pytest.mark.parametrize(
+    ("change", "to", "message"),
+    [
+        (lambda frame: frame.rename_axis("variant"), None, "the index has a level 'variant'"),
+        (lambda frame: frame.set_index("label", append=True).rename_axis(["a", "variant"]), None, "level 'variant'"),
+        (lambda frame: frame.assign(variant=1), None, "a column 'variant'"),
+        (lambda frame: frame.assign(variant=1), "x/{stem}_{variant}.png", "a column 'variant'"),
+        (lambda frame: frame.assign(image=frame["image_path"]), None, "a column 'image'"),
+        (lambda frame: frame.assign(path=1), "x", "a column 'path'"),
+    ],
+)
+@pytest.mark.parametrize("kind", ["pandas", "dask"])
+def test_name_that_the_frame_has_is_not_replaced_without_a_word(
+    frame, tmp_path, monkeypatch, change, to, message, kind
+):
+    monkeypatch.chdir(tmp_path)
+    changed = change(frame)
+    if kind == "dask":
+        if changed.index.nlevels > 1:
+            pytest.skip("Dask has one level")
+        changed = dd.from_pandas(changed.sort_index(), npartitions=2)
+    with pytest.raises(ValueError, match=message):
+        changed.img.augment("image_path", noisy, n=2, size=8, to=to)
+    assert not list(tmp_path.iterdir())
+
+
+def test_image_column_is_replaced_by_its_variants(frame):
+    images = frame.assign(image=frame.img.load_resized("image_path", size=8))
+    augmented = images.img.augment("image", noisy, n=2, size=8)
+    assert list(augmented.columns) == ["image_path", "label", "image"]
+    assert len(augmented.reset_index()) == 2 * N
+    with pytest.raises(ValueError, match="a column 'image'"):
+        images.img.augment("image_path", noisy, n=2, size=8)

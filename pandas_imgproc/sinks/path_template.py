@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 MAX_FILENAME_BYTES = 255
 """Bytes of a name of a file or folder, on nearly every file system."""
 
+_DEFAULT_FORMAT = "JPEG"
+"""Format of the file for an image in a folder whose own suffix names no format that can be written, such as HEIC."""
+
 PATH_FIELDS = ("dir", "stem", "name", "suffix")
 ROW_FIELDS = ("position", "index", "variant")
 
@@ -227,6 +230,8 @@ class PathTemplate:
         requested, current = self.encode_options.format, codec.format_of(path)
         if current is not None and requested in (None, current):
             return path
+        if requested is None and self._is_folder:
+            requested = _DEFAULT_FORMAT
         if requested is None:
             raise self._error(
                 f"{self.row_label(position)} would be written to {path!r}, whose suffix names no format that can "

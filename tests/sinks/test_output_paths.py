@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
-from image_factory import row_image
+from image_factory import image_bytes, row_image, row_of
+from PIL import Image
 from saved_files import N, check_files, image_frame, mtimes
 
 from pandas_imgproc import JournalError
@@ -167,3 +169,18 @@ def test_encoded_images_with_path_take_its_name(frame, tmp_path):
     paths = column.img.save_resized(tmp_path / "out", size=8)
     check_files(paths, frame.index)
     assert paths["row 3"] == f"{tmp_path}/out/3.png"
+
+
+def test_name_without_a_writable_suffix_becomes_a_jpeg_file(tmp_path):
+    names = ["a.png", "b", "c.heic", "d.mpo", "e.jpg_large", "f.JPG", "g.v2"]
+    for row, name in enumerate(names):
+        (tmp_path / name).write_bytes(image_bytes(row, "PNG"))
+    saved = pd.Series(names).img.save_thumbnails(tmp_path / "small", 8, root=tmp_path)
+    expected = ["a.png", "b.jpg", "c.jpg", "d.jpg", "e.jpg_large.jpg", "f.JPG", "g.v2.jpg"]
+    assert [os.path.basename(path) for path in saved] == expected
+    for row, path in enumerate(saved):
+        with Image.open(path) as image:
+            assert image.format == ("PNG" if row == 0 else "JPEG")
+            assert row_of(np.asarray(image.convert("RGB"))) == row
+    with pytest.raises(ValueError, match="give format='JPEG'"):
+        pd.Series(["a.png"]).img.save_thumbnails(tmp_path / "x" / "{stem}.v2", 8, root=tmp_path)

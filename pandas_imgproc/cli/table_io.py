@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import functools
 import os
 import sys
@@ -21,10 +22,18 @@ PATH_COLUMN = "image_path"
 """The column of a frame that lists the files of a folder or pattern."""
 
 
+def _encoding_of(path: str) -> str:
+    """Return the encoding that the first bytes of a text file name, of which Excel writes two, or UTF-8."""
+    with open(path, "rb") as file:
+        return "utf-16" if file.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) else "utf-8"
+
+
 def _read_text(path: str, column: str, sep: str = ",") -> pd.DataFrame:
     """Return a text table with its text unchanged: 007 is not 7, nor is NA missing. An empty path is missing."""
     try:
-        frame = pd.read_csv(path, sep=sep, dtype="str", keep_default_na=False, na_values={column: [""]})
+        frame = pd.read_csv(
+            path, sep=sep, dtype="str", keep_default_na=False, na_values={column: [""]}, encoding=_encoding_of(path)
+        )
     except pd.errors.EmptyDataError as exc:
         raise ValueError(f"the table {path!r} is empty; its first line names the columns") from exc
     except UnicodeDecodeError as exc:

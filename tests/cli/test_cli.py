@@ -212,6 +212,14 @@ def test_error_is_one_line_with_its_exit_code(folder, capfd, line, code, message
     assert "secret" not in err
 
 
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-8-sig"])
+def test_text_of_excel_is_read(folder, tmp_path, capfd, encoding):
+    table = tmp_path / "excel.tsv"
+    table.write_text("bild\ttitle\nphotos/a/000.jpg\tgrün\n", encoding=encoding)
+    code, _, err = run(f"verify {table} bild", capfd)
+    assert code == EXIT_OK, err
+
+
 def test_traceback_option_raises_the_error(folder):
     with pytest.raises(KeyError, match="image_pth"):
         main(shlex.split("verify train.csv image_pth --traceback"))

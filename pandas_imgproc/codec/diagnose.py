@@ -28,7 +28,7 @@ _BY_TEXT: tuple[tuple[str, FailureKind, str], ...] = (
     ("out of memory|memory exhausted", "too_large", "it needs more memory than there is"),
     ("unsupported|not supported|illegal conversion", "unsupported", "Pillow cannot decode this variant"),
     ("unknown pixel mode|unknown data organization|cannot handle", "unsupported", "Pillow cannot decode this variant"),
-    ("unable to determine.* mode|unknown \\w+ (mode|map depth)", "unsupported", "Pillow cannot decode this variant"),
+    ("codec configuration|unable to determine.* mode|unknown \\w+ (mode|map depth)", "unsupported", "Pillow cannot decode this variant"),
     ("not (yet )?implemented|not available|not installed", "unsupported", "Pillow cannot decode this variant"),
     ("truncated|unexpected end|end of (file|data|image)|reached EOF|EOF while", "truncated", "the file ends too early"),
     ("ended|not enough|only got|buffer is not large enough|fewer bytes", "truncated", "the file ends too early"),

@@ -112,6 +112,7 @@ def test_cut_file_is_truncated(name):
         (Image.DecompressionBombWarning("many"), "too_large"),
         (UnidentifiedImageError("cannot identify image file <_io.BytesIO object at 0x7f00>"), "unidentified"),
         (NotImplementedError("that"), "unsupported"),
+        (OSError("codec configuration error when reading image file"), "unsupported"),
         (ValueError("conversion from LAB to CMYK not supported"), "unsupported"),
         (SystemExit(3), "corrupt"),
         (FileNotFoundError(2, "No such file"), "missing"),

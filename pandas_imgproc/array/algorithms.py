@@ -9,8 +9,9 @@ import pandas as pd
 
 from pandas_imgproc.array.base import StorageBackedArray
 from pandas_imgproc.array.hashing import digests, first_occurrences, hashes, rows_equal, scalars_equal
+from pandas_imgproc.array.reductions import REDUCTIONS, Groups, reduce_groups
 from pandas_imgproc.array.scalar import ImageCell, Pixels, is_missing
-from pandas_imgproc.array.storage import MISSING
+from pandas_imgproc.array.storage import MISSING, PixelStorage
 from pandas_imgproc.array.unsupported import raise_unsupported
 
 
@@ -72,9 +73,31 @@ class AlgorithmsMixin(StorageBackedArray):
             return scalars_equal(self, other)
         return rows_equal(self._pixels, other._pixels) if other.dtype == self.dtype else unequal, other.isna()
 
+    def _reduce(self, name: str, *, skipna: bool = True, keepdims: bool = False, **kwargs: Any) -> Any:
+        if name == "count":
+            return int((~self.isna()).sum())
+        ids = np.zeros(len(self), dtype=np.intp)
+        result = self._reduce_groups(name, ids, 1, skipna=skipna, ddof=kwargs.get("ddof", 1))
+        return result if keepdims else result[0]
+
+    def _reduce_groups(
+        self, how: str, ids: Pixels, n_groups: int, *, skipna: bool = True, ddof: int = 1, min_count: int = -1
+    ) -> Self:
+        """Return the pixelwise reduction of each group, an image or missing."""
+        if how not in REDUCTIONS:
+            raise_unsupported(how)
+        groups = Groups.from_ids(ids, ~self.isna(), n_groups)
+        pixels, missing = reduce_groups(self._pixels, groups, how, ddof=ddof)
+        missing |= groups.sizes < min_count
+        if not skipna:
+            missing |= np.bincount(ids[self.isna() & (ids >= 0)], minlength=n_groups) > 0
+        pixels[missing] = 0
+        return self._simple_new(PixelStorage(pixels, np.where(missing, MISSING, 0).astype(np.int32)))
+
     def _groupby_op(self, *, how: str, min_count: int, ngroups: int, ids: Pixels, **kwargs: Any) -> Any:
         if how not in ("first", "last"):
-            raise_unsupported(how)
+            skipna, ddof = kwargs.get("skipna", True), kwargs.get("ddof", 1)
+            return self._reduce_groups(how, ids, ngroups, skipna=skipna, ddof=ddof, min_count=min_count)
         valid = (ids >= 0) & ~self.isna()
         candidates = np.flatnonzero(valid if kwargs.get("skipna", True) else ids >= 0)
         # The last assignment to an element wins.

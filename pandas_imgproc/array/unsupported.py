@@ -41,10 +41,6 @@ class UnsupportedOpsMixin(ExtensionArray):
     def _accumulate(self, name: str, **_: Any) -> NoReturn:
         raise_unsupported(name)
 
-    def _reduce(self, name: str, **_: Any) -> Any:
-        # Counting is no arithmetic: only the mask is needed.
-        return int((~self.isna()).sum()) if name == "count" else raise_unsupported(name)
-
 
 def _make_unsupported(name: str) -> Callable[[UnsupportedOpsMixin, Any], Any]:
     def operator(self: UnsupportedOpsMixin, other: Any = None) -> Any:  # noqa: ARG001

@@ -108,6 +108,26 @@ class TestImages(base.ExtensionTests):
         expected = pd.Series([0.1] * 10, index=pd.Index(data), name="proportion", dtype="Float64")
         tm.assert_series_equal(result, expected)
 
+    # Reductions are by pixel.
+
+    def _supports_reduction(self, ser, op_name):
+        return op_name in ("count", "mean", "std", "var", "median", "min", "max")
+
+    def check_reduce(self, ser, op_name, skipna):
+        if op_name == "count":
+            assert ser.count() == ser.notna().sum()
+            return
+        result = getattr(ser, op_name)(skipna=skipna)
+        if not skipna and ser.isna().any():
+            assert result is pd.NA
+            return
+        pixels = ser.dropna().array.pixels.astype(float)
+        options = {"ddof": 1} if op_name in ("std", "var") else {}
+        np.testing.assert_allclose(np.asarray(result), getattr(np, op_name)(pixels, axis=0, **options), rtol=1e-6)
+
+    def _get_expected_reduction_dtype(self, arr, op_name, skipna):
+        return arr.dtype if op_name in ("min", "max") else ImageDtype("float32", arr.dtype.shape)
+
     # By an image, groups come in order of appearance: sort=False.
 
     @pytest.mark.parametrize("as_index", [True, False])
@@ -144,7 +164,6 @@ def test_skip_list_names_existing_tests():
         lambda s: s.rank(),
         lambda s: s.argmax(),
         lambda s: s.searchsorted(s.iloc[0]),
-        lambda s: s.min(),
         lambda s: s < s,
     ],
 )

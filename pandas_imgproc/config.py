@@ -6,9 +6,16 @@ variable ``DASK_PANDAS_IMGPROC__N_WORKERS=4``.
 
 from __future__ import annotations
 
-from typing import Any
+import math
+from typing import TYPE_CHECKING, Any
 
 import dask.config
+from dask.utils import parse_bytes, parse_timedelta
+
+from pandas_imgproc._text import shorten
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 DEFAULTS: dict[str, Any] = {
     "n-workers": None,  # processes of the managed cluster; None: one per core of the machine or container
@@ -37,13 +44,87 @@ DEFAULTS: dict[str, Any] = {
 dask.config.update_defaults({"pandas-imgproc": DEFAULTS})
 
 
+_OPTIONAL = ("row-timeout", "no-workers-timeout")
+"""Durations that may be None."""
+
+
 def setting(name: str) -> Any:
-    """Return a value of the configuration, for example ``setting("n-workers")``.
+    """Return a value of the configuration, checked: a duration in seconds, an amount of memory in bytes.
+
+    Raises
+    ------
+    ValueError
+        If the value is not legal.
 
     Examples
     --------
-    >>> with dask.config.set({"pandas-imgproc.n-workers": 4}):
-    ...     setting("n-workers")
-    4
+    >>> with dask.config.set({"pandas-imgproc.row-timeout": "2 minutes"}):
+    ...     setting("row-timeout")
+    120.0
     """
-    return dask.config.get(f"pandas-imgproc.{name}", DEFAULTS[name])
+    value = dask.config.get(f"pandas-imgproc.{name}", DEFAULTS[name])
+    check, legal = _CHECKS.get(name, (None, ""))
+    if check is None or (value is None and name in _OPTIONAL):
+        return value
+    try:
+        return check(value)
+    except (TypeError, ValueError, LookupError, OverflowError):
+        legal += ", or None" * (name in _OPTIONAL)
+        raise ValueError(f"pandas-imgproc.{name}={shorten(value)} in the configuration is not {legal}") from None
+
+
+def check_settings() -> None:
+    """Raise a ValueError that names a setting with an illegal value: at the beginning of a call, not in its middle."""
+    for name in _CHECKS:
+        setting(name)
+
+
+def _positive(value: Any) -> float:
+    return _checked(_seconds(value), above=0)
+
+
+def _not_negative(value: Any) -> float:
+    return _checked(_seconds(value), minimum=0)
+
+
+def _seconds(value: Any) -> float:
+    """Return a duration; a text is one in Dask's notation, such as ``"10s"``, as everywhere in its configuration."""
+    return float(parse_timedelta(value, default="s")) if isinstance(value, str) else _number(value)
+
+
+def _count(value: Any) -> int:
+    number = _number(value)
+    if number != int(number) or number < 1:
+        raise ValueError
+    return int(number)
+
+
+def _nbytes(value: Any) -> int:
+    number = parse_bytes(value) if isinstance(value, str) else _number(value)
+    return int(_checked(number, above=0))
+
+
+def _number(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError
+    return float(value)
+
+
+def _checked(number: float, *, above: float = -math.inf, minimum: float = -math.inf) -> float:
+    if not (number > above and number >= minimum):  # also if it is not a number
+        raise ValueError
+    return number
+
+
+_CHECKS: dict[str, tuple[Callable[[Any], Any], str]] = {
+    **dict.fromkeys(
+        ("row-timeout", "scheduler-timeout", "no-workers-timeout", "partition-seconds", "read-timeout"),
+        (_positive, "a duration above 0: a number of seconds, or a text such as '10s'"),
+    ),
+    **dict.fromkeys(
+        ("inline-threshold", "inline-threshold-warm", "progress-delay", "retry-wait-initial", "retry-wait-max"),
+        (_not_negative, "a duration from 0 up: a number of seconds, or a text such as '10s'"),
+    ),
+    **dict.fromkeys(("max-connections", "retry-attempts"), (_count, "a whole number from 1 up")),
+    "prefetch-bytes": (_nbytes, "a number of bytes above 0, or a text such as '64 MB'"),
+}

@@ -175,12 +175,18 @@ PROVOKED = [
     lambda _: pandas_imgproc.get_client(n_workers=0),
     lambda _: pandas_imgproc.get_client(memory_limit="10 MB"),
     lambda _: with_dashboard("on"),
+    lambda f: with_row_timeout(f, "long"),
 ]
 
 
 def with_dashboard(value):
     with dask.config.set({"pandas-imgproc.dashboard": value}):
         pandas_imgproc.get_client()
+
+
+def with_row_timeout(frame, value):
+    with dask.config.set({"pandas-imgproc.row-timeout": value}):
+        load(frame)
 
 
 def message_of(provoke, frame):

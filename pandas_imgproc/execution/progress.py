@@ -51,7 +51,7 @@ class _VisibleProgress(Progress):
         self._name, self._total = name, total
         self._n_done = self._n_failed = 0
         self._started_at = time.perf_counter()
-        self._delay = float(setting("progress-delay"))
+        self._delay = setting("progress-delay")
 
     def write(self, line: str, *, always: bool = False) -> None:
         if always or self._seconds >= self._delay:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
-from pandas_imgproc.config import setting
+from pandas_imgproc.config import check_settings, setting
 
 
 @dataclass(frozen=True)
@@ -23,23 +22,13 @@ class ReadConfig:
     @classmethod
     def current(cls) -> ReadConfig:
         """Return the configuration of this process, or raise a ValueError with the name of an invalid setting."""
-        from dask.utils import parse_bytes
-
+        check_settings()
         return cls(
-            attempts=int(_number("retry-attempts")),
-            timeout=_number("read-timeout"),
-            wait_initial=_number("retry-wait-initial", may_be_zero=True),
-            wait_max=_number("retry-wait-max", may_be_zero=True),
-            max_concurrency=int(_number("max-connections")),
-            prefetch_bytes=int(parse_bytes(setting("prefetch-bytes"))),
+            attempts=setting("retry-attempts"),
+            timeout=setting("read-timeout"),
+            wait_initial=setting("retry-wait-initial"),
+            wait_max=setting("retry-wait-max"),
+            max_concurrency=setting("max-connections"),
+            prefetch_bytes=setting("prefetch-bytes"),
             user_agent=str(setting("user-agent")),
         )
-
-
-def _number(name: str, *, may_be_zero: bool = False) -> float:
-    value: Any = setting(name)
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not is_number or not (value > 0 or (may_be_zero and value == 0)):
-        legal = "from 0 up" if may_be_zero else "above 0"
-        raise ValueError(f"pandas-imgproc.{name}={value!r} in the configuration is not a number {legal}")
-    return value  # type: ignore[no-any-return]

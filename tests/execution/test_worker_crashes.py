@@ -117,7 +117,7 @@ def test_row_after_a_delayed_kill_is_not_blamed(paths, restored_workers, tmp_pat
 def test_endless_rows_time_out_on_all_workers(paths, restored_workers):
     # Both workers are stuck at once, and a finished partition is lost with one of them.
     modes = dict.fromkeys((0, 20), "never")
-    with dask.config.set({"pandas-imgproc.row-timeout": ROW_TIMEOUT}):
+    with dask.config.set({"pandas-imgproc.row-timeout": f"{ROW_TIMEOUT}s"}):
         check(paths[:40].img.map(crashing_function(modes), errors="coerce", npartitions=4), modes)
 
 

@@ -65,6 +65,11 @@ class PatchedNanny(Nanny):  # type: ignore[misc]
         self._stop_timer = LookTimer(_STOP_INTERVAL)
         self.periodic_callbacks["stopped"] = PeriodicCallback(self._kill_stopped, _STOP_INTERVAL * 1000)
 
+    async def start_unsafe(self) -> Any:
+        # Dask starts the callbacks after the worker has reported, which one that is stopped before never does.
+        self.periodic_callbacks["stopped"].start()
+        return await super().start_unsafe()
+
     def _kill_stopped(self) -> None:
         seconds, pids = setting("row-timeout"), [self.pid] if self.pid and is_stopped(self.pid) else []
         for pid, elapsed in self._stop_timer.look(pids).items():

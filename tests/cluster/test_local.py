@@ -418,6 +418,26 @@ class TestInterruptedStart:
         assert not [folder for folder in seen[1] if "scratch" in folder]
         assert capfd.readouterr().err == ""
 
+    def test_worker_that_is_stopped_while_it_starts_is_replaced(self):
+        cluster.close()
+        stopped, start = set(), threading.Thread(target=cluster.get_client, args=(1,), daemon=True)
+
+        def stop_first():
+            patches = sys.modules.get("pandas_imgproc.cluster._dask_patches")
+            for each in list(patches.PatchedLocalCluster._instances) if patches else ():
+                for nanny in list(each._created):
+                    if each.status.name != "closed" and nanny.pid:
+                        os.kill(nanny.pid, signal.SIGSTOP)
+                        stopped.add(nanny.pid)
+            return stopped
+
+        with dask.config.set({"pandas-imgproc.row-timeout": 2}):
+            start.start()
+            assert wait_until(stop_first)
+            start.join(60)
+            assert not start.is_alive()
+        assert stopped.isdisjoint(cluster.worker_pids())
+
 
 def without_network():
     unshare(0x40000000)  # CLONE_NEWNET

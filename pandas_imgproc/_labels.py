@@ -19,6 +19,7 @@ _CLASSES: dict[type, tuple[Callable[[Any], Any], Callable[[Any], Any]]] = {
     type(pd.NA): (lambda _: None, lambda _: pd.NA),
     pd.Timestamp: (pd.Timestamp.isoformat, pd.Timestamp),
     pd.Timedelta: (pd.Timedelta.isoformat, pd.Timedelta),
+    datetime.timedelta: (lambda t: [t.days, t.seconds, t.microseconds], lambda v: datetime.timedelta(*v)),
     pd.Period: (lambda p: [p.ordinal, p.freqstr], lambda v: pd.Period(ordinal=int(v[0]), freq=str(v[1]))),
     pd.Interval: (
         lambda i: [label_to_json(i.left), label_to_json(i.right), i.closed],
@@ -92,7 +93,7 @@ def to_index(labels: Sequence[Any], like: pd.Index[Any]) -> pd.Index[Any]:
             index: pd.Index[Any] = pd.Index(labels, dtype=dtype, name=like.name, tupleize_cols=dtype is None)
         except (ValueError, TypeError, OverflowError, NotImplementedError):  # another index's dtype
             continue
-        if len(index) == len(labels) and all(map(_same, index, labels)):
+        if len(index) == len(labels) and all(map(is_same_label, index, labels)):
             return index
     return index
 
@@ -121,7 +122,14 @@ def _code(level: pd.Index[Any], label: Any) -> int | None:
     return found if isinstance(found, int) else None
 
 
-def _same(a: Any, b: Any) -> bool:
+def is_same_label(a: Any, b: Any) -> bool:
+    """Return whether two labels are equal, or both missing.
+
+    Examples
+    --------
+    >>> is_same_label(None, np.nan), is_same_label(("a", 1), ["a", 1]), is_same_label("a", b"a")
+    (True, False, False)
+    """
     if pd.api.types.is_scalar(a) and pd.api.types.is_scalar(b) and pd.isna(a) and pd.isna(b):
         return True
-    return bool(type(a) is type(b) or not isinstance(a, str)) and bool(np.all(a == b))
+    return bool(type(a) is type(b) or not isinstance(a, str | tuple)) and bool(np.all(a == b))

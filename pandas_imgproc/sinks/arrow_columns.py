@@ -16,7 +16,8 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from pandas_imgproc._labels import label_from_json, label_to_json, to_index
+from pandas_imgproc._labels import is_same_label, label_from_json, label_to_json, to_index
+from pandas_imgproc._text import shorten
 from pandas_imgproc.array import ImageDtype
 
 if TYPE_CHECKING:
@@ -169,6 +170,27 @@ def _to_level(values: pd.Series[Any], name: Any = None) -> pd.Index[Any]:
     return pd.Index(values.array, dtype=values.dtype, name=name, tupleize_cols=False)
 
 
+def check_index(index: pd.Index[Any]) -> None:
+    """Raise a TypeError if the labels or the names of an index would not be read back as they are."""
+    table = to_table(pd.DataFrame(index=index))
+    _, levels, spec = from_table(table if _may_change(index) else table.slice(0, 0))
+    found = to_index_of(levels, [spec])
+    for name, other in zip(index.names, found.names, strict=True):
+        if not is_same_label(name, other):
+            raise TypeError(f"the name {shorten(name)} would become {shorten(other)}")
+    if len(found) and not found.equals(index):  # nor are they equal to pandas, if their categories are not UTF-8
+        for row, (label, other) in enumerate(zip(index, found, strict=True)):
+            if not is_same_label(label, other):
+                raise TypeError(f"the label {shorten(label)} of row {row} would become {shorten(other)}")
+
+
+def _may_change(index: pd.Index[Any]) -> bool:
+    """Return whether the labels have a dtype whose values are of many types: objects, or those of Arrow."""
+    levels = index.levels if isinstance(index, pd.MultiIndex) else [index]
+    levels = [level.categories if isinstance(level, pd.CategoricalIndex) else level for level in levels]
+    return any(isinstance(level.dtype, pd.ArrowDtype) or level.dtype == object for level in levels)
+
+
 # ---- tables
 
 
@@ -245,10 +267,18 @@ def _with_metadata(table: pa.Table, index_fields: list[str], spec: Spec) -> pa.T
     metadata["index_columns"] = index_fields
     for column in metadata["columns"]:
         # pandas does not know our dtype's name if this package is not imported, and cannot parse some names of its own.
-        if column["numpy_type"].startswith(("image[", "dictionary<")):
+        if column["numpy_type"].startswith("image[") or not _is_dtype_name(column["numpy_type"]):
             column["numpy_type"] = "object"
     updated = {b"pandas": json.dumps(metadata).encode(), _SPEC: json.dumps(spec).encode()}
     return table.replace_schema_metadata({**table.schema.metadata, **updated})
+
+
+def _is_dtype_name(name: str) -> bool:
+    try:
+        pd.api.types.pandas_dtype(name)
+    except (TypeError, ValueError, NotImplementedError):
+        return False
+    return True
 
 
 def columns_spec(table: pa.Table) -> list[Spec]:
@@ -302,8 +332,9 @@ def to_index_of(levels: pd.DataFrame, specs: list[Spec]) -> pd.Index[Any]:
     spec = specs[0]["index"]
     names = [label_from_json(name) for name in spec["names"]]
     if spec["multi"]:
-        index = pd.MultiIndex.from_arrays([_to_level(levels[k]) for k in levels], names=names)
-        return index.set_levels([as_dtype(a, s) for a, s in zip(index.levels, specs[0]["levels"], strict=True)])
+        index = pd.MultiIndex.from_arrays([_to_level(levels[k]) for k in levels])
+        index = index.set_levels([as_dtype(a, s) for a, s in zip(index.levels, specs[0]["levels"], strict=True)])
+        return index.set_names(names)  # last: pd.NA is neither true nor false, and `set_levels` looks
     labels = _as_range(_to_level(levels[0], names[0]), [other["index"] for other in specs])
     return _with_freq(labels, spec)
 

@@ -14,7 +14,7 @@ import pandas as pd
 
 from pandas_imgproc._validation import check_choice
 from pandas_imgproc.partition import to_positions, values_at
-from pandas_imgproc.sinks.arrow_columns import to_table
+from pandas_imgproc.sinks.arrow_columns import check_index
 from pandas_imgproc.sinks.directory import Directory
 from pandas_imgproc.sinks.job_spec import JobContext, JobSpec
 from pandas_imgproc.sinks.journal import Journal
@@ -215,7 +215,7 @@ class JournaledSink(MemorySink):
 
 def _check_index_storable(path: str, index: pd.Index[Any]) -> None:
     try:
-        to_table(pd.DataFrame(index=index))
+        check_index(index)
     except TypeError as exc:
         raise TypeError(
             f"out={path!r} cannot hold the labels of the index, of {_describe_dtypes(index)} ({exc}); "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -10,7 +11,6 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pandas.api.types import union_categoricals
 
 from pandas_imgproc.array import ImageArray, ImageArrowType
 from pandas_imgproc.array.arrow import from_arrow
@@ -239,13 +239,25 @@ def _check_all_present(folder: Directory, parts: list[range], done: Mask) -> Non
 def concat_parts(frames: list[pd.DataFrame]) -> pd.DataFrame:
     """Return the rows of several frames, with the union of their categories, which `pandas.concat` makes objects of."""
     frames = [frame.copy(deep=False) for frame in frames if len(frame)] or frames[:1]
+    dtypes: dict[Any, pd.CategoricalDtype] = {}
     for name in frames[0]:
         columns = [frame[name] for frame in frames]
         if any(isinstance(column.dtype, pd.CategoricalDtype) for column in columns):
-            dtype = _union_dtype([column.astype("category") for column in columns])
+            columns = [column.astype("category") for column in columns]
+            dtypes[name] = _union_dtype(columns)
+            # As numbers: pandas compares dtypes by a hash, which categories that are not UTF-8 do not have.
             for frame, column in zip(frames, columns, strict=True):
-                frame[name] = column.astype(dtype)
-    return pd.concat(frames, ignore_index=True)
+                frame[name] = _codes(column, dtypes[name])
+    joined = pd.concat(frames, ignore_index=True)
+    for name, dtype in dtypes.items():
+        joined[name] = pd.Series(pd.Categorical.from_codes(joined[name].to_numpy(), dtype=dtype))
+    return joined
+
+
+def _codes(column: pd.Series[Any], dtype: pd.CategoricalDtype) -> np.ndarray[Any, Any]:
+    """Return the positions of the values of a categorical column in the categories of another dtype, -1 if missing."""
+    positions = dtype.categories.get_indexer_for(column.cat.categories)
+    return np.append(positions, -1)[column.cat.codes.to_numpy()]
 
 
 def _union_dtype(columns: list[pd.Series[Any]]) -> pd.CategoricalDtype:
@@ -254,10 +266,11 @@ def _union_dtype(columns: list[pd.Series[Any]]) -> pd.CategoricalDtype:
     largest: pd.CategoricalDtype = max(dtypes, key=lambda dtype: len(dtype.categories))
     if all(column.cat.categories.isin(largest.categories).all() for column in columns):
         return largest  # in the order of a declared dtype, or of a frame's index
-    found = [column.cat.categories for column in columns]
-    shared = next((categories for categories in found if len(categories)), found[0])
-    columns = [c if len(c.cat.categories) else c.cat.set_categories(shared) for c in columns]
-    return union_categoricals(columns, sort_categories=True, ignore_order=True).dtype
+    first, *others = (dtype.categories for dtype in dtypes if len(dtype.categories))
+    union = first.append(others).unique()
+    with contextlib.suppress(TypeError):  # categories of several types have no order
+        union = union.sort_values()
+    return pd.CategoricalDtype(union)
 
 
 def _take(frame: pd.DataFrame, indexer: np.ndarray[Any, Any]) -> pd.DataFrame:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import decimal
+import enum
 import os
 import warnings
 
@@ -12,7 +13,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
-from image_factory import row_image
+from image_factory import row_image, row_of
 from PIL import Image
 
 from pandas_imgproc import read_result
@@ -47,6 +48,7 @@ INDEXES = {
     "categories": pd.CategoricalIndex(list("bbacab"), categories=list("cbaz")),
     "ordered categories": pd.CategoricalIndex([3, 1, 2, 3, 1, 2], categories=[3, 2, 1], ordered=True),
     "categories of intervals": pd.CategoricalIndex(pd.cut(range(N), 3)),
+    "timedeltas as objects": objects(*(datetime.timedelta(k) for k in range(N))),
     "Int64": pd.Index([2**60 + 1, None, 3, 4, 5, 6], dtype="Int64"),
     "Arrow int": pd.Index(range(N), dtype="int64[pyarrow]"),
     "Arrow time": pd.Index(DAYS, dtype=pd.ArrowDtype(pa.timestamp("us", "UTC"))),
@@ -126,6 +128,56 @@ def test_result_read_back_equals_result_in_memory(folder, tmp_path, kind):
             check_equal(read_result(out), expected)
             if suffix == "parquet":
                 assert len(pd.read_parquet(out)) == len(expected)
+
+
+@pytest.mark.parametrize("value", [{"a": 1}, [1, 2]], ids=str)
+@pytest.mark.parametrize(("method", "suffix"), [("load_resized", "npy"), ("features", "parquet")])
+def test_index_of_nested_arrow_values_is_read_back(folder, tmp_path, value, method, suffix):
+    paths = paths_of(folder, pd.Index(pd.arrays.ArrowExtensionArray(pa.chunked_array([[value] * N]))))
+    with dask.config.set(scheduler="synchronous"):
+        CALLS[method](paths, out=tmp_path / f"x.{suffix}")
+        check_equal(read_result(tmp_path / f"x.{suffix}"), CALLS[method](paths))
+
+
+def test_index_of_categories_that_are_not_utf8_is_read_back(folder, tmp_path):
+    paths = paths_of(folder, pd.CategoricalIndex(objects(*NOT_UTF8)))
+    with dask.config.set(scheduler="synchronous"):
+        CALLS["load_resized"](paths.iloc[:3], out=tmp_path / "x.parquet")
+        CALLS["load_resized"](paths, out=tmp_path / "x.parquet")
+    index = read_result(tmp_path / "x.parquet").index
+    # pandas itself cannot compare them.
+    assert (index.tolist(), index.categories.tolist()) == (NOT_UTF8, paths.index.categories.tolist())
+
+
+def test_name_that_is_missing_is_read_back(folder, tmp_path):
+    paths = paths_of(folder, pd.Index(range(N), name=pd.NA))
+    with dask.config.set(scheduler="synchronous"):
+        CALLS["augment"](paths, out=tmp_path / "x.parquet")
+    assert read_result(tmp_path / "x.parquet").index.names == [pd.NA, "variant"]
+
+
+class Color(enum.Enum):
+    RED = 1
+
+
+@pytest.mark.parametrize(
+    ("index", "change"),
+    [
+        (objects("a", b"b", "c", "d", "e", "f"), "the label 'a' of row 0 would become b'a'"),
+        (
+            pd.Index([(), (1,), (1, 1), (2,), (3,), (4,)], tupleize_cols=False),
+            r"the label \(\) of row 0 would become \[\]",
+        ),
+        (pd.RangeIndex(N, name=Color.RED), "the name <Color.RED: 1> would become 'Color.RED'"),
+        (pd.MultiIndex.from_product([[1, 2], [1, 2, 3]], names=["a", frozenset([1])]), "the name frozenset"),
+    ],
+    ids=["texts and bytes", "tuples", "a name", "the name of a level"],
+)
+@pytest.mark.parametrize("suffix", ["npy", "parquet"])
+def test_labels_that_would_be_read_back_as_others_are_refused(folder, tmp_path, index, change, suffix):
+    with pytest.raises(TypeError, match=change):
+        CALLS["load_resized"](paths_of(folder, index), out=tmp_path / f"x.{suffix}")
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("method", CALLS)
@@ -210,6 +262,18 @@ def test_column_of_every_dtype_is_read_back(folder, tmp_path, dtype):
         paths.iloc[:2].img.map(value, dtype=dtype, out=tmp_path / "x.parquet", **OPTIONS)
         paths.img.map(value, dtype=dtype, out=tmp_path / "x.parquet", **OPTIONS)
         check_equal(read_result(tmp_path / "x.parquet"), paths.img.map(value, dtype=dtype, **OPTIONS))
+
+
+@pytest.mark.parametrize("labels", [["a", "b"], ["b", "a"], [2, 1]], ids=str)
+def test_categories_of_two_parts_are_joined(folder, tmp_path, labels):
+    paths = paths_of(folder, None, ["0.jpg", "0.jpg", "5.jpg", None])
+    label_of = lambda pixels: labels[row_of(pixels) == 5]  # noqa: E731
+    with dask.config.set(scheduler="synchronous"):
+        paths.iloc[:2].img.map(label_of, dtype="category", out=tmp_path / "x.parquet", **OPTIONS)
+        paths.img.map(label_of, dtype="category", out=tmp_path / "x.parquet", **OPTIONS)
+    result = read_result(tmp_path / "x.parquet")
+    assert result.tolist()[:3] == [labels[0], labels[0], labels[1]]
+    assert (result.cat.categories.tolist(), result.cat.codes.iloc[3]) == (sorted(labels), -1)
 
 
 @pytest.mark.parametrize("suffix", ["npy", "parquet"])

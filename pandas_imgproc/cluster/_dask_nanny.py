@@ -47,7 +47,9 @@ _START_TIMEOUT = 300  # seconds after which a worker that has not reported is st
 _MAX_KILLED_STARTS, _MAX_FAILED_STARTS = 10, 3
 """Starts of a worker that has never run: killed by another process, or ended on its own account."""
 
-_STOP_INTERVAL = 1.0  # seconds between two looks whether a worker is stopped
+_LOOK_INTERVAL = 1.0  # seconds between two looks whether a worker is stopped or disconnected
+
+_MAX_DISCONNECTED = 3.0  # seconds for which a worker's process may outlive its connection to the scheduler
 
 _spawn_lock = threading.Lock()
 
@@ -56,25 +58,34 @@ class PatchedNanny(Nanny):  # type: ignore[misc]
     """Nanny without a scratch directory (#1540), whose worker process is a `_PatchedWorkerProcess`.
 
     It kills a worker that is stopped (SIGSTOP) for as long as a row may take, also one without a row: the tasks that it
-    was given, and the results that it holds, would be waited for without end.
+    was given, and the results that it holds, would be waited for without end. And it kills a process whose worker the
+    scheduler has removed: it never reports again (a function may have closed its connections).
     """
+
+    _disconnected_pid: int | None = None
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs | {"silence_logs": logging.CRITICAL})
         preload.remove_scratch_dir(self)
-        self._stop_timer = LookTimer(_STOP_INTERVAL)
-        self.periodic_callbacks["stopped"] = PeriodicCallback(self._kill_stopped, _STOP_INTERVAL * 1000)
+        self._stop_timer, self._disconnect_timer = LookTimer(_LOOK_INTERVAL), LookTimer(_LOOK_INTERVAL)
+        self.periodic_callbacks["unusable"] = PeriodicCallback(self._kill_unusable, _LOOK_INTERVAL * 1000)
 
     async def start_unsafe(self) -> Any:
         # Dask starts the callbacks after the worker has reported, which one that is stopped before never does.
-        self.periodic_callbacks["stopped"].start()
+        self.periodic_callbacks["unusable"].start()
         return await super().start_unsafe()
 
-    def _kill_stopped(self) -> None:
-        seconds, pids = setting("row-timeout"), [self.pid] if self.pid and is_stopped(self.pid) else []
-        for pid, elapsed in self._stop_timer.look(pids).items():
-            if seconds is not None and elapsed > seconds:
-                os.kill(pid, signal.SIGKILL)
+    def on_worker_removed(self) -> None:
+        """Note that the scheduler has removed the worker of the running process, which may be ending."""
+        self._disconnected_pid = self.pid
+
+    def _kill_unusable(self) -> None:
+        pid, max_stopped = self.pid, setting("row-timeout")
+        stopped = self._stop_timer.look([pid] if pid and is_stopped(pid) else []).get(pid, 0.0)
+        disconnected = self._disconnect_timer.look([pid] if pid == self._disconnected_pid else []).get(pid, 0.0)
+        is_stuck = max_stopped is not None and stopped > max_stopped
+        if pid and (is_stuck or (disconnected > _MAX_DISCONNECTED and self._is_active())):
+            os.kill(pid, signal.SIGKILL)
 
     @property
     def process(self) -> Any:

@@ -89,6 +89,9 @@ class PatchedLocalCluster(LocalCluster):  # type: ignore[misc]
         # Each cluster has a thread: without the lock one could restore the other's value, which stays.
         with _config_lock, dask.config.set({"distributed.deploy.lost-worker-timeout": _NEVER}):
             super()._update_worker_status(op, msg)
+        for nanny in self.workers.values() if op == "remove" else ():
+            if nanny.worker_address == msg:
+                nanny.on_worker_removed()
 
 
 class PatchedClient(Client):  # type: ignore[misc]

@@ -217,6 +217,13 @@ def hostile_outcome(tmp_path_factory):
 
 
 class TestResilience:
+    def test_worker_that_has_closed_its_connections_is_replaced(self, managed_cluster):
+        before = cluster_pids()
+        lost = managed_cluster.submit(os.closerange, 3, 1000, workers=[0], pure=False)
+        assert wait_until(lambda: len(cluster_pids() - before - {None}) == 1)
+        lost.release()
+        assert wait_until(lambda: len(managed_cluster.scheduler_info()["workers"]) == 2)
+
     def test_required_settings_override_user_configuration(self, hostile_outcome):
         seen, _ = hostile_outcome
         assert (seen["result"], seen["ttl"], seen["description"]) == ("survived", None, "local cluster of 1 process")

@@ -60,9 +60,9 @@ class _SigintHandler:
         finally:
             self._raises = False
 
-    def name(self, command: str) -> None:
-        """Set the message of a command."""
-        self._message = f"{PROGRAM_NAME} {command}: interrupted; finished rows stay on disk"
+    def name(self, command: str, rest: str) -> None:
+        """Set the message of a command, which ends with the state of its result."""
+        self._message = f"{PROGRAM_NAME} {command}: interrupted; {rest}"
 
     def report(self) -> None:
         """Write the message to stderr, once; `sys.stderr` itself may be in the middle of a write."""

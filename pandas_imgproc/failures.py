@@ -138,9 +138,9 @@ def _search_path(source: Source) -> str:
     folder = Path(source.root or "").absolute()
     if folder.is_dir():
         return f"Looked in {str(folder)!r}."
-    expanded = os.path.expandvars(os.path.expanduser(source.root or ""))
+    expanded = os.path.expandvars(source.root or "")
     if os.path.isdir(expanded):
-        return f"There is no folder {str(folder)!r}; root={expanded!r} is there: '~' and variables are not replaced."
+        return f"There is no folder {str(folder)!r}; root={expanded!r} is there: variables are not replaced."
     siblings = [entry.name for entry in scandir(folder.parent, MAX_SCANNED_ENTRIES) if entry.is_dir()]
     return f"There is no folder {str(folder)!r}; {did_you_mean(folder.name, siblings)}"
 

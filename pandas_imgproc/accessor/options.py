@@ -180,6 +180,9 @@ def get_column(frame: pd.DataFrame, name: Any) -> pd.Series[Any]:
     if name not in frame.columns:
         raise KeyError(f"the frame has no column {name!r}; {did_you_mean(name, frame.columns)}")
     column: pd.Series[Any] = frame[name]
+    if column.ndim == 2 and frame.columns.nlevels > 1:
+        label = next(label for label in frame.columns if label[0] == (name[0] if isinstance(name, tuple) else name))
+        raise ValueError(f"{name!r} is {column.shape[1]} columns of several levels; give one of them, as {label!r}")
     if column.ndim == 2:
         raise ValueError(f"the frame has {column.shape[1]} columns named {name!r}; rename them, or use .iloc[:, k]")
     return column

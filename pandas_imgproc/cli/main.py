@@ -75,7 +75,8 @@ def _main(words: list[str]) -> int:
 def _run_guarded(request: Request) -> int:
     """Run a command; signals and errors become messages of one line and exit codes."""
     program = f"{PROGRAM_NAME} {request.command}"
-    sigint_handler.name(request.command)
+    rest = "finished rows stay on disk" if parser.keeps_finished_rows(request.command, request.options) else "no result"
+    sigint_handler.name(request.command, rest)
     to_terms = functools.partial(parser.to_cli_terms, command=request.command)
     traceback = request.options.pop("traceback", False)
     with _log_to_stderr(to_terms, bar=bool(is_terminal(sys.stderr) or request.options.get("progress"))):
@@ -85,11 +86,8 @@ def _run_guarded(request: Request) -> int:
         except KeyboardInterrupt:
             if not terminated:
                 raise
-            _print_err(f"{program}: stopped; finished rows stay on disk")
+            _print_err(f"{program}: stopped; {rest}")
             return EXIT_SIGTERM
-        except BrokenPipeError:  # the reader of the output has closed it, as `head` does
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            return EXIT_OK
         except (ImgprocError, OSError, MemoryError, ValueError, TypeError, KeyError) as exc:
             if traceback:
                 raise
@@ -115,13 +113,21 @@ def _run(request: Request) -> int:
         result.save(out)
         return EXIT_OK
     if writes_table:
-        table_io.write(table_io.join_result(df, result, command), out)
+        _write_table(table_io.join_result(df, result, command), out)
     failed = result.img.failures
     if failures_path is not None:
         table_io.write(failed, failures_path)
     if options.get("progress") is not False:
         _print_err(_counts(command, df[column], len(failed)))
     return EXIT_FAILED if command == "verify" and len(failed) else EXIT_OK
+
+
+def _write_table(table: Any, out: str | None) -> None:
+    """Write the table of a result; one whose reader has closed the output, as `head` does, is not finished."""
+    try:
+        table_io.write(table, out)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _counts(command: str, column: Any, n_failed: int) -> str:
@@ -198,4 +204,5 @@ def _show_warning(
 
 def _print_err(line: str) -> None:
     if is_open(sys.stderr):
-        sys.stderr.write(f"{line}\n")
+        with contextlib.suppress(BrokenPipeError):
+            sys.stderr.write(f"{line}\n")

@@ -16,6 +16,8 @@ from pandas_imgproc.accessor import FrameImageAccessor
 from pandas_imgproc.cli.arg_types import NONE_WORD, takes_none, type_for
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from docstring_parser import Docstring
 
 PROGRAM = "python -m pandas_imgproc"
@@ -63,8 +65,8 @@ exit codes:
   1    stopped: --errors raise, no readable image at all, a full disk, a file of
        another job; or `verify` found a broken image
   2    usage error; nothing was started
-  130  Ctrl-C; finished rows stay on disk
-  143  SIGTERM, as batch systems send it; finished rows stay on disk"""
+  130  Ctrl-C; finished rows stay on disk if the command writes files or a result of its own
+  143  SIGTERM, as batch systems send it; the same"""
 
 _CONFIGURATION = """\
 Execution, which never changes the result, follows Dask's configuration:
@@ -181,6 +183,13 @@ def writes_own_output(command: str, out: str | None) -> bool:
     """Return whether the method itself writes ``--out``, row by row, and can continue it."""
     has_out = any(param.name == "out" for param in _parameters(command))
     return has_out and (command == "load-resized" or str(out).rstrip("/").endswith((".npy", ".parquet")))
+
+
+def keeps_finished_rows(command: str, options: Mapping[str, Any]) -> bool:
+    """Return whether the rows that a command has finished stay on disk when it is interrupted."""
+    to = next((param for param in _parameters(command) if param.name == "to"), None)
+    writes_files = to is not None and (to.default is to.empty or options.get("to") is not None)
+    return writes_files or writes_own_output(command, options.get("out"))
 
 
 def _parameters(command: str) -> list[inspect.Parameter]:

@@ -140,7 +140,25 @@ def _resolve_collisions(paths: list[str | None], template: PathTemplate, n_outpu
         if other != k:
             _check_collision(path, divmod(k, n_outputs), divmod(other, n_outputs), template)
             paths[k] = paths[other]
+    _check_folders(first_by_key, n_outputs, template)
     return paths
+
+
+def _check_folders(first_by_key: dict[str, int], n_outputs: int, template: PathTemplate) -> None:
+    """Raise a ValueError if the file of an item would have the name of a folder of other files."""
+    folders: dict[str, int] = {}
+    for path_key, k in first_by_key.items():
+        folder = os.path.dirname(path_key)
+        while folder not in folders and folder not in ("", os.sep):
+            folders[folder] = k
+            folder = os.path.dirname(folder)
+    taken = next((path_key for path_key in first_by_key if path_key in folders), None)
+    if taken is not None:
+        row, inside = (template.row_label(k // n_outputs) for k in (first_by_key[taken], folders[taken]))
+        raise ValueError(
+            f"to={template.to!r}: {row} would be written to {taken!r}, the folder of the file of {inside}; leave the "
+            "row out, or give a template with a suffix, such as '{stem}.jpg'"
+        )
 
 
 def _check_collision(path: str, item: tuple[int, int], other: tuple[int, int], template: PathTemplate) -> None:

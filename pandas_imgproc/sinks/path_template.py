@@ -39,7 +39,7 @@ def check_to(to: object) -> str:
     """Return ``to=`` as text; raise a TypeError or ValueError if it is not a path, or not a local one."""
     if not isinstance(to, str | os.PathLike) or not isinstance(os.fspath(to), str):
         raise TypeError(f"to={to!r} is not a folder such as 'thumbs', or a template such as 'train/{{label}}/{{stem}}'")
-    text = to_local_path(os.fspath(to))
+    text = os.path.expanduser(to_local_path(os.fspath(to)))
     if "://" in text:
         raise ValueError(f"to={text!r} is not a local folder; write to one and copy it there")
     if not text.strip() or "\0" in text:

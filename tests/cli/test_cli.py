@@ -352,7 +352,7 @@ if "-m" in sys.orig_argv:
 
 @pytest.mark.parametrize(
     ("module", "command", "times"),
-    [("pandas", "", 1), ("cyclopts", "", 2), ("distributed", " load-resized", 2)],
+    [("pandas", "", 1), ("cyclopts", "", 2), ("distributed", " load-resized", 2), ("distributed", " verify", 1)],
 )
 def test_ctrl_c_is_one_line_at_any_time(folder, module, command, times):
     """During the imports, and while a command starts a cluster; once, and twice at once."""
@@ -360,10 +360,19 @@ def test_ctrl_c_is_one_line_at_any_time(folder, module, command, times):
     env = {**os.environ, "PYTHONPATH": f"{folder}{os.pathsep}{ROOT}", "MODULE": module, "TIMES": str(times)}
     env |= {"DASK_PANDAS_IMGPROC__N_WORKERS": "1", "DASK_PANDAS_IMGPROC__DASHBOARD": "off"}
     line = "load_resized train.csv image_path --size 24 --out x.npy --npartitions 2"
+    if command == " verify":
+        line = "verify train.csv image_path --npartitions 2"
     words = [sys.executable, "-m", "pandas_imgproc", *shlex.split(line)]
     result = subprocess.run(words, cwd=folder, env=env, capture_output=True, text=True, check=False)
-    rest = "; finished rows stay on disk" if command else ""
+    rest = {"": "", " verify": "; no result"}.get(command, "; finished rows stay on disk")
     assert (result.returncode, result.stderr) == (EXIT_SIGINT, f"pandas_imgproc{command}: interrupted{rest}\n")
+
+
+@pytest.mark.parametrize("redirect", ["2>/dev/null", "2>&1"])
+def test_closed_pipe_does_not_change_the_exit_code(folder, redirect):
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    line = f"{sys.executable} -m pandas_imgproc verify train.csv image_path {redirect} | true; exit ${{PIPESTATUS[0]}}"
+    assert subprocess.run(["bash", "-c", line], cwd=folder, env=env, check=False).returncode == EXIT_FAILED
 
 
 def test_command_without_terminal_streams_writes_its_files(folder):

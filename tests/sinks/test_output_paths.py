@@ -12,6 +12,7 @@ from image_factory import image_bytes, row_image, row_of
 from PIL import Image
 from saved_files import N, check_files, image_frame, mtimes
 
+import pandas_imgproc
 from pandas_imgproc import JournalError
 
 
@@ -184,3 +185,27 @@ def test_name_without_a_writable_suffix_becomes_a_jpeg_file(tmp_path):
             assert row_of(np.asarray(image.convert("RGB"))) == row
     with pytest.raises(ValueError, match="give format='JPEG'"):
         pd.Series(["a.png"]).img.save_thumbnails(tmp_path / "x" / "{stem}.v2", 8, root=tmp_path)
+
+
+@pytest.mark.parametrize("method", ["download", "save_resized"])
+def test_file_with_the_name_of_a_folder_of_others_is_refused_before_writing(tmp_path, method):
+    source, to = tmp_path / "source", tmp_path / "to"
+    (source / "photos.png" / "deep").mkdir(parents=True)
+    for row in range(3):
+        row_image(row).save(source / "photos.png" / "deep" / f"{row}.png")
+    column = pd.Series(["photos.png/deep/0.png", "photos.png", "photos.png/deep/1.png"], index=list("abc"))
+    arguments = (to,) if method == "download" else (to, 8)
+    with pytest.raises(ValueError, match=r"row 1 \(label 'b'\) would be written to .* folder of the file of row 0"):
+        getattr(column.img, method)(*arguments, root=source)
+    assert not to.exists()
+
+
+def test_tilde_is_the_home_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "in").mkdir()
+    row_image(3).save(tmp_path / "in" / "3.png")
+    column = pd.Series(["3.png"])
+    assert column.img.save_resized("~/small/{stem}.png", 8, root="~/in").tolist() == [f"{tmp_path}/small/3.png"]
+    column.img.load_resized(8, root="~/in", out="~/x.npy")
+    assert pandas_imgproc.read_result("~/x.npy").notna().all()
+    assert (tmp_path / "x.npy").exists()

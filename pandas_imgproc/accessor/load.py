@@ -13,10 +13,12 @@ from pandas_imgproc._delegates import delegates
 from pandas_imgproc.accessor.base import _ImageAccessorBase
 from pandas_imgproc.accessor.options import (
     DECODE,
+    FORMAT,
     LIMITS,
     READ,
     SOURCE,
     STORE,
+    FormatKwargs,
     InspectKwargs,
     LoadKwargs,
     decode_and_read_options,
@@ -204,36 +206,53 @@ class _LoadMethods(_ImageAccessorBase):
         report: pd.DataFrame = self._run(Verify(decode_options), read_options)
         return report
 
+    @delegates(FORMAT)
     def to_numpy(
-        self, dtype: Any = None, copy: bool = False, na_value: Any = pd.api.extensions.no_default
+        self,
+        dtype: Any = None,
+        copy: bool = False,
+        na_value: Any = pd.api.extensions.no_default,
+        **options: Unpack[FormatKwargs],
     ) -> np.ndarray[Any, Any]:
         """Return an image column as one array.
 
         Parameters
         ----------
         dtype : dtype, optional
-            Another dtype than the column's, for example ``"float32"``; requires one copy.
+            Another dtype than the column's, for example ``"float32"``; requires one copy. By default ``float32`` if
+            there is `scale`, `mean` or `std`.
         copy : bool
             Whether the array is a writeable copy; by default it is a read-only view.
         na_value : scalar, optional
-            Value of the pixels of missing images.
+            Value of the pixels of missing images, in the array that is returned.
+        scale : number, optional
+            Factor of the pixels: ``1 / 255`` for values from 0 to 1.
+        mean, std : number, or sequence with one for each channel, optional
+            As in torchvision's ``Normalize``: the pixels, after `scale`, minus `mean`, divided by `std`.
+        channels : {"last", "first"}
+            Order of the axes; ``"first"`` gives the shape (n, channels, height, width) of PyTorch.
 
         Returns
         -------
         ndarray of dtype, shape (n, height, width, channels)
+            Written in one pass: no other array of this size is made.
 
         Raises
         ------
         MissingImagesError
             If images are missing and no `na_value` is given.
+        ValueError, TypeError
+            If an argument is wrong.
 
         Examples
         --------
         >>> column = pd.Series([np.zeros((4, 6, 3), "uint8"), None], dtype="image[uint8, (4, 6, 3)]")
         >>> column.img.to_numpy(na_value=255)[:, 0, 0, 0]
         array([  0, 255], dtype=uint8)
+        >>> column.dropna().img.to_numpy(scale=1 / 255, mean=0.5, std=0.25, channels="first")[0, :, 0, 0]
+        array([-2., -2., -2.], dtype=float32)
         """
-        return self._image_array.to_pixels(dtype=dtype, copy=copy, na_value=na_value)
+        return self._image_array.to_pixels(dtype=dtype, copy=copy, na_value=na_value, **options)
 
     @property
     def failures(self) -> pd.DataFrame:

@@ -11,7 +11,7 @@ import pandas as pd
 from pandas_imgproc import codec
 from pandas_imgproc._text import shorten
 from pandas_imgproc._validation import check_bool, check_choice, check_int
-from pandas_imgproc.array import ImageDtype
+from pandas_imgproc.array import ImageDtype, pixel_format
 from pandas_imgproc.errors import did_you_mean
 from pandas_imgproc.failures import Errors
 from pandas_imgproc.sinks import ResultStore, Retry, check_retry
@@ -92,6 +92,15 @@ class ThumbnailKwargs(DecodeInspectKwargs, WriteKwargs, total=False):
     background: str | int | tuple[int, ...] | None
 
 
+class FormatKwargs(TypedDict, total=False):
+    """Keyword arguments of the format of pixels for a model, beside their dtype."""
+
+    scale: float | None
+    mean: float | Sequence[float] | None
+    std: float | Sequence[float] | None
+    channels: str
+
+
 @dataclass(frozen=True)
 class ReadOptions:
     """Read and run options of a call: checked `ReadKwargs`, with the source that finds the files."""
@@ -152,6 +161,7 @@ STORE = (open_store, ("out", "overwrite", "retry"))
 DECODE = (codec.decode_options, codec.DecodeKwargs.__annotations__)
 LIMITS = (codec.decode_options, ("max_pixels", "limits", "formats"))
 DECODING = (codec.decode_options, ("strict", "engine"))
+FORMAT = (pixel_format, FormatKwargs.__annotations__)
 
 
 def decode_and_read_options(

@@ -15,6 +15,7 @@ from pandas.api.extensions import ExtensionDtype, no_default, register_extension
 
 from pandas_imgproc.array import arrow
 from pandas_imgproc.array.algorithms import AlgorithmsMixin
+from pandas_imgproc.array.pixel_format import pixel_format
 from pandas_imgproc.array.scalar import (
     ImageCell,
     Pixels,
@@ -229,22 +230,24 @@ class ImageArray(AlgorithmsMixin, UnsupportedOpsMixin):
         codes = np.array([-1, *kinds])[np.maximum(self._status, 0)]
         return pd.Categorical.from_codes(codes, categories=pd.Index(FAILURE_KINDS))
 
-    def to_pixels(self, dtype: Any = None, copy: bool = False, na_value: Any = no_default) -> Pixels:
+    def to_pixels(self, dtype: Any = None, copy: bool = False, na_value: Any = no_default, **pixel_form: Any) -> Pixels:
         """Return the pixels of all images as one array.
 
         Parameters
         ----------
         dtype : numpy dtype, optional
-            Convert the pixels, without scaling: one copy.
+            Convert the pixels: one copy.
         copy : bool, default False
             Return a writable array, as torch requires.
         na_value : number or array, optional
             Fill value of missing images; copies if there are any.
+        **pixel_form
+            ``scale``, ``mean``, ``std``, ``channels`` of `Series.img.to_numpy`: one copy.
 
         Returns
         -------
         ndarray, shape (n, height, width, channels)
-            A read-only view unless dtype, copy or a missing image requires a copy.
+            A read-only view unless dtype, copy, a missing image or another form requires a copy.
 
         Raises
         ------
@@ -264,10 +267,10 @@ class ImageArray(AlgorithmsMixin, UnsupportedOpsMixin):
                 f"{missing.sum()} of {len(self)} images are missing: drop their rows with "
                 "df.dropna(subset=['image']), fill them with na_value=0, or see why in series.img.failures"
             )
-        subtype = self.dtype.subtype if dtype is None else np.dtype(dtype)
-        if not (copy or missing.any() or subtype != self.dtype.subtype):
+        form = pixel_format(self.dtype.subtype, self.dtype.shape[2], dtype=dtype, **pixel_form)
+        if form.is_identity(self.dtype.subtype) and not (copy or missing.any()):
             return self.pixels
-        pixels = self._pixels.astype(subtype, order="C")
+        pixels = form.convert(self._pixels)
         if missing.any():
             pixels[missing] = na_value
         return pixels

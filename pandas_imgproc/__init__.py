@@ -33,6 +33,7 @@ from pandas_imgproc.errors import (
     UserFunctionError,
 )
 from pandas_imgproc.features import register_feature, unregister_feature
+from pandas_imgproc.feeding import ImageBatches, ImageDataset
 from pandas_imgproc.scaling import scaling_report
 from pandas_imgproc.sinks.out import read_result
 
@@ -41,7 +42,9 @@ __all__ = [
     "FORMATS",
     "ClusterError",
     "ImageArray",
+    "ImageBatches",
     "ImageCell",
+    "ImageDataset",
     "ImageDtype",
     "ImgprocError",
     "JournalError",

@@ -7,8 +7,9 @@ import socket
 import sys
 import warnings
 from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 import numpy as np
 import pandas as pd
@@ -21,6 +22,7 @@ from pandas_imgproc.cluster import worker_rpc
 from pandas_imgproc.errors import (
     FAILURE_KINDS,
     Failure,
+    MissingImagesError,
     NoReadableImageError,
     UnreadableImageError,
     UnreadableImageWarning,
@@ -61,7 +63,56 @@ def apply_errors_policy(
         raise UnreadableImageError(failures[0]["kind"], _format_failure(failures[0], index))
     if len(failures) > 1 and not (status == 0).any():
         raise NoReadableImageError(_all_failed_text(failures, index, source))
-    warnings.warn(_warning_text(failures, len(status), index), UnreadableImageWarning, stacklevel=find_stack_level())
+    text = _warning_text(failures, len(status), index, "are missing values", _FAILURES_HINT)
+    warnings.warn(text, UnreadableImageWarning, stacklevel=find_stack_level())
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """Rows without an image of one pass over a column, as the pass leaves them out or fills them.
+
+    Parameters
+    ----------
+    failures : sequence of dict
+    n : int
+        Rows of the pass.
+    n_missing : int
+        Rows without an image, those without a path included.
+    index : Index
+        Index of the column.
+    source : Source
+        Source of the images.
+    """
+
+    failures: Sequence[Failure]
+    n: int
+    n_missing: int
+    index: pd.Index[Any]
+    source: Source
+
+    def check_any_readable(self) -> None:
+        """Raise a NoReadableImageError if none of at least two images could be read."""
+        if len(self.failures) > 1 and self.n_missing == self.n:
+            raise NoReadableImageError(_all_failed_text(self.failures, self.index, self.source, coerce_hint=""))
+
+    def warn(self, outcome: str, hint: str) -> None:
+        """Warn of the failures."""
+        text = _warning_text(self.failures, self.n, self.index, outcome, hint)
+        warnings.warn(text, UnreadableImageWarning, stacklevel=find_stack_level())
+
+    def raise_for_row(self, position: int) -> NoReturn:
+        """Raise the failure of a row as an UnreadableImageError, or a MissingImagesError if it has no path."""
+        raise_for_row(position, self.failures, self.index)
+
+
+def raise_for_row(position: int, failures: Sequence[Failure], index: pd.Index[Any]) -> NoReturn:
+    """Raise the failure of a row as an UnreadableImageError, or a MissingImagesError if it has none."""
+    failed = next((item for item in failures if item["position"] == position), None)
+    if failed is None:
+        raise MissingImagesError(
+            f"{format_row(position, index[position])} has no image and no path; missing='skip' leaves such rows out"
+        )
+    raise UnreadableImageError(failed["kind"], _format_failure(failed, index))
 
 
 def apply_errors_policy_for_partition(
@@ -101,26 +152,28 @@ def _is_user_function_failure(failures: Sequence[Failure]) -> bool:
     return any(failed["kind"] == "function" for failed in failures)
 
 
-def _warning_text(failures: Sequence[Failure], n: int, index: pd.Index[Any]) -> str:
-    lines = [f"{len(failures):,} of {n:,} images {_problem(failures)} and are missing values ({_counts(failures)}):"]
+def _warning_text(failures: Sequence[Failure], n: int, index: pd.Index[Any], outcome: str, hint: str) -> str:
+    lines = [f"{len(failures):,} of {n:,} images {_problem(failures)} and {outcome} ({_counts(failures)}):"]
     lines += [f"  {_format_failure(failed, index)}" for failed in failures[:3]]
     if len(failures) > 3:
         lines.append(f"  and {len(failures) - 3:,} more")
-    return "\n".join([*lines, _FAILURES_HINT])
+    return "\n".join([*lines, hint])
 
 
-def _all_failed_text(failures: Sequence[Failure], index: pd.Index[Any], source: Source) -> str:
+def _all_failed_text(
+    failures: Sequence[Failure], index: pd.Index[Any], source: Source, coerce_hint: str = _COERCE_HINT
+) -> str:
     outcome = "gave a result" if _is_user_function_failure(failures) else "could be read"
     text = f"none of {len(failures):,} images {outcome} ({_counts(failures)}); "
     text += f"the first was {_format_failure(failures[0], index)}\n"
     if _is_user_function_failure(failures):
-        return text + _COERCE_HINT
+        return text + coerce_hint
     if failures[0]["kind"] == "missing":
         text += f"{_search_path(source)}\n"
-    return text + _hint(failures[0], source)
+    return (text + _hint(failures[0], source, coerce_hint)).rstrip()
 
 
-def _hint(failed: Failure, source: Source) -> str:
+def _hint(failed: Failure, source: Source, coerce_hint: str) -> str:
     kind, hint = failed["kind"], None
     if mentions_host(failed["message"]):
         hint = _missing_on_worker_hint(failed, source)
@@ -129,7 +182,7 @@ def _hint(failed: Failure, source: Source) -> str:
     if failed["message"].startswith("the archive cannot be read"):
         hint = f"Is root={source.redacted_root!r} an archive? {_COERCE_HINT}"
     is_image = kind in ("permission", "remote", "timeout", "worker_died")
-    return hint or (_COERCE_HINT if is_image else f"Is this the column of images? {_COERCE_HINT}")
+    return hint or (coerce_hint if is_image else f"Is this the column of images? {coerce_hint}")
 
 
 def _search_path(source: Source) -> str:
@@ -176,6 +229,12 @@ def failures_frame(values: pd.Series[Any] | pd.DataFrame) -> pd.DataFrame:
         return _to_frame([array.failures[code - 1] for code in array.status[rows]], values.index[rows])
     failures = values.attrs.get("failures", ())
     return _to_frame(failures, to_index([label_from_json(failed["label"]) for failed in failures], values.index))
+
+
+def failures_table(failures: Sequence[Failure], index: pd.Index[Any]) -> pd.DataFrame:
+    """Return the table of failures of a column with this index, in the order of its rows."""
+    ordered = sorted(failures, key=lambda failed: failed["position"])
+    return _to_frame(ordered, index[[failed["position"] for failed in ordered]])
 
 
 def _to_frame(failures: Sequence[Failure], labels: pd.Index[Any]) -> pd.DataFrame:

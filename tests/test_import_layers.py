@@ -18,6 +18,7 @@ LAYERS = [
     {"kernel", "sinks"},
     {"execution", "discovery", "location_hints"},
     {"failures", "scaling"},
+    {"feeding"},
     {"accessor", "api"},
     {"dask_frames"},
     {"__init__", "cli"},

@@ -71,6 +71,8 @@ class FrameImageAccessor:
     verify = _frame_method(SeriesImageAccessor.verify)
     map = _frame_method(SeriesImageAccessor.map)
     augment = _frame_method(SeriesImageAccessor.augment)
+    batches = _frame_method(SeriesImageAccessor.batches)
+    dataset = _frame_method(SeriesImageAccessor.dataset)
     metadata = _frame_method(SeriesImageAccessor.metadata)
     features = _frame_method(SeriesImageAccessor.features)
     hash = _frame_method(SeriesImageAccessor.hash)

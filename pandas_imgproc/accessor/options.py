@@ -101,6 +101,17 @@ class FormatKwargs(TypedDict, total=False):
     channels: str
 
 
+class BatchKwargs(codec.DecodeKwargs, SourceKwargs, FormatKwargs, total=False):
+    """Keyword arguments of a method that feeds a loop."""
+
+
+class DatasetKwargs(BatchKwargs, total=False):
+    """Keyword arguments of a method that may read all images once before it returns."""
+
+    npartitions: int | None
+    progress: bool | None
+
+
 @dataclass(frozen=True)
 class ReadOptions:
     """Read and run options of a call: checked `ReadKwargs`, with the source that finds the files."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pandas_imgproc.accessor._tracebacks import trim_tracebacks
 from pandas_imgproc.accessor.features import _FeatureMethods
+from pandas_imgproc.accessor.feed import _FeedingMethods
 from pandas_imgproc.accessor.load import _LoadMethods
 from pandas_imgproc.accessor.save import _SaveMethods
 from pandas_imgproc.accessor.show import _DisplayMethods
@@ -11,7 +12,9 @@ from pandas_imgproc.accessor.transform import _TransformMethods
 
 
 @trim_tracebacks
-class SeriesImageAccessor(_LoadMethods, _SaveMethods, _TransformMethods, _FeatureMethods, _DisplayMethods):
+class SeriesImageAccessor(
+    _LoadMethods, _SaveMethods, _TransformMethods, _FeatureMethods, _FeedingMethods, _DisplayMethods
+):
     """Accessor ``series.img``: methods for a column of paths, encoded bytes, ``{bytes, path}`` structs or images.
 
     Parameters

@@ -5,24 +5,31 @@
 `journaled`       results on disk: location, opening, resuming
 `npy`             one NumPy file
 `parquet`         a folder of Parquet parts; `parquet_part` is one of them, `directory` their file system
+`batches`         batches of a training loop, in order
 `image_files`     one file per result; `manifest` records them, `output_paths` and `path_template` name them
 `journal`         the finished rows of a result on disk; `journal_storage` holds its lines, `job_spec` its job
 `out`             parsing of ``out=``, and reading of the results on disk
 """
 
+from pandas_imgproc.sinks.batches import Batch, BatchSink, BatchSpec, Missing
 from pandas_imgproc.sinks.image_files import ImageFileSink
 from pandas_imgproc.sinks.inferred import memory_sink
 from pandas_imgproc.sinks.job_spec import JobContext
 from pandas_imgproc.sinks.journaled import ResultStore, Retry, check_retry
-from pandas_imgproc.sinks.memory import MemorySink, PartitionWriter, check_row_memory
+from pandas_imgproc.sinks.memory import MemorySink, PartitionWriter, check_memory, check_row_memory
 
 __all__ = [
+    "Batch",
+    "BatchSink",
+    "BatchSpec",
     "ImageFileSink",
     "JobContext",
     "MemorySink",
+    "Missing",
     "PartitionWriter",
     "ResultStore",
     "Retry",
+    "check_memory",
     "check_retry",
     "check_row_memory",
     "memory_sink",

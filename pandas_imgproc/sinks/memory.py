@@ -113,11 +113,14 @@ def allocate_sink(spec: ArraySpec) -> MemorySink:
 
 def check_row_memory(task: Task) -> None:
     """Raise a ResultTooLargeError if one row of a task does not fit into memory."""
-    nbytes = task.nbytes_per_row
+    check_memory(f"{task.name}: one image of this size needs", task.nbytes_per_row, "pass a smaller size=")
+
+
+def check_memory(subject: str, nbytes: int, advice: str) -> None:
+    """Raise a ResultTooLargeError if so many bytes do not fit into memory; its message begins with the subject."""
     if nbytes >= MEMORY_CHECK_THRESHOLD and nbytes > (free := available_memory()):
         raise ResultTooLargeError(
-            f"{task.name}: one image of this size needs {nbytes / 1e9:.2f} GB of memory, and {free / 1e9:.2f} GB "
-            "are free; pass a smaller size="
+            f"{subject} {nbytes / 1e9:.2f} GB of memory, and {free / 1e9:.2f} GB are free; {advice}"
         )
 
 

@@ -5,6 +5,7 @@
 `save`            images as encoded files
 `download`        files as they are
 `verify`          checks that images are complete
+`readable`        checks that images can be loaded
 `thumbnail`       small images for display
 `measure`         images as features
 `map`             results of a user's function
@@ -21,6 +22,7 @@ from pandas_imgproc.tasks.download import Download
 from pandas_imgproc.tasks.load import LoadResized
 from pandas_imgproc.tasks.map import Map
 from pandas_imgproc.tasks.measure import Measure
+from pandas_imgproc.tasks.readable import Readable
 from pandas_imgproc.tasks.save import SaveResized
 from pandas_imgproc.tasks.thumbnail import Thumbnail
 from pandas_imgproc.tasks.verify import Verify
@@ -31,6 +33,7 @@ __all__ = [
     "LoadResized",
     "Map",
     "Measure",
+    "Readable",
     "SaveAugmented",
     "SaveResized",
     "Task",

@@ -248,7 +248,7 @@ class _FeedingMethods(_ImageAccessorBase):
         if readable is not None:
             mask = self._per_row("readable", readable)
             if mask.dtype != bool:
-                raise TypeError(f"readable={shorten(readable)} is not a mask of True and False")
+                raise TypeError(f"readable= holds {mask.dtype}, and not True and False")
             return mask, nothing
         if missing != "skip":
             return np.ones(len(rows), dtype=bool), nothing

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import threading
 import warnings
 from dataclasses import dataclass
@@ -87,6 +88,20 @@ class _SettingsStack:
 
 
 _stack = _SettingsStack()
+
+
+def _reset_after_fork() -> None:
+    """Begin with no settings in use in a forked child: the threads that use some, or hold the lock, are the parent's.
+
+    A loader of a training loop forks its processes while threads decode.
+    """
+    if _stack.original is not None and _stack.entries and PillowSettings.current() == _stack.entries[-1][1]:
+        _stack.original.apply()
+    _stack.lock, _stack.entries = threading.Lock(), []
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_reset_after_fork)
 
 
 _FUNCTIONS = {

@@ -16,7 +16,7 @@ from pandas_imgproc import codec, failures
 from pandas_imgproc.accessor import FrameImageAccessor, SeriesImageAccessor
 from pandas_imgproc.accessor.base import check_modes
 from pandas_imgproc.accessor.features import DIGEST_METHODS, parse_hash_column
-from pandas_imgproc.accessor.options import ReadOptions, WriteOptions, check_column
+from pandas_imgproc.accessor.options import ReadOptions, WriteOptions, check_column, get_column
 from pandas_imgproc.accessor.show import make_contact_sheet
 from pandas_imgproc.accessor.transform import explode_variants
 from pandas_imgproc.array import ImageArray, ImageDtype
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from pandas_imgproc.accessor.display.html import ContactSheet
+    from pandas_imgproc.feeding import ImageBatches, ImageDataset
     from pandas_imgproc.sinks import ResultStore
     from pandas_imgproc.tasks import Task
 
@@ -174,6 +175,15 @@ class DaskSeriesImageAccessor(SeriesImageAccessor):
     def to_numpy(self, *args: Any, **kwargs: Any) -> np.ndarray[Any, Any]:  # noqa: D102  as in pandas
         self._image_array  # noqa: B018  raises for other dtypes
         return SeriesImageAccessor(self._column.compute()).to_numpy(*args, **kwargs)
+
+    def batches(self, *args: Any, **kwargs: Any) -> ImageBatches:  # noqa: D102  as in pandas
+        return SeriesImageAccessor(self._column.compute()).batches(*args, **kwargs)
+
+    def dataset(self, *args: Any, label: Any = None, **kwargs: Any) -> ImageDataset:  # noqa: D102  as in pandas
+        if label is not None and self._frame is not None:
+            lazy: Any = self._frame[label] if isinstance(label, list) else get_column(self._frame, label)
+            label = lazy.compute()
+        return SeriesImageAccessor(self._column.compute()).dataset(*args, label=label, **kwargs)
 
     @property
     def failures(self) -> Any:

@@ -102,15 +102,21 @@ class BatchStream:
 
     def _submit(self) -> None:
         """Submit chunks, up to the limits of rows and of threads; the lock is held."""
-        while self._n_submitted < len(self._order) and self._n_running < self._max_running():
+        is_over = self._ledger.cancelled or self._sink.is_ended or self._error is not None
+        while not is_over and self._n_submitted < len(self._order) and self._n_running < self._max_running():
             n_rows = min(self._chunk_rows, self._max_rows - self._n_held)
-            if n_rows < 1 or self._ledger.cancelled or self._sink.is_ended:
+            if n_rows < 1:
                 return
             first = self._n_submitted
             positions = self._order[first : first + n_rows].tolist()
+            try:
+                future = self._pool.submit(self._run, first, positions)
+            except RuntimeError as exc:  # Python ends, and starts no more threads
+                self._error = exc
+                return
             self._n_submitted, self._n_held = first + len(positions), self._n_held + len(positions)
             self._n_running += 1
-            self._pool.submit(self._run, first, positions).add_done_callback(self._finish)
+            future.add_done_callback(self._finish)
 
     def _max_running(self) -> int:
         """Return the number of threads that do not hinder each other, by the measured work of a row."""

@@ -35,6 +35,15 @@ _image_locks = [threading.Lock() for _ in range(64)]
 """Locks of PIL images, by identity: several rows may hold the same one, and it decodes its file when first used."""
 
 
+def _reset_after_fork() -> None:
+    """Replace the locks in a forked child: a thread of the parent may have held one."""
+    _image_locks[:] = [threading.Lock() for _ in _image_locks]
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_reset_after_fork)
+
+
 @dataclass(frozen=True)
 class FailedInput:
     """Input that cannot be read: a missing value of an image column, or a value that is neither path nor image."""

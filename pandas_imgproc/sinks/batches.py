@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
@@ -14,6 +15,9 @@ if TYPE_CHECKING:
     from pandas_imgproc.array import PixelFormat
     from pandas_imgproc.errors import Failure
     from pandas_imgproc.partition import PartitionResult
+
+MIN_MAPPED_NBYTES = 2**20
+"""Bytes of a batch from which on it is mapped."""
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Missing = Literal["skip", "raise"] | float
@@ -66,7 +70,7 @@ class Batch:
 
     def __init__(self, size: int, spec: BatchSpec) -> None:
         self.positions = np.empty(size, dtype=np.int64)
-        self.images = np.empty((size, *spec.form.shape(spec.image_shape)), spec.form.dtype)
+        self.images = _allocate((size, *spec.form.shape(spec.image_shape)), spec.form.dtype)
         self.n = self.n_writes = self.n_read = 0
 
     @property
@@ -171,6 +175,18 @@ class BatchSink:
     def is_empty(self) -> bool:
         """Whether no batch is left."""
         return not self._batches
+
+
+def _allocate(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
+    """Return a new array; a large one is in pages of its own, which return to the system with it.
+
+    The C library keeps the memory of a freed array of some megabytes, and from then on takes all smaller ones from such
+    memory too, in pieces: a pass needed twice as much.
+    """
+    nbytes = int(np.prod(shape)) * dtype.itemsize
+    if nbytes < MIN_MAPPED_NBYTES or not hasattr(mmap, "MAP_ANONYMOUS"):
+        return np.empty(shape, dtype)
+    return np.frombuffer(mmap.mmap(-1, nbytes, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS), dtype).reshape(shape)
 
 
 def _as_slice(rows: Array) -> Any:

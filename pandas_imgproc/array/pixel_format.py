@@ -14,6 +14,9 @@ from pandas_imgproc._validation import check_choice
 
 Pixels = np.ndarray[Any, np.dtype[Any]]
 
+BLOCK_NBYTES = 2**18
+"""Bytes that are written before the next images are read: the cache of a core holds them."""
+
 CHANNEL_ORDERS = ("last", "first")
 
 
@@ -62,20 +65,28 @@ class PixelFormat:
         if self.factor is None:
             out[...] = np.moveaxis(pixels, 3, 1) if self.channels_first else pixels
             return
-        # Image by image: the second operation finds the values of the first in the cache.
-        for image, result in zip(pixels, out, strict=True):
-            if self.channels_first:
-                for channel, (factor, offset) in enumerate(zip(self.factor, self._offset, strict=True)):
-                    _scale(image[:, :, channel], factor, offset, result[channel])
-            else:  # whole rows at once: three channels at a time would be slow
-                rows, width = (len(image), -1), image.shape[1]
-                factor, offset = np.tile(self.factor, width), np.tile(self._offset, width)
-                _scale(image.reshape(rows), factor, offset, result.reshape(rows))
+        # A few images at a time: the second operation finds the values of the first in the cache.
+        step = max(1, BLOCK_NBYTES * len(out) // max(1, out.nbytes))
+        for start in range(0, len(out), step):
+            self._scale(pixels[start : start + step], out[start : start + step])
+
+    def _scale(self, pixels: Pixels, out: Pixels) -> None:
+        if self.channels_first:
+            for channel, (factor, offset) in enumerate(zip(self._factor, self._offset, strict=True)):
+                _multiply_add(pixels[..., channel], factor, offset, out[:, channel])
+        else:  # rows of an image at once: three channels at a time would be slow
+            n, height, width, channels = pixels.shape
+            shape, factor, offset = (n, height, width * channels), self._factor, self._offset
+            _multiply_add(pixels.reshape(shape), np.tile(factor, width), np.tile(offset, width), out.reshape(shape))
+
+    @property
+    def _factor(self) -> Pixels:
+        assert self.factor is not None
+        return self.factor
 
     @property
     def _offset(self) -> Pixels:
-        assert self.factor is not None
-        return np.zeros_like(self.factor) if self.offset is None else self.offset
+        return np.zeros_like(self._factor) if self.offset is None else self.offset
 
 
 def pixel_format(
@@ -136,7 +147,7 @@ def pixel_format(
     return PixelFormat(target, (scales / stds).astype(precision), offset, is_first)
 
 
-def _scale(pixels: Pixels, factor: Any, offset: Any, out: Pixels) -> None:
+def _multiply_add(pixels: Pixels, factor: Any, offset: Any, out: Pixels) -> None:
     if out.dtype == np.float16:
         out[...] = pixels * factor + offset
         return

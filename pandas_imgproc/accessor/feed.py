@@ -253,7 +253,8 @@ class _FeedingMethods(_ImageAccessorBase):
         if missing != "skip":
             return np.ones(len(rows), dtype=bool), nothing
         if isinstance(rows, StoredRows):
-            return ~rows.missing(), failures_frame(self._column)
+            absent = rows.missing()
+            return ~absent, failures_table(rows.read(np.flatnonzero(absent).tolist()).failures, self._column.index)
         assert isinstance(rows, DecodedRows)
         task = rows.job.task
         assert isinstance(task, LoadResized)

@@ -120,7 +120,8 @@ class ImageDataset:
             return np.full(self._form.shape(pixels.shape), self._missing, self._form.dtype)
         if self._transform is None:
             return self._form.convert(pixels[np.newaxis])[0]
-        result = calling_convention(self._transform)(pixels, np.random.default_rng())
+        rng = np.random.default_rng(np.random.randint(2**31))  # noqa: NPY002  a loader seeds this generator
+        result = calling_convention(self._transform)(pixels, rng)
         result = result["image"] if isinstance(result, Mapping) and "image" in result else result
         return self._converted(result)
 

@@ -1,29 +1,30 @@
 """Streams of batches: rows in memory, threads, order and errors, with a function that reads nothing."""
 
+import mmap
 import threading
 
 import dask
 import numpy as np
 import pytest
+from dask.system import CPU_COUNT
 
 from conftest import wait_until
 from pandas_imgproc.array import PixelFormat
 from pandas_imgproc.execution import BatchStream
 from pandas_imgproc.partition import PartitionInput, PartitionResult
-from pandas_imgproc.sinks import BatchSink, BatchSpec
+from pandas_imgproc.sinks import Batch, BatchSink, BatchSpec
 
 FORM = PixelFormat(np.dtype("uint16"))
 
 
 class Reader:
-    """Images whose pixels are their position; rows that are missing, and a limit above which rows are awaited."""
+    """Images whose pixels are their position, some of them missing."""
 
     def __init__(self, missing=(), cpu=1.0):
-        self.missing, self.cpu, self.positions, self.threads = set(missing), cpu, [], set()
+        self.missing, self.cpu, self.positions = set(missing), cpu, []
 
     def __call__(self, positions, ledger):
         self.positions += positions
-        self.threads.add(threading.current_thread().name)
         values = np.broadcast_to(np.array(positions, "uint16")[:, None, None, None], (len(positions), 2, 2, 1))
         part = PartitionResult.empty(PartitionInput(positions, positions), values)
         part.status[:] = [-1 if position in self.missing else 0 for position in positions]
@@ -73,15 +74,22 @@ def test_batches_follow_the_order_whichever_thread_is_first():
     assert [position for positions, _ in given for position in positions] == order.tolist()
 
 
-def test_rows_that_need_no_time_are_read_by_one_thread():
-    reader = Reader(cpu=1e-6)
-    with stream(reader, 2000) as batches:
+@pytest.mark.parametrize(("cpu", "n_threads"), [(1e-6, 1), (0.0, 1), (0.3, CPU_COUNT)])
+def test_rows_that_need_no_time_are_read_by_one_thread(cpu, n_threads):
+    with stream(Reader(cpu=cpu)) as batches:
+        assert batches._max_running() == CPU_COUNT
         next(batches)
         assert is_idle(batches)
-        reader.threads.clear()
-        for _ in batches:
-            pass
-    assert len(reader.threads) <= 2  # the first chunks were submitted before any was measured
+        assert batches._max_running() == n_threads
+
+
+def test_large_batch_has_pages_of_its_own():
+    batch = Batch(64, BatchSpec(64, (64, 64, 3), PixelFormat(np.dtype("uint8")), "skip"))
+    memory = batch.images
+    while isinstance(memory, np.ndarray):
+        memory = memory.base
+    assert isinstance(getattr(memory, "obj", memory), mmap.mmap)
+    batch.images[:] = 7  # it can be written
 
 
 def test_error_of_the_reader_ends_the_loop():

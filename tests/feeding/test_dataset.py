@@ -86,7 +86,10 @@ def test_image_column_and_npy_file_give_the_same_items_as_paths(frame, tmp_path)
         frame["image"] = frame.img.load_resized("image_path", size=32, errors="coerce", out=out)
         data = frame.img.dataset("image")
         assert checksums(data) == checksums(make(frame))
-        assert data.failures["kind"].tolist() == make(frame).failures["kind"].tolist()
+        pd.testing.assert_frame_equal(data.failures, make(frame).failures)
+        tail = frame.iloc[5:].img.dataset("image")
+        assert tail.positions.tolist() == [row - 5 for row in readable(frame) if row >= 5]
+        assert tail.failures["position"].tolist() == [row - 5 for row in (*sorted(BROKEN), NO_FILE) if row >= 5]
 
 
 def test_items_of_a_dask_frame_are_those_of_the_computed_frame(frame):
@@ -157,6 +160,16 @@ def test_transform_of_any_convention_comes_before_the_format(frame):
         make(frame, transform=lambda pixels: "text", scale=2)[0]
     with pytest.raises(TypeError, match="transform=3 cannot be called"):
         make(frame, transform=3)
+
+
+def test_generator_of_a_transform_follows_from_the_seed_of_the_process(frame):
+    data = make(frame, transform=lambda pixels, rng: rng.random())
+    drawn = []
+    for _ in range(2):
+        np.random.seed(3)  # noqa: NPY002  as a loader does
+        drawn.append([item[1] for item in data])
+    assert drawn[0] == drawn[1]
+    assert len(set(drawn[0])) == len(data)
 
 
 def test_error_of_a_transform_is_the_users_own(frame):

@@ -84,7 +84,7 @@ def test_rows_that_need_no_time_are_read_by_one_thread(cpu, n_threads):
 
 
 def test_large_batch_has_pages_of_its_own():
-    batch = Batch(64, BatchSpec(64, (64, 64, 3), PixelFormat(np.dtype("uint8")), "skip"))
+    batch = Batch(64, BatchSpec(64, (128, 128, 3), PixelFormat(np.dtype("uint8"))))
     memory = batch.images
     while isinstance(memory, np.ndarray):
         memory = memory.base

@@ -125,8 +125,8 @@ class _FeedingMethods(_ImageAccessorBase):
             check_bool("drop_last", drop_last),
         )  # fmt: skip
         return ImageBatches(
-            rows, spec, self._column.index, read.source, check_bool("shuffle", shuffle),
-            check_int("seed", seed, 0), check_int("prefetch", prefetch),
+            rows, spec, self._column.index, read.source, shuffle=check_bool("shuffle", shuffle),
+            seed=check_int("seed", seed, 0), prefetch=check_int("prefetch", prefetch),
         )  # fmt: skip
 
     @delegates(FORMAT, DECODE, SOURCE, (read_options, ("npartitions", "progress")))

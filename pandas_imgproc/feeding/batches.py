@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -29,7 +28,6 @@ _IDENTITY = ("n_rows", "shuffle", "seed")
 """Keys of a state that must be those of the batches that continue from it."""
 
 
-@dataclass(eq=False)
 class ImageBatches:
     """Batches of the images of a column; each ``iter`` is the next pass over its rows.
 
@@ -37,6 +35,23 @@ class ImageBatches:
     ndarray of int64, shape (k,), and their pixels, a new ndarray of shape (k, height, width, channels), or
     (k, channels, height, width). Images are decoded on threads while the loop works, and a loop that ends early leaves
     nothing behind.
+
+    Parameters
+    ----------
+    rows : Rows
+        Images by position.
+    spec : BatchSpec
+        Size and form of the batches.
+    index : Index
+        Index of the column, for messages.
+    source : Source
+        Source of the images, for messages.
+    shuffle : bool
+        Whether a pass is in random order.
+    seed : int
+        Seed of the order.
+    prefetch : int
+        Batches that are decoded ahead of the loop.
 
     Examples
     --------
@@ -50,21 +65,23 @@ class ImageBatches:
     {1: 'missing'}
     """
 
-    _rows: Rows
-    _spec: BatchSpec
-    _index: pd.Index[Any]
-    _source: Source
-    _shuffle: bool
-    _seed: int
-    _prefetch: int
-    _next: tuple[int, int] = (0, 0)  # of the next pass: its number, and the rows of its order that were given before
-    _at: tuple[int, int] = (0, 0)  # the same of the next batch
-    _sink: BatchSink | None = field(default=None, repr=False)
-    _n_missing: int = 0
-    _has_warned: bool = False
-
-    def __post_init__(self) -> None:
-        self._n_missing = int(self._rows.missing().sum())
+    def __init__(
+        self,
+        rows: Rows,
+        spec: BatchSpec,
+        index: pd.Index[Any],
+        source: Source,
+        *,
+        shuffle: bool,
+        seed: int,
+        prefetch: int,
+    ) -> None:
+        self._rows, self._spec, self._index, self._source = rows, spec, index, source
+        self._shuffle, self._seed, self._prefetch = shuffle, seed, prefetch
+        self._next = self._at = (0, 0)  # of the next pass, and batch: number of the pass, rows of its order before it
+        self._sink: BatchSink | None = None  # of the latest pass
+        self._n_missing = int(rows.missing().sum())
+        self._has_warned = False
 
     def __iter__(self) -> Iterator[tuple[Array, Array]]:
         epoch, n_given = self._at = self._next

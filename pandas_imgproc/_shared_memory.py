@@ -58,38 +58,6 @@ class MemfdHandle:
         """Do nothing: memory has no disk."""
 
 
-@dataclass(frozen=True)
-class FileHandle:
-    """Handle of a file for other processes.
-
-    Attributes
-    ----------
-    path : str
-        Absolute path.
-    device, inode : int
-        Identity of the file: on another machine the same path may be another file.
-    """
-
-    path: str
-    device: int
-    inode: int
-
-    @contextlib.contextmanager
-    def open(self) -> Iterator[int | None]:
-        """Open a descriptor for a block, None if the path is missing or another file."""
-        fd = None
-        with contextlib.suppress(OSError):
-            fd = os.open(self.path, os.O_RDWR | getattr(os, "O_CLOEXEC", 0))
-        with _closed_after(fd):
-            status = None if fd is None else os.fstat(fd)
-            is_same = status is not None and (status.st_dev, status.st_ino) == (self.device, self.inode)
-            yield fd if is_same else None
-
-    def flush(self, fd: int) -> None:
-        """Wait until all writes are on disk."""
-        os.fsync(fd)
-
-
 @contextlib.contextmanager
 def _closed_after(fd: int | None) -> Iterator[None]:
     try:

@@ -69,11 +69,16 @@ def check_files(paths, index, missing=()):
                 assert row_of(np.asarray(image)) == k
 
 
-def whole_files(folder):
-    """Return the file names of a folder, after a complete decode of each; only the manifest may be there too."""
+def whole_files(folder, *, killed=False):
+    """Return the file names of a folder, after a complete decode of each.
+
+    Only the manifest may be there too, and the lease of a caller that was killed.
+    """
     names = sorted(path.name for path in Path(folder).iterdir())
-    assert [name for name in names if name.startswith(".")] == [".pandas-imgproc.jsonl"]
-    for name in names[1:]:
+    hidden = [name for name in names if name.startswith(".")]
+    assert [name for name in hidden if not (killed and name.endswith(".lease"))] == [".pandas-imgproc.jsonl"]
+    files = [name for name in names if name not in hidden]
+    for name in files:
         with Image.open(Path(folder) / name) as image:
             image.load()
-    return names[1:]
+    return files

@@ -41,6 +41,10 @@ MAX_PARTITION_NBYTES = 24 * 2**20
 """Maximum bytes of a partition's values: the C library does not reuse larger ones, and the first touch of fresh memory
 costs a fifth of decoding to 600 x 600 pixels."""
 
+MAX_WRITTEN_NBYTES = 4 * MAX_PARTITION_NBYTES
+"""The same of values that workers write themselves, if there are so many workers that shorter partitions could not be
+submitted in time. A worker holds up to three copies of them."""
+
 
 @dataclass(frozen=True)
 class Job:
@@ -79,6 +83,7 @@ class JobState:
     estimate_logged: bool = False
     n_workers: int = 1  # partitions that run concurrently
     min_seconds: float = 0.0  # shortest partitions of which all workers can be given the next one in time
+    values_travel: bool = True  # whether the values of the last result were returned to the caller
 
     def __post_init__(self) -> None:
         self.n_total = len(self.pending)
@@ -126,16 +131,18 @@ class JobState:
         # But a partition of remote files begins with a request that was not prefetched.
         quarter = self._rows_in(setting("partition-seconds") / 4)
         minimum = target // 2 if self.is_remote else max(1, shortest, min(SAMPLE_ROWS, quarter))
-        return min(max(minimum, min(target, share, MAX_PARTITION_ROWS)), self._max_rows_in_bytes)
+        n_bytes_allow = self._rows_of(MAX_PARTITION_NBYTES)
+        if not self.values_travel:
+            n_bytes_allow = min(max(shortest, n_bytes_allow), self._rows_of(MAX_WRITTEN_NBYTES))
+        return min(max(minimum, min(target, share, MAX_PARTITION_ROWS)), n_bytes_allow)
 
     def _rows_in(self, seconds: float) -> int:
         """Return the number of rows for which one worker needs at least so much time."""
         return math.ceil(seconds / self.seconds_per_row) if self.seconds_per_row else SAMPLE_ROWS
 
-    @property
-    def _max_rows_in_bytes(self) -> int:
-        """Number of rows whose values have at most `MAX_PARTITION_NBYTES`."""
-        return max(1, MAX_PARTITION_NBYTES * len(self.job.inputs) // max(1, self.sink.nbytes))
+    def _rows_of(self, nbytes: int) -> int:
+        """Return the number of rows whose values have at most so many bytes."""
+        return max(1, nbytes * len(self.job.inputs) // max(1, self.sink.nbytes))
 
     @property
     def seconds_per_row(self) -> float:
@@ -152,11 +159,12 @@ class JobState:
 
     def local_task(self, positions: Sequence[int], ledger: RowLedger) -> Callable[[], PartitionResult]:
         """Return a zero-argument callable that runs a partition in this process and writes its values to the sink."""
-        job, partition, writer = self.job, self.job.partition(positions), self.sink.writer(positions)
+        job, partition, writer = self.job, self.job.partition(positions), self.sink.writer(positions, in_caller=True)
         return functools.partial(run_and_write, job.task, partition, job.source, ledger, self.settings, writer)
 
     def finish(self, result: PartitionResult) -> None:
         """Commit the result of a partition, and count its rows."""
+        self.values_travel = result.values is not None
         self.sink.commit(result)
         self.n_done += len(result.status)
         self.n_failed += len(result.failures)

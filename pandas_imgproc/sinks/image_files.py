@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -9,18 +10,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pandas_imgproc._atomic import atomic_write
-from pandas_imgproc._shared_memory import MemfdHandle, SharedBuffer
 from pandas_imgproc._timing import timed
 from pandas_imgproc.errors import Failure, JournalError, failure
 from pandas_imgproc.partition import values_at
 from pandas_imgproc.sinks.job_spec import checksum
 from pandas_imgproc.sinks.journaled import TRANSIENT_KINDS, versions, warn_version_change
+from pandas_imgproc.sinks.lease import Lease, LeaseHandle, discard
 from pandas_imgproc.sinks.manifest import FileRecord, FolderManifest, TaskSpec, record_written
-from pandas_imgproc.sinks.memory import ArraySpec, MemorySink, return_to_caller
+from pandas_imgproc.sinks.memory import ArraySpec, MemorySink
 from pandas_imgproc.source import UNKNOWN_SIGNATURE, FileSignature, InputFile, is_encoded, signature_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from pandas_imgproc.partition import Mask, PartitionResult
     from pandas_imgproc.sinks.job_spec import JobContext
@@ -49,7 +50,7 @@ class ImageFileSink(MemorySink):
         self._manifests: dict[str, FolderManifest] = {}
         self._is_pending = np.zeros(job.n, dtype=bool)
         self._aliases: dict[int, int] = {}
-        self._lease: SharedBuffer | None = None
+        self._lease = Lease()
 
     def open(self, *, overwrite: bool, retry: Retry) -> None:
         """Find the files that are pending, and declare them in the manifests of their folders.
@@ -72,6 +73,8 @@ class ImageFileSink(MemorySink):
                 self._aliases[position] = first_by_target[target]
                 continue
             self._is_pending[position] = self._needs_work(position, declarations, overwrite=overwrite, retry=retry)
+        for folder in self._manifests:
+            discard(os.path.join(folder, self._lease_name))  # of a caller that was killed
         specs = {spec.digest: spec for manifest in self._manifests.values() for spec in manifest.tasks.values()}
         for spec in specs.values():
             warn_version_change(spec.versions)
@@ -191,23 +194,24 @@ class ImageFileSink(MemorySink):
         """Return the mask of the rows with pending files."""
         return self._is_pending
 
-    def writer(self, positions: Sequence[int]) -> PartitionWriter:
-        """Return the writer that the worker calls with the finished partition at these positions."""
-        if self._lease is None:
-            try:
-                self._lease = SharedBuffer(1)
-            except OSError:  # no anonymous memory on this system: the bytes return through the socket
-                return return_to_caller
-        return self._make_writer(positions, self._lease.handle)
+    def writer(self, positions: Sequence[int], *, in_caller: bool = False) -> PartitionWriter:
+        """Return the writer that is called with the finished partition at these positions."""
+        folder, targets = self._job.source.folder, values_at(self._targets, positions, self.spec.n_outputs)
+        folders = () if in_caller else {os.path.dirname(target) for target in targets if target is not None}
+        leases = {name: self._lease.grant(os.path.join(folder, name, self._lease_name)) for name in folders}
+        return ImageFileWriter(folder, targets, self._task_spec.digest, None if in_caller else leases)
 
-    def _make_writer(self, positions: Sequence[int], lease: MemfdHandle | None) -> ImageFileWriter:
-        targets = values_at(self._targets, positions, self.spec.n_outputs)
-        return ImageFileWriter(self._job.source.folder, targets, self._task_spec.digest, lease)
+    @functools.cached_property
+    def _lease_name(self) -> str:
+        """Name of the files of the lease: the same if the call is made again, and another in a concurrent one."""
+        targets = [target for target in self._targets if target is not None]
+        key = checksum("\n".join([self._task_spec.digest, str(len(targets)), *targets[:1], *targets[-1:]]))
+        return f".pandas-imgproc-{key:08x}.lease"
 
     def commit(self, part: PartitionResult) -> None:
         """Write the files that were returned to the caller, and record the rows that have none."""
         if part.values is not None:
-            self._make_writer(part.positions, None)(part)
+            self.writer(part.positions, in_caller=True)(part)
         for i in np.flatnonzero(part.status == 0).tolist():
             self._mark_done(part.positions[i])
         self._record_failures(part)
@@ -238,8 +242,7 @@ class ImageFileSink(MemorySink):
 
     def close(self) -> None:
         """Revoke the lease: workers write no more files."""
-        if self._lease is not None:
-            self._lease.close()
+        self._lease.revoke()
 
     @property
     def nbytes(self) -> int:
@@ -251,35 +254,29 @@ class ImageFileSink(MemorySink):
 class ImageFileWriter:
     """Writer of a finished partition as files, each of them atomically.
 
-    The lease is memory that only workers on the caller's machine can open, and only while the job runs: a worker that
-    outlives its failed job must not write over files of the next one. The caller itself has none.
+    A worker that outlives its failed job must not write over files of the next one, so it checks its lease before each
+    of them. The caller itself has none.
     """
 
     folder: str  # from which relative targets start
     targets: Sequence[str | None]  # of the partition
     digest: str  # of the task
-    lease: MemfdHandle | None
+    leases: Mapping[str, LeaseHandle] | None  # by folder, as targets name it
 
     def __call__(self, part: PartitionResult) -> PartitionResult:
-        """Write the files and drop the values; return them to the caller if the lease cannot be opened."""
+        """Write the files and drop the values; return them to the caller without a valid lease."""
         assert part.values is not None
         n_outputs = len(part.values) // len(part.status)
         for k, data in enumerate(part.values):
             target, i = self.targets[k], k // n_outputs
             if part.status[i] != 0 or target is None:
                 continue
-            if not self._job_alive():
+            if self.leases is not None and not self.leases[os.path.dirname(target)].is_valid():
                 return part
             with timed("write"):
                 self._write(os.path.join(self.folder, target), data, part.signatures[i].tolist())
         part.values = None
         return part
-
-    def _job_alive(self) -> bool:
-        if self.lease is None:
-            return True
-        with self.lease.open() as fd:
-            return fd is not None
 
     def _write(self, path: str, data: bytes, source_signature: list[int]) -> None:
         size, mtime = source_signature

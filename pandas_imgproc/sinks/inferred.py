@@ -54,11 +54,11 @@ class InferredSink(MemorySink):
         self._held: dict[int, Any] = {}  # objects of rows that do not match the images, by position
         self._held_nbytes = 0
 
-    def writer(self, positions: Sequence[int]) -> PartitionWriter:
+    def writer(self, positions: Sequence[int], *, in_caller: bool = False) -> PartitionWriter:
         """Return the writer that stacks images, once their shape is known."""
         if self._images is None:
             return return_to_caller
-        return StackingWriter(self._images.spec, self._images.writer(positions))
+        return StackingWriter(self._images.spec, self._images.writer(positions, in_caller=in_caller))
 
     def commit(self, part: PartitionResult) -> None:
         """Store the values that were returned to the caller, and record the rows as finished.

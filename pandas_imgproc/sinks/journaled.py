@@ -18,6 +18,7 @@ from pandas_imgproc.sinks.arrow_columns import check_index
 from pandas_imgproc.sinks.directory import Directory
 from pandas_imgproc.sinks.job_spec import JobContext, JobSpec
 from pandas_imgproc.sinks.journal import Journal
+from pandas_imgproc.sinks.lease import Lease, LeaseHandle, discard
 from pandas_imgproc.sinks.memory import ArraySpec, MemorySink
 from pandas_imgproc.source import UNKNOWN_SIGNATURE, StorageOptions
 
@@ -79,6 +80,9 @@ class JournaledSink(MemorySink):
         super().__init__(ArraySpec.from_task(job.task, job.n))
         self._store, self._job, self.journal = store, job, journal
         self._is_pending = np.zeros(job.n, dtype=bool)
+        self._lease = Lease()
+        if self._lease_path is not None:
+            discard(self._lease_path)  # of a caller that was killed: the journal is locked
 
     def _allocate(self) -> Array:
         return np.empty(0)  # the values are on disk
@@ -93,6 +97,15 @@ class JournaledSink(MemorySink):
     @abstractmethod
     def journal_storage(cls, store: ResultStore) -> JournalStorage:
         """Return the storage of the journal."""
+
+    @property
+    @abstractmethod
+    def _lease_path(self) -> str | None:
+        """Path of the file of the lease; None where workers on all hosts may write."""
+
+    def _grant_lease(self) -> LeaseHandle | None:
+        """Return the lease with which workers write; None where all of them may."""
+        return None if self._lease_path is None else self._lease.grant(self._lease_path)
 
     @classmethod
     @abstractmethod
@@ -209,7 +222,8 @@ class JournaledSink(MemorySink):
         return self.journal.results()
 
     def close(self) -> None:
-        """Release the lock of the journal."""
+        """Revoke the lease of workers, and release the lock of the journal."""
+        self._lease.revoke()
         self.journal.close()
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 import psutil
 
-from pandas_imgproc._shared_memory import FileHandle, MemfdHandle, SharedBuffer
+from pandas_imgproc._shared_memory import MemfdHandle, SharedBuffer
 from pandas_imgproc._timing import timed
 from pandas_imgproc._uninterrupted import import_atomically
 from pandas_imgproc.errors import ResultTooLargeError
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from pandas_imgproc.errors import Failure
     from pandas_imgproc.partition import Mask, PartitionResult
+    from pandas_imgproc.sinks.lease import LeasedFile
     from pandas_imgproc.tasks import Task
 
 SHARED_MEMORY_THRESHOLD = 2**20
@@ -171,8 +172,11 @@ class MemorySink:
         """Return the mask of the unfinished rows."""
         return np.ones(self.n, dtype=bool)
 
-    def writer(self, positions: Sequence[int]) -> PartitionWriter:  # noqa: ARG002  subclasses need them
-        """Return the writer that the worker calls with the finished partition at these positions."""
+    def writer(self, positions: Sequence[int], *, in_caller: bool = False) -> PartitionWriter:  # noqa: ARG002
+        """Return the writer that is called with the finished partition at these positions.
+
+        With `in_caller` it is called in this process, before the job ends, and else by a worker.
+        """
         return return_to_caller
 
     def commit(self, part: PartitionResult) -> None:
@@ -242,7 +246,7 @@ class SharedMemorySink(MemorySink):
         # The caller's rows, and those of remote workers, go through the same map.
         return self._buffer.map(writeable=True).view(self.spec.dtype).reshape(self.spec.shape)
 
-    def writer(self, positions: Sequence[int]) -> PartitionWriter:  # noqa: ARG002  subclasses need them
+    def writer(self, positions: Sequence[int], *, in_caller: bool = False) -> PartitionWriter:  # noqa: ARG002
         """Return the writer of values into the shared buffer."""
         return BufferWriter(self._buffer.handle, self.spec.n_outputs, self.spec.row_nbytes)
 
@@ -255,7 +259,7 @@ class SharedMemorySink(MemorySink):
 class BufferWriter:
     """Writer of a partition's values into a shared buffer, or into a file after `offset` bytes."""
 
-    handle: MemfdHandle | FileHandle
+    handle: MemfdHandle | LeasedFile
     n_outputs: int
     row_nbytes: int
     offset: int = 0

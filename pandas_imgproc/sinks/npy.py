@@ -22,13 +22,13 @@ import pyarrow.parquet as pq
 from dask.utils import format_bytes
 
 from pandas_imgproc._atomic import atomic_write, sync_folder
-from pandas_imgproc._shared_memory import FileHandle
 from pandas_imgproc.array import ImageArray
 from pandas_imgproc.errors import JournalError
 from pandas_imgproc.partition import as_position_array, runs, to_positions
 from pandas_imgproc.sinks.arrow_columns import from_table, to_index_of, to_table
 from pandas_imgproc.sinks.journal_storage import LocalJournal
 from pandas_imgproc.sinks.journaled import JournaledSink
+from pandas_imgproc.sinks.lease import LeasedFile, unextended_writes
 from pandas_imgproc.sinks.memory import BufferWriter, contiguous_runs, pwrite_all, return_to_caller
 from pandas_imgproc.tasks import Augment, variant_index
 
@@ -68,6 +68,10 @@ class NpySink(JournaledSink):
     def journal_storage(cls, store: ResultStore) -> LocalJournal:
         """Return the storage of the journal: a file beside the result."""
         return LocalJournal(f"{store.path}.journal")
+
+    @property
+    def _lease_path(self) -> str:
+        return f"{self._store.path}.lease"
 
     @classmethod
     def prepare(cls, store: ResultStore) -> None:
@@ -138,6 +142,8 @@ class NpySink(JournaledSink):
             os.posix_fallocate(self._fd, 0, nbytes)
             if not size:
                 os.pwrite(self._fd, self._header, 0)
+            # Where a file system cannot allocate, the C library writes zeros: not after workers have written rows.
+            os.fsync(self._fd)
         except OSError as exc:
             need = f"it needs {format_bytes(nbytes - size)} more"
             raise OSError(exc.errno, f"{need}: {exc.strerror or exc}; what was finished is kept") from exc
@@ -151,13 +157,12 @@ class NpySink(JournaledSink):
 
     # ---- running
 
-    def writer(self, positions: Sequence[int]) -> PartitionWriter:
+    def writer(self, positions: Sequence[int], *, in_caller: bool = False) -> PartitionWriter:
         """Return the writer of values into the file; values that replace others return to the caller."""
         if self._rewritten(positions):
             return return_to_caller
-        stat = os.fstat(self._fd)
-        handle = FileHandle(self._name, stat.st_dev, stat.st_ino)
-        return BufferWriter(handle, self.spec.n_outputs, self.spec.row_nbytes, len(self._header))
+        file = LeasedFile(self._name, None if in_caller else self._grant_lease())
+        return BufferWriter(file, self.spec.n_outputs, self.spec.row_nbytes, len(self._header))
 
     def _rewritten(self, positions: Sequence[int]) -> Sequence[int]:
         """Return the rows that have a value, which is replaced: their file was changed."""
@@ -191,9 +196,10 @@ class NpySink(JournaledSink):
             raise
 
     def _write(self, positions: Sequence[int], values: Array) -> None:
-        for offset, block in contiguous_runs(positions, values, self.spec.n_outputs):
-            pwrite_all(self._fd, block, len(self._header) + offset * self.spec.row_nbytes)
-        os.fsync(self._fd)
+        with unextended_writes(self._fd):
+            for offset, block in contiguous_runs(positions, values, self.spec.n_outputs):
+                pwrite_all(self._fd, block, len(self._header) + offset * self.spec.row_nbytes)
+            os.fsync(self._fd)
 
     def values(self) -> Array:
         """Return the values of all rows: a read-only map of the file."""

@@ -43,8 +43,12 @@ if TYPE_CHECKING:
     from pandas_imgproc.sinks.journal import Journal
     from pandas_imgproc.sinks.journal_storage import JournalStorage
     from pandas_imgproc.sinks.journaled import ResultStore
+    from pandas_imgproc.sinks.lease import LeaseHandle
     from pandas_imgproc.sinks.memory import Array, PartitionWriter
     from pandas_imgproc.tasks import Task
+
+_LEASE = "_lease"
+"""Name of the file of the lease: readers of the folder ignore names that begin with a line."""
 
 
 class ParquetSink(JournaledSink):
@@ -66,13 +70,17 @@ class ParquetSink(JournaledSink):
             return LocalJournal(f"{store.path}/_journal.jsonl")
         return ObjectStoreJournal(Directory(f"{store.path}/_journal", store.options))
 
+    @property
+    def _lease_path(self) -> str | None:
+        return f"{self._store.path}/{_LEASE}" if self._store.directory.is_local else None
+
     @classmethod
     def prepare(cls, store: ResultStore) -> None:
         """Create the folder; raise if it has entries, but no journal."""
         store.directory.create()
         if store.overwrite or cls.journal_storage(store).read():
             return
-        if store.directory.names() not in ([], ["_journal"], ["_journal.jsonl"]):
+        if set(store.directory.names()) - {"_journal", "_journal.jsonl", _LEASE}:
             raise JournalError(f"out={store.path!r} is a folder without a journal; overwrite=True replaces its parts")
 
     @classmethod
@@ -114,14 +122,15 @@ class ParquetSink(JournaledSink):
     def _add_part(self, rows: range) -> None:
         self._owner[rows.start : rows.stop], self._parts[rows.start] = rows.start, rows
 
-    def writer(self, positions: Sequence[int]) -> PartitionWriter:
+    def writer(self, positions: Sequence[int], *, in_caller: bool = False) -> PartitionWriter:
         """Return the writer of new parts; rows of existing parts return to the caller, which updates these."""
-        is_new = (self._owner[as_position_array(positions)] < 0).all()
-        return self._part_writer(positions) if is_new else return_to_caller
+        if (self._owner[as_position_array(positions)] >= 0).any():
+            return return_to_caller
+        return self._part_writer(positions, None if in_caller else self._grant_lease())
 
-    def _part_writer(self, positions: Sequence[int]) -> ParquetWriter:
+    def _part_writer(self, positions: Sequence[int], lease: LeaseHandle | None = None) -> ParquetWriter:
         labels = [(self._part_name(rows), self._job.index[rows.start : rows.stop]) for rows in runs(positions)]
-        return ParquetWriter(self._job.task, self._folder, labels)
+        return ParquetWriter(self._job.task, self._folder, labels, lease)
 
     def _commit(self, part: PartitionResult) -> None:
         """Write the new parts and update the existing ones, each of which is journaled: the bytes of one are held."""
@@ -216,9 +225,12 @@ class ParquetWriter:
     task: Task
     folder: Directory
     parts: list[tuple[str, pd.Index[Any]]]  # name and labels of each
+    lease: LeaseHandle | None  # of a local folder, for workers
 
     def __call__(self, part: PartitionResult) -> PartitionResult:
-        """Write the parts and drop the values."""
+        """Write the parts and drop the values; return them to the caller without a valid lease."""
+        if self.lease is not None and not self.lease.is_valid():
+            return part
         start = 0
         with timed("write"):
             for name, labels in self.parts:

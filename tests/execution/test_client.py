@@ -70,7 +70,8 @@ def test_pixels_pass_through_no_socket(paths, managed_cluster, monkeypatch):
 def test_workers_without_the_shared_buffer_return_their_values(paths, managed_cluster, monkeypatch):
     expected = paths.img.load_resized(120).img.to_numpy()
     unreachable = MemfdHandle(os.getpid(), 0, "the name of another machine's file")
-    monkeypatch.setattr(SharedMemorySink, "writer", lambda self, positions: BufferWriter(unreachable, 1, 120 * 120 * 3))
+    writer = BufferWriter(unreachable, 1, 120 * 120 * 3)
+    monkeypatch.setattr(SharedMemorySink, "writer", lambda *_, **__: writer)
     returned = paths.img.load_resized(120, npartitions=4).img.to_numpy()
     assert np.array_equal(returned, expected)
 

@@ -40,6 +40,19 @@ def test_partitions_of_large_images_have_few_bytes():
     assert max(len(positions) for positions in state.iter_partitions()) == 24
 
 
+@pytest.mark.parametrize(
+    ("values_travel", "min_seconds", "expected"),
+    [(True, 6.0, 24), (False, 0.0, 24), (False, 0.6, 60), (False, 6.0, 96)],
+)
+def test_partitions_of_many_workers_that_write_large_images_themselves_have_more_bytes(
+    values_travel, min_seconds, expected
+):
+    large = SimpleNamespace(nbytes=1000 * 2**20, schema_known=True)
+    measured = {"n_done": 1, "wall": 0.01, "n_workers": 2, "min_seconds": min_seconds}
+    state = make_state(1000, sink=large, values_travel=values_travel, **measured)
+    assert max(len(positions) for positions in state.iter_partitions()) == expected
+
+
 def test_partitions_last_until_many_workers_have_their_next_one():
     state = make_state(1_000_000, n_done=100, wall=10.0, n_workers=1000)  # rows of 0.1 s, which wait
     assert max(map(len, state.iter_partitions())) == 40

@@ -105,7 +105,8 @@ def test_hosts_write_to_shared_folders_and_return_the_rest(network, disk, worker
 def map_hosts(disk, n, name):
     """Map a function that takes 20 ms; return the host and the number of each row, and hosts and times of partitions.
 
-    Rows add a byte to a file of their host, and do not end on the host `lost`.
+    Rows add a byte to a file of their host, and do not end on the host `lost`. If a file named `busy` is there, the caller
+    does nothing until it is deleted.
     """
     from pandas_imgproc.execution import JobState
 
@@ -121,6 +122,8 @@ def map_hosts(disk, n, name):
     def record(state, part):
         ends.append((part.values[0].split()[0], time.monotonic()))
         finish(state, part)
+        while (disk / "busy").exists():
+            time.sleep(0.02)
 
     JobState.finish = record
     try:
@@ -154,9 +157,11 @@ def test_host_that_joins_and_is_killed_costs_no_row(network, disk):
 
 def test_host_that_is_cut_off_delays_no_other(network, disk):
     network.send(map_hosts, disk, 600, "cut")
-    for host in ("near", "renumbered"):
-        wait_for_rows(disk, "cut", host)
+    wait_for_rows(disk, "cut", "renumbered")
+    (disk / "busy").touch()
+    wait_for_rows(disk, "cut", "renumbered", 30)  # some results of the host are finished
     network.cut("renumbered")
+    (disk / "busy").unlink()
     start = time.monotonic()
     wait_for_rows(disk, "cut", "near", 200)  # four seconds at least
     stop = time.monotonic()

@@ -111,7 +111,7 @@ class Network:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._visible = [folder, ROOT, Path(sys.prefix), Path(sys.base_prefix)]
-        path = os.pathsep.join(map(str, (ROOT, ROOT / "tests", ROOT / "tests/execution")))
+        path = os.pathsep.join(map(str, (ROOT, ROOT / "tests")))
         keep = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
         self._env = {**keep, "PYTHONPATH": path}
         self.hosts: dict[str, Host] = {}

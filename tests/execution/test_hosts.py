@@ -156,7 +156,7 @@ def test_host_that_joins_and_is_killed_costs_no_row(network, disk):
 
 
 def test_host_that_is_cut_off_delays_no_other(network, disk):
-    network.send(map_hosts, disk, 600, "cut")
+    network.send(map_hosts, disk, 500, "cut")
     wait_for_rows(disk, "cut", "renumbered", 60)  # many partitions are outstanding
     (disk / "busy").touch()
     wait_for_rows(disk, "cut", "renumbered", 15)  # a result of the host is finished
@@ -167,6 +167,6 @@ def test_host_that_is_cut_off_delays_no_other(network, disk):
     stop = time.monotonic()
     network.mend("renumbered")
     rows, ends = network.receive()
-    assert [int(row) for _, row in rows] == [k % N for k in range(600)]
+    assert [int(row) for _, row in rows] == [k % N for k in range(500)]
     times = [start, *(end for host, end in ends if host == "near" and start < end < stop), stop]
     assert max(np.diff(times)) < 2

@@ -121,7 +121,7 @@ class Network:
         self._ip(self._switch, "link add name bridge0 type bridge", "link set bridge0 up")
         try:
             caller = self.add("caller")
-            self._dask(caller, "scheduler", "--host", self.address("caller"), "--port", "8786")
+            self._scheduler = self._dask(caller, "scheduler", "--host", self.address("caller"), "--port", "8786")
             with (self.folder / "caller.log").open("w") as log:
                 pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": log}
                 self._caller = caller.start(sys.executable, "-c", SERVE, **pipes, env=self._env)
@@ -199,10 +199,14 @@ class Network:
         for command in commands:
             subprocess.run(host.command("ip", *command.split(), all_namespaces=False), check=True, capture_output=True)
 
-    def _dask(self, host: Host, role: str, *options: str) -> None:
+    def scheduler(self) -> psutil.Process:
+        """Return the process of the scheduler: that of the command enters namespaces, and starts it."""
+        return psutil.Process(self._scheduler.pid).children()[0]
+
+    def _dask(self, host: Host, role: str, *options: str) -> subprocess.Popen:
         with (self.folder / f"{role}-{host.name}.log").open("a") as log:
             words = (sys.executable, "-m", "dask", role, *options, "--no-dashboard")
-            host.start(*words, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=self._env)
+            return host.start(*words, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=self._env)
 
 
 def serve_calls() -> None:

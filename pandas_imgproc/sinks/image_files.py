@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import os
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -47,7 +47,9 @@ class ImageFileSink(MemorySink):
         super().__init__(ArraySpec.from_task(job.task, job.n))
         self._job, self._targets = job, targets
         self._task_spec = TaskSpec.from_task(job.task, versions())
-        self._manifests: dict[str, FolderManifest] = {}
+        self._manifests: dict[str, FolderManifest] = {}  # by folder
+        self._manifest_by_head: dict[str, FolderManifest] = {}  # by folder, as targets name it
+        self._relative_folder = functools.cache(os.path.relpath)
         self._is_pending = np.zeros(job.n, dtype=bool)
         self._aliases: dict[int, int] = {}
         self._lease = Lease()
@@ -89,13 +91,19 @@ class ImageFileSink(MemorySink):
 
     def _manifest_of(self, target: str) -> tuple[FolderManifest, str]:
         """Return the manifest of a file's folder, and the name of the file."""
-        folder, name = os.path.split(os.path.join(self._job.source.folder, target))
-        if folder not in self._manifests:
+        head, name = os.path.split(target)
+        if head not in self._manifest_by_head:
+            folder = os.path.join(self._job.source.folder, head)
             try:
-                self._manifests[folder] = FolderManifest(folder)
+                manifest = self._manifests.get(folder) or FolderManifest(folder)
             except OSError as exc:
                 raise write_error(folder, exc) from exc
-        return self._manifests[folder], name
+            self._manifest_by_head[head] = self._manifests[folder] = manifest
+        return self._manifest_by_head[head], name
+
+    def _entry(self, position: int, target: str) -> _Entry:
+        manifest, name = self._manifest_of(target)
+        return _Entry(target, manifest, name, self._source_checksum(position, manifest.folder))
 
     def _current_signatures(self) -> dict[int, FileSignature]:
         """Return the present signatures of the sources of recorded files, which one batch of requests fetches."""
@@ -109,12 +117,11 @@ class ImageFileSink(MemorySink):
 
     def _needs_work(self, position: int, declarations: Declarations, *, overwrite: bool, retry: Retry) -> bool:
         """Return whether the files of a row must be written; add those that are not declared yet to `declarations`."""
-        targets = self._row_targets(position)
-        records = [self._check_target(position, target, overwrite=overwrite) for target in targets]
+        entries = [self._entry(position, target) for target in self._row_targets(position)]
+        records = [self._check_entry(entry, overwrite=overwrite) for entry in entries]
         if records and not overwrite and self._is_done(position, records, retry):
             return False
-        for manifest, name in map(self._manifest_of, targets):
-            source_checksum = self._source_checksum(position, manifest.folder)
+        for _, manifest, name, source_checksum in entries:
             if not manifest.is_declared(name, self._task_spec, source_checksum):
                 declarations.setdefault(manifest.folder, {})[name] = source_checksum
         return True
@@ -131,10 +138,9 @@ class ImageFileSink(MemorySink):
         self._mark_done(position)
         return True
 
-    def _check_target(self, position: int, target: str, *, overwrite: bool) -> tuple[FileRecord, FileSignature | None]:
+    def _check_entry(self, entry: _Entry, *, overwrite: bool) -> tuple[FileRecord, FileSignature | None]:
         """Return the record of a file and its present signature; raise if the file belongs to another task or image."""
-        manifest, name = self._manifest_of(target)
-        source_checksum = self._source_checksum(position, manifest.folder)
+        target, manifest, name, source_checksum = entry
         record = manifest.record(name, self._task_spec, source_checksum)
         current = manifest.signature(name)
         mismatch = (
@@ -155,7 +161,11 @@ class ImageFileSink(MemorySink):
         path = None if is_encoded(value) else self._job.source.path(value)
         if path is None or "://" in path:
             return checksum(value if path is None else path)
-        return checksum(os.path.relpath(path, folder))
+        head, name = os.path.split(path)
+        if name in ("", ".", ".."):
+            return checksum(os.path.relpath(path, folder))
+        head = self._relative_folder(head or ".", folder)
+        return checksum(name if head == "." else f"{head}/{name}")
 
     def _source_changed(self, position: int, record: FileRecord) -> bool:
         """Return whether the source has changed since it was read; one that is gone has not."""
@@ -248,6 +258,15 @@ class ImageFileSink(MemorySink):
     def nbytes(self) -> int:
         """Bytes of all values: 0, because the sizes of files are unknown until they are encoded."""
         return 0
+
+
+class _Entry(NamedTuple):
+    """File of a row, with its manifest, its name there, and the checksum of its source."""
+
+    target: str
+    manifest: FolderManifest
+    name: str
+    source_checksum: int
 
 
 @dataclass(frozen=True)

@@ -49,7 +49,7 @@ class TaskSpec:
         """Return the identity of a task."""
         return cls(json.loads(json.dumps(task.fingerprint())), versions)
 
-    @property
+    @functools.cached_property
     def digest(self) -> str:
         """Key of the task in the manifest's lines."""
         return f"{zlib.crc32(json.dumps(self.task, sort_keys=True).encode()):08x}"

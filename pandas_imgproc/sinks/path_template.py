@@ -94,7 +94,12 @@ class PathTemplate:
 
     def __post_init__(self) -> None:
         self.paths = display_paths(self.inputs, self.source)
-        self._components, names = parse(self.to), [name for name, _ in fields_in(self.to)]
+        names = [name for name, _ in fields_in(self.to)]
+        # Components without a field are the same for all rows.
+        self._components = [
+            component if any(isinstance(piece, tuple) for piece in component) else "".join(map(str, component))
+            for component in parse(self.to)
+        ]
         self._columns = {
             name: column_values(name, self.frame, self.to) for name in names if not is_builtin_field(name, self.frame)
         }
@@ -108,7 +113,7 @@ class PathTemplate:
 
     def _check_dir_field(self) -> None:
         for k, component in enumerate(self._components):
-            has_dir = any(isinstance(piece, tuple) and piece[0] == "dir" for piece in component)
+            has_dir = any(piece[0] == "dir" for piece in component if isinstance(piece, tuple))
             if has_dir and "dir" not in self._columns and (k or component != [("dir", "")]):
                 raise ValueError(f"to={self.to!r}: {{dir}} must be at the beginning, '{{dir}}/{{stem}}_128.jpg'")
 
@@ -120,7 +125,10 @@ class PathTemplate:
     def render(self, position: int, variant: int | None) -> str:
         """Return the file of a row."""
         if not self._is_folder:
-            components = [self._render_component(component, position, variant) for component in self._components]
+            components = [
+                component if isinstance(component, str) else self._render_component(component, position, variant)
+                for component in self._components
+            ]
             return self._apply_suffix("/".join(components), position)
         path = os.path.join(self.to, self._relative(position))
         if variant is not None:
@@ -154,8 +162,7 @@ class PathTemplate:
             piece if isinstance(piece, str) else self._render_field(piece, position, variant) for piece in component
         ]
         text = "".join(pieces)
-        has_field = any(isinstance(piece, tuple) for piece in component)
-        if has_field and component[0] != ("dir", "") and text in ("", ".", ".."):
+        if component[0] != ("dir", "") and text in ("", ".", ".."):
             raise self._error(f"{self.row_label(position)} would be written to {text!r}, which is no name")
         return text
 
@@ -217,6 +224,8 @@ class PathTemplate:
 
     def _apply_suffix(self, path: str, position: int) -> str:
         path = self._apply_format(path, position)
+        if len(os.fsencode(path)) <= MAX_FILENAME_BYTES:
+            return path
         too_long = next((name for name in path.split("/") if len(os.fsencode(name)) > MAX_FILENAME_BYTES), None)
         if too_long is not None:
             raise self._error(

@@ -11,6 +11,7 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
     from pandas_imgproc.errors import Failure
 
 MISSING = -1
+
+MAX_COMPARED_FAILURES = 2**12
+"""Failures that are compared when tables are joined: a comparison takes a microsecond, as the copy of a small image."""
 
 
 class PixelStorage:
@@ -130,12 +134,14 @@ def take_rows(storage: PixelStorage, positions: Pixels, *, fill: bool) -> PixelS
 
 def prune_failures(status: Pixels, failures: tuple[Failure, ...]) -> tuple[Pixels, tuple[Failure, ...]]:
     """Return the status renumbered, and the failures that its rows refer to."""
-    used = np.unique(status[status > 0])
+    is_used = np.zeros(len(failures) + 1, dtype=bool)
+    is_used[status[status > 0]] = True
+    used = np.flatnonzero(is_used)
     if len(used) == len(failures):
         return status, failures
     lookup = np.zeros(len(failures) + 1, dtype=np.int32)
     lookup[used] = np.arange(1, len(used) + 1)
-    return _renumber(status, lookup), tuple(failures[k - 1] for k in used)
+    return _renumber(status, lookup), tuple(map(failures.__getitem__, (used - 1).tolist()))
 
 
 def _renumber(status: Pixels, lookup: Pixels) -> Pixels:
@@ -148,16 +154,20 @@ def concat_failures(
 ) -> tuple[list[Pixels], tuple[Failure, ...]]:
     """Return the status of each part renumbered into one common table of failures, and that table.
 
-    Equal failures are stored once: a table that is concatenated with itself repeatedly does not grow.
+    A table that is concatenated with itself does not grow, and no table is longer than its rows. Equal failures of
+    several tables are stored once, unless there are so many that to compare them takes longer than to copy pixels.
     """
     parts = list(parts)
     tables = {id(table): table for _, table in parts}
     if len(tables) == 1:
         return [status for status, _ in parts], parts[0][1]
+    parts = [prune_failures(*part) for part in parts]
+    if sum(len(table) for _, table in parts) > MAX_COMPARED_FAILURES:
+        return _chain_failures(parts)
     codes: dict[tuple[Any, ...], int] = {}
     joined: list[Failure] = []
     statuses = []
-    for status, table in (prune_failures(*part) for part in parts):
+    for status, table in parts:
         lookup = np.zeros(len(table) + 1, dtype=np.int32)
         for k, failure in enumerate(table, start=1):
             key = tuple(failure.values())
@@ -167,3 +177,13 @@ def concat_failures(
             lookup[k] = codes[key]
         statuses.append(_renumber(status, lookup))
     return statuses, tuple(joined)
+
+
+def _chain_failures(parts: list[tuple[Pixels, tuple[Failure, ...]]]) -> tuple[list[Pixels], tuple[Failure, ...]]:
+    """Return the status of each part renumbered into the table of all failures, one after the other."""
+    offsets = np.cumsum([0, *(len(table) for _, table in parts)]).tolist()
+    statuses = [
+        np.where(status > 0, status + np.int32(offset), status)
+        for (status, _), offset in zip(parts, offsets[:-1], strict=True)
+    ]
+    return statuses, tuple(chain.from_iterable(table for _, table in parts))

@@ -74,6 +74,12 @@ class InferredSink(MemorySink):
             self._infer(part)
         super().commit(part)
 
+    def _write(self, positions: Sequence[int], values: Any) -> None:
+        if self._images is None:
+            super()._write(positions, values)
+        else:
+            self._images._write(positions, values)
+
     def _infer(self, part: PartitionResult) -> None:
         """Allocate memory for images at the first one, and hold all values that do not match it."""
         assert part.values is not None

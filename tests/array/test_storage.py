@@ -10,7 +10,7 @@ from array_factory import NA, NAME, cell, image_frame, images, numbers, pixels_o
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pandas_imgproc.array import ImageArray
+from pandas_imgproc.array import ImageArray, storage
 from pandas_imgproc.errors import FAILURE_KINDS
 
 
@@ -192,3 +192,16 @@ def test_failures_follow_rows_through_concat_and_shuffle(parts, random):
     shuffled = joined.iloc[order].array
     assert reasons(shuffled) == {row: f"{expected[k]}.jpg" for row, k in enumerate(order) if expected[k]}
     assert len({failure["path"] for failure in shuffled.failures}) == len(shuffled.failures)
+
+
+def test_failures_of_many_rows_are_chained_and_follow_rows(monkeypatch):
+    """To compare each failure of two long tables takes longer than to copy the pixels."""
+    monkeypatch.setattr(storage, "MAX_COMPARED_FAILURES", 3)
+    parts = [with_failures([1, 0, 2]), images([5, NA]), with_failures([0, 2, 3])]
+    array = pd.concat([pd.Series(part) for part in parts]).array
+    assert reasons(array) == {0: "1.jpg", 2: "2.jpg", 6: "2.jpg", 7: "3.jpg"}
+    grown = pd.Series(array)
+    for _ in range(3):
+        grown = pd.concat([grown, grown])
+    assert len(grown.array.failures) == 4
+    assert grown.array.status.tolist() == array.status.tolist() * 8

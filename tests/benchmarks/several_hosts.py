@@ -1,10 +1,10 @@
 """Caller and scheduler of workers on other hosts, which are namespaces of this machine: as root,
-`python tests/benchmarks/several_hosts.py [rows]`.
+`python tests/benchmarks/several_hosts.py [rows] [methods]`, such as `6000 "load 224" cut`.
 
 For each method the CPU time of the caller and of the scheduler for a row, without that of an idle cluster, and the
-number of cores, at 2 ms of work a row, at which the busier one of them is the limit. Then a link is cut for good: the longest time without a result of the
-other host, and the time until all rows are finished. Targets: `save_thumbnails` in a shared folder 200 cores,
-`load_resized(224)` 40, a gap of 2 s.
+number of cores, at 2 ms of work a row, at which the busier one of them is the limit. With `cut` a link is cut for good:
+the longest time without a result of the other host, and the time until all rows are finished. Targets:
+`save_thumbnails` in a shared folder 200 cores, `load_resized(224)` 40, a gap of 2 s.
 """
 
 from __future__ import annotations
@@ -93,13 +93,16 @@ def map_hosts(n: int) -> list[tuple[str, float]]:
     return ends
 
 
-def measure(network: Network, folder: Path, n: int) -> None:
+def measure(network: Network, folder: Path, n: int, methods: list[str]) -> None:
     """Print a line for each method."""
     scheduler = network.scheduler()
     before = cpu_seconds(scheduler)
     idle_load = network.call(idle, 10.0) / 10, (cpu_seconds(scheduler) - before) / 10
     print(f"idle: caller {1000 * idle_load[0]:.1f} ms a second, scheduler {1000 * idle_load[1]:.1f}")
-    for run, method in enumerate(METHODS):
+    for run, method in enumerate(methods):
+        if method == "cut":
+            cut(network)
+            continue
         network.call(call, folder, method, n // 10, 2 * run)
         before = cpu_seconds(scheduler)
         cpu, wall, n_partitions = network.call(call, folder, method, n, 2 * run + 1)
@@ -149,8 +152,7 @@ def main() -> None:
             for host in ("a", "b"):
                 network.worker(host, f"mount -t tmpfs none {folder}/own")
             network.call(wait_for_workers, 2)
-            measure(network, folder, n)
-            cut(network)
+            measure(network, folder, n, sys.argv[2:] or METHODS)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from saved_files import numbered_paths
 from pandas_imgproc import execution
 from pandas_imgproc._shared_memory import MemfdHandle
 from pandas_imgproc.execution import Job
-from pandas_imgproc.sinks import memory_sink
+from pandas_imgproc.sinks import memory, memory_sink
 from pandas_imgproc.sinks.memory import BufferWriter, SharedMemorySink
 from pandas_imgproc.source import Source
 
@@ -72,8 +72,15 @@ def test_workers_without_the_shared_buffer_return_their_values(paths, managed_cl
     unreachable = MemfdHandle(os.getpid(), 0, "the name of another machine's file")
     writer = BufferWriter(unreachable, 1, 120 * 120 * 3)
     monkeypatch.setattr(SharedMemorySink, "writer", lambda *_, **__: writer)
+    n_written, write = [], memory.pwrite_all
+    monkeypatch.setattr(memory, "pwrite_all", lambda *args: n_written.append(1) or write(*args))
     returned = paths.img.load_resized(120, npartitions=4).img.to_numpy()
     assert np.array_equal(returned, expected)
+    assert len(n_written) == 4  # through the map it would take twice as long
+    n_written.clear()
+    mapped = paths.img.map(lambda pixels: pixels, size=(300, 300), npartitions=4)
+    assert np.array_equal(mapped.img.to_numpy(), paths.img.load_resized((300, 300)).img.to_numpy())
+    assert n_written
 
 
 def test_jobs_run_concurrently_in_several_threads(paths, managed_cluster):

@@ -80,6 +80,8 @@ class ImageFileSink(MemorySink):
         specs = {spec.digest: spec for manifest in self._manifests.values() for spec in manifest.tasks.values()}
         for spec in specs.values():
             warn_version_change(spec.versions)
+        for manifest in self._manifests.values():
+            manifest.compact()
         self._declare(declarations)
 
     # ---- existing files

@@ -13,6 +13,7 @@ import json
 import os
 import pathlib
 import re
+import stat
 import zlib
 from typing import IO, TYPE_CHECKING, Any, ClassVar
 
@@ -21,12 +22,12 @@ try:
 except ImportError:  # Windows locks an open file by itself
     fcntl = None  # type: ignore[assignment]
 
-from pandas_imgproc._atomic import sync_folder
+from pandas_imgproc._atomic import atomic_write, sync_folder
 from pandas_imgproc._text import shorten
 from pandas_imgproc.errors import FAILURE_KINDS, JournalError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from pandas_imgproc.sinks.directory import Directory
 
@@ -113,16 +114,37 @@ class LocalJournal:
         with contextlib.suppress(OSError):  # it is replaced, and cannot be taken back
             sync_folder(self.name)
 
+    def rewrite(self, function: Callable[[bytes], bytes]) -> None:
+        """Replace all lines by those that a function of them returns, durably; meanwhile no other process adds any.
+
+        Nothing happens if the file is of another user, who could not append to a new one.
+        """
+        if fcntl is None:  # Windows replaces no open file
+            return
+        with self._locked_file() as file:
+            status = os.fstat(file.fileno())
+            if status.st_uid != os.geteuid():
+                return
+            stop = _truncate_partial_line(file)
+            file.seek(0)
+            lines = function(file.read(stop))
+            with atomic_write(self.name, sync=True) as fd, open(fd, "wb", closefd=False) as new:
+                os.fchmod(fd, stat.S_IMODE(status.st_mode))
+                new.write(lines)
+
     @contextlib.contextmanager
     def _locked_file(self) -> Iterator[IO[bytes]]:
         """File with the lock held: until `close`, or for the block."""
         if self._file is not None:
             yield self._file
             return
-        with _open_to_append(self.name) as file:
-            if fcntl is not None:
-                fcntl.flock(file, fcntl.LOCK_EX)
-            yield file
+        while True:
+            with _open_to_append(self.name) as file:
+                if fcntl is not None:
+                    fcntl.flock(file, fcntl.LOCK_EX)
+                if _is_named(file, self.name):  # else it was replaced during the wait for the lock
+                    yield file
+                    return
 
     def size(self) -> int:
         """Return the size of the journal, to which `truncate` returns."""

@@ -9,6 +9,7 @@ file itself is replaced: it is known by its signature.
 from __future__ import annotations
 
 import bisect
+import contextlib
 import dataclasses
 import functools
 import json
@@ -16,6 +17,7 @@ import os
 import zlib
 from collections import defaultdict
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from pandas_imgproc.sinks.job_spec import checksum, first_mismatch
@@ -30,11 +32,17 @@ from pandas_imgproc.sinks.journal_storage import (
 from pandas_imgproc.source import UNKNOWN_SIGNATURE, FileSignature, signature_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from pandas_imgproc.errors import FailureKind
 
 FILENAME = ".pandas-imgproc.jsonl"
+
+_MIN_LINES = 64
+"""Lines that are not worth to be replaced by fewer."""
+
+_NAMES_PER_LINE = 2**12
+"""Files of a line of a manifest that is compacted."""
 
 
 @dataclass(frozen=True)
@@ -80,14 +88,57 @@ class FolderManifest(JsonJournal):
 
     def __init__(self, folder: str) -> None:
         self.folder = folder
-        super().__init__(LocalJournal(os.path.join(folder, FILENAME)))
+        self._file = LocalJournal(os.path.join(folder, FILENAME))
+        super().__init__(self._file)
+
+    def compact(self) -> None:
+        """Replace many lines by few that say the same, with those that other processes have added."""
+        if self._n_lines <= _MIN_LINES or self._n_lines * _NAMES_PER_LINE <= 8 * len(self.files):
+            return
+        with contextlib.suppress(OSError):  # nothing is lost without it
+            self._file.rewrite(self._compacted)
+
+    def _compacted(self, lines: bytes) -> bytes:
+        self._replay_all(lines)
+        replaced = {name: self._records_in_doubt(name) for name in self._replaced}
+        n_layers = max(map(len, replaced.values()), default=0)
+        layers = [{name: records[k] for name, records in replaced.items() if k < len(records)} for k in range(n_layers)]
+        return b"".join(map(to_json_line, chain.from_iterable(map(self._lines_of, [*layers, self.files]))))
+
+    def _records_in_doubt(self, name: str) -> list[FileRecord]:
+        """Return the earlier records of a file, one of which may be that of its present content."""
+        current = self.signature(name)
+        return [] if current is None or self.files[name].file_signature == current else self._replaced[name]
+
+    def _lines_of(self, records: dict[str, FileRecord]) -> Iterator[dict[str, Any]]:
+        """Yield the lines that declare and record some files, one record for each."""
+        by_task: defaultdict[str, list[tuple[str, FileRecord]]] = defaultdict(list)
+        for name, record in records.items():
+            by_task[record.digest].append((name, record))
+        for digest, items in by_task.items():
+            for start in range(0, len(items), _NAMES_PER_LINE):
+                chunk = items[start : start + _NAMES_PER_LINE]
+                yield self._declaration(self.tasks[digest], {name: record.source_checksum for name, record in chunk})
+                written = {
+                    name: [*record.source_signature, *record.file_signature]
+                    for name, record in chunk
+                    if record.file_signature is not None
+                }
+                failed = {
+                    name: [*record.failed, *record.source_signature]
+                    for name, record in chunk
+                    if record.failed is not None
+                }
+                yield {"work": digest, "made": written, "failed": failed}
 
     def _reset(self) -> None:
+        self._n_lines = 0
         self.files: dict[str, FileRecord] = {}
         self._replaced: defaultdict[str, list[FileRecord]] = defaultdict(list)  # earlier records, of written files
         self.tasks: dict[str, TaskSpec] = {}
 
     def _replay(self, line: Any) -> None:
+        self._n_lines += 1
         digest = str(line["work"])
         if "asked" in line:
             self._replay_declaration(digest, line)
@@ -116,9 +167,11 @@ class FolderManifest(JsonJournal):
 
     def declare(self, spec: TaskSpec, names: dict[str, int]) -> None:
         """Write the names of the files that a task will write, with the checksums of their sources, durably."""
-        self._append(
-            {"work": spec.digest, "journal": FORMAT, "asked": spec.task, "versions": spec.versions, "names": names}
-        )
+        self._append(self._declaration(spec, names))
+
+    @staticmethod
+    def _declaration(spec: TaskSpec, names: dict[str, int]) -> dict[str, Any]:
+        return {"work": spec.digest, "journal": FORMAT, "asked": spec.task, "versions": spec.versions, "names": names}
 
     def record_failures(self, digest: str, failed: dict[str, tuple[FailureKind, str, int, int]]) -> None:
         """Write the names of the files without an image, each with kind, message and signature of the source."""

@@ -108,15 +108,17 @@ def to_part_table(frame: pd.DataFrame) -> pa.Table:
 def to_parquet_bytes(table: pa.Table) -> bytes:
     """Return the table of a part as a Parquet file."""
     stream = pa.BufferOutputStream()
-    # Pixels hardly repeat: a dictionary or compression costs time and saves nothing.
-    pq.write_table(table, stream, use_dictionary=False, compression="none")
+    # Pixels hardly repeat: a dictionary or compression costs time and saves nothing. The smallest image is of no use.
+    ordered = [field.name for field in table.schema if not isinstance(field.type, ImageArrowType)]
+    pq.write_table(table, stream, use_dictionary=False, compression="none", write_statistics=ordered or False)
     return bytes(stream.getvalue())
 
 
 def read_table(data: bytes) -> pa.Table:
     """Return the table of a part."""
     # Not `pyarrow.parquet.read_table`, which first makes a data set of the file.
-    return pq.ParquetFile(pa.BufferReader(data)).read()
+    # Without threads: in memory there is nothing to wait for, and to wake them takes longer than to read.
+    return pq.ParquetFile(pa.BufferReader(data)).read(use_threads=False)
 
 
 def to_part(table: pa.Table) -> Part:

@@ -6,6 +6,7 @@ that is resumed. Positions are a `range` where there is no gap, and else a list.
 
 from __future__ import annotations
 
+import bisect
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import TYPE_CHECKING, Any
@@ -113,6 +114,8 @@ class PendingRows:
     >>> pending = PendingRows(np.array([True, False, True, True]))
     >>> pending.take(2), len(pending)
     ([0, 2], 1)
+    >>> PendingRows(np.ones(9, dtype=bool)).take(5, ends=[4, 8])
+    range(0, 4)
     """
 
     _WINDOW = 2**16
@@ -139,9 +142,14 @@ class PendingRows:
             n_left, start = n_left - len(window), start + self._WINDOW
         return to_positions(np.concatenate(found))
 
-    def take(self, n: int) -> Sequence[int]:
-        """Remove the next positions, `n` at most, and return them."""
+    def take(self, n: int, ends: Sequence[int] = ()) -> Sequence[int]:
+        """Remove the next positions, `n` at most, and return them; up to one of some ends, unless it halves them."""
         positions = self.peek(n)
+        before = bisect.bisect_right(ends, positions[-1] + 1) if positions else 0
+        if before:
+            n_before = bisect.bisect_left(positions, ends[before - 1])
+            if len(positions) > n_before >= len(positions) / 2:
+                positions = self.peek(n_before)
         if positions:
             self._next, self._n = positions[-1] + 1, self._n - len(positions)
         return positions

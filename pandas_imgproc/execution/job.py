@@ -117,7 +117,8 @@ class JobState:
 
     def _split_by_time(self) -> Iterator[Sequence[int]]:
         while self.pending:
-            yield self.pending.take(self._next_partition_rows() if self.sink.schema_known else PROBE_ROWS)
+            n = self._next_partition_rows() if self.sink.schema_known else PROBE_ROWS
+            yield self.pending.take(n, self.sink.part_ends)
 
     def _next_partition_rows(self) -> int:
         work = self.cpu_seconds_per_row

@@ -168,6 +168,11 @@ class MemorySink:
         """Bytes of all values."""
         return self._values.nbytes
 
+    @property
+    def part_ends(self) -> Sequence[int]:
+        """Positions, ascending, at which a partition of pending rows should end: it costs more to go on."""
+        return ()
+
     def pending(self) -> Mask:
         """Return the mask of the unfinished rows."""
         return np.ones(self.n, dtype=bool)

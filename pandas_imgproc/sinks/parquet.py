@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -115,6 +116,11 @@ class ParquetSink(JournaledSink):
             self._replaced = []
         while self._stale:
             self._folder.remove(self._stale.pop())
+
+    @functools.cached_property
+    def part_ends(self) -> list[int]:
+        """Ends of the parts of earlier runs: each partition writes all parts again of which it has a row."""
+        return sorted(rows.stop for rows in self._parts.values())
 
     def _part_name(self, rows: range) -> str:
         return part_filename(rows, self._generation)

@@ -33,9 +33,18 @@ def test_partitioning_skips_finished_rows(npartitions):
     assert list(map(len, partitions)) == list(map(len, without_gaps))
 
 
+def test_partitions_end_with_parts_unless_they_would_be_half_as_large():
+    """A resumed job writes each Parquet part once, not once for each partition that has a row of it."""
+    sink = SimpleNamespace(nbytes=0, schema_known=True, part_ends=[*range(48, 961, 48), 2000])
+    state = make_state(2000, sink=sink, n_done=1, wall=1.0, n_workers=2, min_seconds=100.0)  # of 200 rows
+    sizes = [len(positions) for positions in state.iter_partitions()]
+    assert sizes[:6] == [192] * 5 + [200]
+    assert sum(sizes) == 2000
+
+
 def test_partitions_of_large_images_have_few_bytes():
     """More memory would be returned to the system after each partition, and its first touch is slow."""
-    large = SimpleNamespace(nbytes=1000 * 2**20, schema_known=True)
+    large = SimpleNamespace(nbytes=1000 * 2**20, schema_known=True, part_ends=())
     state = make_state(1000, sink=large, n_done=1, wall=0.01, n_workers=2)
     assert max(len(positions) for positions in state.iter_partitions()) == 24
 
@@ -47,7 +56,7 @@ def test_partitions_of_large_images_have_few_bytes():
 def test_partitions_of_many_workers_that_write_large_images_themselves_have_more_bytes(
     values_travel, min_seconds, expected
 ):
-    large = SimpleNamespace(nbytes=1000 * 2**20, schema_known=True)
+    large = SimpleNamespace(nbytes=1000 * 2**20, schema_known=True, part_ends=())
     measured = {"n_done": 1, "wall": 0.01, "n_workers": 2, "min_seconds": min_seconds}
     state = make_state(1000, sink=large, values_travel=values_travel, **measured)
     assert max(len(positions) for positions in state.iter_partitions()) == expected

@@ -89,6 +89,7 @@ class Host:
 
     def kill(self) -> None:
         """Kill all processes of the host: the kernel does so when the first one ends."""
+        self._shell.kill()
         with contextlib.suppress(psutil.NoSuchProcess):
             self.first.kill()
         for process in [*self._processes, self._shell]:

@@ -36,6 +36,7 @@ METHODS = [
     "npy 224, shared",
     "parquet 224, shared",
     "features",
+    "cut",
 ]
 
 

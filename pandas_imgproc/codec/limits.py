@@ -7,6 +7,7 @@ each scan, and some decoders hold several times the bytes of the image.
 
 from __future__ import annotations
 
+import math
 import re
 import struct
 from collections.abc import Callable, Mapping
@@ -124,16 +125,28 @@ limits={'text_bytes': None} lifts the limit [too_large]
 def check_decoding(image: ImageFile.ImageFile, data: bytes, limits: Limits) -> None:
     """Raise an UnreadableImageError of kind "too_large" if decoding an open image costs too much."""
     width, height = image.size
-    per_pixel = _decoder_bytes_per_pixel(image)
-    if limits.decoded_bytes is not None and width * height * per_pixel > limits.decoded_bytes:
-        subject = f"{width} x {height} pixels of {per_pixel} bytes in its decoder are more bytes"
+    per_pixel, tile = _decoder_bytes_per_pixel(image), _tile_bytes(image)
+    if limits.decoded_bytes is not None and width * height * per_pixel + tile > limits.decoded_bytes:
+        tile_text = f" and {tile:,} bytes of a tile" if tile else ""
+        subject = f"{width} x {height} pixels of {per_pixel} bytes{tile_text} in its decoder are more bytes"
         raise_too_large("decoded_bytes", limits.decoded_bytes, subject)
     # Scans of a sequential file hold bits for each block, those of a progressive one may be empty.
     if image.format == "MPO" or (image.format == "JPEG" and "progressive" in image.info):
         _check_scans(data, image.tile[0].offset, limits)
 
 
+_BITS_PER_SAMPLE, _SAMPLES_PER_PIXEL, _TILE_WIDTH, _TILE_LENGTH = 258, 277, 322, 323  # tags of TIFF
+
 _SINGLE_BUFFER_FORMATS = frozenset({"PNG", "GIF", "BMP", "PPM", "TIFF", "ICO", "TGA"})  # with at most a second buffer
+
+
+def _tile_bytes(image: ImageFile.ImageFile) -> int:
+    """Return the bytes of a tile of a TIFF file, which may be larger than the image; 0 without tiles."""
+    tags = getattr(image, "tag_v2", {})
+    bits = tags.get(_BITS_PER_SAMPLE, 1)
+    sizes = [tags.get(_TILE_WIDTH), tags.get(_TILE_LENGTH), tags.get(_SAMPLES_PER_PIXEL, 1)]
+    sizes.append(max(bits, default=1) if isinstance(bits, tuple) else bits)
+    return math.prod(sizes) // 8 if all(isinstance(size, int) for size in sizes) else 0
 
 
 def _decoder_bytes_per_pixel(image: ImageFile.ImageFile) -> int:

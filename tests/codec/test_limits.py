@@ -146,6 +146,20 @@ def test_decoded_bytes_are_limited_by_format(format_, per_pixel):
     assert codec.read_header(data, codec.decode_options(limits={"decoded_bytes": 1})).width == 64
 
 
+def tiled_tiff(side: int) -> bytes:
+    """Return a gray TIFF file of 64 x 48 pixels in one tile, which its decoder unpacks as a whole."""
+    body = zlib.compress(bytes(side * side))
+    numbers = {256: 64, 257: 48, 258: 8, 259: 8, 262: 1, 322: side, 323: side, 324: 8 + 2 + 12 * 9 + 4, 325: len(body)}
+    return tiff([(tag, 4, 1, number) for tag, number in numbers.items()], body)
+
+
+def test_decoded_bytes_include_those_of_a_tile():
+    enough = 64 * 48 * 2 + 1024 * 1024
+    assert pixels(tiled_tiff(1024), limits={"decoded_bytes": enough}).shape == (48, 64, 3)
+    with pytest.raises(UnreadableImageError, match="64 x 48 pixels of 2 bytes and 1,048,576 bytes of a tile"):
+        pixels(tiled_tiff(1024), limits={"decoded_bytes": enough - 1})
+
+
 def test_decoded_bytes_of_jpeg_are_those_of_its_reduced_scale():
     data = jpeg()
     assert pixels(data, 8, limits={"decoded_bytes": 32 * 24 * 4}).shape == (8, 8, 3)

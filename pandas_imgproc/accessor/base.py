@@ -80,6 +80,7 @@ class _ImageAccessorBase:
         check_column(self._column, read_options.source)
         check(read_options.source, inputs)
         check_row_memory(task)
+        check_result_index(task, self._column.index)
         return execution.Job(
             task, read_options.source, inputs, read_options.npartitions, read_options.progress,
             fail_fast=read_options.errors == "raise",
@@ -97,6 +98,17 @@ def _without_arrow_dtype(column: pd.Series[Any]) -> pd.Series[Any]:
     if not is_image_dtype(column.dtype):
         return column
     return pd.Series(ImageArray._from_sequence(column.array), index=column.index, name=column.name, copy=False)
+
+
+def check_result_index(task: Task, index: pd.Index[Any]) -> None:
+    """Raise a TypeError if the index of the result cannot be made: before the first image, not after the last."""
+    try:
+        task.index(index)
+    except (TypeError, NotImplementedError) as exc:
+        raise TypeError(
+            f"{task.name} adds a level to the index, and pandas cannot make a level of its labels, of {index.dtype} "
+            f"({exc}); use .reset_index() or .set_axis(index.astype(str))"
+        ) from exc
 
 
 def column_inputs(column: pd.Series[Any]) -> list[Any]:

@@ -13,6 +13,7 @@ import dask.dataframe as dd
 import image_factory
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 from image_factory import row_image, row_of, scene
 from PIL import Image, ImageFilter
@@ -260,3 +261,16 @@ def test_image_column_is_replaced_by_its_variants(frame):
     assert len(augmented.reset_index()) == 2 * N
     with pytest.raises(ValueError, match="a column 'image'"):
         images.img.augment("image_path", noisy, n=2, size=8)
+
+
+@pytest.mark.parametrize("kind", ["lists", "structs"])
+def test_index_without_levels_in_pandas_is_refused_before_the_first_image(tmp_path, kind):
+    row_image(0, (8, 8)).save(tmp_path / "0.png")
+    labels = {
+        "lists": pd.Series([[1], [2]]).array,
+        "structs": pd.array([{"a": 1}, {"a": 2}], dtype=pd.ArrowDtype(pa.struct([("a", pa.int64())]))),
+    }
+    paths = pd.Series([str(tmp_path / "0.png")] * 2, index=pd.Index(labels[kind]))
+    with pytest.raises(TypeError, match="augment adds a level to the index, and pandas cannot make a level of"):
+        paths.img.augment(lambda pixels: pixels, n=2, to=tmp_path / "{position}_{variant}.png")
+    assert [path.name for path in tmp_path.iterdir()] == ["0.png"]

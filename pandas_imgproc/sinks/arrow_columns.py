@@ -173,12 +173,17 @@ def _to_level(values: pd.Series[Any], name: Any = None) -> pd.Index[Any]:
 def check_index(index: pd.Index[Any]) -> None:
     """Raise a TypeError if the labels or the names of an index would not be read back as they are."""
     table = to_table(pd.DataFrame(index=index))
-    _, levels, spec = from_table(table if _may_change(index) else table.slice(0, 0))
-    found = to_index_of(levels, [spec])
-    for name, other in zip(index.names, found.names, strict=True):
+    for name in index.names:
+        other = label_from_json(label_to_json(name))
         if not is_same_label(name, other):
             raise TypeError(f"the name {shorten(name)} would become {shorten(other)}")
-    if len(found) and not found.equals(index):  # nor are they equal to pandas, if their categories are not UTF-8
+    if _may_change(index):
+        _, levels, spec = from_table(table)
+        _check_labels(index, to_index_of(levels, [spec]))
+
+
+def _check_labels(index: pd.Index[Any], found: pd.Index[Any]) -> None:
+    if not found.equals(index):  # nor are they equal to pandas, if their categories are not UTF-8
         for row, (label, other) in enumerate(zip(index, found, strict=True)):
             if not is_same_label(label, other):
                 raise TypeError(f"the label {shorten(label)} of row {row} would become {shorten(other)}")

@@ -206,7 +206,7 @@ class _TransformMethods(_ImageAccessorBase):
         """Raise a ValueError if the frame has columns or levels of names that the exploded frame needs."""
         column, frame = self._column, self._frame
         levels = getattr(column.index, "names", [column.index.name])  # an index of Dask has one level
-        if "variant" in levels:
+        if any(isinstance(level, str) and level == "variant" for level in levels):  # pd.NA is not comparable
             raise ValueError(
                 "the index has a level 'variant', and augment adds one of that name; rename it, for example "
                 "df.rename_axis(index={'variant': 'round'})"

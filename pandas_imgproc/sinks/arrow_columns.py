@@ -1,7 +1,7 @@
 r"""Columns and index levels as Arrow holds them, and back with their dtype.
 
-Other readers see plain columns. What Arrow has no type for is stored as text: complex numbers, and texts with lone
-surrogates (names of files that are not UTF-8), of which the surrogates are escaped as ``\udcff``. A spec, JSON in the
+Other readers see plain columns. What Arrow has no type for is stored as text: complex numbers, tuples (as JSON), and texts
+with lone surrogates (names of files that are not UTF-8), of which the surrogates are escaped as ``\udcff``. A spec, JSON in the
 schema's metadata, restores dtype and values.
 """
 
@@ -54,9 +54,18 @@ def to_storable(values: pd.Series[Any]) -> tuple[pd.Series[Any], Spec]:
     if dtype.kind == "c":
         text = [None if pd.isna(value) and value == value else str(complex(value)) for value in values]
         return pd.Series(text, index=values.index, dtype=object), spec
+    if dtype == np.dtype(object) and _holds_tuples(values):
+        text = [json.dumps(label_to_json(value)) if isinstance(value, tuple) else None for value in values]
+        return pd.Series(text, index=values.index, dtype=object), {**spec, "json": True}
     if isinstance(dtype, pd.StringDtype) or dtype == np.dtype(object):
         return _escape(values, spec)
     return values, spec
+
+
+def _holds_tuples(values: pd.Series[Any]) -> bool:
+    """Return whether all values are tuples, but for missing ones."""
+    first = next((value for value in values if value is not None), None)
+    return isinstance(first, tuple) and all(isinstance(value, tuple) or value is None for value in values)
 
 
 def _storable_categorical(values: pd.Series[Any], spec: Spec) -> tuple[pd.Series[Any], Spec]:
@@ -99,6 +108,9 @@ def _unescape(text: str) -> str:
 
 def from_storable(values: pd.Series[Any], spec: Spec) -> pd.Series[Any]:
     """Return the column of which `to_storable` returned the values and the spec."""
+    if spec.get("json"):
+        values = values.astype(object).map(lambda text: label_from_json(json.loads(text)), na_action="ignore")
+        return values.where(values.notna(), None)
     if spec.get("escaped"):
         values = values.astype(object)
         for k in spec["escaped"]:

@@ -1,8 +1,8 @@
 r"""Columns and index levels as Arrow holds them, and back with their dtype.
 
-Other readers see plain columns. What Arrow has no type for is stored as text: complex numbers, tuples (as JSON), and texts
-with lone surrogates (names of files that are not UTF-8), of which the surrogates are escaped as ``\udcff``. A spec, JSON in the
-schema's metadata, restores dtype and values.
+Other readers see plain columns. What Arrow has no type for is stored as text: complex numbers, tuples (as JSON), and
+texts with lone surrogates (names of files that are not UTF-8), of which the surrogates are escaped as ``\udcff``. A
+spec, JSON in the schema's metadata, restores dtype and values.
 """
 
 from __future__ import annotations

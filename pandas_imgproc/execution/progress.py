@@ -173,7 +173,9 @@ class _NotebookProgress(_VisibleProgress):
         self._shown_at = self._seconds
         bar = f"<progress value='{self._n_done}' max='{self._total}' style='width:16em'></progress> {html.escape(line)}"
         if self._output is None:
-            self._output = _display(line, bar)
+            # Known before it is displayed: Ctrl-C may come between the two, and the output is to say so.
+            self._output = _display_handle()
+            self._output.display(_mime_bundle(line, bar), raw=True)
         else:
             self._output.update(_mime_bundle(line, bar), raw=True)
 
@@ -186,11 +188,16 @@ def _mime_bundle(text: str, markup: str) -> dict[str, str]:
     return {"text/plain": text, "text/html": markup}
 
 
-def _display(text: str, markup: str) -> Any:
-    """Display a text in the running cell, and return the handle that replaces the text."""
-    from IPython.display import display
+def _display_handle() -> Any:
+    """Return the handle of a new output in the running cell, which displays and replaces it."""
+    from IPython.display import DisplayHandle
 
-    return display(_mime_bundle(text, markup), raw=True, display_id=True)
+    return DisplayHandle()
+
+
+def _display(text: str, markup: str) -> None:
+    """Display a text in the running cell."""
+    _display_handle().display(_mime_bundle(text, markup), raw=True)
 
 
 class _LogProgress(_VisibleProgress):

@@ -35,6 +35,12 @@ class RowLedger(Protocol):
     def start_attempt(self, positions: Sequence[int]) -> None:
         """Start an attempt at a partition, before anything of it is unpickled."""
 
+    def enter_build(self, names: str) -> None:
+        """Mark the attempt as one that builds the functions of the job, before its first row."""
+
+    def exit_build(self) -> None:
+        """Mark the functions as built."""
+
     def enter_row(self, position: int) -> None:
         """Mark a row as in flight."""
 
@@ -62,6 +68,10 @@ class NullLedger:
 
     def exit_partition(self) -> None: ...  # noqa: D102
 
+    def enter_build(self, names: str) -> None: ...  # noqa: D102
+
+    def exit_build(self) -> None: ...  # noqa: D102
+
     def cancel(self) -> None:
         """Stop every partition of the job after its current row."""
         self.cancelled = True
@@ -75,7 +85,7 @@ def run_partition(
     Parameters
     ----------
     task : Task
-        Operation on one row.
+        Operation on one row, of which no other thread has the same copy.
     partition : PartitionInput
         Rows, with their inputs.
     source : Source
@@ -96,7 +106,6 @@ def run_partition(
         If this process lacks a package that the caller has: other pixels would be mixed into its result.
     """
     task.check_installed()
-    task = task.clone_for_partition()
     result = PartitionResult.empty(partition, task.allocate(len(partition) * task.n_outputs))
     wall, cpu = time.perf_counter(), time.thread_time()
     with codec.pillow_settings(settings), _timing.collect_timings() as seconds:

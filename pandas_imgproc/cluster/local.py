@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import os
 import shutil
 import socket
 import threading
@@ -42,17 +43,6 @@ SETTINGS: dict[str, Any] = SPAWN_SETTINGS | {
     "distributed.scheduler.contact-address": None,
     "distributed.scheduler.preload": [],
     "distributed.nanny.preload": [],
-    "distributed.nanny.pre-spawn-environ": {
-        # Each image's buffers would return to the system and be faulted in again: a tenth of the time.
-        "MALLOC_TRIM_THRESHOLD_": 8 * _MMAP_THRESHOLD,
-        "MALLOC_MMAP_THRESHOLD_": _MMAP_THRESHOLD,
-        # One process per core already.
-        "OMP_NUM_THREADS": 1,
-        "MKL_NUM_THREADS": 1,
-        "OPENBLAS_NUM_THREADS": 1,
-        "OPENCV_FOR_THREADS_NUM": 1,
-        "NUMBA_NUM_THREADS": 1,
-    },
     "distributed.worker.http.routes": [],  # no HTTP server serves them
     "distributed.worker.use-file-locking": False,
     "distributed.worker.blocked-handlers": [],
@@ -77,6 +67,25 @@ SETTINGS: dict[str, Any] = SPAWN_SETTINGS | {
 """Settings that override the user's configuration and ``DASK_…`` variables."""
 
 
+_MALLOC = {
+    # Each image's buffers would return to the system and be faulted in again: a tenth of the time.
+    "MALLOC_TRIM_THRESHOLD_": 8 * _MMAP_THRESHOLD,
+    "MALLOC_MMAP_THRESHOLD_": _MMAP_THRESHOLD,
+}
+_N_THREADS = (
+    "OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "OPENCV_FOR_THREADS_NUM", "NUMBA_NUM_THREADS",
+    "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "RAYON_NUM_THREADS",
+)  # fmt: skip
+
+
+def worker_environment() -> dict[str, Any]:
+    """Return the environment variables of workers: one native thread, since there is a process for each core.
+
+    The number of threads that the user has set holds.
+    """
+    return _MALLOC | {name: os.environ.get(name, 1) for name in _N_THREADS}
+
+
 def start(n_workers: int, memory_limit: str | float) -> tuple[LocalCluster, Client]:
     """Start worker processes of one thread each, their scheduler in this process, and a client that is no default.
 
@@ -89,7 +98,8 @@ def start(n_workers: int, memory_limit: str | float) -> tuple[LocalCluster, Clie
     """
     dashboard = configured_dashboard()
     # One start at a time: the first to end would take the other's settings away.
-    with _start_lock, dask.config.set(SETTINGS | _http_routes(dashboard)):
+    environment = {"distributed.nanny.pre-spawn-environ": worker_environment()}
+    with _start_lock, dask.config.set(SETTINGS | environment | _http_routes(dashboard)):
         try:
             check_environment(n_workers, memory_limit)
             cluster = _start_cluster(n_workers, memory_limit, dashboard)

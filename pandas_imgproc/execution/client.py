@@ -19,18 +19,18 @@ from pandas_imgproc.execution.crash_ledger import (
     WORKER_DIED,
     CrashLedger,
     DeadlyPartitionError,
-    LedgerHandle,
     shared_ledger,
 )
 from pandas_imgproc.execution.crash_loop import CrashLoop
 from pandas_imgproc.execution.flow import MANAGE_SECONDS, FlowControl
 from pandas_imgproc.execution.gathering import Gatherer
 from pandas_imgproc.execution.payload import build_payload, worker_function
+from pandas_imgproc.execution.shared_task import SharedTask, shared_task
 from pandas_imgproc.execution.watchdog import kill_slow_rows
 from pandas_imgproc.partition import PartitionResult
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from distributed import Client, Future
 
@@ -65,7 +65,9 @@ def run_on_client(state: JobState, client: Client) -> None:
         if cluster.is_managed(client):
             stack.enter_context(cluster.worker_deaths_observed(crash_loop))
         stack.enter_context(span("pandas_imgproc", state.job.task.name))
-        run = _ClientRun(state, client, ledger, handle, crash_loop)
+        key = uuid.uuid4().hex
+        task = stack.enter_context(shared_task(key, state.job.task, client))
+        run = _ClientRun(state, client, ledger, worker_function(state, handle, task.handle), crash_loop, task)
         try:
             while run.fill() and not state.failed_fast:
                 for result in run.next_results():
@@ -84,10 +86,16 @@ class _ClientRun:
     """Outstanding partitions of a job on a client."""
 
     def __init__(
-        self, state: JobState, client: Client, ledger: CrashLedger, handle: LedgerHandle, crash_loop: CrashLoop
+        self,
+        state: JobState,
+        client: Client,
+        ledger: CrashLedger,
+        function: Callable[..., Any],
+        crash_loop: CrashLoop,
+        task: SharedTask,
     ) -> None:
         self._state, self._client, self._ledger, self._crash_loop = state, client, ledger, crash_loop
-        self._function = worker_function(state, handle)
+        self._function, self._task = function, task
         self._ranges = state.iter_partitions()
         self._monitor = cluster.worker_monitor(client)
         self._cluster = cluster.describe(client)
@@ -95,6 +103,7 @@ class _ClientRun:
         self._warned_no_workers = False
         self._gatherer, self.flow = Gatherer(client), FlowControl(state)
         self._outstanding: dict[Future, Sequence[int]] = {}
+        self._again: deque[Sequence[int]] = deque()  # partitions whose worker lacked the task
         # Rows of given up partitions, one after the other: the scheduler blames all tasks of a worker that dies.
         self._single_rows: deque[range] = deque()
         self._single: Future | None = None
@@ -117,7 +126,7 @@ class _ClientRun:
         is_foreign = not self._monitor.fixed_n_threads and self._state.sink.schema_known
         n, n_rows = len(self._outstanding), sum(map(len, self._outstanding.values()))
         while self.flow.accepts(n, n_rows, self._gatherer.round_trip, is_foreign=is_foreign):
-            positions = next(self._ranges, None)
+            positions = self._again.popleft() if self._again else next(self._ranges, None)
             if positions is None:
                 return
             n, n_rows = n + 1, n_rows + len(positions)
@@ -128,7 +137,8 @@ class _ClientRun:
         payloads: dict[str, bytes] = {}
         partitions: list[Sequence[int]] = []
         for positions in batch:
-            payload = build_payload(self._state.job.partition(positions), self._state.sink.writer(positions))
+            job, writer = self._state.job, self._state.sink.writer(positions)
+            payload = build_payload(job.partition(positions), writer, job.task)
             if payloads and sum(map(len, payloads.values())) + len(payload) > MAX_BATCH_NBYTES:
                 self._send(payloads, partitions)
                 payloads, partitions = {}, []
@@ -138,7 +148,9 @@ class _ClientRun:
             self._send(payloads, partitions)
 
     def _send(self, payloads: dict[str, bytes], partitions: list[Sequence[int]]) -> None:
-        futures = self._client.map(self._function, [*payloads.values()], key=[*payloads], pure=False)
+        futures = self._client.map(
+            self._function, [*payloads.values()], key=[*payloads], pure=False, **self._task.scattered()
+        )
         self._outstanding |= zip(futures, partitions, strict=True)
         self._gatherer.watch(futures)
 
@@ -185,6 +197,10 @@ class _ClientRun:
         positions, is_single = self._outstanding.pop(future), future is self._single
         if is_single:
             self._single = None
+        if self._task.is_missing(outcome):
+            future.release()
+            self._again.append(positions)
+            return
         result = self._checked(future, outcome)
         if isinstance(result, PartitionResult):
             yield result

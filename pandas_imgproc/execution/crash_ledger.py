@@ -11,6 +11,8 @@ uint8   ``_discounted``      n       crashes of the row that do not count
 uint8   ``_deaths``          n       attempts of a partition that died with no row in flight, at its first row
 uint8   ``_flags``           n       bit 0 in flight, 1 suspect, 2 to 6 number of crashes, 7 timed out
 uint8   ``_survived``        n       1 once the row has ended and its process had not, or if it is not part of the job
+uint8   ``_building``        n       1 while a process receives and builds the function, at a partition's first row
+uint8   ``_build_deaths``    1       deaths of processes that built the function
 uint8   ``_cancelled``       1       1 once the caller has cancelled the job
 ======  ===================  ======  ===============================================================
 
@@ -32,6 +34,9 @@ has arrived. The row that ended it, if any, is found by division::
                                            │ groups of rows are in flight together, one group after the other
                                            v
                                      a group dies: its rows are suspect, in smaller groups ──> a row dies alone: crashed
+
+A process that dies while it receives or builds the function of the job, before its first row, blames no row:
+`MAX_BUILD_DEATHS` of them end the job (DeadlyBuildError).
 
 The group of a suspect row runs exclusively in its process (see `IsolationGate`), starts when the rows before have been
 over for a grace period, and stays in flight for one after its end: a process may die some time after the row that was
@@ -75,6 +80,9 @@ SUSPECT_DEATHS = 2
 
 MAX_DEATHS = 4
 """The same after which the partition is not attempted any more."""
+
+MAX_BUILD_DEATHS = 3
+"""Deaths of processes that built the function of a job after which the job ends; one or two may have any cause."""
 
 MAX_POISONED = 20
 """Rows poisoned by crashes after which a job ends, if fewer rows have survived: its function ends every process."""
@@ -140,6 +148,29 @@ class DeadlyRowsError(ClusterError):
         )
 
 
+class DeadlyBuildError(ClusterError):
+    """Job whose function ends each process that receives or builds it.
+
+    Parameters
+    ----------
+    n_deaths : int
+        Processes that have died.
+    names : str
+        Names of the functions and classes.
+    """
+
+    def __init__(self, n_deaths: int, names: str) -> None:
+        super().__init__(n_deaths, names)
+        self.n_deaths, self.names = n_deaths, names
+
+    def __str__(self) -> str:
+        return (
+            f"{self.n_deaths} worker processes died while they received or built {self.names or 'the call'}, before "
+            "the first row: it may need more memory than a worker has (pandas-imgproc.memory-limit; fewer workers have "
+            "more), or end its process; build it once in a Python process of its own"
+        )
+
+
 class CrashLedger:
     """Crash ledger of one job: per-row in-flight flags and crash counts, in memory shared by caller and workers.
 
@@ -147,19 +178,21 @@ class CrashLedger:
     """
 
     __slots__ = (
-        "__weakref__", "_cancelled", "_crashed_pids", "_deaths", "_discounted", "_flags", "_group", "_groups", "_pids",
-        "_survived", "in_row", "poisoned",
+        "__weakref__", "_build_deaths", "_building", "_cancelled", "_crashed_pids", "_deaths", "_discounted", "_first",
+        "_flags", "_group", "_groups", "_pids", "_survived", "in_row", "poisoned",
     )  # fmt: skip
 
     def __init__(self, data: Flags, n: int) -> None:
         self.poisoned: dict[int, tuple[FailureKind, str]] = {}
         self._groups: dict[int, int] = {}  # last row of its group by suspect row
         self._group: list[int] = []  # rows in flight of the current group
-        self.in_row = False
+        self.in_row, self._first = False, 0
         pids = data[: 8 * n].view(np.int32)
         self._pids, self._crashed_pids = pids[:n], pids[n:]
-        self._discounted, self._deaths, self._flags, self._survived = (data[k * n : (k + 1) * n] for k in range(8, 12))
-        self._cancelled = data[12 * n :]
+        self._discounted, self._deaths, self._flags, self._survived, self._building = (
+            data[k * n : (k + 1) * n] for k in range(8, 13)
+        )
+        self._build_deaths, self._cancelled = data[13 * n : 13 * n + 1], data[13 * n + 1 :]
 
     @classmethod
     def in_memory(cls, n: int) -> CrashLedger:
@@ -180,6 +213,7 @@ class CrashLedger:
         rows = as_position_array(positions)
         if not len(rows):
             return
+        self._first = int(rows[0])
         self._count_death(rows)
         self._pids[rows[0]] = os.getpid()
         if self._deaths[rows[0]] >= MAX_DEATHS:
@@ -192,7 +226,27 @@ class CrashLedger:
         self.poisoned = {row: TIMED_OUT if self._flags[row] & _TIMED_OUT else WORKER_DIED for row in poisoned}
         self._groups = self._group_suspects(rows)
 
+    def enter_build(self, names: str) -> None:
+        """Mark this attempt as one that receives and builds the functions of the job, with these names.
+
+        Raises
+        ------
+        DeadlyBuildError
+            If that has ended too many processes.
+        """
+        if self._build_deaths[0] >= MAX_BUILD_DEATHS:
+            raise DeadlyBuildError(int(self._build_deaths[0]), names)
+        self._building[self._first] = 1
+
+    def exit_build(self) -> None:
+        """Mark the functions of this attempt as built."""
+        self._building[self._first] = 0
+
     def _count_death(self, rows: Positions) -> None:
+        if self._building[rows[0]]:
+            self._building[rows[0]] = 0
+            self._build_deaths[0] = min(int(self._build_deaths[0]) + 1, MAX_BUILD_DEATHS)
+            return
         exposed = rows[(self._flags[rows] & _IN_FLIGHT).astype(bool)]
         self._flags[exposed] &= 0xFF - _IN_FLIGHT
         if len(exposed) == 1:
@@ -345,7 +399,7 @@ def _increment_crashes(flags: Flags) -> Flags:
 
 def ledger_nbytes(n: int) -> int:
     """Return the size of a ledger of n rows, in bytes."""
-    return 12 * n + 1
+    return 13 * n + 2
 
 
 @dataclass(frozen=True)

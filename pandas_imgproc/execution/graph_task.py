@@ -10,6 +10,7 @@ import numpy as np
 
 from pandas_imgproc.execution.graph_ledger import graph_ledger
 from pandas_imgproc.execution.isolated import run_isolated
+from pandas_imgproc.execution.process_task import ProcessTask
 from pandas_imgproc.kernel import run_partition
 from pandas_imgproc.partition import PendingRows
 
@@ -49,14 +50,18 @@ def _attempts(
     job: Job, settings: PillowSettings, step: str, pending: Mask
 ) -> Iterator[Callable[[PartitionInput], PartitionResult]]:
     """Provide the function that runs pending rows: in this thread, or in isolation if workers were lost before."""
+    process_task = ProcessTask(lambda: job.task)
     with graph_ledger(len(job.inputs), step) as (ledger, isolated_handle):
         ledger.set_pending(pending)
         if isolated_handle is None:
-            yield functools.partial(_attempt, job, ledger, settings)
+            yield functools.partial(_attempt, job, process_task, ledger, settings)
         else:
             yield functools.partial(run_isolated, job, ledger, isolated_handle, settings)
 
 
-def _attempt(job: Job, ledger: RowLedger, settings: PillowSettings, partition: PartitionInput) -> PartitionResult:
+def _attempt(
+    job: Job, process_task: ProcessTask, ledger: RowLedger, settings: PillowSettings, partition: PartitionInput
+) -> PartitionResult:
     ledger.start_attempt(partition.positions)
-    return run_partition(job.task, partition, job.source, ledger, settings)
+    task = process_task.build(ledger, job.task.function_names)
+    return run_partition(task, partition, job.source, ledger, settings)

@@ -30,6 +30,7 @@ from pandas_imgproc.config import setting
 from pandas_imgproc.errors import ClusterError
 from pandas_imgproc.execution.crash_ledger import CrashLedger, DeadlyPartitionError
 from pandas_imgproc.execution.payload import portable_partition, serialize_task
+from pandas_imgproc.execution.process_task import ProcessTask
 from pandas_imgproc.kernel import run_partition
 from pandas_imgproc.partition import PartitionResult
 
@@ -190,8 +191,9 @@ def _attempt(positions: Any, results: Connection) -> bytes:
         with handle.open() as ledger:
             ledger.start_attempt(positions)  # before the function is unpickled, which may end the process
             results.send_bytes(_STARTED)
-            task, partition = map(pickle.loads, pickle.load(sys.stdin.buffer))
-            return dumps(run_partition(task, partition, source, ledger, settings))
+            pickled, partition = pickle.load(sys.stdin.buffer)
+            task = ProcessTask(lambda: pickle.loads(pickled)).build(ledger, "")
+            return dumps(run_partition(task, pickle.loads(partition), source, ledger, settings))
     except BaseException as exc:  # the worker raises it: the task fails as it would there
         return _dump_exception(exc)
 

@@ -13,6 +13,7 @@ from pandas_imgproc import _timing
 from pandas_imgproc.codec import PillowSettings
 from pandas_imgproc.config import setting
 from pandas_imgproc.errors import failure
+from pandas_imgproc.execution.process_task import ProcessTask
 from pandas_imgproc.execution.progress import ESTIMATE_THRESHOLD, Progress, format_bytes, format_duration
 from pandas_imgproc.execution.stats import JobStats
 from pandas_imgproc.kernel import run_partition
@@ -87,6 +88,7 @@ class JobState:
 
     def __post_init__(self) -> None:
         self.n_total = len(self.pending)
+        self._process_task = ProcessTask(lambda: self.job.task)
 
     @property
     def failed_fast(self) -> bool:
@@ -161,7 +163,9 @@ class JobState:
     def local_task(self, positions: Sequence[int], ledger: RowLedger) -> Callable[[], PartitionResult]:
         """Return a zero-argument callable that runs a partition in this process and writes its values to the sink."""
         job, partition, writer = self.job, self.job.partition(positions), self.sink.writer(positions, in_caller=True)
-        return functools.partial(run_and_write, job.task, partition, job.source, ledger, self.settings, writer)
+        return lambda: run_and_write(
+            self._process_task.for_thread(), partition, job.source, ledger, self.settings, writer
+        )
 
     def finish(self, result: PartitionResult) -> None:
         """Commit the result of a partition, and count its rows."""

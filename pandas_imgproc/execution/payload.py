@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import io
 import pickle
 import socket
 import struct
@@ -23,6 +24,7 @@ from pandas_imgproc._version import __version__
 from pandas_imgproc.cluster import worker_rpc
 from pandas_imgproc.errors import with_host
 from pandas_imgproc.execution.job import run_and_write
+from pandas_imgproc.partition import PartitionResult
 from pandas_imgproc.source import FailedInput, InputFile, Source, is_encoded, read_in_memory
 from pandas_imgproc.source.inputs import describe_input, path_or_bytes
 
@@ -31,7 +33,8 @@ if TYPE_CHECKING:
 
     from pandas_imgproc.execution.crash_ledger import LedgerHandle
     from pandas_imgproc.execution.job import JobState
-    from pandas_imgproc.partition import PartitionInput, PartitionResult
+    from pandas_imgproc.execution.task_handle import TaskHandle
+    from pandas_imgproc.partition import PartitionInput
     from pandas_imgproc.sinks import PartitionWriter
     from pandas_imgproc.tasks import Task
 
@@ -45,17 +48,47 @@ _TEXT_TYPES = frozenset({str, type(None)})
 _FILE_KINDS = {"missing", "permission", "not_a_file"}
 
 
-def worker_function(state: JobState, ledger: LedgerHandle) -> Callable[[bytes], PartitionResult | str]:
+UNREACHABLE = "unreachable"
+"""Result of a worker that cannot reach the bytes of the task: they must be sent to it."""
+
+Outcome = PartitionResult | str  # a message if the payload cannot be unpickled, or `UNREACHABLE`
+
+
+def worker_function(state: JobState, ledger: LedgerHandle, task: TaskHandle) -> Callable[..., Outcome]:
     """Return the function that runs the payloads of a job on a worker, with the parts that all of them share."""
-    shared = (state.job.source, ledger, state.settings, socket.gethostname())
-    return _self_contained(serialize_task(state.job.task), pickle.dumps(shared))
+    return _self_contained(pickle.dumps((state.job.source, ledger, task, state.settings, socket.gethostname())))
 
 
-def build_payload(partition: PartitionInput, writer: PartitionWriter) -> bytes:
-    """Return the payload of a partition: pickled positions, then the pickled partition."""
+class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has no types
+    """Pickler of a writer, which may hold the task of the call: the worker has that already."""
+
+    def __init__(self, file: io.BytesIO, task: Task) -> None:
+        super().__init__(file)
+        self._task = task
+
+    def persistent_id(self, value: Any) -> str | None:
+        """Return an identifier in place of the task."""
+        return "task" if value is self._task else None
+
+
+class _Unpickler(pickle.Unpickler):
+    """Unpickler of a writer."""
+
+    def __init__(self, data: bytes, task: Task) -> None:
+        super().__init__(io.BytesIO(data))
+        self._task = task
+
+    def persistent_load(self, _: Any) -> Task:
+        """Return the task of this process."""
+        return self._task
+
+
+def build_payload(partition: PartitionInput, writer: PartitionWriter, task: Task) -> bytes:
+    """Return the payload of a partition: positions, then the pickled partition, and its writer."""
     partition = portable_partition(partition)
-    # A writer may hold the task.
-    return pickle.dumps((partition.positions, cloudpickle.dumps((partition, writer))))
+    with io.BytesIO() as file:
+        _Pickler(file, task).dump(writer)
+        return pickle.dumps((partition.positions, cloudpickle.dumps(partition), file.getvalue()))
 
 
 def portable_partition(partition: PartitionInput) -> PartitionInput:
@@ -81,10 +114,10 @@ def _portable(value: Any) -> Any:
         return FailedInput(InputFile(value, Source()).path, *codec.classify_error(exc))
 
 
-def _self_contained(task: bytes, shared: bytes) -> Callable[[bytes], PartitionResult | str]:
+def _self_contained(shared: bytes) -> Callable[..., Outcome]:
     version = __version__
 
-    def run_on_worker(payload: bytes) -> PartitionResult | str:
+    def run_on_worker(payload: bytes, task: Any = None) -> PartitionResult | str:
         # Workers may lack this package: no global name may be used here.
         import socket
         import sys
@@ -99,27 +132,32 @@ def _self_contained(task: bytes, shared: bytes) -> Callable[[bytes], PartitionRe
                 f"the {worker} cannot import pandas_imgproc: {exc}; install it for the Python that runs the worker, as "
                 f"on every worker: {sys.executable} -m pip install pandas-imgproc=={version}"
             )
-        return run_payload(payload, task, shared, version)
+        return run_payload(payload, shared, version, task)
 
     run_on_worker.__module__ = "__main__"  # cloudpickle pickles functions of this module by value
     return run_on_worker
 
 
-def run_payload(payload: bytes, task: bytes, shared: bytes, version: str) -> PartitionResult | str:
+def run_payload(payload: bytes, shared: bytes, version: str, scattered: bytes | None = None) -> Outcome:
     """Run a payload on a worker and write the values; return a message if it cannot be unpickled.
 
-    `task` and `shared` are pickled; `version` is the version of this package in the caller.
+    `shared` is pickled, and so is the task, `scattered`, if the caller has sent it as data of Dask; `version` is the
+    version of this package in the caller.
     """
     with contextlib.ExitStack() as opened:
         try:
-            source, handle, settings, caller = pickle.loads(shared)
+            source, handle, task_handle, settings, caller = pickle.loads(shared)
+            process_task = task_handle.open(handle.file, scattered)
+            if process_task is None:
+                return UNREACHABLE
             ledger = opened.enter_context(handle.open())
-            positions, pickled = pickle.loads(payload)
+            positions, partition, writer = pickle.loads(payload)
             ledger.start_attempt(positions)  # before the function and the inputs: to unpickle them may end the process
-            operation, (partition, writer) = map(pickle.loads, (task, pickled))
+            task = process_task.build(ledger, task_handle.names)
+            partition, writer = pickle.loads(partition), _Unpickler(writer, task).load()
         except _UNPICKLING_ERRORS as exc:
             return unpickling_message(exc, version)
-        result = run_and_write(operation, partition, source, ledger, settings, writer)
+        result = run_and_write(task, partition, source, ledger, settings, writer)
     if socket.gethostname() != caller:
         _add_host(result)
     _report_metrics(result)
@@ -131,6 +169,12 @@ def unpickling_message(exc: BaseException, version: str) -> str:
 
     `version` is the version of this package in the caller.
     """
+    if isinstance(exc, AttributeError) and "__main__" in str(exc):
+        return (
+            f"the {_describe_worker()} cannot open what the call needs: {exc}; Python sends it by name, and the script "
+            "or notebook does not run in worker processes: create it inside of the function, or in the __init__ of a "
+            "class that takes the function's place, or move it into a module"
+        )
     differs = f" (pandas-imgproc is {__version__} on it and {version} in the caller)"
     return (
         f"the {_describe_worker()} cannot open what the call needs: {type(exc).__name__}: {exc}"

@@ -11,6 +11,7 @@
 `map`             results of a user's function
 `augment`         random variants of each image
 `user_function`   input, result and errors of a user's function
+`user_instance`   instances of a user's classes, built once in a process
 `result_columns`  pandas columns from the results of a user's function
 `rng`             random numbers seeded by row and variant
 `fingerprint`     fingerprints of functions, to recognize the same job

@@ -24,6 +24,7 @@ from pandas_imgproc.tasks.base import Task
 from pandas_imgproc.tasks.rng import isolate_dask_rng, seeded
 from pandas_imgproc.tasks.save import FileTask
 from pandas_imgproc.tasks.user_function import as_image_array, load_pixels, store_result, user_code
+from pandas_imgproc.tasks.user_instance import build_instance
 
 if TYPE_CHECKING:
     from pandas_imgproc.errors import Failure
@@ -79,7 +80,17 @@ class Augment(Task):
         """Return each label n times, with the number of the variant."""
         return variant_index(index, self.n)
 
-    def clone_for_partition(self) -> Self:
+    @property
+    def user_functions(self) -> tuple[Callable[..., Any], ...]:
+        """Transform or class of the user."""
+        return (self.transform,)
+
+    def build(self) -> Self:
+        """Return the task with an instance in place of a class, which one thread at a time calls: see `seeded`."""
+        isolate_dask_rng()
+        return dataclasses.replace(self, transform=build_instance(self.transform))
+
+    def clone_for_thread(self) -> Self:
         """Return the task with a copy of the transform, whose generator must not be shared by threads."""
         isolate_dask_rng()
         return dataclasses.replace(self, transform=copy.deepcopy(self.transform))
@@ -148,9 +159,15 @@ class SaveAugmented(FileTask):
         """Raise a MissingExtraError if this process lacks a package with which the caller expects the results."""
         self.variants.check_installed()
 
-    def clone_for_partition(self) -> Self:
+    user_functions = property(operator.attrgetter("variants.user_functions"))
+
+    def build(self) -> Self:
+        """Return the task with an instance of the transform's class."""
+        return dataclasses.replace(self, variants=self.variants.build())
+
+    def clone_for_thread(self) -> Self:
         """Return the task with a copy of the transform."""
-        return dataclasses.replace(self, variants=self.variants.clone_for_partition())
+        return dataclasses.replace(self, variants=self.variants.clone_for_thread())
 
     def fill(self, out: Values, position: int, file: InputFile) -> None:
         """Decode one image and encode its variants into ``out``."""

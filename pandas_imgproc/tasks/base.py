@@ -13,8 +13,11 @@ from pandas_imgproc import _pickling, codec
 from pandas_imgproc._labels import label_to_json
 from pandas_imgproc.errors import UserFunctionError
 from pandas_imgproc.tasks.fingerprint import function_fingerprint
+from pandas_imgproc.tasks.user_instance import function_name, is_class
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import pandas as pd
 
     from pandas_imgproc.errors import Failure, FailureKind
@@ -105,8 +108,33 @@ class Task(ABC):
         if options is not None:
             codec.require_engine(options.engine)
 
-    def clone_for_partition(self) -> Self:
-        """Return a copy for one partition, because threads must not share state."""
+    @property
+    def user_functions(self) -> tuple[Callable[..., Any], ...]:
+        """Functions and classes of the user that the task calls."""
+        return ()
+
+    @property
+    def function_names(self) -> str:
+        """Names of the user's functions, for errors; empty without any."""
+        return ", ".join(map(function_name, self.user_functions))
+
+    @property
+    def has_class(self) -> bool:
+        """Whether a class takes the place of a function: `build` makes an instance, once in a process."""
+        return any(map(is_class, self.user_functions))
+
+    def build(self) -> Self:
+        """Return the task with instances in place of the user's classes, which the threads of a process share.
+
+        Raises
+        ------
+        UserFunctionError
+            If a class cannot be built.
+        """
+        return self
+
+    def clone_for_thread(self) -> Self:
+        """Return a copy for one thread, because threads must not share state."""
         return self
 
     def __reduce__(self) -> Any:

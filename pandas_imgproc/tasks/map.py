@@ -20,6 +20,7 @@ from pandas_imgproc.tasks import result_columns
 from pandas_imgproc.tasks.base import Task, with_labels
 from pandas_imgproc.tasks.result_columns import describe_form
 from pandas_imgproc.tasks.user_function import as_image_array, load_pixels, store_result, user_code
+from pandas_imgproc.tasks.user_instance import build_function, function_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -62,6 +63,15 @@ class Map(Task):
     def nbytes_per_row(self) -> int:
         """Bytes of the decoded image, of a copy and of an image of the same size as the result."""
         return 3 * self.decode_options.nbytes
+
+    @property
+    def user_functions(self) -> tuple[Callable[..., Any], ...]:
+        """Function or class of the user."""
+        return (self.func,)
+
+    def build(self) -> Self:
+        """Return the task with an instance in place of a class."""
+        return dataclasses.replace(self, func=build_function(self.func))
 
     def allocate(self, n: int) -> Values:
         """Return n black images if `dtype` is that of images, else an array of objects."""
@@ -133,7 +143,7 @@ class Map(Task):
         return result
 
     def _to_series(self, values: Values, valid: Values, index: pd.Index[Any]) -> pd.Series[Any]:
-        name = getattr(self.func, "__name__", "map")
+        name = function_name(self.func) if self.has_class else getattr(self.func, "__name__", "map")
         column = result_columns.to_column(values, valid, self.dtype)
         name = name if name.isidentifier() else "map"
         series: pd.Series[Any] = pd.Series(column, index=index, name=name, dtype=column.dtype, copy=False)

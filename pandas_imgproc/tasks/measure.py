@@ -17,6 +17,8 @@ from pandas_imgproc.tasks.fingerprint import function_fingerprint
 from pandas_imgproc.tasks.user_function import user_code
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from PIL import Image
 
     from pandas_imgproc.errors import Failure
@@ -57,7 +59,12 @@ class Measure(Task):
     @property
     def needs_cluster(self) -> bool:
         """Whether a feature of the user's is computed, whose function may end its process."""
-        return not all(feature.builtin for feature in self.features)
+        return bool(self.user_functions)
+
+    @property
+    def user_functions(self) -> tuple[Callable[..., Any], ...]:
+        """Functions of the user's features."""
+        return tuple(feature.function for feature in self.features if not feature.builtin)
 
     @cached_property
     def _computed(self) -> dict[str, FeatureSpec]:
@@ -96,7 +103,7 @@ class Measure(Task):
             "names": self.names,
             "recipe": asdict(self.decode_options),
             "size": self.size,
-            "functions": [function_fingerprint(feature.function) for feature in self.features if not feature.builtin],
+            "functions": [function_fingerprint(function) for function in self.user_functions],
         }
 
     def to_pandas(

@@ -11,6 +11,7 @@ The exceptions form one tree::
     ├── MissingExtraError (ImportError)      a package for a URL scheme, plots or strict=True is missing
     ├── ClusterError (RuntimeError)          the cluster is gone or cannot be used
     └── UserFunctionError                    a user's function raised, or returned an unusable value
+        └── BatchLengthError                 it returned another number of rows than it was given images
 
 The warning, `UnreadableImageWarning`, is shown each time, not once per line.
 """
@@ -121,6 +122,10 @@ class UserFunctionError(ImgprocError):
 
     The kernel turns it into a failure of the row, of kind ``"function"``.
     """
+
+
+class BatchLengthError(UserFunctionError):
+    """Result of a user's function for a batch of images that is not one of as many rows; it ends the call."""
 
 
 class UnreadableImageWarning(UserWarning):

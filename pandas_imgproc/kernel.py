@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import itertools
 import time
-from typing import TYPE_CHECKING, Protocol
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
 
 from pandas_imgproc import _timing, codec
 from pandas_imgproc._text import INTERRUPTS
+from pandas_imgproc.errors import BatchLengthError
 from pandas_imgproc.partition import PartitionInput, PartitionResult
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from pandas_imgproc.errors import FailureKind
     from pandas_imgproc.partition import Mask
-    from pandas_imgproc.source import Source
-    from pandas_imgproc.tasks import Task
+    from pandas_imgproc.source import InputFile, Source
+    from pandas_imgproc.tasks import Task, Values
 
 
 class RowLedger(Protocol):
@@ -41,11 +44,14 @@ class RowLedger(Protocol):
     def exit_build(self) -> None:
         """Mark the functions as built."""
 
-    def enter_row(self, position: int) -> None:
-        """Mark a row as in flight."""
+    def group(self, position: int) -> int | None:
+        """Return the group of a row; only rows of one group may be in flight together."""
 
-    def exit_row(self, position: int) -> None:
-        """Mark a row as survived."""
+    def enter_rows(self, positions: Sequence[int]) -> None:
+        """Mark rows as in flight, together if there are several."""
+
+    def exit_rows(self, positions: Sequence[int]) -> None:
+        """Mark rows as survived."""
 
     def exit_partition(self) -> None:
         """Mark all rows as survived."""
@@ -62,9 +68,11 @@ class NullLedger:
 
     def start_attempt(self, positions: Sequence[int]) -> None: ...  # noqa: D102
 
-    def enter_row(self, position: int) -> None: ...  # noqa: D102
+    def group(self, position: int) -> None: ...  # noqa: D102
 
-    def exit_row(self, position: int) -> None: ...  # noqa: D102
+    def enter_rows(self, positions: Sequence[int]) -> None: ...  # noqa: D102
+
+    def exit_rows(self, positions: Sequence[int]) -> None: ...  # noqa: D102
 
     def exit_partition(self) -> None: ...  # noqa: D102
 
@@ -109,32 +117,103 @@ def run_partition(
     result = PartitionResult.empty(partition, task.allocate(len(partition) * task.n_outputs))
     wall, cpu = time.perf_counter(), time.thread_time()
     with codec.pillow_settings(settings), _timing.collect_timings() as seconds:
-        _fill(result, task, partition, source, ledger)
+        _Run(result, task, partition, ledger).run(source.read(partition, lambda: ledger.cancelled))
     result.wall, result.cpu = time.perf_counter() - wall, time.thread_time() - cpu
     result.seconds, result.bytes_read = dict(seconds), seconds.bytes_read
     return result
 
 
-def _fill(result: PartitionResult, task: Task, partition: PartitionInput, source: Source, ledger: RowLedger) -> None:
-    n_outputs, values, poisoned = task.n_outputs, result.values, ledger.poisoned
-    assert values is not None
-    for i, file in source.read(partition, lambda: ledger.cancelled):
-        position = partition.positions[i]
-        if position in poisoned:
-            result.add_failure(i, file.path, *poisoned[position])
-            continue
-        ledger.enter_row(position)
-        out = values[i * n_outputs : (i + 1) * n_outputs]
+@dataclass(slots=True)
+class _Row:
+    """Row of a partition: its number there, its position in the job, its file, and its loaded image, if it has one."""
+
+    i: int
+    position: int
+    file: InputFile
+    item: Any = None
+
+
+class _Run:
+    """Run of a task on the rows of a partition, block by block.
+
+    ::
+
+        block of rows ── load each, if the task does so ──> rows that can be read ── fill them together ──> results
+                              │ raises: a failure                                        │ raises
+                              v                                                          v
+                          left out                    several rows: fill each of them alone; one row: a failure
+
+    A block is one row, or neighbors that a task processes together: those of a batch that may be in flight together.
+    """
+
+    def __init__(self, result: PartitionResult, task: Task, partition: PartitionInput, ledger: RowLedger) -> None:
+        self._result, self._task, self._partition, self._ledger = result, task, partition, ledger
+        self._poisoned, self._n_outputs, self._fills_blocks = ledger.poisoned, task.n_outputs, task.fills_blocks
+
+    def run(self, files: Iterable[tuple[int, InputFile]]) -> None:
+        """Run the task on all rows, or until the job is cancelled."""
+        positions = self._partition.positions
+        rows = (_Row(i, positions[i], file) for i, file in files)
+        for block in self._blocks(rows):
+            self._run_block([row for row in block if self._is_ready(row)])
+            if self._ledger.cancelled:
+                break
+        self._ledger.exit_partition()
+
+    def _blocks(self, rows: Iterator[_Row]) -> Iterator[Iterable[_Row]]:
+        n, group = self._task.block_rows, self._ledger.group
+        if not self._fills_blocks:
+            return ((row,) for row in rows)
+        return (block for _, block in itertools.groupby(rows, lambda row: (row.position // n, group(row.position))))
+
+    def _is_ready(self, row: _Row) -> bool:
+        """Return whether a row is to be filled; one that is not loaded has failed."""
+        if row.position in self._poisoned:
+            self._result.add_failure(row.i, row.file.path, *self._poisoned[row.position])
+            return False
+        return not self._fills_blocks or (not self._ledger.cancelled and self._attempt([row], self._load))
+
+    def _run_block(self, rows: list[_Row]) -> None:
+        fill = self._fill_block if self._fills_blocks else self._fill_row
+        if rows and not self._attempt(rows, fill) and len(rows) > 1:
+            for row in rows:
+                self._attempt([row], fill)
+
+    def _attempt(self, rows: list[_Row], function: Callable[[list[_Row]], None]) -> bool:
+        """Call a function on rows in flight, and return whether it has not raised; if it has, a single row fails."""
+        positions, succeeded = [row.position for row in rows], False
+        self._ledger.enter_rows(positions)
         try:
-            task.fill(out, partition.offset + position, file)
-            result.status[i] = 0
-        except INTERRUPTS:
+            function(rows)
+            succeeded = True
+        except (*INTERRUPTS, BatchLengthError):
             raise
         except BaseException as exc:  # any exception of a decoder or a user's function is a failure of this row only
-            result.add_failure(i, file.path, *task.classify_error(exc))
-            out[:] = task.allocate(n_outputs)
-        result.signatures[i] = file.signature
-        ledger.exit_row(position)
-        if ledger.cancelled:
-            break
-    ledger.exit_partition()
+            if len(rows) == 1:
+                self._fail(rows[0], exc)
+        for row in rows:
+            self._result.signatures[row.i] = row.file.signature
+        self._ledger.exit_rows(positions)
+        return succeeded
+
+    def _fail(self, row: _Row, exc: BaseException) -> None:
+        self._result.add_failure(row.i, row.file.path, *self._task.classify_error(exc))
+        self._out(row)[:] = self._task.allocate(self._n_outputs)
+
+    def _out(self, row: _Row) -> Values:
+        assert self._result.values is not None
+        return self._result.values[row.i * self._n_outputs : (row.i + 1) * self._n_outputs]
+
+    def _load(self, rows: list[_Row]) -> None:
+        rows[0].item = self._task.load(rows[0].file)
+
+    def _fill_row(self, rows: list[_Row]) -> None:
+        (row,) = rows
+        self._task.fill(self._out(row), self._partition.offset + row.position, row.file)
+        self._result.status[row.i] = 0
+
+    def _fill_block(self, rows: list[_Row]) -> None:
+        out = [self._out(row) for row in rows]
+        position, files = self._partition.offset + rows[0].position, [row.file for row in rows]
+        self._task.fill_block(out, position, files, [row.item for row in rows])
+        self._result.status[[row.i for row in rows]] = 0

@@ -18,6 +18,8 @@ from pandas_imgproc.errors import Failure, FailureKind, failure
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    import pandas as pd
+
     Mask = np.ndarray[Any, np.dtype[np.bool_]]
 
 
@@ -35,12 +37,15 @@ class PartitionInput:
         Output paths, for tasks that write files.
     offset : int
         Position, in the user's frame, of the job's row 0.
+    columns : DataFrame of ``len(inputs)`` rows, optional
+        Other columns of the frame, for functions that use them.
     """
 
     positions: Sequence[int]
     inputs: Sequence[Any] = field(repr=False)  # Dask logs the arguments of tasks, and a URL may hold a password
     targets: Sequence[str | None] = ()
     offset: int = 0
+    columns: pd.DataFrame | None = field(default=None, repr=False)
 
     def __len__(self) -> int:
         return len(self.inputs)

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import pandas as pd
 
 from pandas_imgproc import codec, execution, failures
-from pandas_imgproc.accessor.options import ReadOptions, WriteOptions, check_column
+from pandas_imgproc._text import shorten
+from pandas_imgproc.accessor.options import ReadOptions, WriteOptions, check_column, get_column
 from pandas_imgproc.array import ImageArray, is_image_dtype
 from pandas_imgproc.sinks import ImageFileSink, JobContext, check_row_memory, memory_sink
 from pandas_imgproc.sinks.output_paths import resolve_output_paths
-from pandas_imgproc.source import FailedInput, check, column_values
+from pandas_imgproc.source import FailedInput, RowInputs, check, column_values
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -27,8 +28,11 @@ class _ImageAccessorBase:
     _requires_schema: ClassVar[str | None] = None
     """Reason why dtype and shape must be known before the first result, as an error names it."""
 
-    def __init__(self, column: pd.Series[Any], frame: pd.DataFrame | None = None) -> None:
+    def __init__(
+        self, column: pd.Series[Any], frame: pd.DataFrame | None = None, others: tuple[pd.Series[Any], ...] = ()
+    ) -> None:
         self._column, self._frame = _without_arrow_dtype(column), frame
+        self._others = tuple(map(_without_arrow_dtype, others))
 
     @property
     def _image_array(self) -> ImageArray:
@@ -41,10 +45,15 @@ class _ImageAccessorBase:
 
     def _run(self, task: Task, read_options: ReadOptions, store: ResultStore | None = None) -> Any:
         """Run a task on every row, and return the result with the index of the column."""
-        job = self._make_job(task, read_options, column_inputs(self._column))
+        job = self._make_job(task, read_options, self._inputs())
         if store is None:
             return self._execute(job, memory_sink(task, len(job.inputs)), read_options)
         return self._execute(job, store.open_sink(self._job_context(job)), read_options)
+
+    def _inputs(self) -> list[Any]:
+        if not self._others:
+            return column_inputs(self._column)
+        return join_inputs([column_inputs(column) for column in (self._column, *self._others)])
 
     def _write(
         self,
@@ -77,14 +86,31 @@ class _ImageAccessorBase:
         return function(result)
 
     def _make_job(self, task: Task, read_options: ReadOptions, inputs: list[Any]) -> execution.Job:
-        check_column(self._column, read_options.source)
-        check(read_options.source, inputs)
+        for column in (self._column, *self._others):
+            check_column(column, read_options.source)
+        check(read_options.source, split_inputs(inputs) if self._others else inputs)
         check_row_memory(task)
         check_result_index(task, self._column.index)
         return execution.Job(
             task, read_options.source, inputs, read_options.npartitions, read_options.progress,
-            fail_fast=read_options.errors == "raise",
+            fail_fast=read_options.errors == "raise", columns=self._extra_columns(task),
         )  # fmt: skip
+
+    def _extra_columns(self, task: Task) -> Any:
+        """Return the columns of the frame that the task uses beside the images, if any."""
+        return None if not task.column_names or self._frame is None else self._frame[list(task.column_names)]
+
+    def _check_extra_columns(self, names: Any) -> tuple[Any, ...] | None:
+        """Return the names of other columns of the frame, a checked ``with_columns``."""
+        if names is None:
+            return None
+        if not isinstance(names, list | tuple):
+            raise TypeError(f"with_columns={shorten(names)} is no list of names, such as ['title', 'price']")
+        if self._frame is None:
+            raise ValueError("with_columns= needs a frame: df.img.…('image_path', …)")
+        for name in names:
+            get_column(self._frame, name)
+        return tuple(names)
 
     def _execute(self, job: execution.Job, sink: MemorySink, read_options: ReadOptions) -> Any:
         execution.execute(job, sink)
@@ -119,6 +145,16 @@ def column_inputs(column: pd.Series[Any]) -> list[Any]:
         for i, failed in zip(*column.array.failure_rows(), strict=True):
             inputs[i] = FailedInput(failed["path"], failed["kind"], failed["message"])
     return inputs
+
+
+def join_inputs(columns: list[list[Any]]) -> list[Any]:
+    """Return the inputs of rows of several image columns; None where one is missing."""
+    return [None if any(value is None for value in row) else RowInputs(row) for row in zip(*columns, strict=True)]
+
+
+def split_inputs(inputs: list[Any]) -> list[Any]:
+    """Return the inputs of all image columns of some rows."""
+    return [one for value in inputs if value is not None for one in value.values]
 
 
 def check_modes(targets: Iterable[str | None], encode_options: codec.EncodeOptions | None, mode: str | None) -> None:

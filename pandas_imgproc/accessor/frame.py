@@ -10,7 +10,7 @@ import pandas as pd
 
 from pandas_imgproc import failures
 from pandas_imgproc.accessor._tracebacks import trim_tracebacks
-from pandas_imgproc.accessor.options import get_column
+from pandas_imgproc.accessor.options import check_names, get_column
 from pandas_imgproc.accessor.series import SeriesImageAccessor
 
 if TYPE_CHECKING:
@@ -25,14 +25,22 @@ _COLUMN_DOC = """column : label
 """
 
 
+_COLUMNS_DOC = """column : label, or list of labels
+    The column of images: paths, URLs, encoded bytes, ``{bytes, path}`` structs or images. With several columns, the
+    function is given an array for each.
+"""
+
+
 def _frame_method(
-    method: Callable[Concatenate[SeriesImageAccessor, P], R],
+    method: Callable[Concatenate[SeriesImageAccessor, P], R], *, several: bool = False
 ) -> Callable[Concatenate[FrameImageAccessor, Any, P], R]:
-    """Return a method of a series as a method of a frame, with the column as first argument."""
+    """Return a method of a series as a method of a frame, with the column as first argument, or several columns."""
 
     @functools.wraps(method)
     def on_frame(self: FrameImageAccessor, column: Any, *args: P.args, **kwargs: P.kwargs) -> R:
-        accessor = self._series_accessor(get_column(self._df, column), self._df)
+        names = check_names(column) if several and isinstance(column, list) else [column]
+        first, *others = (get_column(self._df, name) for name in names)
+        accessor = self._series_accessor(first, self._df, tuple(others))
         result: R = getattr(accessor, method.__name__)(*args, **kwargs)
         return result
 
@@ -42,7 +50,7 @@ def _frame_method(
     column = inspect.Parameter("column", inspect.Parameter.POSITIONAL_OR_KEYWORD)
     on_frame.__signature__ = signature.replace(parameters=[accessor, column, *rest])  # type: ignore[attr-defined]
     on_frame.__doc__ = inspect.cleandoc(method.__doc__ or "").replace(
-        _PARAMETERS_HEADER, _PARAMETERS_HEADER + _COLUMN_DOC, 1
+        _PARAMETERS_HEADER, _PARAMETERS_HEADER + (_COLUMNS_DOC if several else _COLUMN_DOC), 1
     )
     return on_frame  # type: ignore[return-value]  # the column may be a keyword, which Concatenate cannot express
 
@@ -70,6 +78,7 @@ class FrameImageAccessor:
     save_thumbnails = _frame_method(SeriesImageAccessor.save_thumbnails)
     verify = _frame_method(SeriesImageAccessor.verify)
     map = _frame_method(SeriesImageAccessor.map)
+    map_batches = _frame_method(SeriesImageAccessor.map_batches, several=True)
     augment = _frame_method(SeriesImageAccessor.augment)
     batches = _frame_method(SeriesImageAccessor.batches)
     dataset = _frame_method(SeriesImageAccessor.dataset)

@@ -209,6 +209,13 @@ def get_column(frame: pd.DataFrame, name: Any) -> pd.Series[Any]:
     return column
 
 
+def check_names(names: list[Any]) -> list[Any]:
+    """Return the names of several image columns; raise a ValueError if there are none."""
+    if not names:
+        raise ValueError("column=[] names no column; give one or several, such as ['front', 'back']")
+    return names
+
+
 def check_column(column: pd.Series[Any], source: Source) -> None:
     """Raise a TypeError if a column cannot hold images or names of files."""
     dtype = column.dtype
@@ -226,6 +233,13 @@ def check_callable(name: str, value: Any) -> Callable[..., Any]:
         raise TypeError(f"{name}={shorten(value)} cannot be called; give a function of one image's pixels")
     function: Callable[..., Any] = value
     return function
+
+
+def check_prefix(prefix: Any) -> str | None:
+    """Return a prefix of column names, or None; raise TypeError for anything else."""
+    if not isinstance(prefix, str | None):
+        raise TypeError(f"prefix={shorten(prefix)} is no text, such as 'emb_'")
+    return prefix
 
 
 def check_dtype(dtype: Any) -> Any:

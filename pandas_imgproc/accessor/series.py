@@ -6,6 +6,7 @@ from pandas_imgproc.accessor._tracebacks import trim_tracebacks
 from pandas_imgproc.accessor.features import _FeatureMethods
 from pandas_imgproc.accessor.feed import _FeedingMethods
 from pandas_imgproc.accessor.load import _LoadMethods
+from pandas_imgproc.accessor.map_batches import _BatchMethods
 from pandas_imgproc.accessor.save import _SaveMethods
 from pandas_imgproc.accessor.show import _DisplayMethods
 from pandas_imgproc.accessor.transform import _TransformMethods
@@ -13,7 +14,7 @@ from pandas_imgproc.accessor.transform import _TransformMethods
 
 @trim_tracebacks
 class SeriesImageAccessor(
-    _LoadMethods, _SaveMethods, _TransformMethods, _FeatureMethods, _FeedingMethods, _DisplayMethods
+    _LoadMethods, _SaveMethods, _TransformMethods, _BatchMethods, _FeatureMethods, _FeedingMethods, _DisplayMethods
 ):
     """Accessor ``series.img``: methods for a column of paths, encoded bytes, ``{bytes, path}`` structs or images.
 
@@ -23,4 +24,6 @@ class SeriesImageAccessor(
         The column.
     frame : DataFrame, optional
         The frame of the column, if the method was called on the frame.
+    others : tuple of Series
+        Further image columns of the frame.
     """

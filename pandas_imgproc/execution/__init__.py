@@ -1,5 +1,6 @@
 """Execution of jobs: inline on threads, on a Dask client, as tasks of a Dask graph, or ahead of a loop."""
 
+from pandas_imgproc.execution.caller_sink import CallerSink
 from pandas_imgproc.execution.graph_task import run_in_graph, write_in_graph
 from pandas_imgproc.execution.job import MAX_PARTITION_ROWS, SAMPLE_ROWS, Job, JobState
 from pandas_imgproc.execution.payload import unpickling_message
@@ -11,6 +12,7 @@ __all__ = [
     "MAX_PARTITION_ROWS",
     "SAMPLE_ROWS",
     "BatchStream",
+    "CallerSink",
     "ExecutionPlan",
     "Job",
     "JobState",

@@ -18,12 +18,12 @@ from pandas_imgproc.execution.crash_ledger import (
     MAX_DEATHS,
     WORKER_DIED,
     CrashLedger,
-    DeadlyPartitionError,
-    shared_ledger,
 )
 from pandas_imgproc.execution.crash_loop import CrashLoop
+from pandas_imgproc.execution.deadly import DeadlyPartitionError
 from pandas_imgproc.execution.flow import MANAGE_SECONDS, FlowControl
 from pandas_imgproc.execution.gathering import Gatherer
+from pandas_imgproc.execution.ledger_handle import shared_ledger
 from pandas_imgproc.execution.payload import build_payload, worker_function
 from pandas_imgproc.execution.shared_task import SharedTask, shared_task
 from pandas_imgproc.execution.watchdog import kill_slow_rows
@@ -125,7 +125,8 @@ class _ClientRun:
         """Yield the positions of partitions while more may be outstanding."""
         is_foreign = not self._monitor.fixed_n_threads and self._state.sink.schema_known
         n, n_rows = len(self._outstanding), sum(map(len, self._outstanding.values()))
-        while self.flow.accepts(n, n_rows, self._gatherer.round_trip, is_foreign=is_foreign):
+        round_trip = self._gatherer.round_trip
+        while n < self._state.max_partitions and self.flow.accepts(n, n_rows, round_trip, is_foreign=is_foreign):
             positions = self._again.popleft() if self._again else next(self._ranges, None)
             if positions is None:
                 return
@@ -137,7 +138,7 @@ class _ClientRun:
         payloads: dict[str, bytes] = {}
         partitions: list[Sequence[int]] = []
         for positions in batch:
-            job, writer = self._state.job, self._state.sink.writer(positions)
+            job, writer = self._state.job, self._state.writer(positions)
             payload = build_payload(job.partition(positions), writer, job.task)
             if payloads and sum(map(len, payloads.values())) + len(payload) > MAX_BATCH_NBYTES:
                 self._send(payloads, partitions)
@@ -208,7 +209,8 @@ class _ClientRun:
             yield self._failed_result(positions, *result)
         else:
             self._ledger.reset_attempts(positions[0])
-            self._single_rows += (range(position, position + 1) for position in positions)
+            unfinished = (position for position in positions if self._state.unfinished[position])
+            self._single_rows += (range(position, position + 1) for position in unfinished)
 
     def _checked(self, future: Future, outcome: Any) -> PartitionResult | tuple[FailureKind, str]:
         """Return the result of a task, or the failure of its rows if its workers died."""

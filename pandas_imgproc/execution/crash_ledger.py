@@ -12,6 +12,7 @@ uint8   ``_deaths``          n       attempts of a partition that died with no r
 uint8   ``_flags``           n       bit 0 in flight, 1 suspect, 2 to 6 number of crashes, 7 timed out
 uint8   ``_survived``        n       1 once the row has ended and its process had not, or if it is not part of the job
 uint8   ``_building``        n       1 while a process receives and builds the function, at a partition's first row
+uint8   ``_together``        n       bit 0 in flight together with others, in one call; 1 to 7 number of deaths of these
 uint8   ``_build_deaths``    1       deaths of processes that built the function
 uint8   ``_cancelled``       1       1 once the caller has cancelled the job
 ======  ===================  ======  ===============================================================
@@ -26,6 +27,9 @@ States of a row::
 
     in flight ── mark_timed_out by the caller, which then kills the process ──> poisoned
     in flight or crashed ── discount_kill by the caller, MAX_DISCOUNTED_KILLS times ──> one crash fewer
+
+Rows in one call of a function, a batch, are suspect together when their process dies. At first they are one group: the
+process may have died of any cause, and the result of a batch may depend on its rows. If it dies again they are several.
 
 States of a partition whose process dies with no row in flight: between rows, before the first one, or before its result
 has arrived. The row that ended it, if any, is found by division::
@@ -45,23 +49,19 @@ the cause. Rows that have crashed are groups of one, and so are the two rows bef
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pandas_imgproc._shared_memory import MemfdHandle, SharedBuffer, mmap_array
-from pandas_imgproc.errors import ClusterError
+from pandas_imgproc.execution.deadly import DeadlyBuildError, DeadlyPartitionError, DeadlyRowsError
 from pandas_imgproc.execution.isolation_gate import GATE, GRACE_SECONDS, POLL_SECONDS
-from pandas_imgproc.kernel import NullLedger
 from pandas_imgproc.partition import as_position_array
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from pandas_imgproc.errors import FailureKind
     from pandas_imgproc.partition import Mask
@@ -105,70 +105,7 @@ _SUSPECT = 2
 _CRASH_UNIT = 4
 _MAX_COUNT = 31
 _TIMED_OUT = 0x80
-
-
-class DeadlyPartitionError(ClusterError):
-    """Partition of which every attempt has ended its process with no row in flight.
-
-    Parameters
-    ----------
-    n_rows : int
-        Rows of the partition.
-    """
-
-    def __init__(self, n_rows: int) -> None:
-        super().__init__(n_rows)
-        self.n_rows = n_rows
-
-    def __str__(self) -> str:
-        return (
-            f"{MAX_DEATHS} worker processes died with a partition of {self.n_rows:,} rows, none of them during a row: "
-            "before the first one, or before its result had arrived"
-        )
-
-
-class DeadlyRowsError(ClusterError):
-    """Job of which most rows end their process.
-
-    Parameters
-    ----------
-    n_poisoned, n_survived : int
-        Rows that have ended their process each time, and rows that have not.
-    """
-
-    def __init__(self, n_poisoned: int, n_survived: int) -> None:
-        super().__init__(n_poisoned, n_survived)
-        self.n_poisoned, self.n_survived = n_poisoned, n_survived
-
-    def __str__(self) -> str:
-        return (
-            f"{self.n_poisoned:,} rows ended each worker process that read them, and only {self.n_survived:,} "
-            "rows did not: the function or a decoder seems to end every process; call it for one row in a Python "
-            "process of its own, with dask.config.set(scheduler='synchronous')"
-        )
-
-
-class DeadlyBuildError(ClusterError):
-    """Job whose function ends each process that receives or builds it.
-
-    Parameters
-    ----------
-    n_deaths : int
-        Processes that have died.
-    names : str
-        Names of the functions and classes.
-    """
-
-    def __init__(self, n_deaths: int, names: str) -> None:
-        super().__init__(n_deaths, names)
-        self.n_deaths, self.names = n_deaths, names
-
-    def __str__(self) -> str:
-        return (
-            f"{self.n_deaths} worker processes died while they received or built {self.names or 'the call'}, before "
-            "the first row: it may need more memory than a worker has (pandas-imgproc.memory-limit; fewer workers have "
-            "more), or end its process; build it once in a Python process of its own"
-        )
+_TOGETHER_UNIT, _MAX_TOGETHER = 2, 250
 
 
 class CrashLedger:
@@ -179,7 +116,7 @@ class CrashLedger:
 
     __slots__ = (
         "__weakref__", "_build_deaths", "_building", "_cancelled", "_crashed_pids", "_deaths", "_discounted", "_first",
-        "_flags", "_group", "_groups", "_pids", "_survived", "in_row", "poisoned",
+        "_flags", "_group", "_groups", "_pids", "_survived", "_together", "in_row", "poisoned",
     )  # fmt: skip
 
     def __init__(self, data: Flags, n: int) -> None:
@@ -189,10 +126,10 @@ class CrashLedger:
         self.in_row, self._first = False, 0
         pids = data[: 8 * n].view(np.int32)
         self._pids, self._crashed_pids = pids[:n], pids[n:]
-        self._discounted, self._deaths, self._flags, self._survived, self._building = (
-            data[k * n : (k + 1) * n] for k in range(8, 13)
+        self._discounted, self._deaths, self._flags, self._survived, self._building, self._together = (
+            data[k * n : (k + 1) * n] for k in range(8, 14)
         )
-        self._build_deaths, self._cancelled = data[13 * n : 13 * n + 1], data[13 * n + 1 :]
+        self._build_deaths, self._cancelled = data[14 * n : 14 * n + 1], data[14 * n + 1 :]
 
     @classmethod
     def in_memory(cls, n: int) -> CrashLedger:
@@ -217,7 +154,7 @@ class CrashLedger:
         self._count_death(rows)
         self._pids[rows[0]] = os.getpid()
         if self._deaths[rows[0]] >= MAX_DEATHS:
-            raise DeadlyPartitionError(len(rows))
+            raise DeadlyPartitionError(MAX_DEATHS, len(rows))
         GATE.ledgers.add(self)
         crashed = rows[self._flags[rows] >= _CRASH_UNIT].tolist()
         poisoned = [row for row in crashed if self._effective_crashes(row) >= MAX_CRASHES]
@@ -243,6 +180,8 @@ class CrashLedger:
         self._building[self._first] = 0
 
     def _count_death(self, rows: Positions) -> None:
+        together = rows[(self._together[rows] & _IN_FLIGHT).astype(bool)]
+        self._together[rows] &= 0xFF - _IN_FLIGHT
         if self._building[rows[0]]:
             self._building[rows[0]] = 0
             self._build_deaths[0] = min(int(self._build_deaths[0]) + 1, MAX_BUILD_DEATHS)
@@ -254,6 +193,7 @@ class CrashLedger:
         elif len(exposed) and not (self._flags[exposed] & _TIMED_OUT).any():
             self._flags[rows] &= 0xFF - _SUSPECT
             self._flags[exposed] |= _SUSPECT
+            self._together[together] = np.minimum(self._together[together], _MAX_TOGETHER) + _TOGETHER_UNIT
         elif not len(exposed) and self._pids[rows[0]]:
             self._deaths[rows[0]] = min(int(self._deaths[rows[0]]) + 1, MAX_DEATHS)
         if not len(exposed) and self._deaths[rows[0]] >= SUSPECT_DEATHS:
@@ -283,9 +223,14 @@ class CrashLedger:
         is_grouped = (self._flags[rows] & _SUSPECT).astype(bool) & ~is_alone & ~is_poisoned
         suspects = np.flatnonzero(is_grouped)
         runs = np.split(suspects, np.flatnonzero(np.diff(suspects) > 1) + 1)
-        groups = [group for run in runs for group in np.array_split(run, MAX_GROUPS)]
+        groups = [group for run in runs for group in np.array_split(run, self._n_groups(rows[run]))]
         groups += np.split(np.flatnonzero(is_alone), int(is_alone.sum())) if is_alone.any() else []
         return {row: int(rows[group[-1]]) for group in groups for row in rows[group].tolist()}
+
+    def _n_groups(self, rows: Positions) -> int:
+        """Return the number of groups of a run of suspects: at the first death of rows in one call it is repeated."""
+        is_first = len(rows) > 0 and (self._together[rows] // _TOGETHER_UNIT == 1).all()
+        return 1 if is_first else MAX_GROUPS
 
     def _effective_crashes(self, row: int) -> int:
         """Return the crashes that count; a timeout, the bit above the count, is 32 of them."""
@@ -305,9 +250,29 @@ class CrashLedger:
         """Whether a process has died at one of the rows."""
         return bool((self._flags >= _CRASH_UNIT).any())
 
+    def group(self, position: int) -> int | None:
+        """Return the last row of the group of a row, None if it is not suspect."""
+        return self._groups.get(position) if self._groups else None
+
+    def enter_rows(self, positions: Sequence[int]) -> None:
+        """Mark rows of one group as in flight, together if there are several."""
+        for position in positions:
+            self.enter_row(position)
+        if len(positions) > 1:
+            rows = as_position_array(positions)
+            self._together[rows] |= _IN_FLIGHT
+            self._survived[rows] = 0  # they were loaded, and have survived that
+
+    def exit_rows(self, positions: Sequence[int]) -> None:
+        """Mark rows as survived."""
+        if len(positions) > 1:
+            self._together[as_position_array(positions)] &= 0xFF - _IN_FLIGHT
+        for position in positions:
+            self.exit_row(position)
+
     def enter_row(self, position: int) -> None:
         """Mark a row as in flight; a suspect one when no other row of this process is but those of its group."""
-        group = self._groups.get(position) if self._groups else None
+        group = self.group(position)
         if self._group and group != self._groups[self._group[0]]:
             self._end_group()
         if group is None:
@@ -378,8 +343,9 @@ class CrashLedger:
         return list(zip(rows[is_last].tolist(), pids.tolist(), strict=True))
 
     def mark_timed_out(self, position: int) -> None:
-        """Mark a row as poisoned by a timeout."""
-        self._flags[position] |= _TIMED_OUT
+        """Mark a row as poisoned by a timeout; rows in one call are none, and are found by division."""
+        if not self._together[position] & _IN_FLIGHT:
+            self._flags[position] |= _TIMED_OUT
 
     def cancel(self) -> None:
         """Stop every partition of the job after its current row."""
@@ -399,37 +365,4 @@ def _increment_crashes(flags: Flags) -> Flags:
 
 def ledger_nbytes(n: int) -> int:
     """Return the size of a ledger of n rows, in bytes."""
-    return 13 * n + 2
-
-
-@dataclass(frozen=True)
-class LedgerHandle:
-    """Handle by which workers open the shared ledger of a job of n rows."""
-
-    file: MemfdHandle | None
-    n: int
-
-    @contextlib.contextmanager
-    def open(self) -> Iterator[CrashLedger | NullLedger]:
-        """Open the shared ledger, or a null ledger where its memory cannot be reached."""
-        with contextlib.nullcontext() if self.file is None else self.file.open() as fd:
-            if fd is None:
-                yield NullLedger()
-                return
-            ledger = CrashLedger(mmap_array(fd, ledger_nbytes(self.n), writeable=True), self.n)
-            try:
-                yield ledger
-            finally:
-                ledger.release()
-
-
-@contextlib.contextmanager
-def shared_ledger(n: int) -> Iterator[tuple[CrashLedger, LedgerHandle]]:
-    """Create the ledger of a job of n rows, with its handle for workers."""
-    try:
-        buffer = SharedBuffer(ledger_nbytes(n))
-    except OSError:  # no anonymous shared memory on this system: crashes are not counted
-        yield CrashLedger.in_memory(n), LedgerHandle(None, n)
-        return
-    with buffer:
-        yield CrashLedger(buffer.map(writeable=True), n), LedgerHandle(buffer.handle, n)
+    return 14 * n + 2

@@ -20,15 +20,15 @@ from pandas_imgproc import cluster
 from pandas_imgproc.cluster import worker_rpc
 from pandas_imgproc.config import setting
 from pandas_imgproc.errors import ClusterError
-from pandas_imgproc.execution.crash_ledger import shared_ledger
 from pandas_imgproc.execution.isolated import describe_task
+from pandas_imgproc.execution.ledger_handle import shared_ledger
 from pandas_imgproc.execution.watchdog import kill_slow_rows
 from pandas_imgproc.kernel import NullLedger
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from pandas_imgproc.execution.crash_ledger import LedgerHandle
+    from pandas_imgproc.execution.ledger_handle import LedgerHandle
     from pandas_imgproc.kernel import RowLedger
 
 ISOLATING_LOSSES = 2

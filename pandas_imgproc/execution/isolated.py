@@ -28,7 +28,8 @@ from pandas_imgproc.cluster import worker_rpc
 from pandas_imgproc.cluster.stopped import LookTimer, is_stopped
 from pandas_imgproc.config import setting
 from pandas_imgproc.errors import ClusterError
-from pandas_imgproc.execution.crash_ledger import CrashLedger, DeadlyPartitionError
+from pandas_imgproc.execution.crash_ledger import CrashLedger
+from pandas_imgproc.execution.deadly import DeadlyPartitionError
 from pandas_imgproc.execution.payload import portable_partition, serialize_task
 from pandas_imgproc.execution.process_task import ProcessTask
 from pandas_imgproc.kernel import run_partition
@@ -36,8 +37,8 @@ from pandas_imgproc.partition import PartitionResult
 
 if TYPE_CHECKING:
     from pandas_imgproc.codec import PillowSettings
-    from pandas_imgproc.execution.crash_ledger import LedgerHandle
     from pandas_imgproc.execution.job import Job
+    from pandas_imgproc.execution.ledger_handle import LedgerHandle
     from pandas_imgproc.kernel import RowLedger
     from pandas_imgproc.partition import PartitionInput
 

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import functools
 import math
+import sys
 import time
 from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from pandas_imgproc import _timing
 from pandas_imgproc.codec import PillowSettings
@@ -17,14 +20,23 @@ from pandas_imgproc.execution.process_task import ProcessTask
 from pandas_imgproc.execution.progress import ESTIMATE_THRESHOLD, Progress, format_bytes, format_duration
 from pandas_imgproc.execution.stats import JobStats
 from pandas_imgproc.kernel import run_partition
-from pandas_imgproc.partition import PartitionInput, PartitionResult, values_at
+from pandas_imgproc.partition import (
+    PartitionInput,
+    PartitionResult,
+    PendingRows,
+    as_position_array,
+    to_positions,
+    values_at,
+)
 from pandas_imgproc.source import InputFile
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    import pandas as pd
+
     from pandas_imgproc.kernel import RowLedger
-    from pandas_imgproc.partition import PendingRows
+    from pandas_imgproc.partition import Mask
     from pandas_imgproc.sinks import MemorySink, PartitionWriter
     from pandas_imgproc.source import Source
     from pandas_imgproc.tasks import Task
@@ -58,11 +70,13 @@ class Job:
     progress: bool | None = None  # whether progress is shown; None: where there is a terminal or a notebook
     fail_fast: bool = False  # whether the first failure ends the job
     targets: Sequence[str | None] = ()  # output paths, `task.n_outputs` for each row, for tasks that write files
+    columns: pd.DataFrame | None = None  # other columns of the frame, for tasks that use them
 
     def partition(self, positions: Sequence[int], offset: int = 0) -> PartitionInput:
         """Return the partition at these positions; `offset` is the position of row 0 in the user's frame."""
         targets = values_at(self.targets, positions, self.task.n_outputs)
-        return PartitionInput(positions, values_at(self.inputs, positions), targets, offset)
+        columns = None if self.columns is None else self.columns.iloc[as_position_array(positions)]
+        return PartitionInput(positions, values_at(self.inputs, positions), targets, offset, columns)
 
 
 @dataclass
@@ -72,7 +86,7 @@ class JobState:
     job: Job
     sink: MemorySink
     progress: Progress
-    pending: PendingRows  # rows that are in no partition yet
+    unfinished: Mask  # rows whose results are written
     settings: PillowSettings = field(default_factory=PillowSettings.current)
     started_at: float = field(default_factory=time.perf_counter)
     n_done: int = 0
@@ -87,13 +101,21 @@ class JobState:
     values_travel: bool = True  # whether the values of the last result were returned to the caller
 
     def __post_init__(self) -> None:
-        self.n_total = len(self.pending)
+        self.n_total = int(self.unfinished.sum(dtype=np.int64))
+        # Rows that are in no partition yet: all of a block are processed together, also those that are finished.
+        self.block_rows = max(self.job.task.block_rows, self.sink.block_rows)
+        self.pending = PendingRows(fill_blocks(self.unfinished, self.block_rows))
         self._process_task = ProcessTask(lambda: self.job.task)
 
     @property
     def failed_fast(self) -> bool:
         """Whether a failure has ended the job."""
         return self.job.fail_fast and self.n_failed > 0
+
+    @property
+    def max_partitions(self) -> int:
+        """Maximum number of partitions that may be outstanding."""
+        return self.sink.max_partitions or sys.maxsize
 
     @property
     def n_remaining(self) -> int:
@@ -114,13 +136,25 @@ class JobState:
         yield from self._split_evenly() if self.job.npartitions else self._split_by_time()
 
     def _split_evenly(self) -> Iterator[Sequence[int]]:
-        for n_left in range(min(self.job.npartitions or 1, len(self.pending)), 0, -1):
-            yield self.pending.take(len(self.pending) // n_left)
+        n_partitions = min(self.job.npartitions or 1, math.ceil(len(self.pending) / self.block_rows))
+        n_left = n_partitions
+        while self.pending:
+            yield self.take(len(self.pending) // max(1, n_left))
+            n_left -= 1
 
     def _split_by_time(self) -> Iterator[Sequence[int]]:
         while self.pending:
             n = self._next_partition_rows() if self.sink.schema_known else PROBE_ROWS
-            yield self.pending.take(n, self.sink.part_ends)
+            yield self.take(n, self.sink.part_ends)
+
+    def take(self, n: int, ends: Sequence[int] = ()) -> Sequence[int]:
+        """Remove the next pending rows, about n, and return them: whole blocks, at most as many as the sink allows.
+
+        Rows that are no blocks end where a part ends (see `PendingRows.take`).
+        """
+        n = min(n, self.sink.max_partition_rows or n)
+        n = self.block_rows * max(1, math.ceil(n / self.block_rows))
+        return self.pending.take(n, ends if self.block_rows == 1 else ())
 
     def _next_partition_rows(self) -> int:
         work = self.cpu_seconds_per_row
@@ -162,10 +196,14 @@ class JobState:
 
     def local_task(self, positions: Sequence[int], ledger: RowLedger) -> Callable[[], PartitionResult]:
         """Return a zero-argument callable that runs a partition in this process and writes its values to the sink."""
-        job, partition, writer = self.job, self.job.partition(positions), self.sink.writer(positions, in_caller=True)
+        job, partition, writer = self.job, self.job.partition(positions), self.writer(positions, in_caller=True)
         return lambda: run_and_write(
             self._process_task.for_thread(), partition, job.source, ledger, self.settings, writer
         )
+
+    def writer(self, positions: Sequence[int], *, in_caller: bool = False) -> PartitionWriter:
+        """Return the writer of a partition, which leaves out the rows that were finished before."""
+        return unfinished_writer(self.sink, self.unfinished, positions, in_caller=in_caller)
 
     def finish(self, result: PartitionResult) -> None:
         """Commit the result of a partition, and count its rows."""
@@ -207,6 +245,47 @@ class JobState:
             failures=self.n_failed, seconds=time.perf_counter() - self.started_at, idle_seconds=self.idle_seconds,
             worker_seconds=self.wall, cpu=self.cpu, stages=dict(self.stage_seconds),
         )  # fmt: skip
+
+
+def fill_blocks(rows: Mask, n: int) -> Mask:
+    """Return a mask of all rows of the blocks of n rows in which any row is True.
+
+    Examples
+    --------
+    >>> fill_blocks(np.array([False, True, False, False, False]), 2).tolist()
+    [True, True, False, False, False]
+    """
+    if n == 1 or not len(rows):
+        return rows
+    filled: Mask = np.repeat(np.logical_or.reduceat(rows, np.arange(0, len(rows), n)), n)[: len(rows)]
+    return filled
+
+
+def unfinished_writer(
+    sink: MemorySink, unfinished: Mask, positions: Sequence[int], *, in_caller: bool
+) -> PartitionWriter:
+    """Return the writer of the unfinished rows of a partition into a sink; `unfinished` is a mask of the job's rows."""
+    rows = as_position_array(positions)
+    if unfinished[rows].all():
+        return sink.writer(positions, in_caller=in_caller)
+    writer = sink.writer(to_positions(rows[unfinished[rows]]), in_caller=in_caller)
+    return UnfinishedWriter(writer, unfinished[rows])
+
+
+@dataclass(frozen=True)
+class UnfinishedWriter:
+    """Writer of some rows of a partition, a mask."""
+
+    writer: PartitionWriter
+    rows: Mask
+
+    def __call__(self, part: PartitionResult) -> PartitionResult:
+        """Write the rows, and drop the others."""
+        selected = part.select(self.rows)
+        selected.seconds, selected.bytes_read, selected.wall, selected.cpu = (
+            part.seconds, part.bytes_read, part.wall, part.cpu
+        )  # fmt: skip
+        return self.writer(selected)
 
 
 def run_and_write(

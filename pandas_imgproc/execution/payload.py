@@ -25,14 +25,14 @@ from pandas_imgproc.cluster import worker_rpc
 from pandas_imgproc.errors import with_host
 from pandas_imgproc.execution.job import run_and_write
 from pandas_imgproc.partition import PartitionResult
-from pandas_imgproc.source import FailedInput, InputFile, Source, is_encoded, read_in_memory
+from pandas_imgproc.source import FailedInput, InputFile, RowInputs, Source, is_encoded, read_in_memory
 from pandas_imgproc.source.inputs import describe_input, path_or_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from pandas_imgproc.execution.crash_ledger import LedgerHandle
     from pandas_imgproc.execution.job import JobState
+    from pandas_imgproc.execution.ledger_handle import LedgerHandle
     from pandas_imgproc.execution.task_handle import TaskHandle
     from pandas_imgproc.partition import PartitionInput
     from pandas_imgproc.sinks import PartitionWriter
@@ -100,7 +100,13 @@ def _portable_inputs(inputs: Sequence[Any]) -> Sequence[Any]:
     """Return inputs that any process can unpickle; one that cannot be read here is a `FailedInput`, as it is inline."""
     if _TEXT_TYPES.issuperset(map(type, inputs)):  # nearly always
         return inputs
-    return [_portable(value) if is_encoded(value) else value for value in inputs]
+    return [_portable_input(value) for value in inputs]
+
+
+def _portable_input(value: Any) -> Any:
+    if isinstance(value, RowInputs):
+        return RowInputs(tuple(map(_portable_input, value.values)))
+    return _portable(value) if is_encoded(value) else value
 
 
 def _portable(value: Any) -> Any:

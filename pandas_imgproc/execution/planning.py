@@ -22,7 +22,6 @@ from pandas_imgproc.execution.progress import progress
 from pandas_imgproc.execution.stats import _emit
 from pandas_imgproc.execution.threads import run_in_threads
 from pandas_imgproc.kernel import NullLedger
-from pandas_imgproc.partition import PendingRows
 from pandas_imgproc.source import UNKNOWN_SIGNATURE
 
 if TYPE_CHECKING:
@@ -69,9 +68,9 @@ def execute(job: Job, sink: MemorySink) -> None:
     """
     release_import_lock()  # threads import codecs
     try:
-        pending = PendingRows(sink.pending())
-        with progress(job.task.name, len(pending), show=job.progress) as bar:
-            state = JobState(job, sink, bar, pending)
+        unfinished = sink.pending()
+        with progress(job.task.name, int(unfinished.sum()), show=job.progress) as bar:
+            state = JobState(job, sink, bar, unfinished)
             plan = _execute(state)
             state.reject_mismatched()
             stats = state.stats(plan)
@@ -179,4 +178,4 @@ def _sample_rows(state: JobState) -> None:
     # Remote files are read concurrently: one by one they would seem slow.
     batch = SAMPLE_ROWS if state.is_remote else SAMPLE_ROWS // 4
     while state.pending and not state.failed_fast and state.n_done < SAMPLE_ROWS and state.wall < max_seconds:
-        state.finish(state.local_task(state.pending.take(batch), ledger)())
+        state.finish(state.local_task(state.take(batch), ledger)())

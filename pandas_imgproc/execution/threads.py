@@ -21,7 +21,7 @@ def run_in_threads(state: JobState, n_threads: int, should_stop: Callable[[], bo
     partitions = (state.local_task(positions, ledger) for positions in state.iter_partitions())
     with ThreadPoolExecutor(n_threads, "pandas_imgproc") as pool:
         try:
-            running = {pool.submit(task) for task in islice(partitions, 2 * n_threads)}
+            running = {pool.submit(task) for task in islice(partitions, min(2 * n_threads, state.max_partitions))}
             while running and not state.failed_fast:
                 finished, running = wait(running, return_when=FIRST_COMPLETED)
                 for future in finished:

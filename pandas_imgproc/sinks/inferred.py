@@ -85,7 +85,9 @@ class InferredSink(MemorySink):
         assert part.values is not None
         done = np.flatnonzero(part.status == 0).tolist()
         if self._images is None:
-            first = next((value for i in done for value in self._row(part.values, i) if _is_image(value)), None)
+            first = next(
+                (value for i in done for value in self._row(part.values, i) if self._task.is_stackable(value)), None
+            )
             if first is None:
                 return
             for position in np.flatnonzero(self._status == 0).tolist():
@@ -166,7 +168,7 @@ class InferredSink(MemorySink):
         if self._images is None or not self._held or positions[0] not in self._held:
             return
         first = self._held[positions[0]][0]
-        if _is_image(first):
+        if self._task.is_stackable(first):
             self._use_images(ArraySpec(self.spec.name, self.n, self.spec.n_outputs, first.shape, first.dtype))
         else:
             self._images.close()
@@ -217,7 +219,3 @@ class StackingWriter:
             return part
         part.values = self.spec.stack(part)
         return self.writer(part)
-
-
-def _is_image(value: Any) -> bool:
-    return isinstance(value, np.ndarray) and value.ndim == 3

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from pandas_imgproc.sinks.arrow_columns import storable_index
-from pandas_imgproc.source import content_bytes, is_encoded
+from pandas_imgproc.source import RowInputs, content_bytes, is_encoded
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -62,6 +62,8 @@ def checksum(value: Any) -> int:
     """Return the CRC-32 of an input or a label."""
     if type(value) is str:  # nearly always
         return zlib.crc32(value.encode(errors="surrogatepass"))
+    if isinstance(value, RowInputs):
+        return zlib.crc32(b"".join(checksum(one).to_bytes(4, "little") for one in value.values))
     if is_encoded(value):
         value = content_bytes(value["bytes"] if isinstance(value, Mapping) else value)
     elif isinstance(value, Mapping):

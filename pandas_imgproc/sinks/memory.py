@@ -80,7 +80,8 @@ class ArraySpec:
 
     def matches(self, value: Any) -> bool:
         """Return whether a value has the shape and dtype of a row."""
-        return isinstance(value, np.ndarray) and value.shape == self.row_shape and value.dtype == self.dtype
+        is_array = isinstance(value, np.ndarray | np.void)
+        return is_array and value.shape == self.row_shape and value.dtype == self.dtype
 
     def stack(self, part: PartitionResult) -> Array:
         """Return the objects of a partition as one array, zeros where missing."""
@@ -143,6 +144,15 @@ class MemorySink:
     spec : ArraySpec
         Shape and dtype of the values.
     """
+
+    block_rows = 1
+    """Neighboring rows of which a partition has all or none."""
+
+    max_partition_rows: int | None = None
+    """Maximum rows of a partition."""
+
+    max_partitions: int | None = None
+    """Maximum number of partitions that run or wait for their `commit`."""
 
     def __init__(self, spec: ArraySpec) -> None:
         self.spec = spec

@@ -20,6 +20,7 @@
 from pandas_imgproc.source.chained import open_filesystem
 from pandas_imgproc.source.inputs import (
     FailedInput,
+    RowInputs,
     column_values,
     content_bytes,
     is_encoded,
@@ -39,6 +40,7 @@ __all__ = [
     "FailedInput",
     "FileSignature",
     "InputFile",
+    "RowInputs",
     "Source",
     "StorageOptions",
     "check",

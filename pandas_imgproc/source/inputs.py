@@ -53,6 +53,13 @@ class FailedInput:
     message: str
 
 
+@dataclass(frozen=True)
+class RowInputs:
+    """Inputs of a row of several image columns."""
+
+    values: tuple[Any, ...]
+
+
 def column_values(column: pd.Series[Any]) -> list[Any]:
     """Return the values of a column as plain Python values, None where missing.
 

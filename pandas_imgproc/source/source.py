@@ -7,6 +7,7 @@ A file that cannot be read is no error during the iteration but a file whose `In
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 import numbers
 import os
@@ -19,7 +20,14 @@ from pandas_imgproc._text import shorten
 from pandas_imgproc._timing import add_bytes_read, timed
 from pandas_imgproc.errors import UnreadableImageError
 from pandas_imgproc.source import paths
-from pandas_imgproc.source.inputs import FailedInput, describe_input, is_encoded, path_or_bytes, read_in_memory
+from pandas_imgproc.source.inputs import (
+    FailedInput,
+    RowInputs,
+    describe_input,
+    is_encoded,
+    path_or_bytes,
+    read_in_memory,
+)
 from pandas_imgproc.source.local import UNKNOWN_SIGNATURE, FileSignature, read_file, signature_of
 from pandas_imgproc.source.paths import ArchiveMember, Location, RemoteLocation, RemotePath
 from pandas_imgproc.source.read_config import ReadConfig
@@ -53,18 +61,20 @@ class InputFile:
         Function that returns the bytes and the signature of a prefetched file.
     """
 
-    __slots__ = ("_fetch", "_source", "_value", "signature", "target")
+    __slots__ = ("_fetch", "_source", "_value", "columns", "i", "signature", "target")
 
     def __init__(
         self, value: Any, source: Source, target: str | None = None, fetch: Callable[[], ReadResult] | None = None
     ) -> None:
         self._value, self._source, self.target, self._fetch = value, source, target, fetch
         self.signature = UNKNOWN_SIGNATURE  # until `data` has read the file
+        self.columns: Any = None  # frame of the partition, for functions that use other columns too
+        self.i = 0  # row of `columns`
 
     @property
     def path(self) -> str:
         """Name of the file in the failure table."""
-        value = self._value
+        value = self._value.values[0] if isinstance(self._value, RowInputs) else self._value
         if isinstance(value, Mapping):
             path = value.get("path")
             return self._source.redact_name(str(path)) if path else describe_input(value["bytes"])
@@ -94,6 +104,32 @@ class InputFile:
             read = self._source.data(self._value) if self._fetch is None else _counted(*self._fetch())
         data, self.signature = read
         return data
+
+
+class InputFileGroup:
+    """Images of one row, of several columns.
+
+    Parameters
+    ----------
+    files : list of InputFile
+    """
+
+    signature = UNKNOWN_SIGNATURE  # there is one for a row, and not for each file
+
+    def __init__(self, files: list[InputFile]) -> None:
+        self._files, self._current = files, files[0]
+        self.columns: Any = None
+        self.i = 0
+
+    def __iter__(self) -> Iterator[InputFile]:
+        for file in self._files:
+            self._current = file
+            yield file
+
+    @property
+    def path(self) -> str:
+        """Name of the file that was read last, in the failure table."""
+        return self._current.path
 
 
 @dataclass(frozen=True)
@@ -173,12 +209,29 @@ class Source:
 
         A remote file is not awaited any longer once `cancelled` returns True.
         """
+        if isinstance(next((value for value in partition.inputs if value is not None), None), RowInputs):
+            yield from self._read_groups(partition, cancelled)  # type: ignore[misc]  # for tasks of several images
+            return
         remote = self._remote_inputs(partition.inputs)
         with self._prefetcher(remote, cancelled) if remote else contextlib.nullcontext() as prefetcher:
             for i, (value, target) in enumerate(zip(partition.inputs, _first_targets(partition), strict=True)):
                 if value is not None:
                     fetch = functools.partial(prefetcher.read, i) if prefetcher is not None and i in remote else None
-                    yield i, InputFile(value, self, target, fetch)
+                    file = InputFile(value, self, target, fetch)
+                    file.columns, file.i = partition.columns, i
+                    yield i, file
+
+    def _read_groups(
+        self, partition: PartitionInput, cancelled: Callable[[], bool]
+    ) -> Iterator[tuple[int, InputFileGroup]]:
+        """Yield ``(i, files)`` for each row of a partition of several images a row."""
+        rows = [i for i, value in enumerate(partition.inputs) if value is not None]
+        inputs = [value for i in rows for value in partition.inputs[i].values]
+        files = self.read(dataclasses.replace(partition, inputs=inputs, targets=()), cancelled)
+        for i in rows:
+            group = InputFileGroup([next(files)[1] for _ in partition.inputs[i].values])
+            group.columns, group.i = partition.columns, i
+            yield i, group
 
     def _prefetcher(self, remote: dict[int, RemoteLocation], cancelled: Callable[[], bool]) -> Prefetcher:
         from pandas_imgproc.source.prefetch import Prefetcher  # imports asyncio
@@ -199,7 +252,8 @@ class Source:
 
     def is_remote(self, inputs: Sequence[Any]) -> bool:
         """Return whether the first file of some inputs is remote, and with it most likely the others."""
-        location = self._try_resolve(next((value for value in inputs if value is not None), None))
+        first = next((value for value in inputs if value is not None), None)
+        location = self._try_resolve(first.values[0] if isinstance(first, RowInputs) else first)
         return location is not None and _is_remote(location)
 
     def _try_resolve(self, value: Any) -> Location | None:

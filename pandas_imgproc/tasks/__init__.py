@@ -9,6 +9,8 @@
 `thumbnail`       small images for display
 `measure`         images as features
 `map`             results of a user's function
+`map_batches`     results of a user's function for batches of images
+`batch_results`   rows of the arrays that it returns, and pandas columns
 `augment`         random variants of each image
 `user_function`   input, result and errors of a user's function
 `user_instance`   instances of a user's classes, built once in a process
@@ -22,6 +24,7 @@ from pandas_imgproc.tasks.base import Task, Values, with_labels
 from pandas_imgproc.tasks.download import Download
 from pandas_imgproc.tasks.load import LoadResized
 from pandas_imgproc.tasks.map import Map
+from pandas_imgproc.tasks.map_batches import LoadImages, MapBatches
 from pandas_imgproc.tasks.measure import Measure
 from pandas_imgproc.tasks.readable import Readable
 from pandas_imgproc.tasks.save import SaveResized
@@ -31,8 +34,10 @@ from pandas_imgproc.tasks.verify import Verify
 __all__ = [
     "Augment",
     "Download",
+    "LoadImages",
     "LoadResized",
     "Map",
+    "MapBatches",
     "Measure",
     "Readable",
     "SaveAugmented",

@@ -16,7 +16,7 @@ from pandas_imgproc.tasks.fingerprint import function_fingerprint
 from pandas_imgproc.tasks.user_instance import function_name, is_class
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     import pandas as pd
 
@@ -49,6 +49,16 @@ class Task(ABC):
         return 1
 
     @property
+    def fills_blocks(self) -> bool:
+        """Whether rows are processed by `load` and `fill_block`, and not by `fill`."""
+        return False
+
+    @property
+    def block_rows(self) -> int:
+        """Number of neighboring rows that are processed together."""
+        return 1
+
+    @property
     def uses_position(self) -> bool:
         """Whether a result depends on the row's position in the frame."""
         return False
@@ -70,9 +80,33 @@ class Task(ABC):
         An array of objects means that dtype and shape are not known before the first result.
         """
 
-    @abstractmethod
     def fill(self, out: Values, position: int, file: InputFile) -> None:
         """Write the results of one row into ``out``, which has ``n_outputs`` rows; `position` is that in the frame."""
+        raise NotImplementedError
+
+    def load(self, file: InputFile) -> Any:
+        """Return the loaded image of one row of a block, for `fill_block`."""
+        raise NotImplementedError
+
+    def fill_block(
+        self, out: Sequence[Values], position: int, files: Sequence[InputFile], items: Sequence[Any]
+    ) -> None:
+        """Write the results of rows of a block into ``out``, an array for each row.
+
+        `position` is that of the first row in the frame, `items` are the loaded images. If it raises, it is called for
+        each of the rows alone.
+        """
+        raise NotImplementedError
+
+    @property
+    def column_names(self) -> tuple[Any, ...] | None:
+        """Names of other columns of the frame that the task uses."""
+        return None
+
+    @property
+    def has_open_form(self) -> bool:
+        """Whether rows without a result do not tell if the result is a Series or which columns it has."""
+        return False
 
     def index(self, index: pd.Index[Any]) -> pd.Index[Any]:
         """Return the index of the result for the index of the frame."""
@@ -97,6 +131,10 @@ class Task(ABC):
         """Return the form of one result, as messages name it, which is that of all; None of a value without any."""
         shape = getattr(value, "shape", ())
         return f"an image of {value.dtype} and shape {shape}" if len(shape) == 3 else "no image"
+
+    def is_stackable(self, value: Any) -> bool:
+        """Return whether results of the form of this one lie in one array, rather than as objects."""
+        return isinstance(value, np.ndarray) and value.ndim == 3
 
     def with_nullable_dtype(self) -> Self:
         """Return the task with a dtype that holds missing values, so that all partitions have the same one."""

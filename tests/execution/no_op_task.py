@@ -5,7 +5,6 @@ import pandas as pd
 
 from pandas_imgproc.execution import Job, JobState
 from pandas_imgproc.execution.progress import progress
-from pandas_imgproc.partition import PendingRows
 from pandas_imgproc.sinks import memory_sink
 from pandas_imgproc.source import Source
 from pandas_imgproc.tasks import Task
@@ -28,4 +27,4 @@ def make_state(n, npartitions=None, *, pending=None, inputs=None, sink=None, **f
     """Return the state of a job of n rows, of which those at `pending` are to do: by default all."""
     job = Job(NoOpTask(), Source(), inputs or [None] * n, npartitions)
     mask = np.isin(np.arange(n), np.arange(n) if pending is None else pending)
-    return JobState(job, sink or memory_sink(NoOpTask(), n), progress("nothing", 0), PendingRows(mask), **fields)
+    return JobState(job, sink or memory_sink(NoOpTask(), n), progress("nothing", 0), mask, **fields)

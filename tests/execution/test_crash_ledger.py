@@ -20,13 +20,11 @@ from pandas_imgproc.execution.crash_ledger import (
     TIMED_OUT,
     WORKER_DIED,
     CrashLedger,
-    DeadlyPartitionError,
-    DeadlyRowsError,
-    LedgerHandle,
     ledger_nbytes,
-    shared_ledger,
 )
+from pandas_imgproc.execution.deadly import DeadlyPartitionError, DeadlyRowsError
 from pandas_imgproc.execution.isolation_gate import GATE
+from pandas_imgproc.execution.ledger_handle import LedgerHandle, shared_ledger
 
 
 def start(ledger, positions):

@@ -18,6 +18,7 @@ from pandas_imgproc.accessor.options import (
     WriteKwargs,
     check_callable,
     check_dtype,
+    check_prefix,
     load_options,
     select_kwargs,
     write_options,
@@ -27,7 +28,7 @@ from pandas_imgproc.tasks import Augment, Map, SaveAugmented
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from typing import Unpack
 
     import pandas as pd
@@ -43,6 +44,8 @@ class _TransformMethods(_ImageAccessorBase):
         *,
         size: int | tuple[int, int] | None = None,
         dtype: Any = None,
+        prefix: str | None = None,
+        with_columns: Sequence[Any] | None = None,
         **options: Unpack[LoadKwargs],
     ) -> pd.Series[Any] | pd.DataFrame:
         """Call a function on each image.
@@ -52,13 +55,20 @@ class _TransformMethods(_ImageAccessorBase):
         func : callable
             Of one argument, ndarray of uint8, shape (height, width, channels), which it may change. It may be defined
             in a notebook, be a lambda or a closure, or be compiled by numba. It runs in worker processes, on copies
-            of the objects that it uses: changes outside of the function are not returned.
+            of the objects that it uses: changes outside of the function are not returned. A class, or a
+            `functools.partial` of one, is built once in each worker process, and its instance is the function: it
+            may load a model. Calls of an instance are serialized.
         size : int or (int, int), optional
             Pixels: the images are resized first, as in `load_resized`; by default each keeps its own size.
         dtype : dtype, ImageDtype, or dict of dtype by column, optional
             Of the result; by default inferred by pandas. A dtype without missing values becomes the nullable
             one of pandas if rows are missing. A dict names all columns if there is `out`, and on Dask frames: a
             value for another column is the failure of its row; otherwise it adds a column. Absent values are missing.
+            A single dtype is that of all columns of a vector.
+        prefix : str, optional
+            Names of the columns of a 1-D array before their number, which is their name by default: ``"0"``, …
+        with_columns : list of labels, optional
+            Columns of the frame of which the function is given the row too, as its last argument: a Series.
         out, overwrite, retry
             As in `load_resized`; needs `dtype`. Images are written to a ``.npy`` file or ``.parquet`` parts, other
             results to parts.
@@ -105,7 +115,15 @@ class _TransformMethods(_ImageAccessorBase):
                 f"{strict_for} needs dtype=, because all parts must be alike: 'float64', {{'mean': 'float64', 'n': "
                 "'int64'}, or ImageDtype('uint8', (64, 64, 3))"
             )
-        task = Map(check_callable("func", func), decode_options, check_dtype(dtype), strict=bool(strict_for))
+        checked = check_dtype(dtype)
+        task = Map(
+            check_callable("func", func),
+            decode_options,
+            checked,
+            strict=bool(strict_for) and (store is None or isinstance(checked, dict)),
+            prefix=check_prefix(prefix),
+            column_names=self._check_extra_columns(with_columns),
+        )
         result: pd.Series[Any] | pd.DataFrame = self._run(task, read_options, store)
         return result
 

@@ -19,7 +19,9 @@ from pandas_imgproc.sinks.journaled import JournaledSink
 from pandas_imgproc.sinks.memory import return_to_caller
 from pandas_imgproc.sinks.parquet_part import (
     EMPTY_PART,
+    Part,
     concat_parts,
+    like_main,
     parse_part_names,
     part_filename,
     read_parts,
@@ -191,13 +193,23 @@ class ParquetSink(JournaledSink):
         rows = (as_position_array(positions) - owner.start)[:, None] * n_outputs + np.arange(n_outputs)
         updated = replace_rows(old_table, table, rows.reshape(-1))
         if updated is None:
-            columns = to_part(old_table).columns.set_axis(frame.columns, axis=1)
-            indexer = np.arange(len(columns))
-            indexer[rows.reshape(-1)] = len(columns) + new
-            merged = concat_parts([columns, frame]).take(indexer)
-            merged.index, merged.attrs = self._job.task.index(self._job.index[owner.start : owner.stop]), frame.attrs
-            updated = to_part_table(merged)
+            updated = to_part_table(self._merged(owner, to_part(old_table), rows.reshape(-1), frame, new))
         return to_parquet_bytes(updated)
+
+    def _merged(self, owner: range, old: Part, rows: Array, frame: pd.DataFrame, new: Array) -> pd.DataFrame:
+        """Return the frame of a part in which some rows are new ones of a frame; either may be of open form."""
+        attrs, part = frame.attrs, Part(frame, old.levels, old.spec, frame.attrs["is_series"], frame.attrs["is_open"])
+        if part.is_open and not old.is_open:
+            attrs = {**attrs, "is_series": old.is_series, "is_open": False}
+            attrs["declared"] = attrs["declared"][:1] * (old.columns.shape[1] - 1)
+        main = part if old.is_open else old
+        columns, frame = like_main(old, main).columns, like_main(part, main).columns
+        columns = columns.set_axis(frame.columns, axis=1)
+        indexer = np.arange(len(columns))
+        indexer[rows] = len(columns) + new
+        merged = concat_parts([columns, frame]).take(indexer)
+        merged.index, merged.attrs = self._job.task.index(self._job.index[owner.start : owner.stop]), attrs
+        return merged
 
     def close(self) -> None:
         """Delete the parts that workers have written but not recorded, if the job has failed, and release the lock."""

@@ -31,7 +31,7 @@ EMPTY_PART = "part-of-no-rows.parquet"
 Mask = np.ndarray[Any, np.dtype[np.bool_]]
 
 _PART = re.compile(r"part-(\d+)-(\d+)(\.1)?\.parquet")
-_SERIES = b"pandas_imgproc.series"
+_SERIES, _OPEN = b"pandas_imgproc.series", b"pandas_imgproc.open"
 
 
 def part_filename(rows: range, generation: int = 0) -> str:
@@ -64,6 +64,7 @@ class Part(NamedTuple):
     levels: pd.DataFrame
     spec: dict[str, Any]
     is_series: bool
+    is_open: bool = False  # no row has a result, and other parts may have other columns
 
 
 def to_part_frame(part: PartitionResult, task: Task, labels: pd.Index[Any]) -> pd.DataFrame:
@@ -79,12 +80,19 @@ def to_part_frame(part: PartitionResult, task: Task, labels: pd.Index[Any]) -> p
         raise ValueError(f"out=: the result has a column {FAILURE!r}, which parts have already; call it something else")
     kinds = [part.failures[code - 1]["kind"] if code > 0 else None for code in np.repeat(part.status, task.n_outputs)]
     frame = frame.assign(**{FAILURE: pd.array(kinds, dtype="string")})
-    frame.attrs = {"is_series": isinstance(result, pd.Series), "declared": _declared_dtypes(task, labels)}
+    frame.attrs = {
+        "is_series": isinstance(result, pd.Series),
+        "is_open": task.has_open_form and not (part.status == 0).any(),
+        "declared": _declared_dtypes(task, labels, frame.shape[1] - 1),
+    }
     return frame
 
 
-def _declared_dtypes(task: Task, labels: pd.Index[Any]) -> list[Any]:
-    """Return the dtypes of the columns of a result in which no row is missing."""
+def _declared_dtypes(task: Task, labels: pd.Index[Any], n: int) -> list[Any]:
+    """Return the dtypes of the n columns of a result in which no row is missing."""
+    dtype = getattr(task, "dtype", None)
+    if task.has_open_form and dtype is not None:
+        return [dtype] * n
     empty = task.to_pandas(task.allocate(0), np.empty(0, dtype=np.int32), (), labels[:0])
     return [empty.dtype] if isinstance(empty, pd.Series) else empty.dtypes.tolist()
 
@@ -97,12 +105,13 @@ def to_part_table(frame: pd.DataFrame) -> pa.Table:
     TypeError
         If Parquet cannot hold a column.
     """
-    is_series, declared = frame.attrs["is_series"], frame.attrs["declared"]
+    is_series, is_open, declared = (frame.attrs[name] for name in ("is_series", "is_open", "declared"))
     frame = frame.copy(deep=False)
     frame.attrs = {}  # pandas copies it deeply with each column
     # The index is a column, also a range: readers of several parts take the range of the first one for that of all.
     table = to_table(frame, declared)
-    return table.replace_schema_metadata({**table.schema.metadata, _SERIES: json.dumps(is_series).encode()})
+    metadata = {_SERIES: json.dumps(is_series).encode(), _OPEN: json.dumps(bool(is_open)).encode()}
+    return table.replace_schema_metadata({**table.schema.metadata, **metadata})
 
 
 def to_parquet_bytes(table: pa.Table) -> bytes:
@@ -123,7 +132,8 @@ def read_table(data: bytes) -> pa.Table:
 
 def to_part(table: pa.Table) -> Part:
     """Return the contents of a part, with columns of images."""
-    return Part(*from_table(table), json.loads(table.schema.metadata[_SERIES]))
+    metadata = table.schema.metadata
+    return Part(*from_table(table), json.loads(metadata[_SERIES]), json.loads(metadata.get(_OPEN, b"false")))
 
 
 def replace_rows(old: pa.Table, new: pa.Table, rows: np.ndarray[Any, Any]) -> pa.Table | None:
@@ -218,13 +228,24 @@ def _to_result(
     parts: list[Part], indexer: np.ndarray[Any, Any], images: dict[int, _ImageBlock]
 ) -> pd.Series[Any] | pd.DataFrame:
     """Return the rows of some parts by position, with missing values and a missing label for -1."""
+    main = next((part for part in parts if not part.is_open), parts[0])
     specs = [part.spec for part in parts]
-    columns = _take(concat_parts([part.columns for part in parts]), indexer)
+    columns = _take(concat_parts([like_main(part, main).columns for part in parts]), indexer)
     for k, block in images.items():
         columns.isetitem(k, ImageArray(block.pixels, block.status))
-    result = to_declared(columns, specs[0])
+    result = to_declared(columns, main.spec)
     result.index = to_index_of(_take(concat_parts([part.levels for part in parts]), indexer), specs)
-    return result.iloc[:, 0] if parts[0].is_series else result
+    return result.iloc[:, 0] if main.is_series else result
+
+
+def like_main(part: Part, main: Part) -> Part:
+    """Return a part of open form with the columns of another, all missing but the failures; any other as it is."""
+    if not part.is_open or part is main:
+        return part
+    columns = main.columns.iloc[:0].reindex(range(len(part.columns)))
+    if FAILURE in part.columns:
+        columns[FAILURE] = part.columns[FAILURE]
+    return part._replace(columns=columns, is_series=main.is_series)
 
 
 def _check_all_present(folder: Directory, parts: list[range], done: Mask) -> None:

@@ -47,12 +47,18 @@ class Map(Task):
         Of the result.
     strict : bool
         Whether `dtype` declares all columns of the result, because all partitions must have the same ones.
+    prefix : str, optional
+        Names of the columns of a vector before their number.
+    column_names : tuple, optional
+        Names of other columns of the frame, of which the function receives a row too.
     """
 
     func: Callable[..., Any]
     decode_options: DecodeOptions
     dtype: Any = None
     strict: bool = False
+    prefix: str | None = None
+    column_names: tuple[Any, ...] | None = None
     name = "map"
     needs_cluster = True
     mixed_shapes_hint = (
@@ -73,6 +79,11 @@ class Map(Task):
         """Return the task with an instance in place of a class."""
         return dataclasses.replace(self, func=build_function(self.func))
 
+    @property
+    def has_open_form(self) -> bool:
+        """Whether the result may be one value or a vector, which the first one tells."""
+        return not self.strict and not isinstance(self.dtype, dict | ImageDtype)
+
     def allocate(self, n: int) -> Values:
         """Return n black images if `dtype` is that of images, else an array of objects."""
         if isinstance(self.dtype, ImageDtype):
@@ -81,9 +92,11 @@ class Map(Task):
 
     def fill(self, out: Values, position: int, file: InputFile) -> None:  # noqa: ARG002  the interface's
         """Call the function on one image and write its result into ``out[0]``."""
-        pixels = load_pixels(file.data(), self.decode_options)
+        arguments = [load_pixels(file.data(), self.decode_options)]
+        if self.column_names:
+            arguments.append(file.columns.iloc[file.i])
         with timed("function"), user_code():
-            result = self.func(pixels)
+            result = self.func(*arguments)
         store_result(out, 0, self._validate_result(normalize_result(result)))
 
     def _validate_result(self, result: Any) -> Any:
@@ -94,7 +107,7 @@ class Map(Task):
 
     def _check_columns(self, result: Any) -> None:
         """Raise a UserFunctionError if a result has other columns than `dtype` declares."""
-        names = _column_names(result)
+        names = self._column_names(result)
         if isinstance(self.dtype, dict) and names is None:
             raise UserFunctionError(f"it returned {_describe(result)}; by dtype= it is a dict or a 1-D array")
         if not self.strict or names is None:
@@ -112,12 +125,23 @@ class Map(Task):
         """Raise a UserFunctionError if `dtype` cannot hold a value of a result."""
         if self.dtype is None or isinstance(self.dtype, ImageDtype) or describe_form(result) is None:
             return
-        values = {None: result} if _column_names(result) is None else dict(_items(result))
+        values = {None: result} if self._column_names(result) is None else dict(self._items(result))
         for name, value in values.items():
             dtype = self.dtype.get(name) if isinstance(self.dtype, dict) else self.dtype
             if dtype is not None and not result_columns.fits(value, dtype):
                 column = "" if name is None else f" for the column {shorten(name)}"
                 raise UserFunctionError(f"it returned {shorten(value)}{column}; dtype={str(dtype)!r} cannot hold it")
+
+    def _column_names(self, result: Any) -> Iterable[Any] | None:
+        """Return the column names of a result that is a row of a frame, else None."""
+        if isinstance(result, np.ndarray) and result.ndim == 1:
+            return result_columns.element_names(len(result), self.prefix or "", self.dtype)
+        return result if isinstance(result, dict) else None
+
+    def _items(self, result: Any) -> Iterable[tuple[Any, Any]]:
+        return (
+            result.items() if isinstance(result, dict) else zip(self._column_names(result) or (), result, strict=True)
+        )
 
     def result_form(self, value: Any) -> str | None:
         """Return the form of one result; with a dict of dtypes, dicts and arrays are rows of the same columns."""
@@ -137,7 +161,7 @@ class Map(Task):
         if values.dtype != object:
             return pd.Series(ImageArray(values, status, failures), index=index, name="image", copy=False)
         valid = status == 0
-        frame = result_columns.to_frame(values, valid, self.dtype, index)
+        frame = result_columns.to_frame(values, valid, self.dtype, index, self.prefix or "")
         result = self._to_series(values, valid, index) if frame is None else frame
         result.attrs["failures"] = with_labels(failures, index)
         return result
@@ -186,17 +210,6 @@ def normalize_result(result: Any) -> Any:
         f"it returned {_describe(result)}; return a number or text, a dict of them, a 1-D array, or an image "
         "of shape (height, width) or (height, width, 1, 3 or 4)"
     )
-
-
-def _column_names(result: Any) -> Iterable[Any] | None:
-    """Return the column names of a result that is a row of a frame, else None."""
-    if isinstance(result, np.ndarray) and result.ndim == 1:
-        return range(len(result))
-    return result if isinstance(result, dict) else None
-
-
-def _items(result: Any) -> Iterable[tuple[Any, Any]]:
-    return result.items() if isinstance(result, dict) else enumerate(result)
 
 
 def _to_scalar(value: Any) -> Any:

@@ -91,25 +91,39 @@ def nullable(dtype: Any) -> Any:
     return None
 
 
-def to_frame(values: ObjectArray, valid: Mask, dtype: Any, index: pd.Index[Any]) -> pd.DataFrame | None:
+def to_frame(
+    values: ObjectArray, valid: Mask, dtype: Any, index: pd.Index[Any], prefix: str = ""
+) -> pd.DataFrame | None:
     """Return dicts or arrays of shape (k,) as a frame, None if the values are scalars.
 
-    Parameters are those of `to_column`; `dtype` may be a dict of dtype by column. A missing scalar is a row of
-    missing values.
+    Parameters are those of `to_column`; `dtype` may be a dict of dtype by column, `prefix` begins the names of an
+    array's columns. A missing scalar is a row of missing values.
     """
     first = next((value for value in values[valid] if describe_form(value) is not None), None)
-    names: dict[Hashable, None] = dict.fromkeys(dtype) if isinstance(dtype, dict) else {}
+    names: dict[Hashable, Any] = {name: name for name in dtype} if isinstance(dtype, dict) else {}
     if isinstance(first, dict):
-        names |= dict.fromkeys(name for result in values[valid] for name in result or ())
+        names |= {name: name for result in values[valid] for name in result or ()}
     elif isinstance(first, np.ndarray):
-        names |= dict.fromkeys(range(len(first)))
+        names |= {name: k for k, name in enumerate(element_names(len(first), prefix, dtype))}
     elif not isinstance(dtype, dict):
         return None
     dtypes = dtype if isinstance(dtype, dict) else dict.fromkeys(names, dtype)
-    arrays = {name: to_column(*_extract_column(values, valid, name), dtypes.get(name)) for name in names}
+    arrays = {name: to_column(*_extract_column(values, valid, key), dtypes.get(name)) for name, key in names.items()}
     # With their dtypes: pandas would infer others, and str for texts that are not UTF-8.
     columns = {name: pd.Series(array, index=index, dtype=array.dtype, copy=False) for name, array in arrays.items()}
     return pd.DataFrame(columns, index=index, columns=list(names))
+
+
+def element_names(n: int, prefix: str, dtype: Any = None) -> list[Hashable]:
+    """Return the column names of the elements of a vector: a prefix and their number, unless `dtype` has the number.
+
+    Examples
+    --------
+    >>> element_names(2, "emb_"), element_names(2, "", {0: "int64"})
+    (['emb_0', 'emb_1'], [0, '1'])
+    """
+    declared = dtype if isinstance(dtype, dict) else {}
+    return [k if k in declared else f"{prefix}{k}" for k in range(n)]
 
 
 def _extract_column(values: ObjectArray, valid: Mask, name: Any) -> tuple[ObjectArray, Mask]:

@@ -133,6 +133,7 @@ class _BatchMethods(_ImageAccessorBase):
             checked,
             n_columns,
             self._check_extra_columns(with_columns),
+            strict=strict_for is not None,
         )
         run = self._run if run_on == "workers" else self._run_in_caller
         result: pd.Series[Any] | pd.DataFrame = run(task, read_options, store)

@@ -21,7 +21,13 @@ from pandas_imgproc.accessor.show import make_contact_sheet
 from pandas_imgproc.accessor.transform import explode_variants
 from pandas_imgproc.array import ImageArray, ImageDtype
 from pandas_imgproc.dask_frames.lookup import ResultLookup, lookup, with_row_keys
-from pandas_imgproc.dask_frames.map_partitions import MapAndWritePartition, MapPartition, head, paths_only
+from pandas_imgproc.dask_frames.map_partitions import (
+    MapAndWritePartition,
+    MapPartition,
+    call_function,
+    head,
+    paths_only,
+)
 from pandas_imgproc.dask_frames.offsets import lazy_index, partition_offsets, source_rows
 from pandas_imgproc.sinks import check_row_memory, output_paths
 
@@ -70,8 +76,16 @@ class DaskSeriesImageAccessor(SeriesImageAccessor):
                 "ddf.img.load_resized(…); ddf.to_parquet(folder)"
             )
         task = self._validate(task, read_options)
-        function = MapPartition(task, read_options, codec.PillowSettings.current())
-        return self._map_partitions(function, [partition_offsets(self._column)] if task.uses_position else [])
+        image_columns = tuple(column.name for column in self._others)
+        settings = codec.PillowSettings.current()
+        function = MapPartition(task, read_options, settings, image_columns=image_columns)
+        names = [*dict.fromkeys((*image_columns, *(task.column_names or ())))]
+        offsets = partition_offsets(self._column) if task.uses_position else None
+        frame = self._frame[names] if names and self._frame is not None else None
+        return self._map_partitions(function, [offsets] if frame is None else [offsets, frame])
+
+    def _run_in_caller(self, task: Any, read_options: ReadOptions, store: ResultStore | None) -> Any:  # noqa: ARG002
+        raise ValueError("run_on='caller' is for pandas; a Dask frame is computed by its workers")
 
     def _write(
         self,
@@ -99,10 +113,15 @@ class DaskSeriesImageAccessor(SeriesImageAccessor):
         return self._map_partitions(function, [partition_offsets(self._column), *columns])
 
     def _map_partitions(self, function: MapPartition, others: list[Any]) -> Any:
-        meta = function.meta(self._column._meta)
+        meta, function = function.meta(self._column._meta), function.with_token()
+        apply: Any = function
+        if function.task.user_functions:
+            # A task of its own, whose result is sent to a worker once: it may hold the weights of a model.
+            name = f"{function.task.name}-function-{function.step}"
+            apply, others = call_function, [dask.delayed(function, name=name, traverse=False), *others]
         return self._column.map_partitions(
-            function.with_token(), *others, meta=_with_unknown_categories(meta), token=function.task.name,
-            enforce_metadata=False, clear_divisions=function.task.n_outputs > 1,
+            apply, *others, meta=_with_unknown_categories(meta), token=function.task.name, enforce_metadata=False,
+            clear_divisions=function.task.n_outputs > 1,
         )  # fmt: skip
 
     def _validate(self, task: Task, read_options: ReadOptions) -> Task:

@@ -15,9 +15,9 @@ import pandas as pd
 from dask.tokenize import tokenize
 
 from pandas_imgproc import failures
-from pandas_imgproc.accessor.base import column_inputs
+from pandas_imgproc.accessor.base import column_inputs, join_inputs
 from pandas_imgproc.dask_frames.pickled_function import reduce_function
-from pandas_imgproc.execution import Job, run_in_graph, write_in_graph
+from pandas_imgproc.execution import Job, ProcessTask, run_in_graph, write_in_graph
 from pandas_imgproc.sinks import ImageFileSink, JobContext, output_paths
 from pandas_imgproc.source import check, content_bytes, is_encoded
 
@@ -39,6 +39,8 @@ class MapPartition:
         Source of the images, and the error policy.
     settings : PillowSettings
         Settings of the process that builds the graph.
+    image_columns : tuple
+        Names of further image columns.
     step : str
         Identifier of this step within a fused Dask task, the same in every process; a function's token may differ.
     """
@@ -46,6 +48,7 @@ class MapPartition:
     task: Task
     read_options: ReadOptions
     settings: PillowSettings
+    image_columns: tuple[Any, ...] = field(default=(), kw_only=True)
     step: str = field(default="", kw_only=True)
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -56,18 +59,31 @@ class MapPartition:
         """Return the function with a unique `step`."""
         return dataclasses.replace(self, step=tokenize(self))
 
-    def __call__(self, column: pd.Series[Any], offset: pd.Series[Any] | None = None) -> Any:
-        """Return the result of a column; `offset` holds the frame position of its first row."""
-        result = run_in_graph(self.make_job(column), self.settings, self.step, _to_int(offset))
+    @functools.cached_property
+    def process_task(self) -> ProcessTask:
+        """Task in this process, as long as Dask holds this function."""
+        return ProcessTask(lambda: self.task)
+
+    def __call__(
+        self, column: pd.Series[Any], offset: pd.Series[Any] | None = None, frame: pd.DataFrame | None = None
+    ) -> Any:
+        """Return the result of a column; `offset` holds the frame position of its first row, `frame` other columns."""
+        job = self.make_job(column, frame)
+        result = run_in_graph(job, self.process_task, self.settings, self.step, _to_int(offset))
         self._apply_errors_policy(column, result.failures)
         assert result.values is not None
         return self.task.to_pandas(result.values, result.status, tuple(result.failures), column.index)
 
-    def make_job(self, column: pd.Series[Any]) -> Job:
-        """Return the job of a single partition."""
+    def make_job(self, column: pd.Series[Any], frame: pd.DataFrame | None = None) -> Job:
+        """Return the job of a single partition; `frame` holds further image columns, and others for the function."""
         inputs = column_inputs(column)
         check(self.read_options.source, inputs)
-        return Job(self.task, self.read_options.source, inputs)
+        if frame is None:
+            return Job(self.task, self.read_options.source, inputs)
+        if self.image_columns:
+            inputs = join_inputs([inputs, *(column_inputs(frame[name]) for name in self.image_columns)])
+        columns = frame[list(self.task.column_names)] if self.task.column_names else None
+        return Job(self.task, self.read_options.source, inputs, columns=columns)
 
     def meta(self, column: pd.Series[Any]) -> Any:
         """Return a result without rows; no file is opened."""
@@ -114,9 +130,15 @@ class MapAndWritePartition(MapPartition):
         )  # fmt: skip
         sink = ImageFileSink(JobContext(self.task, column.index, job.inputs, source), targets)
         sink.open(overwrite=options.overwrite, retry=options.retry)
-        write_in_graph(dataclasses.replace(job, targets=targets), sink, self.settings, self.step, start)
+        job = dataclasses.replace(job, targets=targets)
+        write_in_graph(job, self.process_task, sink, self.settings, self.step, start)
         self._apply_errors_policy(column, sink.status()[1])
         return sink.to_pandas(self.task, column.index)
+
+
+def call_function(column: pd.Series[Any], function: Any, *others: Any) -> Any:
+    """Call the function of a partition, which is the result of a Dask task."""
+    return function(column, *others)
 
 
 def _to_int(offset: pd.Series[Any] | None) -> int:

@@ -50,6 +50,8 @@ class MapBatches(Task):
         Names of other columns of the frame that the function receives too.
     is_decoded : bool
         Whether the inputs are pixels that a `LoadImages` has decoded.
+    strict : bool
+        Whether `dtype` and `n_columns` declare the result, because all partitions must be alike.
     """
 
     func: Callable[..., Any]
@@ -60,6 +62,7 @@ class MapBatches(Task):
     n_columns: int | None = None
     column_names: tuple[Any, ...] | None = None
     is_decoded: bool = False
+    strict: bool = False
     name = "map_batches"
     needs_cluster = True
     uses_position = True
@@ -94,7 +97,7 @@ class MapBatches(Task):
     @property
     def has_open_form(self) -> bool:
         """Whether the form of the result is known with the first one only."""
-        return not isinstance(self.dtype, dict | ImageDtype) and self.n_columns is None
+        return not self.strict and not isinstance(self.dtype, dict | ImageDtype) and self.n_columns is None
 
     def allocate(self, n: int) -> Values:
         """Return n rows of zeros if their shape and dtype are declared, else an array of objects."""
@@ -127,6 +130,10 @@ class MapBatches(Task):
         """Return the rows of a result, in the form that `dtype` declares."""
         plain = None if isinstance(self.dtype, dict | ImageDtype) else self.dtype
         rows = batch_results.split_rows(arrays, n, plain)
+        if self.strict and plain is not None and self.n_columns is None and np.ndim(arrays) != 1:
+            raise UserFunctionError(
+                "it returned more than a value for each image; n_columns= declares those of a vector"
+            )
         if not isinstance(self.dtype, dict):
             return rows
         dtypes: dict[Any, Any] = self.dtype

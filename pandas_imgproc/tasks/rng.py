@@ -25,7 +25,7 @@ def isolate_dask_rng() -> None:
     `random` is seeded for each transform, and Dask draws from it in other threads, to choose workers: without a copy
     the seeds would steer Dask's scheduling, and its draws would change the transform's numbers.
     """
-    for name, module in list(sys.modules.items()):
+    for name, module in sys.modules.copy().items():  # other threads import
         if name.startswith(("dask.", "distributed.", "tornado.")) and getattr(module, "random", None) is random:
             vars(module)["random"] = _separate_random_module()
 

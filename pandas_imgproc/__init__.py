@@ -21,6 +21,7 @@ from pandas_imgproc.codec import FORMATS
 from pandas_imgproc.discovery import from_glob
 from pandas_imgproc.errors import (
     FAILURE_KINDS,
+    BatchLengthError,
     ClusterError,
     ImgprocError,
     JournalError,
@@ -40,6 +41,7 @@ from pandas_imgproc.sinks.out import read_result
 __all__ = [
     "FAILURE_KINDS",
     "FORMATS",
+    "BatchLengthError",
     "ClusterError",
     "ImageArray",
     "ImageBatches",

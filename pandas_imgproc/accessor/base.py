@@ -78,7 +78,7 @@ class _ImageAccessorBase:
         return self._execute(dataclasses.replace(job, targets=targets), sink, read_options)
 
     def _job_context(self, job: execution.Job) -> JobContext:
-        return JobContext(job.task, self._column.index, job.inputs, job.source)
+        return JobContext(job.task, self._column.index, job.inputs, job.source, job.columns)
 
     @staticmethod
     def _apply_to_all_rows(result: Any, function: Callable[[Any], Any], *, row_wise: bool = False) -> Any:  # noqa: ARG004

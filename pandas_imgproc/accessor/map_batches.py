@@ -143,9 +143,9 @@ class _BatchMethods(_ImageAccessorBase):
         """Run a task whose images workers decode, and whose function this process calls."""
         load = LoadImages(task.decode_options, 1 + len(self._others))
         job = self._make_job(load, read_options, self._inputs())
-        context = JobContext(task, self._column.index, job.inputs, job.source)
-        sink = memory_sink(task, len(job.inputs)) if store is None else store.open_sink(context)
         columns = self._extra_columns(task)
+        context = JobContext(task, self._column.index, job.inputs, job.source, columns)
+        sink = memory_sink(task, len(job.inputs)) if store is None else store.open_sink(context)
         return self._execute(job, CallerSink(sink, task, load.row_shape, columns), read_options)
 
     def _with_image_size(self, decode_options: Any) -> Any:

@@ -18,7 +18,7 @@ from dask.system import CPU_COUNT
 
 from pandas_imgproc._shared_memory import MemfdHandle, SharedBuffer
 from pandas_imgproc.codec import PillowSettings
-from pandas_imgproc.execution.job import unfinished_writer
+from pandas_imgproc.execution.job import fill_blocks, unfinished_writer
 from pandas_imgproc.execution.process_task import ProcessTask
 from pandas_imgproc.kernel import NullLedger, run_partition
 from pandas_imgproc.partition import PartitionInput, PartitionResult, as_position_array
@@ -95,8 +95,8 @@ class CallerSink(MemorySink):
         return 0
 
     def pending(self) -> Mask:
-        """Return the mask of the unfinished rows."""
-        return self._unfinished
+        """Return the mask of the rows of all batches in which any is unfinished: the function is given all of them."""
+        return fill_blocks(self._unfinished, self.block_rows)
 
     def writer(self, positions: Sequence[int], *, in_caller: bool = False) -> PartitionWriter:  # noqa: ARG002
         """Return the writer of pixels into a slot, which is that of the partition until its `commit`."""

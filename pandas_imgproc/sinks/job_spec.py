@@ -31,6 +31,7 @@ class JobContext:
     index: pd.Index[Any]
     inputs: Sequence[Any]  # None where missing
     source: Source
+    columns: pd.DataFrame | None = None  # other columns that the task uses
 
     @property
     def n(self) -> int:
@@ -52,6 +53,8 @@ class JobSpec:
         """Return the identity of a job."""
         task = {**job.task.fingerprint(), "root": job.source.redacted_root, "suffix": job.source.suffix}
         checksums = _checksums(job.inputs), _label_checksums(job.index)
+        if job.columns is not None:
+            checksums = checksums[0] ^ _column_checksums(job.columns), checksums[1]
         return cls(json.loads(json.dumps(task)), *checksums, job.task.n_outputs)
 
     def __len__(self) -> int:
@@ -75,6 +78,13 @@ def _checksums(values: Any) -> Array:
     return np.fromiter(map(checksum, values), dtype=np.uint32, count=len(values))
 
 
+def _column_checksums(columns: pd.DataFrame) -> Array:
+    try:
+        return pd.util.hash_pandas_object(columns, index=False).to_numpy().astype(np.uint32)
+    except TypeError:  # values that are not hashable
+        return _checksums([repr(row) for row in columns.itertuples(index=False, name=None)])
+
+
 def _label_checksums(index: pd.Index[Any]) -> Array:
     try:
         return pd.util.hash_pandas_object(storable_index(index), index=False).to_numpy().astype(np.uint32)
@@ -89,7 +99,8 @@ def first_mismatching_row(old: JobSpec, new: JobSpec) -> str | None:
     for name in ("paths", "labels"):
         differs = np.flatnonzero(getattr(old, name) != getattr(new, name)[: len(old)])
         if len(differs):
-            return f"row {differs[0]} has another {name[:-1]}"
+            other = " or value of with_columns=" if name == "paths" and new.task.get("column_names") else ""
+            return f"row {differs[0]} has another {name[:-1]}{other}"
     return None
 
 

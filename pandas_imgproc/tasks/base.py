@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 Values = np.ndarray[Any, np.dtype[Any]]
 
 # Keys of fields that have another name in journals and manifests on disk, which must still be resumed.
+_OPTIONAL = {"prefix", "column_names"}  # fields that journals lack without a value, as those of older versions do
 _DISK_KEYS = {"decode_options": "recipe", "encode_options": "encoding", "strict": "promised"}
 
 
@@ -124,7 +125,8 @@ class Task(ABC):
 
     def fingerprint(self) -> dict[str, Any]:
         """Return the parameters as JSON-serializable values; two jobs with equal values are the same job."""
-        fields = {f.name: _to_json(getattr(self, f.name)) for f in dataclasses.fields(self)}
+        values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        fields = {name: _to_json(value) for name, value in values.items() if name not in _OPTIONAL or value is not None}
         return {"method": self.name, **{_DISK_KEYS.get(name, name): value for name, value in fields.items()}}
 
     def result_form(self, value: Any) -> str | None:

@@ -81,7 +81,7 @@ class Map(Task):
 
     @property
     def has_open_form(self) -> bool:
-        """Whether the result may be one value or a vector, which the first one tells."""
+        """Whether the result may be a value or a vector, which is known with the first one."""
         return not self.strict and not isinstance(self.dtype, dict | ImageDtype)
 
     def allocate(self, n: int) -> Values:

@@ -194,7 +194,7 @@ def test_unreachable_ledger_falls_back_to_null_ledger():
     with handle.open() as opened:
         assert not opened.cancelled
     with LedgerHandle(None, 3).open() as opened:
-        opened.enter_row(1)
+        opened.enter_rows([1])
         assert start(opened, range(3)) == {}
         opened.cancel()
         assert opened.cancelled
@@ -208,7 +208,7 @@ def test_reused_fd_number_is_not_written():
         os.write(fd, bytes(4))
         assert fd == handle.file.fd or pytest.skip("the number went to another file")
         with handle.open() as opened:
-            opened.enter_row(1)
+            opened.enter_rows([1])
         assert os.pread(fd, 4, 0) == bytes(4)
     finally:
         os.close(fd)

@@ -146,7 +146,7 @@ def test_out_without_schema_is_refused(paths, tmp_path, call, message):
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda p, o: p.img.map(facts, out=o, dtype="int64", errors="coerce"), "a dict of dtypes declares columns"),
+        (lambda p, o: p.img.map(facts, out=o, dtype="int64", errors="coerce"), "dtype='int64' cannot hold it"),
         (lambda p, o: p.img.map(row_of, out=o, dtype={"a": "int64"}, errors="coerce"), "by dtype= it is a dict"),
         (lambda p, o: p.img.map(row_of, dtype=ImageDtype("uint8", (4, 4, 3)), errors="coerce"), "it returned int of"),
         (lambda p, o: p.img.augment(lambda a: a[:4], n=2, size=8, out=o, errors="coerce"), r"shape \(4, 8, 3\), not"),

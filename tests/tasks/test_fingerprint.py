@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import random
 import threading
 
+import numpy as np
 import pytest
 from dask.tokenize import tokenize
 
@@ -69,6 +71,30 @@ def test_function_fingerprint_depends_on_code_and_closure():
     assert function_fingerprint(lambda pixels: pixels * factor) != first
     assert function_fingerprint(noisy) != function_fingerprint(darker)
     assert "0x" not in function_fingerprint(threading.Lock())
+
+
+def test_class_fingerprint_depends_on_methods():
+    def embedder(factor):
+        class Embedder:
+            def __call__(self, images):
+                return images * factor
+
+        return Embedder
+
+    assert function_fingerprint(embedder(2)) == function_fingerprint(embedder(2))
+    assert function_fingerprint(embedder(2)) != function_fingerprint(embedder(3))
+
+
+def test_cached_function_has_fingerprint_of_its_code():
+    first, second, third = (functools.lru_cache(f) for f in (lambda: 1, lambda: 1, lambda: 2))
+    assert function_fingerprint(first) == function_fingerprint(second) != function_fingerprint(third)
+
+
+@pytest.mark.parametrize("make", [lambda k: bytes(9999) + bytes([k]), lambda k: np.r_[np.zeros((9999, 2)), [[k, k]]]])
+def test_large_argument_has_a_short_fingerprint_of_its_values(make):
+    first, second, third = (function_fingerprint(functools.partial(darker, make(k))) for k in (1, 1, 2))
+    assert first == second != third
+    assert len(first) < 200
 
 
 def test_function_fingerprint_ignores_file_name():

@@ -99,8 +99,8 @@ def test_dict_becomes_frame(frame, folder):
 @pytest.mark.parametrize("kind", [list, tuple, np.array])
 def test_vector_becomes_frame(frame, kind):
     result = frame.img.map("image_path", lambda pixels: kind([row_of(pixels), 7]))
-    assert result.columns.tolist() == [0, 1]
-    assert result[0].tolist() == list(range(40))
+    assert result.columns.tolist() == ["0", "1"]
+    assert result["0"].tolist() == list(range(40))
     assert result.index.equals(frame.index)
 
 

@@ -261,7 +261,7 @@ def test_frame_methods_document_the_column():
 # ---- Notebooks; .ci/notebooks.py runs them
 
 
-@pytest.mark.parametrize("name", ["quickstart", "features", "errors"])
+@pytest.mark.parametrize("name", ["quickstart", "features", "embeddings", "errors"])
 def test_notebook_outputs_are_of_one_complete_run(name):
     text = (ROOT / "examples" / f"{name}.ipynb").read_text()
     cells = [cell for cell in json.loads(text)["cells"] if cell["cell_type"] == "code"]

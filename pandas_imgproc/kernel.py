@@ -44,8 +44,8 @@ class RowLedger(Protocol):
     def exit_build(self) -> None:
         """Mark the functions as built."""
 
-    def group(self, position: int) -> int | None:
-        """Return the group of a row; only rows of one group may be in flight together."""
+    def call_group(self, position: int) -> int | None:
+        """Return the group of a row; only rows of one group may be in one call."""
 
     def enter_rows(self, positions: Sequence[int]) -> None:
         """Mark rows as in flight, together if there are several."""
@@ -68,7 +68,7 @@ class NullLedger:
 
     def start_attempt(self, positions: Sequence[int]) -> None: ...  # noqa: D102
 
-    def group(self, position: int) -> None: ...  # noqa: D102
+    def call_group(self, position: int) -> None: ...  # noqa: D102
 
     def enter_rows(self, positions: Sequence[int]) -> None: ...  # noqa: D102
 
@@ -161,7 +161,7 @@ class _Run:
         self._ledger.exit_partition()
 
     def _blocks(self, rows: Iterator[_Row]) -> Iterator[Iterable[_Row]]:
-        n, group = self._task.block_rows, self._ledger.group
+        n, group = self._task.block_rows, self._ledger.call_group
         if not self._fills_blocks:
             return ((row,) for row in rows)
         return (block for _, block in itertools.groupby(rows, lambda row: (row.position // n, group(row.position))))

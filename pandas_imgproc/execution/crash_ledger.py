@@ -250,29 +250,46 @@ class CrashLedger:
         """Whether a process has died at one of the rows."""
         return bool((self._flags >= _CRASH_UNIT).any())
 
-    def group(self, position: int) -> int | None:
-        """Return the last row of the group of a row, None if it is not suspect."""
-        return self._groups.get(position) if self._groups else None
+    def call_group(self, position: int) -> int | None:
+        """Return the group of a row that may be in one call with others, None with any of its batch."""
+        is_divided = self._groups and self._together[position] >= 2 * _TOGETHER_UNIT
+        return self._groups.get(position) if is_divided else None
 
     def enter_rows(self, positions: Sequence[int]) -> None:
-        """Mark rows of one group as in flight, together if there are several."""
-        for position in positions:
+        """Mark rows as in flight, together if there are several."""
+        if len(positions) == 1:
+            self.enter_row(positions[0])
+            return
+        rows = as_position_array(positions)
+        # Rows of several groups were loaded group by group, since a process had died while it loaded one of them.
+        self.enter_row(positions[0])
+        for position in positions[1:] if self._is_one_group(positions) else ():
             self.enter_row(position)
-        if len(positions) > 1:
-            rows = as_position_array(positions)
-            self._together[rows] |= _IN_FLIGHT
-            self._survived[rows] = 0  # they were loaded, and have survived that
+        self._flags[rows] |= _IN_FLIGHT
+        self._together[rows] |= _IN_FLIGHT
+        self._survived[rows] = 0  # they were loaded, and have survived that
 
     def exit_rows(self, positions: Sequence[int]) -> None:
         """Mark rows as survived."""
-        if len(positions) > 1:
-            self._together[as_position_array(positions)] &= 0xFF - _IN_FLIGHT
-        for position in positions:
+        if len(positions) == 1:
+            self.exit_row(positions[0])
+            return
+        rows = as_position_array(positions)
+        self._together[rows] &= 0xFF - _IN_FLIGHT
+        for position in positions if self._is_one_group(positions) else ():
             self.exit_row(position)
+        if not self._is_one_group(positions):
+            self.exit_partition()
+            self._flags[rows] &= 0xFF - _IN_FLIGHT
+            self._survived[rows] = 1
+            self.in_row = False
+
+    def _is_one_group(self, positions: Sequence[int]) -> bool:
+        return not self._groups or len({self._groups.get(position) for position in positions}) == 1
 
     def enter_row(self, position: int) -> None:
         """Mark a row as in flight; a suspect one when no other row of this process is but those of its group."""
-        group = self.group(position)
+        group = self._groups.get(position) if self._groups else None
         if self._group and group != self._groups[self._group[0]]:
             self._end_group()
         if group is None:

@@ -22,8 +22,8 @@ class DeadlyPartitionError(ClusterError):
 
     def __str__(self) -> str:
         return (
-            f"{self.n_deaths} worker processes died with a partition of {self.n_rows:,} rows, none of them during a "
-            "row: before the first one, or before its result had arrived"
+            f"{self.n_deaths} worker processes died with a partition of {self.n_rows:,} "
+            "rows, none of them during a row: before the first one, or before its result had arrived"
         )
 
 

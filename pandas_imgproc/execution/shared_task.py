@@ -7,6 +7,7 @@ import contextlib
 from concurrent.futures import CancelledError
 from typing import TYPE_CHECKING, Any
 
+from pandas_imgproc.execution.gathering import REACH_TIMEOUT
 from pandas_imgproc.execution.payload import UNREACHABLE, serialize_task
 from pandas_imgproc.execution.task_handle import release_function, share_task
 
@@ -49,8 +50,21 @@ class SharedTask:
             return False
         if self._future is None or is_lost:
             pickled = bytes(self.handle.read()) if self._pickled is None else self._pickled
-            (self._future,) = self._client.scatter([pickled], hash=False)
+            # Straight to a worker, if there is a way: through the scheduler, the bytes would be sent once more.
+            (self._future,) = self._client.scatter([pickled], hash=False, direct=self._client.sync(self._is_direct))
         return True
+
+    async def _is_direct(self) -> bool:
+        """Return whether the caller reaches a worker."""
+        if self._client.direct_to_workers is False:
+            return False
+        for address in await self._client.scheduler.ncores():
+            try:
+                self._client.rpc.reuse(address, await self._client.rpc.connect(address, timeout=REACH_TIMEOUT))
+            except (OSError, TimeoutError):
+                return False
+            return True
+        return False
 
     def release(self) -> None:
         """Let the workers release the task; no worker is waited for."""

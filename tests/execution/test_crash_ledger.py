@@ -22,7 +22,7 @@ from pandas_imgproc.execution.crash_ledger import (
     CrashLedger,
     ledger_nbytes,
 )
-from pandas_imgproc.execution.deadly import DeadlyPartitionError, DeadlyRowsError
+from pandas_imgproc.execution.deadly import DeadlyBuildError, DeadlyPartitionError, DeadlyRowsError
 from pandas_imgproc.execution.isolation_gate import GATE
 from pandas_imgproc.execution.ledger_handle import LedgerHandle, shared_ledger
 
@@ -285,3 +285,56 @@ def test_inline_job_inside_suspect_row_does_not_wait_for_its_end(tmp_path):
     ledger.enter_row(0)
     assert pandas_imgproc.load_image(tmp_path / "7.png", 8).shape == (8, 8, 3)
     ledger.exit_row(0)
+
+
+def test_batch_is_repeated_as_it_was_and_then_divided(no_grace_period):
+    ledger, batch = CrashLedger.in_memory(40), range(8, 16)
+    start(ledger, range(40)), ledger.enter_rows(batch)  # the process dies
+    start(ledger, range(40))
+    assert {ledger.call_group(row) for row in range(40)} == {None}
+    ledger.enter_rows(batch)  # it dies again
+    start(ledger, range(40))
+    assert len({ledger.call_group(row) for row in batch}) == len(batch)
+    assert ledger.call_group(7) is ledger.call_group(16) is None
+
+
+def test_batch_that_survives_its_repetition_is_not_suspect(no_grace_period):
+    ledger, batch = CrashLedger.in_memory(40), range(8, 16)
+    start(ledger, range(40)), ledger.enter_rows(batch)
+    start(ledger, range(40)), ledger.enter_rows(batch), ledger.exit_rows(batch), ledger.exit_partition()
+    assert start(ledger, range(40)) == {}
+    assert not ledger.has_crashes
+    assert not ledger.in_flight()
+
+
+def test_batch_is_whole_after_a_death_at_one_of_its_rows(no_grace_period):
+    """Its result may depend on its rows, which had only been loaded."""
+    ledger, batch = CrashLedger.in_memory(40), range(8, 16)
+    start(ledger, range(40)), ledger.enter_rows([12])
+    start(ledger, range(40))
+    for row in batch:
+        ledger.enter_rows([row]), ledger.exit_rows([row])
+    assert {ledger.call_group(row) for row in batch} == {None}
+    ledger.enter_rows(batch), ledger.exit_rows(batch), ledger.exit_partition()
+    assert not ledger.in_flight()
+
+
+def test_timeout_of_a_batch_blames_no_row(no_grace_period):
+    ledger = CrashLedger.in_memory(4)
+    start(ledger, range(4)), ledger.enter_rows([0, 1, 2])
+    ((row, _),) = ledger.in_flight()
+    ledger.mark_timed_out(row)
+    assert start(ledger, range(4)) == {}
+    ledger.enter_rows([2]), ledger.mark_timed_out(2)
+    assert start(ledger, range(4)) == {2: TIMED_OUT}
+
+
+def test_deaths_while_the_function_is_built_end_the_job_and_blame_no_partition():
+    ledger = CrashLedger.in_memory(9)
+    for first in (0, 3, 6):
+        start(ledger, range(first, first + 3)), ledger.enter_build("Embedder")
+    start(ledger, range(3)), ledger.enter_build("Embedder"), ledger.exit_build()
+    for first in (3, 6):
+        start(ledger, range(first, first + 3))
+    with pytest.raises(DeadlyBuildError, match="3 worker processes died while they received or built Embedder"):
+        ledger.enter_build("Embedder")

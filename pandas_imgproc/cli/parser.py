@@ -47,7 +47,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "issues": ("photos --include is_dark,is_blurry --out issues.csv",),
     "show": ('"photos/*.jpg" --n 60 --out sheet.png', "train.csv image_path --title label,price --out sheet.png"),
 }
-"""Command lines by command; `map` and `augment` are no commands, because they need a function of Python."""
+"""Command lines by command; `map`, `map_batches` and `augment` are none, because they need a function of Python."""
 
 POSITIONALS = ("column", "to")
 """Parameters that are positional; all others are options."""

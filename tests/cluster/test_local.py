@@ -402,6 +402,8 @@ class TestInterruptedStart:
         for name in [x for x in os.environ if x.startswith(("MALLOC_", "PYTHONHASHSEED"))]:
             monkeypatch.delenv(name)
         monkeypatch.setattr(sys, "path", [folder for folder in sys.path if "scratch" not in folder])
+        monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+        monkeypatch.setenv("OPENBLAS_NUM_THREADS", "3")
         cluster.close()
         killed, start = set(), threading.Thread(target=cluster.get_client, args=(2,))
         start.start()
@@ -422,6 +424,7 @@ class TestInterruptedStart:
         assert not [folder for folder in sys.path if "scratch" in folder]
         seen = client.submit(lambda: (dict(os.environ), sys.path, "pandas" in sys.modules)).result()
         assert seen[0]["MALLOC_TRIM_THRESHOLD_"] == "268435456"
+        assert (seen[0]["OMP_NUM_THREADS"], seen[0]["OPENBLAS_NUM_THREADS"]) == ("1", "3")
         assert not [folder for folder in seen[1] if "scratch" in folder]
         assert capfd.readouterr().err == ""
 

@@ -293,7 +293,8 @@ def test_parts_equal_result_in_memory(frame, tmp_path, name, recwarn):
             row_image(row, (24, 16)).save(tmp_path / f"{row}.png")
         first.img.map_batches("image_path", function, out=tmp_path / "x.parquet", **options)
         assert_equal(read_result(tmp_path / "x.parquet"), first.img.map_batches("image_path", function, **options))
-    assert not recwarn.list
+    messages = [str(warning.message) for warning in recwarn.list]
+    assert not [text for text in messages if "null-like" not in text]  # of pandas 2's own comparison
 
 
 @pytest.mark.parametrize("run_on", ["workers", "caller"])

@@ -14,7 +14,14 @@ import pandas as pd
 import pytest
 from image_factory import row_image, row_of
 
-from pandas_imgproc import BatchLengthError, ImageDtype, NoReadableImageError, UserFunctionError, read_result
+from pandas_imgproc import (
+    BatchLengthError,
+    ImageDtype,
+    JournalError,
+    NoReadableImageError,
+    UserFunctionError,
+    read_result,
+)
 
 cloudpickle.register_pickle_by_value(image_factory)
 cloudpickle.register_pickle_by_value(sys.modules[__name__])
@@ -325,6 +332,21 @@ def test_resumed_call_computes_whole_batches_and_writes_unfinished_rows(frame, t
     assert sorted((tmp_path / "batches").read_text().split()) == ["10", "9"]  # one has the row without a path
     assert result["0"].iloc[VALID].tolist() == VALID.tolist()
     assert np.flatnonzero((result["1"] == 2).fillna(False)).tolist() == gone
+
+
+def test_other_values_of_other_columns_are_another_job(frame, tmp_path):
+    def call(frame):
+        return frame.img.map_batches(
+            "image_path", lambda x, rows: rows["price"].to_numpy() + 0 * len(x), size=8, dtype="float64",
+            with_columns=["price"], out=tmp_path / "x.parquet", errors="coerce",
+        )  # fmt: skip
+
+    with inline():
+        call(frame)
+        call(frame)
+        frame.iloc[30, 1] = 7.25
+        with pytest.raises(JournalError, match="row 30 has another path or value of with_columns="):
+            call(frame)
 
 
 def test_vector_of_map_has_text_names_in_memory_and_on_disk(frame, tmp_path):

@@ -170,6 +170,8 @@ PROVOKED = [
     lambda f: f.img.map("image_path", functools.partial(max, key=threading.Lock())),
     lambda f: f["image_path"].img.show(title=f["label"].iloc[1:]),
     lambda f: f.img.map("image_path", functools.partial(growing_list, lengths=itertools.count(1)), errors="coerce"),
+    lambda f: f.img.map_batches("image_path", lambda images: images[1:], size=8, errors="coerce"),
+    lambda f: f.img.map_batches("image_path", functools.partial(functools.partial, 5), size=8),
     lambda _: pandas_imgproc.read_result("nowhere.npy"),
     damaged_journal,
     lambda _: pandas_imgproc.get_client(n_workers=0),

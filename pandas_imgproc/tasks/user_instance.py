@@ -20,14 +20,16 @@ if TYPE_CHECKING:
 def is_class(function: Any) -> bool:
     """Return whether a callable is a class or a partial of one, of which an instance is the function.
 
+    A class whose instances cannot be called is a function itself.
+
     Examples
     --------
-    >>> is_class(dict), is_class(functools.partial(dict, a=1)), is_class(len)
-    (True, True, False)
+    >>> is_class(functools.partial), is_class(functools.partial(functools.partial, len)), is_class(str), is_class(len)
+    (True, True, False, False)
     """
     while isinstance(function, functools.partial):
         function = function.func
-    return isinstance(function, type)
+    return isinstance(function, type) and any("__call__" in vars(base) for base in function.__mro__)
 
 
 def function_name(function: Any) -> str:
@@ -49,17 +51,13 @@ def build_instance(cls: Callable[..., Any]) -> Any:
     Raises
     ------
     UserFunctionError
-        If the constructor raises, or instances cannot be called.
+        If the constructor raises.
     """
-    name = function_name(cls)
     try:
         with user_code():
-            instance = cls()
+            return cls()
     except UserFunctionError as exc:
-        raise UserFunctionError(f"{name} could not be built: {exc}") from exc
-    if not callable(instance):
-        raise UserFunctionError(f"{name} is a class whose instances cannot be called; define {name}.__call__")
-    return instance
+        raise UserFunctionError(f"{function_name(cls)} could not be built: {exc}") from exc
 
 
 class SerializedFunction:

@@ -19,7 +19,6 @@ from pandas_imgproc import (
     ImageDtype,
     JournalError,
     NoReadableImageError,
-    UserFunctionError,
     read_result,
 )
 
@@ -252,9 +251,9 @@ def test_wrong_arguments_raise(frame, arguments, error, message):
         frame.img.map_batches("image_path", **{"func": embedding, "size": 8} | arguments)
 
 
-def test_class_without_call_raises(frame):
-    with inline(), pytest.raises(UserFunctionError, match="instances cannot be called"):
-        frame.img.map_batches("image_path", object, size=8)
+def test_class_without_call_is_a_function(frame):
+    with inline():
+        assert frame.iloc[20:].img.map("image_path", str, size=8).str.startswith("[[[").all()
 
 
 def test_empty_frame_and_frame_without_images_have_no_result(frame):

@@ -10,6 +10,13 @@ from no_op_task import make_state
 from pandas_imgproc import execution
 
 
+def sink_of(**fields):
+    """Return the attributes of a sink that decide about partitions."""
+    return SimpleNamespace(
+        **{"schema_known": True, "part_ends": (), "block_rows": 1, "max_partition_rows": None} | fields
+    )
+
+
 @pytest.mark.parametrize("n", [0, 1, 15, 16, 17, 1000, 100_000])
 @pytest.mark.parametrize("npartitions", [None, 1, 7, 2000])
 @pytest.mark.parametrize("seconds", [0.0, 1e-6, 0.01, 5.0])
@@ -35,7 +42,7 @@ def test_partitioning_skips_finished_rows(npartitions):
 
 def test_partitions_end_with_parts_unless_they_would_be_half_as_large():
     """A resumed job writes each Parquet part once, not once for each partition that has a row of it."""
-    sink = SimpleNamespace(nbytes=0, schema_known=True, part_ends=[*range(48, 961, 48), 2000])
+    sink = sink_of(nbytes=0, part_ends=[*range(48, 961, 48), 2000])
     state = make_state(2000, sink=sink, n_done=1, wall=1.0, n_workers=2, min_seconds=100.0)  # of 200 rows
     sizes = [len(positions) for positions in state.iter_partitions()]
     assert sizes[:6] == [192] * 5 + [200]
@@ -44,7 +51,7 @@ def test_partitions_end_with_parts_unless_they_would_be_half_as_large():
 
 def test_partitions_of_large_images_have_few_bytes():
     """More memory would be returned to the system after each partition, and its first touch is slow."""
-    large = SimpleNamespace(nbytes=1000 * 2**20, schema_known=True, part_ends=())
+    large = sink_of(nbytes=1000 * 2**20)
     state = make_state(1000, sink=large, n_done=1, wall=0.01, n_workers=2)
     assert max(len(positions) for positions in state.iter_partitions()) == 24
 
@@ -56,10 +63,21 @@ def test_partitions_of_large_images_have_few_bytes():
 def test_partitions_of_many_workers_that_write_large_images_themselves_have_more_bytes(
     values_travel, min_seconds, expected
 ):
-    large = SimpleNamespace(nbytes=1000 * 2**20, schema_known=True, part_ends=())
+    large = sink_of(nbytes=1000 * 2**20)
     measured = {"n_done": 1, "wall": 0.01, "n_workers": 2, "min_seconds": min_seconds}
     state = make_state(1000, sink=large, values_travel=values_travel, **measured)
     assert max(len(positions) for positions in state.iter_partitions()) == expected
+
+
+@pytest.mark.parametrize("npartitions", [None, 3, 500])
+def test_partitions_are_whole_blocks_also_where_rows_are_finished(npartitions):
+    """Above the limit of bytes too; only the last block of the frame has fewer rows."""
+    sink = sink_of(nbytes=1000 * 2**20, block_rows=70)
+    state = make_state(1000, npartitions, pending=[3, 300, 301, 999], sink=sink, n_done=1, wall=0.01, n_workers=2)
+    partitions = [list(positions) for positions in state.iter_partitions()]
+    assert sum(partitions, []) == [*range(70), *range(280, 350), *range(980, 1000)]
+    assert all(positions[0] % 70 == 0 for positions in partitions)
+    assert state.n_total == 4
 
 
 def test_partitions_last_until_many_workers_have_their_next_one():

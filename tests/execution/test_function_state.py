@@ -233,6 +233,8 @@ class Unbuildable:
     def __init__(self):
         raise FileNotFoundError("weights.pt")
 
+    def __call__(self, pixels): ...
+
 
 @pytest.mark.parametrize("scheduler", [None, "threads"])
 def test_class_whose_constructor_raises_ends_the_call(paths, managed_cluster, scheduler):

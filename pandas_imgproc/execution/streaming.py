@@ -11,6 +11,7 @@ import threading
 import uuid
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextvars import copy_context
 from typing import TYPE_CHECKING, Any, Self
 
 import dask.config
@@ -110,7 +111,7 @@ class BatchStream:
             first = self._n_submitted
             positions = self._order[first : first + n_rows].tolist()
             try:
-                future = self._pool.submit(self._run, first, positions)
+                future = self._pool.submit(copy_context().run, self._run, first, positions)
             except RuntimeError as exc:  # Python ends, and starts no more threads
                 self._error = exc
                 return

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextvars import copy_context
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -12,23 +13,29 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pandas_imgproc.execution.job import JobState
+    from pandas_imgproc.partition import PartitionResult
 
 
 def run_in_threads(state: JobState, n_threads: int, should_stop: Callable[[], bool]) -> None:
     """Run partitions on threads: all, or until `should_stop` returns True, which is called after each."""
     ledger = NullLedger()
     state.n_workers = n_threads
+
+    def submit(task: Callable[[], PartitionResult]) -> Future[PartitionResult]:
+        # In the context of the caller: it may be a user's function, which holds locks while it waits for these threads.
+        return pool.submit(copy_context().run, task)
+
     partitions = (state.local_task(positions, ledger) for positions in state.iter_partitions())
     with ThreadPoolExecutor(n_threads, "pandas_imgproc") as pool:
         try:
-            running = {pool.submit(task) for task in islice(partitions, min(2 * n_threads, state.max_partitions))}
+            running = set(map(submit, islice(partitions, min(2 * n_threads, state.max_partitions))))
             while running and not state.failed_fast:
                 finished, running = wait(running, return_when=FIRST_COMPLETED)
                 for future in finished:
                     state.finish(future.result())
                 state.log_estimate()
                 n_more = 0 if should_stop() else len(finished)
-                running |= {pool.submit(task) for task in islice(partitions, n_more)}
+                running |= set(map(submit, islice(partitions, n_more)))
         finally:
             ledger.cancel()
             pool.shutdown(cancel_futures=True)

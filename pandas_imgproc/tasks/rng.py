@@ -7,6 +7,7 @@ import functools
 import random
 import sys
 import threading
+from contextvars import ContextVar
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -15,8 +16,9 @@ import numpy as np
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-# The generators of `random`, `numpy.random` and torch belong to the process, and threads share them.
-_lock = threading.RLock()
+# The generators of `random`, `numpy.random` and torch belong to the process, and threads share them. A transform that
+# runs a call itself waits for the threads of that call: these take turns with each other, by another lock, not with it.
+_lock: ContextVar[threading.Lock] = ContextVar("lock of the generators", default=threading.Lock())  # noqa: B039
 
 
 def isolate_dask_rng() -> None:
@@ -67,7 +69,7 @@ def seeded(transform: Any, *key: int) -> Iterator[np.random.Generator]:
     """
     sequence = np.random.SeedSequence(key)
     seed = int(sequence.generate_state(1)[0])
-    with _lock, _restore_rng_state():
+    with _generators(), _restore_rng_state():
         random.seed(seed)
         np.random.seed(seed)  # noqa: NPY002  transforms draw from it
         torch = sys.modules.get("torch")
@@ -76,6 +78,17 @@ def seeded(transform: Any, *key: int) -> Iterator[np.random.Generator]:
         if hasattr(transform, "set_random_seed"):
             transform.set_random_seed(seed)
         yield np.random.default_rng(sequence)
+
+
+@contextlib.contextmanager
+def _generators() -> Iterator[None]:
+    """Let no other thread seed the generators, except one of a call that the block runs."""
+    with _lock.get():
+        token = _lock.set(threading.Lock())
+        try:
+            yield
+        finally:
+            _lock.reset(token)
 
 
 @contextlib.contextmanager

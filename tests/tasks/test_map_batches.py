@@ -407,3 +407,60 @@ def test_vector_on_dask_frame_without_n_columns_is_a_failure(frame):
     lazy = ddf.img.map_batches("image_path", embedding, size=8, dtype="float32", errors="coerce")
     with dask.config.set(scheduler="synchronous"):
         assert lazy.compute().isna().all()
+
+
+def mean_of(images):
+    return images.mean((1, 2, 3))
+
+
+def darker(pixels, rng):
+    return (pixels * rng.uniform(0.5, 1)).astype("uint8")
+
+
+@pytest.mark.parametrize("outer", ["map_batches", "augment"])
+@pytest.mark.parametrize("inner", ["map_batches", "augment"])
+def test_call_inside_a_function_of_another_seeded_call_ends(frame, outer, inner):
+    """The generators are the process's: the outer call seeds them, and waits for threads that seed them too."""
+    few = frame.drop(columns="price").iloc[:4]
+
+    def nested(_):
+        if inner == "augment":
+            return few.img.augment("image_path", darker, n=1, size=8)["image"].img.to_numpy()[0]
+        return few.img.map_batches("image_path", mean_of, size=8, batch_size=1).to_numpy()
+
+    with inline():
+        if outer == "augment":
+            function = nested if inner == "augment" else lambda pixels: np.full_like(pixels, nested(pixels)[3])
+            result = few.img.augment("image_path", function, n=1, size=8)
+        else:
+            result = few.img.map_batches(
+                "image_path", lambda images: np.full(len(images), np.sum(nested(images))), size=8
+            )
+    assert len(result) == 4
+    assert result.notna().to_numpy().all()
+
+
+@pytest.mark.parametrize(
+    ("result", "name"),
+    [
+        (lambda n: {"a": np.ones((n, 2)), "a_0": np.zeros(n)}, "a_0"),
+        (lambda n: pd.DataFrame(np.ones((n, 2)), columns=["a", "a"]), "a"),
+        (lambda n: {0: np.ones(n), "0": np.zeros(n)}, "0"),
+    ],
+)
+def test_columns_of_one_name_are_refused(frame, result, name):
+    with inline(), pytest.raises(NoReadableImageError, match=f"several columns named {name!r}"):
+        frame.img.map_batches("image_path", lambda images: result(len(images)), size=8)
+
+
+@pytest.mark.parametrize("run_on", ["workers", "caller"])
+def test_failure_of_the_function_has_the_path_of_its_row(frame, run_on):
+    def raising(images):
+        if 31 in rows_of(images):
+            raise ValueError("31")
+        return mean_of(images)
+
+    with inline():
+        result = frame.img.map_batches("image_path", raising, size=8, run_on=run_on, errors="coerce")
+    failed = result.img.failures.set_index("position")
+    assert failed["path"].to_dict() == {BROKEN: frame["image_path"].iloc[BROKEN], 31: frame["image_path"].iloc[31]}

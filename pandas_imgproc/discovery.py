@@ -83,7 +83,7 @@ def from_glob(pattern: str | os.PathLike[str], *, storage_options: dict[str, Any
 def _folder_names(paths: list[str]) -> pd.Series[Any]:
     @functools.cache
     def name_of(folder: str) -> str:
-        return folder.replace(os.sep, "/").rpartition("/")[2] or os.path.basename(os.getcwd())
+        return os.path.basename(os.path.abspath(folder))
 
     names = [name_of(os.path.dirname(path)) for path in paths]
     categories = sorted(set(names), key=natural_sort_key)

@@ -111,15 +111,15 @@ class _FileFinder(_Finder):
     def hint(self, name: str) -> str | None:
         if os.path.isabs(name):
             return self._hint_with_suffix(name, [self._top])
-        return self._hint_in(name, self._below) or self._hint_in(name, self._around)
+        return self._hint_in(name, self._below) or self._hint_in(name, self._around, exact=True)
 
-    def _hint_in(self, name: str, folders: list[Path]) -> str | None:
+    def _hint_in(self, name: str, folders: list[Path], *, exact: bool = False) -> str | None:
         found = [folder for folder in folders if _is_file(folder / (name + self.suffix))]
         found = [folder for folder in found if not _is_written_here(folder / name)]
         if found and found[0] != self._top:
             roots = " or ".join(f"root={str(folder)!r}" for folder in found[:_MAX_LISTED])
             return f"It would be found with {roots}."
-        return self._hint_with_suffix(name, folders)
+        return None if exact and not os.path.splitext(name)[1] else self._hint_with_suffix(name, folders)
 
     def _hint_with_suffix(self, name: str, folders: list[Path]) -> str | None:
         if self.suffix:
@@ -145,7 +145,7 @@ class _FileFinder(_Finder):
     @cached_property
     def _around(self) -> list[Path]:
         """Two nearest ancestors of the root, with their descendants: data are often beside the working folder."""
-        ancestors = list(self._top.absolute().parents)[:2]
+        ancestors = [folder for folder in self._top.absolute().parents if folder != Path("/")][:2]
         return list(dict.fromkeys(itertools.chain.from_iterable(map(_descendants, ancestors))))
 
 
@@ -193,9 +193,10 @@ def _is_file(path: Path) -> bool:
 def _near_name(path: Path) -> str | None:
     """Return the name of a file that has the name of `path` and a suffix, another case, or another suffix."""
     try:
-        names = sorted(entry.name for entry in itertools.islice(os.scandir(path.parent), MAX_SCANNED_ENTRIES))
-    except (OSError, ValueError):
+        entries = scandir(path.parent, MAX_SCANNED_ENTRIES)
+    except ValueError:  # a NUL character
         return None
+    names = sorted(entry.name for entry in entries if not entry.is_dir())
     name, stem = path.name, path.stem.casefold()
     tests: tuple[Callable[[str], bool], ...] = (
         lambda other: other.startswith(f"{name}."),

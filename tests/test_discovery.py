@@ -39,6 +39,8 @@ def test_folder_gives_images_in_natural_order_with_labels(folder):
 
 def test_relative_paths_stay_relative(folder, monkeypatch):
     monkeypatch.chdir(folder)
+    assert from_glob(".")["label"].tolist()[-1] == folder.name
+    assert from_glob("b/../*.png")["label"].tolist() == [folder.name]
     assert from_glob("b")["image_path"].tolist() == ["b/img2.PNG", "b/img10.png"]
     df = from_glob("*.png")
     assert df["image_path"].tolist() == ["top.png"]

@@ -109,6 +109,11 @@ def test_value_that_is_no_name_is_recognized(here, name, expected):
             pd.Series([name] * 2).img.load_resized(8)
 
 
+def test_folder_is_no_file_of_another_name(here):
+    put("src/deep/7.jpg")
+    assert hint("src") == hint("src/deep") == ""
+
+
 @pytest.mark.parametrize("kind", ["zip", "tar"])
 def test_folder_in_an_archive_is_suggested(here, kind):
     put("7.jpg")

@@ -146,7 +146,7 @@ class _BatchMethods(_ImageAccessorBase):
         columns = self._extra_columns(task)
         context = JobContext(task, self._column.index, job.inputs, job.source, columns)
         sink = memory_sink(task, len(job.inputs)) if store is None else store.open_sink(context)
-        return self._execute(job, CallerSink(sink, task, load.row_shape, columns), read_options)
+        return self._execute(job, CallerSink(sink, task, load.row_shape, columns, job.path), read_options)
 
     def _with_image_size(self, decode_options: Any) -> Any:
         """Return options with a size: all images that one call is given are of one shape."""

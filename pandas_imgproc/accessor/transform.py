@@ -204,7 +204,8 @@ class _TransformMethods(_ImageAccessorBase):
         ((6, 32, 32, 3), [0, 0, 0, 1, 1, 1])
         """
         decode_options, read_options, store = load_options(size, options)
-        self._check_names_are_free("image" if to is None else "path")
+        parts = store is not None and store.sink_class.returns_parts
+        self._check_names_are_free("path" if to is not None else "part" if parts else "image")
         task = Augment(
             check_callable("transform", transform),
             check_int("n", n),

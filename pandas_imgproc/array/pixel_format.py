@@ -130,6 +130,8 @@ def pixel_format(
     is_first = check_choice("channels", channels, CHANNEL_ORDERS) == "first"
     arithmetic = not (scale is None and mean is None and std is None)
     target = np.dtype(("float32" if arithmetic else source_dtype) if dtype is None else dtype)
+    if target.kind not in "biufc":  # texts would be cut to the length of the first
+        raise TypeError(f"dtype={target} is no dtype of numbers, such as 'float32'")
     if not arithmetic:
         return PixelFormat(target, channels_first=is_first)
     if target.kind != "f":

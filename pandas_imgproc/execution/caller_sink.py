@@ -27,7 +27,7 @@ from pandas_imgproc.sinks.memory import pwrite_all, return_to_caller
 from pandas_imgproc.source import FailedInput, RowInputs, Source
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     import pandas as pd
 
@@ -58,14 +58,22 @@ class CallerSink(MemorySink):
     task : MapBatches
     row_shape : tuple of int
         Shape of the pixels of a row: (columns, height, width, channels).
-    columns : DataFrame, optional
+    columns : DataFrame or None
         Other columns of the frame that the function uses.
+    path_of : callable
+        Function of a position that returns the name of the row's file: the inputs of the function are pixels.
     """
 
     def __init__(
-        self, sink: MemorySink, task: MapBatches, row_shape: tuple[int, ...], columns: pd.DataFrame | None
+        self,
+        sink: MemorySink,
+        task: MapBatches,
+        row_shape: tuple[int, ...],
+        columns: pd.DataFrame | None,
+        path_of: Callable[[int], str],
     ) -> None:
         self._sink, self._task, self._row_shape, self._columns = sink, task, row_shape, columns
+        self._path_of = path_of
         self._unfinished = sink.pending()
         self._process_task = ProcessTask(lambda: dataclasses.replace(task, is_decoded=True))
         self._ledger, self._settings = NullLedger(), PillowSettings.current()
@@ -114,6 +122,9 @@ class CallerSink(MemorySink):
         task = self._process_task.for_thread()
         result = run_partition(task, partition, Source(), self._ledger, self._settings)
         result.signatures[:] = part.signatures
+        for failed in result.failures:
+            if failed["kind"] == "function":  # others were read by a worker, and have the path
+                failed["path"] = self._path_of(failed["position"])
         part.status, part.failures, part.values = result.status, result.failures, None
         writer = unfinished_writer(self._sink, self._unfinished, part.positions, in_caller=True)
         self._sink.commit(writer(result))

@@ -72,6 +72,10 @@ class Job:
     targets: Sequence[str | None] = ()  # output paths, `task.n_outputs` for each row, for tasks that write files
     columns: pd.DataFrame | None = None  # other columns of the frame, for tasks that use them
 
+    def path(self, position: int) -> str:
+        """Return the name of a row's file in the failure table."""
+        return InputFile(self.inputs[position], self.source).path
+
     def partition(self, positions: Sequence[int], offset: int = 0) -> PartitionInput:
         """Return the partition at these positions; `offset` is the position of row 0 in the user's frame."""
         targets = values_at(self.targets, positions, self.task.n_outputs)
@@ -220,8 +224,7 @@ class JobState:
     def reject_mismatched(self) -> None:
         """Fail the rows whose results have another form than most."""
         for position, message in self.sink.reject_mismatched():
-            path = InputFile(self.job.inputs[position], self.job.source).path
-            self.sink.fail(failure(position, path, "function", message))
+            self.sink.fail(failure(position, self.job.path(position), "function", message))
             self.n_failed += 1
 
     def eta(self) -> float:

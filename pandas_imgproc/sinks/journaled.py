@@ -7,7 +7,7 @@ import importlib.metadata
 import logging
 from abc import abstractmethod
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, Self, get_args
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, get_args
 
 import numpy as np
 import pandas as pd
@@ -75,6 +75,8 @@ class ResultStore:
 
 class JournaledSink(MemorySink):
     """Sink on disk, with a journal of the finished rows, also those of earlier runs."""
+
+    returns_parts: ClassVar[bool] = False  # whether the result names the parts that hold the values
 
     def __init__(self, store: ResultStore, job: JobContext, journal: Journal) -> None:
         super().__init__(ArraySpec.from_task(job.task, job.n))

@@ -57,6 +57,8 @@ _LEASE = "_lease"
 class ParquetSink(JournaledSink):
     """Sink in a folder of Parquet parts, with its journal in the folder; the result names the part of each row."""
 
+    returns_parts = True
+
     def __init__(self, store: ResultStore, job: JobContext, journal: Journal) -> None:
         super().__init__(store, job, journal)
         self._folder = store.directory

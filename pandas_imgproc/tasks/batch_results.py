@@ -6,7 +6,8 @@ vectors and images of numbers lie in shared memory; a dict that holds texts beco
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -33,8 +34,15 @@ def to_arrays(result: Any) -> dict[str, Array] | Array:
     (array([1, 2]), {'a': array([1, 2])})
     """
     if isinstance(result, Mapping | pd.DataFrame):
+        _check_unique(map(str, result))
         return {str(name): _to_array(value) for name, value in result.items()}
     return _to_array(result)
+
+
+def _check_unique(names: Iterable[str]) -> None:
+    repeated = [name for name, n in Counter(names).items() if n > 1]
+    if repeated:
+        raise UserFunctionError(f"it returned several columns named {shorten(repeated[0])}; rename all but one")
 
 
 def _to_array(value: Any) -> Array:
@@ -72,6 +80,7 @@ def split_rows(arrays: dict[str, Array] | Array, n: int, dtype: Any = None) -> S
         if not arrays:
             raise UserFunctionError("it returned an empty dict")
         fields = {name: _checked(array, n, dtype, f" for {shorten(name)}") for name, array in arrays.items()}
+        _check_unique(name for key, array in fields.items() for name in _column_names(key, array))
         return _to_records(fields, n)
     array = _checked(arrays, n, dtype, "")
     if array.ndim == 2 and array.dtype.kind not in _STORABLE_KINDS:
@@ -145,10 +154,16 @@ def to_dicts(fields: dict[str, Array], n: int) -> list[dict[str, Any]]:
 
 
 def _columns_of(key: str, array: Array) -> list[tuple[str, Array]]:
-    if array.ndim == 1:
-        return [(key, array)]
+    columns = [array] if array.ndim == 1 else [array[:, k] for k in range(array.shape[1])]
+    return list(zip(_column_names(key, array), columns, strict=True))
+
+
+def _column_names(key: str, array: Array) -> list[str]:
+    """Return the names of the columns of an array: several for vectors, one for scalars and images."""
+    if array.ndim != 2:
+        return [key]
     prefix = f"{key}_" if key else ""
-    return [(f"{prefix}{k}", array[:, k]) for k in range(array.shape[1])]
+    return [f"{prefix}{k}" for k in range(array.shape[1])]
 
 
 def describe_row(row: Any) -> str | None:

@@ -80,3 +80,9 @@ def test_no_second_array_of_the_size_of_the_result():
 def test_wrong_argument_is_named(options, error, words):
     with pytest.raises(error, match=words):
         column().img.to_numpy(**options)
+
+
+@pytest.mark.parametrize("dtype", ["str", "object", "datetime64[s]"])
+def test_dtype_of_no_numbers_is_refused(dtype):
+    with pytest.raises(TypeError, match="no dtype of numbers"):
+        ImageArray(np.zeros((1, 2, 2, 3), np.uint8)).to_pixels(dtype=dtype)

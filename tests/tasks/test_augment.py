@@ -254,6 +254,12 @@ def test_name_that_the_frame_has_is_not_replaced_without_a_word(
     assert not list(tmp_path.iterdir())
 
 
+def test_column_of_the_name_of_parts_is_not_replaced(frame, tmp_path):
+    with pytest.raises(ValueError, match="a column 'part'"):
+        frame.assign(part=1).img.augment("image_path", noisy, n=2, size=8, out=tmp_path / "a.parquet")
+    assert not list(tmp_path.iterdir())
+
+
 def test_image_column_is_replaced_by_its_variants(frame):
     images = frame.assign(image=frame.img.load_resized("image_path", size=8))
     augmented = images.img.augment("image", noisy, n=2, size=8)

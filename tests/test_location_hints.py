@@ -109,6 +109,13 @@ def test_value_that_is_no_name_is_recognized(here, name, expected):
             pd.Series([name] * 2).img.load_resized(8)
 
 
+def test_data_uri_is_named_in_its_failure(here):
+    put("a.jpg")
+    uri = "data:image/jpeg;base64," + base64.b64encode(image_bytes(1)).decode()
+    with pytest.warns(UserWarning, match="it is a data: URI, which holds the image itself"):
+        pd.Series(["a.jpg", uri]).img.load_resized(8)
+
+
 def test_folder_is_no_file_of_another_name(here):
     put("src/deep/7.jpg")
     assert hint("src") == hint("src/deep") == ""

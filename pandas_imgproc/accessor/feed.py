@@ -30,7 +30,7 @@ from pandas_imgproc.array import ImageArray, PixelFormat, pixel_format
 from pandas_imgproc.failures import failures_frame, failures_table
 from pandas_imgproc.feeding import DecodedRows, ImageBatches, ImageDataset, Rows, StoredRows
 from pandas_imgproc.sinks import BatchSpec, Missing
-from pandas_imgproc.tasks import LoadResized, Readable
+from pandas_imgproc.tasks import LoadResized, Readable, function_name, is_class
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -201,6 +201,8 @@ class _FeedingMethods(_ImageAccessorBase):
         form = _format(rows, dtype, options)
         check_missing(missing, form)
         function = None if transform is None else check_callable("transform", transform)
+        if is_class(transform):  # built with the dataset, or once in each process: the user decides
+            raise TypeError(f"transform={function_name(transform)} is a class; give an instance of it")
         labels = self._labels(label)
         included, table = self._included(rows, read, missing, readable)
         positions = np.flatnonzero(included)

@@ -262,6 +262,7 @@ def explode_variants(frame: pd.DataFrame, variants: pd.Series[Any], n: int) -> p
     """Return each row of a frame n times, with its variants as a column."""
     exploded = frame.take(np.repeat(np.arange(len(frame)), n))
     exploded.index = variants.index
-    exploded[variants.name] = variants.array
+    name: Any = (variants.name, *[""] * (frame.columns.nlevels - 1))  # of all levels
+    exploded[name if frame.columns.nlevels > 1 else variants.name] = variants.array
     exploded.attrs.update(variants.attrs)  # the failures, unless the array of images has them
     return exploded

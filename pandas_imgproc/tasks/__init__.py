@@ -29,6 +29,7 @@ from pandas_imgproc.tasks.measure import Measure
 from pandas_imgproc.tasks.readable import Readable
 from pandas_imgproc.tasks.save import SaveResized
 from pandas_imgproc.tasks.thumbnail import Thumbnail
+from pandas_imgproc.tasks.user_instance import function_name, is_class
 from pandas_imgproc.tasks.verify import Verify
 
 __all__ = [
@@ -46,6 +47,8 @@ __all__ = [
     "Thumbnail",
     "Values",
     "Verify",
+    "function_name",
+    "is_class",
     "variant_index",
     "with_labels",
 ]

@@ -262,3 +262,15 @@ def test_loader_of_torch_gives_the_same_items(frame):
         given = [(p, x, y) for batch in loader for p, x, y in zip(*batch, strict=True)]
         assert {(int(p), zlib.crc32(x.numpy()), int(y)) for p, x, y in given} == expected
         assert len(given) == len(expected)
+
+
+def test_class_as_transform_is_refused(tmp_path):
+    class Transform:
+        def __call__(self, pixels):
+            return pixels
+
+    row_image(0).save(tmp_path / "0.png")
+    column = pd.Series(["0.png"])
+    with pytest.raises(TypeError, match="transform=Transform is a class; give an instance"):
+        column.img.dataset(size=8, root=tmp_path, transform=Transform)
+    assert len(column.img.dataset(size=8, root=tmp_path, transform=Transform())) == 1

@@ -280,3 +280,10 @@ def test_index_without_levels_in_pandas_is_refused_before_the_first_image(tmp_pa
     with pytest.raises(TypeError, match="augment adds a level to the index, and pandas cannot make a level of"):
         paths.img.augment(lambda pixels: pixels, n=2, to=tmp_path / "{position}_{variant}.png")
     assert [path.name for path in tmp_path.iterdir()] == ["0.png"]
+
+
+def test_columns_of_several_levels_keep_their_levels(frame):
+    frame.columns = pd.MultiIndex.from_tuples([("a", "path"), ("b", "label")])
+    augmented = frame.img.augment(("a", "path"), lambda pixels: pixels, n=2, size=8)
+    assert augmented.columns.tolist() == [("a", "path"), ("b", "label"), ("image", "")]
+    assert [row_of(np.asarray(image)) for image in augmented["image"]] == np.repeat(np.arange(N), 2).tolist()

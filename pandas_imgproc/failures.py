@@ -30,7 +30,7 @@ from pandas_imgproc.errors import (
     format_row,
     mentions_host,
 )
-from pandas_imgproc.location_hints import MAX_SCANNED_ENTRIES, scandir
+from pandas_imgproc.location_hints import MAX_SCANNED_ENTRIES, is_dir, scandir
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -194,7 +194,7 @@ def _search_path(source: Source) -> str:
     expanded = os.path.expandvars(source.root or "")
     if os.path.isdir(expanded):
         return f"There is no folder {str(folder)!r}; root={expanded!r} is there: variables are not replaced."
-    siblings = [entry.name for entry in scandir(folder.parent, MAX_SCANNED_ENTRIES) if entry.is_dir()]
+    siblings = [entry.name for entry in scandir(folder.parent, MAX_SCANNED_ENTRIES) if is_dir(entry)]
     return f"There is no folder {str(folder)!r}; {did_you_mean(folder.name, siblings)}"
 
 

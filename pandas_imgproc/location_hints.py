@@ -196,7 +196,7 @@ def _near_name(path: Path) -> str | None:
         entries = scandir(path.parent, MAX_SCANNED_ENTRIES)
     except ValueError:  # a NUL character
         return None
-    names = sorted(entry.name for entry in entries if not entry.is_dir())
+    names = sorted(entry.name for entry in entries if not is_dir(entry))
     name, stem = path.name, path.stem.casefold()
     tests: tuple[Callable[[str], bool], ...] = (
         lambda other: other.startswith(f"{name}."),
@@ -231,10 +231,18 @@ def _descendants(top: Path) -> Iterator[Path]:
     yield from level
 
 
-def _is_new_folder(entry: os.DirEntry[str], visited: set[tuple[int, int]]) -> bool:
+def is_dir(entry: os.DirEntry[str]) -> bool:
+    """Return whether an entry is a folder, or a link to one."""
     try:
-        if entry.name.startswith(".") or not entry.is_dir():
-            return False
+        return entry.is_dir()
+    except OSError:  # a link to itself
+        return False
+
+
+def _is_new_folder(entry: os.DirEntry[str], visited: set[tuple[int, int]]) -> bool:
+    if entry.name.startswith(".") or not is_dir(entry):
+        return False
+    try:
         status = os.stat(entry.path)
     except OSError:
         return False

@@ -109,6 +109,16 @@ def test_value_that_is_no_name_is_recognized(here, name, expected):
             pd.Series([name] * 2).img.load_resized(8)
 
 
+def test_link_to_itself_is_no_obstacle(here):
+    for folder in (here, here / "data"):
+        folder.mkdir(exist_ok=True)
+        (folder / "loop").symlink_to("loop")
+    put("data/a.PNG")
+    assert "There is 'a.PNG' with root='data'" in hint("a.png")
+    with pytest.raises(NoReadableImageError, match="There is no folder"):
+        pd.Series(["a.png"] * 2).img.load_resized(8, root="data/gone")
+
+
 def test_data_uri_is_named_in_its_failure(here):
     put("a.jpg")
     uri = "data:image/jpeg;base64," + base64.b64encode(image_bytes(1)).decode()

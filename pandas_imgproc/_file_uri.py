@@ -6,8 +6,18 @@ import os
 import re
 from urllib.parse import unquote_to_bytes
 
-_FILE_URI = re.compile(r"file:(?://(?:localhost(?=/))?)?(?P<path>.*)", re.IGNORECASE | re.DOTALL)
-_ABSOLUTE = re.compile(r"file:/", re.IGNORECASE)
+_FILE_URI = re.compile(r"file:(?=/)(?://(?:localhost(?=/))?)?(?P<path>.*)", re.IGNORECASE | re.DOTALL)
+
+
+def to_user_path(path: str | os.PathLike[str]) -> str:
+    """Return a path argument as text: the path of a ``file:`` URI, with the home folder in place of ``~``.
+
+    Examples
+    --------
+    >>> to_user_path("file:///data/my%20photos")
+    '/data/my photos'
+    """
+    return os.path.expanduser(to_local_path(os.fspath(path)))
 
 
 def to_local_path(text: str, folder: str = "") -> str:
@@ -27,10 +37,9 @@ def to_local_path(text: str, folder: str = "") -> str:
     >>> to_local_path("file:///data/my%20photos/a.jpg"), to_local_path("my%20photos/a.jpg")
     ('/data/my photos/a.jpg', 'my%20photos/a.jpg')
     """
-    if not _ABSOLUTE.match(text):
-        return text
     match = _FILE_URI.fullmatch(text)
-    assert match is not None
+    if match is None:
+        return text
     literal = match["path"]
     decoded = os.fsdecode(unquote_to_bytes(literal.encode("utf-8", "surrogateescape")))
     if decoded != literal and not _exists(folder, decoded) and _exists(folder, literal):

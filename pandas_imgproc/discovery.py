@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from pandas_imgproc import codec
-from pandas_imgproc._file_uri import to_local_path
+from pandas_imgproc._file_uri import to_user_path
 from pandas_imgproc.config import setting
 from pandas_imgproc.sinks.manifest import derived_files
-from pandas_imgproc.source import FOLLOW_ALL, StorageOptions, open_filesystem, paths_to_series
+from pandas_imgproc.source import FOLLOW_ALL, StorageOptions, is_dir, open_filesystem, paths_to_series
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -65,13 +65,13 @@ def from_glob(pattern: str | os.PathLike[str], *, storage_options: dict[str, Any
     """
     if not isinstance(pattern, str | os.PathLike) or not isinstance(os.fspath(pattern), str):
         raise TypeError(f"pattern={pattern!r} is not a folder such as 'photos', or a pattern such as 'photos/*.jpg'")
-    text = to_local_path(os.fspath(pattern))
+    text = to_user_path(pattern)
     if "://" in text:
         paths = _list_remote(text, storage_options or {})
     elif storage_options:
         raise ValueError(f"storage_options={storage_options!r:.60} are for URLs, and pattern={text!r} is none")
     else:
-        paths = _list_local(os.path.expanduser(text))
+        paths = _list_local(text)
         derived = derived_files(paths)
         paths = [path for path in paths if path not in derived]
     if not paths:
@@ -200,17 +200,10 @@ def _walk_files(top: str, *, with_hidden: bool = False) -> Iterator[str]:
         for entry in entries:
             if entry.name in _SYSTEM_FOLDERS or (entry.name.startswith(".") and not with_hidden):
                 continue
-            if _is_dir(entry):
+            if is_dir(entry):
                 (links if entry.is_symlink() else folders).append(entry.path)
             else:
                 yield prefix + entry.name
-
-
-def _is_dir(entry: os.DirEntry[str]) -> bool:
-    try:
-        return entry.is_dir()
-    except OSError:  # a link to itself
-        return False
 
 
 def _list_remote(url: str, storage_options: dict[str, Any]) -> list[str]:

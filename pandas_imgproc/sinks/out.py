@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from pandas_imgproc._file_uri import to_local_path
+from pandas_imgproc._file_uri import to_user_path
 from pandas_imgproc.array import ImageArray
 from pandas_imgproc.sinks.job_spec import first_mismatch
 from pandas_imgproc.sinks.journal import Journal
@@ -50,13 +50,8 @@ def parse_out(
         return None
     if not isinstance(out, str | os.PathLike):
         raise TypeError(f"out={out!r} is not a path such as 'train_64.npy'")
-    path = _to_path(out)
+    path = to_user_path(out)
     return ResultStore(_sink_class(path), _absolute(path), overwrite, retry, options or StorageOptions())
-
-
-def _to_path(out: str | os.PathLike[str]) -> str:
-    """Return a path as text, with the home folder in place of ``~``, as pandas writes files."""
-    return os.path.expanduser(to_local_path(os.fspath(out)))
 
 
 def _sink_class(path: str) -> type[JournaledSink]:
@@ -114,7 +109,7 @@ def read_result(
     """
     options = StorageOptions(storage_options)
     if isinstance(out, str | os.PathLike):
-        return _read_store(_to_path(out), options)[0]
+        return _read_store(to_user_path(out), options)[0]
     results, n_outputs, tasks = zip(*(_read_store(path, options) for path in _check_paths(out)), strict=True)
     for task in tasks[1:]:
         difference = first_mismatch(tasks[0], task)
@@ -126,7 +121,7 @@ def read_result(
 def _check_paths(out: Any) -> list[str]:
     if not isinstance(out, Iterable):
         raise TypeError(f"out={out!r} is neither a path such as 'train_64.npy' nor a list of them")
-    paths = list(map(_to_path, out))
+    paths = list(map(to_user_path, out))
     if not paths:
         raise ValueError(f"out={out!r} names no result")
     duplicates = [path for k, path in enumerate(paths) if _absolute(path) in map(_absolute, paths[:k])]

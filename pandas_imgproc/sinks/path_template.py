@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from pandas_imgproc import codec
-from pandas_imgproc._file_uri import to_local_path
+from pandas_imgproc._file_uri import to_user_path
 from pandas_imgproc.errors import did_you_mean, format_row
 from pandas_imgproc.source import is_encoded
 
@@ -39,7 +39,7 @@ def check_to(to: object) -> str:
     """Return ``to=`` as text; raise a TypeError or ValueError if it is not a path, or not a local one."""
     if not isinstance(to, str | os.PathLike) or not isinstance(os.fspath(to), str):
         raise TypeError(f"to={to!r} is not a folder such as 'thumbs', or a template such as 'train/{{label}}/{{stem}}'")
-    text = os.path.expanduser(to_local_path(os.fspath(to)))
+    text = to_user_path(to)
     if "://" in text:
         raise ValueError(f"to={text!r} is not a local folder; write to one and copy it there")
     if not text.strip() or "\0" in text:

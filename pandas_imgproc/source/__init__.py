@@ -27,7 +27,7 @@ from pandas_imgproc.source.inputs import (
     paths_to_series,
     read_in_memory,
 )
-from pandas_imgproc.source.local import MAX_FILE_BYTES, UNKNOWN_SIGNATURE, FileSignature, signature_of
+from pandas_imgproc.source.local import MAX_FILE_BYTES, UNKNOWN_SIGNATURE, FileSignature, is_dir, signature_of
 from pandas_imgproc.source.redaction import StorageOptions
 from pandas_imgproc.source.redirects import FOLLOW_ALL
 from pandas_imgproc.source.source import InputFile, Source
@@ -46,6 +46,7 @@ __all__ = [
     "check",
     "column_values",
     "content_bytes",
+    "is_dir",
     "is_encoded",
     "make_source",
     "open_filesystem",

@@ -38,6 +38,14 @@ def signature_of(status: os.stat_result) -> FileSignature:
     return status.st_size, status.st_mtime_ns
 
 
+def is_dir(entry: os.DirEntry[str]) -> bool:
+    """Return whether an entry is a folder, or a link to one."""
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself
+        return False
+
+
 def read_file(path: str) -> tuple[bytes, FileSignature]:
     """Return the bytes and the signature of a local file.
 

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from pandas_imgproc._file_uri import to_local_path
+from pandas_imgproc._file_uri import to_user_path
 from pandas_imgproc._text import shorten
 from pandas_imgproc.source import paths
 from pandas_imgproc.source.inputs import path_or_bytes
@@ -35,7 +35,7 @@ def make_source(
     if not isinstance(suffix, str | None):
         raise TypeError(f"suffix={suffix!r} is not a text such as '.jpg'")
     options, more = StorageOptions(_check_options(storage_options)), _check_schemes(schemes)
-    root = None if root is None else os.path.expanduser(to_local_path(os.fspath(root)))
+    root = None if root is None else to_user_path(root)
     hosts = None if redirect_hosts is None else _check_hosts(redirect_hosts)
     source = Source(root, suffix, _getcwd_or_empty(), options, Source.schemes | more, redirect_hosts=hosts)
     source.resolver  # noqa: B018  it raises for an invalid root

@@ -30,7 +30,8 @@ from pandas_imgproc.errors import (
     format_row,
     mentions_host,
 )
-from pandas_imgproc.location_hints import MAX_SCANNED_ENTRIES, is_dir, scandir
+from pandas_imgproc.location_hints import MAX_SCANNED_ENTRIES, scandir
+from pandas_imgproc.source import is_dir
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -14,6 +14,7 @@ from urllib.parse import unquote
 from pandas_imgproc.codec import READ_SUFFIXES
 from pandas_imgproc.errors import JournalError
 from pandas_imgproc.sinks.manifest import FILENAME, FolderManifest
+from pandas_imgproc.source import is_dir
 from pandas_imgproc.source.archive import list_members
 from pandas_imgproc.source.paths import ArchiveMember
 
@@ -104,6 +105,7 @@ class _FileFinder(_Finder):
 
     def __init__(self, source: Source) -> None:
         self._top, self.suffix = Path(source.root or "."), source.suffix or ""
+        self._names: dict[Path, list[str]] = {}  # by folder
 
     def exists(self, name: str) -> bool:
         return _is_file(self._top / (name + self.suffix))
@@ -126,7 +128,7 @@ class _FileFinder(_Finder):
             plain = next((folder for folder in folders if _is_file(folder / name)), None)
             return f"It would be found {self._with_root(plain, ' and ')}without suffix=." if plain else None
         for folder in folders:
-            near = _near_name(folder / name)
+            near = self._near_name(folder / name)
             if near and near.startswith(f"{os.path.basename(name)}."):
                 suffix = near[len(os.path.basename(name)) :]
                 return f"It would be found {self._with_root(folder, ' and ', 'with ')}suffix={suffix!r}."
@@ -136,6 +138,24 @@ class _FileFinder(_Finder):
 
     def _with_root(self, folder: Path, separator: str, otherwise: str = "") -> str:
         return otherwise if folder == self._top else f"with root={str(folder)!r}{separator}"
+
+    def _near_name(self, path: Path) -> str | None:
+        """Return the name of a file that has the name of `path` and a suffix, another case, or another suffix."""
+        name, stem = path.name, path.stem.casefold()
+        tests: tuple[Callable[[str], bool], ...] = (
+            lambda other: other.startswith(f"{name}."),
+            lambda other: other.casefold() == name.casefold(),
+            lambda other: path.suffix.lower() in READ_SUFFIXES and os.path.splitext(other)[0].casefold() == stem,
+        )
+        names = self._list_files(path.parent)
+        return next((other for test in tests for other in names if test(other)), None)
+
+    def _list_files(self, folder: Path) -> list[str]:
+        """Return the names of some files of a folder, which is listed once for all corrections."""
+        if folder not in self._names:
+            entries = scandir(folder, MAX_SCANNED_ENTRIES)
+            self._names[folder] = sorted(entry.name for entry in entries if not is_dir(entry))
+        return self._names[folder]
 
     @cached_property
     def _below(self) -> list[Path]:
@@ -190,22 +210,6 @@ def _is_file(path: Path) -> bool:
         return False
 
 
-def _near_name(path: Path) -> str | None:
-    """Return the name of a file that has the name of `path` and a suffix, another case, or another suffix."""
-    try:
-        entries = scandir(path.parent, MAX_SCANNED_ENTRIES)
-    except ValueError:  # a NUL character
-        return None
-    names = sorted(entry.name for entry in entries if not is_dir(entry))
-    name, stem = path.name, path.stem.casefold()
-    tests: tuple[Callable[[str], bool], ...] = (
-        lambda other: other.startswith(f"{name}."),
-        lambda other: other.casefold() == name.casefold(),
-        lambda other: path.suffix.lower() in READ_SUFFIXES and os.path.splitext(other)[0].casefold() == stem,
-    )
-    return next((other for test in tests for other in names if test(other)), None)
-
-
 def _is_written_here(path: Path) -> bool:
     """Return whether this package wrote other images to the folder, such as thumbnails."""
     if not os.path.exists(path.parent / FILENAME):
@@ -231,14 +235,6 @@ def _descendants(top: Path) -> Iterator[Path]:
     yield from level
 
 
-def is_dir(entry: os.DirEntry[str]) -> bool:
-    """Return whether an entry is a folder, or a link to one."""
-    try:
-        return entry.is_dir()
-    except OSError:  # a link to itself
-        return False
-
-
 def _is_new_folder(entry: os.DirEntry[str], visited: set[tuple[int, int]]) -> bool:
     if entry.name.startswith(".") or not is_dir(entry):
         return False
@@ -257,5 +253,5 @@ def scandir(folder: Path, limit: int) -> list[os.DirEntry[str]]:
     try:
         with os.scandir(folder) as entries:
             return list(itertools.islice(entries, limit))
-    except OSError:
+    except (OSError, ValueError):  # ValueError: half of a surrogate pair
         return []

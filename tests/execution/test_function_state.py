@@ -18,11 +18,11 @@ import dask
 import dask.dataframe as dd
 import image_factory
 import numpy as np
-import pandas as pd
 import psutil
 import pytest
 from distributed import Client, LocalCluster
-from image_factory import row_image, row_of
+from image_factory import row_of
+from saved_files import numbered_paths
 
 from conftest import wait_until
 from pandas_imgproc import ClusterError, NoReadableImageError, UserFunctionError, cluster
@@ -38,10 +38,7 @@ N = 300
 
 @pytest.fixture(scope="module")
 def paths(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("state")
-    for number in range(N):
-        row_image(number, (12, 8)).save(folder / f"{number}.png")
-    return pd.Series([str(folder / f"{number}.png") for number in range(N)])
+    return numbered_paths(tmp_path_factory.mktemp("state"), N, N)
 
 
 @pytest.fixture

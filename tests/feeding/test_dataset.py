@@ -214,30 +214,31 @@ def test_worker_processes_give_the_same_items_and_start_no_cluster(frame, method
     assert states == {(True, 0)}
 
 
+def exitcode_of_fork(data):
+    """Return the exit code of a forked process that reads the first item; None if it does not end."""
+    process = multiprocessing.get_context("fork").Process(target=data.__getitem__, args=(0,))
+    process.start()
+    process.join(100)
+    exitcode = process.exitcode
+    process.kill()
+    process.join()
+    return exitcode
+
+
 def test_processes_fork_while_threads_decode(frame):
     """A lock that a thread holds when its process forks is never released in the child."""
     data = make(frame, missing=0)
     with pillow_globals._stack.lock, inputs._image_locks[0]:
-        process = multiprocessing.get_context("fork").Process(target=data.__getitem__, args=(0,))
-        process.start()
-        process.join(100)
-        exitcode = process.exitcode
-        process.kill()
+        exitcode = exitcode_of_fork(data)
     assert exitcode == 0
-    process.join()
 
 
 def test_image_in_memory_is_read_in_a_process_that_forks_while_it_is_locked():
     image = row_image(4)
     data = pd.Series([image], dtype=object).img.dataset(32, missing="raise")
     with inputs._image_locks[id(image) // 64 % 64]:
-        process = multiprocessing.get_context("fork").Process(target=data.__getitem__, args=(0,))
-        process.start()
-        process.join(100)
-        exitcode = process.exitcode
-        process.kill()
+        exitcode = exitcode_of_fork(data)
     assert exitcode == 0
-    process.join()
 
 
 def test_pickle_has_the_paths_and_neither_frame_nor_pixels(frame, tmp_path):

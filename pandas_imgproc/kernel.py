@@ -149,7 +149,6 @@ class _Run:
     def __init__(self, result: PartitionResult, task: Task, partition: PartitionInput, ledger: RowLedger) -> None:
         self._result, self._task, self._partition, self._ledger = result, task, partition, ledger
         self._poisoned, self._n_outputs, self._fills_blocks = ledger.poisoned, task.n_outputs, task.fills_blocks
-        self._fill = self._fill_block if self._fills_blocks else self._fill_row
 
     def run(self, files: Iterable[tuple[int, InputFile]]) -> None:
         """Run the task on all rows, or until the job is cancelled."""
@@ -175,9 +174,10 @@ class _Run:
         return not self._fills_blocks or (not self._ledger.cancelled and self._attempt([row], self._load))
 
     def _run_block(self, rows: list[_Row]) -> None:
-        if rows and not self._attempt(rows, self._fill) and len(rows) > 1:
+        fill = self._fill_block if self._fills_blocks else self._fill_row
+        if rows and not self._attempt(rows, fill) and len(rows) > 1:
             for row in rows:
-                self._attempt([row], self._fill)
+                self._attempt([row], fill)
 
     def _attempt(self, rows: list[_Row], function: Callable[[list[_Row]], None]) -> bool:
         """Call a function on rows in flight, and return whether it has not raised; if it has, a single row fails."""

@@ -109,7 +109,8 @@ class JobState:
         # Rows that are in no partition yet: all of a block are processed together, also those that are finished.
         self.block_rows = max(self.job.task.block_rows, self.sink.block_rows)
         self.pending = PendingRows(fill_blocks(self.unfinished, self.block_rows))
-        self._process_task = ProcessTask(lambda: self.job.task)
+        task = self.job.task  # not `self`, which would keep the result until Python collects garbage
+        self._process_task = ProcessTask(lambda: task)
 
     @property
     def failed_fast(self) -> bool:

@@ -9,8 +9,8 @@ import psutil
 from pandas_imgproc._uninterrupted import import_atomically
 
 try:
-    # The first one reads the state of its own process; the last two import asyncio and all of Arrow.
-    for _name in ("dask.system", "dask.base", "fsspec.asyn", "pyarrow.parquet"):
+    # The first one reads the state of its own process; the last one imports all of Arrow.
+    for _name in ("dask.system", "dask.base", "asyncio", "pyarrow.parquet"):
         import_atomically(_name)
 except psutil.Error as exc:
     raise ImportError(

@@ -170,12 +170,14 @@ def _plan_from_sample(state: JobState) -> ExecutionPlan:
 
 
 def _sample_rows(state: JobState) -> None:
-    """Run the first rows in this thread to measure their rate: few if they are slow and workers are idle."""
+    """Run the first rows in this thread to measure their rate: few if they are slow, because other cores are idle."""
     preinit()  # or the very first row would pay for importing Pillow's plugins
     ledger = NullLedger()
     # In a new process the very first rows take longer: a few of them would start a cluster.
-    max_seconds = SAMPLE_SECONDS if cluster.existing_client() else math.inf
-    # Remote files are read concurrently: one by one they would seem slow.
-    batch = SAMPLE_ROWS if state.is_remote else SAMPLE_ROWS // 4
-    while state.pending and not state.failed_fast and state.n_done < SAMPLE_ROWS and state.wall < max_seconds:
+    max_eta = math.inf if cluster.existing_client() else setting("inline-threshold")
+    while state.pending and not state.failed_fast and state.n_done < SAMPLE_ROWS:
+        # Remote files are read concurrently: one by one they would seem slow.
+        batch = SAMPLE_ROWS if state.is_remote else min(max(1, state.n_done), SAMPLE_ROWS // 4)
         state.finish(state.local_task(state.take(batch), ledger)())
+        if state.wall >= SAMPLE_SECONDS and state.eta() <= max_eta:
+            break

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
+from pandas_imgproc._uninterrupted import import_atomically
 from pandas_imgproc.source.redaction import protocol_family
 from pandas_imgproc.source.redirects import guarded_options
 
@@ -53,8 +54,7 @@ def open_filesystem(url: str, options: StorageOptions, policy: RedirectPolicy, u
 
     Options are by protocol, or of the first file system of a chain, which may hold those of others by protocol.
     """
-    import fsspec  # takes 0.1 s
-
+    fsspec = import_atomically("fsspec")  # takes 0.1 s
     protocols = chain_protocols(url)
     by_protocol = options.for_chain(protocols)
     if len(protocols) == 1:

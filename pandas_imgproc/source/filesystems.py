@@ -109,8 +109,7 @@ def _is_chained(location: RemotePath) -> bool:
 def _create(
     location: RemotePath, storage_options: StorageOptions, config: ReadConfig, redirects: RedirectPolicy
 ) -> Any:
-    import fsspec
-
+    fsspec = import_atomically("fsspec")
     family = protocol_family(location.scheme)
     check_installed(location.scheme if _is_chained(location) else family)
     if _is_chained(location):

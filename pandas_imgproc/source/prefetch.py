@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections import deque
 from concurrent.futures import wait
 from typing import TYPE_CHECKING, Self
@@ -36,9 +37,8 @@ _typical_nbytes: dict[str, float] = {}  # by size group
 
 def _reset_after_fork() -> None:
     """Reset the state of a forked child: the threads of the event loop and of the readers stayed with the parent."""
-    from fsspec.asyn import reset_lock
-
-    reset_lock()  # older versions of fsspec do not do so themselves
+    if "fsspec.asyn" in sys.modules:
+        sys.modules["fsspec.asyn"].reset_lock()  # older versions of fsspec do not do so themselves
     _active.clear()
 
 

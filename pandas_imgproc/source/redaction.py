@@ -8,6 +8,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote, unquote
 
+from pandas_imgproc._uninterrupted import import_atomically
+
 MASK = "…"
 
 FAMILIES = {"https": "http", "gcs": "gs", "s3a": "s3"}
@@ -99,9 +101,7 @@ class StorageOptions:
 
 
 def _are_schemes(names: Mapping[str, Any]) -> bool:
-    from fsspec.registry import known_implementations
-
-    return set(names) <= set(known_implementations)
+    return set(names) <= set(import_atomically("fsspec.registry").known_implementations)
 
 
 def _strings(value: Any) -> Iterator[str]:

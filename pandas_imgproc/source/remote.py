@@ -7,6 +7,7 @@ import functools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from pandas_imgproc._uninterrupted import import_atomically
 from pandas_imgproc.source import filesystems
 from pandas_imgproc.source.error_mapping import to_image_error
 from pandas_imgproc.source.local import UNKNOWN_SIGNATURE
@@ -66,9 +67,7 @@ class RemoteReader:
 
     def submit(self, coroutine: Coroutine[Any, Any, T]) -> Future[T]:
         """Start a coroutine on fsspec's event loop."""
-        from fsspec.asyn import get_loop
-
-        return asyncio.run_coroutine_threadsafe(coroutine, get_loop())
+        return asyncio.run_coroutine_threadsafe(coroutine, import_atomically("fsspec.asyn").get_loop())
 
     def result(self, future: Future[T]) -> T:
         """Return the result of a coroutine, or raise an UnreadableImageError with the reason.

@@ -75,12 +75,17 @@ def test_underestimated_job_moves_to_cluster(paths, managed_cluster, caplog):
         assert "local cluster" in summary(caplog, lambda: many.img.load_resized(100, errors="coerce"))
 
 
-@pytest.mark.parametrize(("max_seconds", "client", "rows"), [(math.inf, "one", 16), (1e-9, "one", 4), (1e-9, None, 16)])
-def test_sample_of_slow_rows_is_small_where_workers_are_idle(max_seconds, client, rows, monkeypatch):
+@pytest.mark.parametrize(
+    ("max_seconds", "client", "threshold", "rows"),
+    [(math.inf, "one", 8.0, 16), (1e-9, "one", 8.0, 1), (1e-9, None, 8.0, 1), (1e-9, None, 0.0, 16)],
+)
+def test_sample_of_slow_rows_is_small_where_other_cores_are_idle(max_seconds, client, threshold, rows, monkeypatch):
+    """But a cluster is not started because of the very first rows, which take longer."""
     monkeypatch.setattr(cluster, "existing_client", lambda: client)
     monkeypatch.setattr(planning, "SAMPLE_SECONDS", max_seconds)  # the rows take as long as they take
     state = make_state(100, inputs=["a.png"] * 100)
-    planning._sample_rows(state)
+    with dask.config.set({"pandas-imgproc.inline-threshold": threshold}):
+        planning._sample_rows(state)
     assert state.n_done == rows
 
 

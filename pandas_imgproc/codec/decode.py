@@ -69,7 +69,7 @@ def _load(data: Any, options: DecodeOptions) -> tuple[Image.Image | Raster, byte
         image = open_image(data, options, options.frame)
         transpose = exif_transpose_op(image, options) if image.format in ORIENTED_BEFORE_LOAD else None
         full_size = image.size
-        box = draft(image, options, transpose)
+        box = draft(image, data, options, transpose)
         check_decoding(image, data, options.limits)
         samples = StoredSamples.from_header(image, data)
         pixels = _decode(data, image, options)

@@ -13,6 +13,10 @@ _NOT_JUDGED = re.compile(r"tj\w+\(\): |Unsupported (?!marker)|could not create")
 # Of the metadata, not of the pixels. libjpeg reports only its first warning, so that one of these hides the others.
 _METADATA_WARNING = re.compile("Warning: unknown JFIF|Corrupt JPEG data: bad ICC")
 _START_OF_SCAN = 0xDA
+_NEXT_MARKER = re.compile(rb"\xff+([^\x00\xff])")  # libjpeg skips all bytes before it
+_WITHOUT_LENGTH = {0x01, *range(0xD0, 0xDA)}
+_FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
+_LOSSY_FRAMES = {0xC0, 0xC1, 0xC2, 0xC9, 0xCA}
 _METADATA_MARKERS = {*range(0xE0, 0xEE), 0xEF, 0xFE}  # APPn and COM; APP14, Adobe's, has the color space
 
 
@@ -36,6 +40,28 @@ def can_be_strict() -> bool:
     return True
 
 
+def is_lossless(data: Any) -> bool:
+    """Return whether a JPEG file is of a lossless kind, which libjpeg decodes at full size and in its own colors only.
+
+    If it is asked for a smaller scale, Pillow calls the file broken, and simplejpeg writes beyond its buffer.
+
+    Examples
+    --------
+    >>> is_lossless((getfixture("photos") / "blue.jpg").read_bytes())
+    False
+    """
+    position = 2
+    while found := _NEXT_MARKER.search(data, position):
+        marker, position = found[1][0], found.end()
+        if marker in _FRAMES:
+            return marker not in _LOSSY_FRAMES
+        if marker == _START_OF_SCAN:
+            break
+        if marker not in _WITHOUT_LENGTH:
+            position += int.from_bytes(data[position : position + 2], "big")
+    return False  # an error of libjpeg, before it decodes
+
+
 def libjpeg_warning(data: Any) -> str | None:
     """Return the first warning or error of libjpeg about the pixels of a JPEG file.
 
@@ -55,6 +81,8 @@ def libjpeg_warning(data: Any) -> str | None:
     >>> libjpeg_warning(data), libjpeg_warning(data[:-20] + data[-2:])
     ('', 'Corrupt JPEG data: premature end of data segment')
     """
+    if is_lossless(data):
+        return None
     message = _first_message(data)
     if _METADATA_WARNING.match(message):
         message = _first_message(_without_metadata(bytes(data)))

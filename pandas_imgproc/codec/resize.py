@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
+from pandas_imgproc.codec.libjpeg import is_lossless
 from pandas_imgproc.codec.options import FILTERS, Size
 from pandas_imgproc.codec.orientation import SWAPS_AXES
 from pandas_imgproc.codec.raster import Raster, to_image
@@ -24,9 +25,13 @@ if TYPE_CHECKING:
 _DRAFT_FORMATS = ("JPEG", "MPO")  # their decoder can give a smaller image for less work
 
 
-def draft(image: ImageFile.ImageFile, options: DecodeOptions, transpose: Image.Transpose | None) -> Box | None:
+def draft(
+    image: ImageFile.ImageFile, data: Any, options: DecodeOptions, transpose: Image.Transpose | None
+) -> Box | None:
     """Request a reduced scale from the JPEG decoder; return the visible box of the draft."""
     if options.size is None or options.reducing_gap is None or image.format not in _DRAFT_FORMATS:
+        return None
+    if is_lossless(data):
         return None
     width, height = _target_size(image.size, options, transpose)
     min_size = int(width * options.reducing_gap), int(height * options.reducing_gap)

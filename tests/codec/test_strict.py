@@ -18,6 +18,7 @@ from PIL import Image, ImageFile
 
 from pandas_imgproc import JournalError, MissingExtraError, codec, load_image, read_result
 from pandas_imgproc.accessor.load import _log_missing_simplejpeg
+from pandas_imgproc.codec.libjpeg import libjpeg_warning
 from pandas_imgproc.errors import UnreadableImageError
 
 SIZE = (96, 64)
@@ -193,6 +194,30 @@ def test_variant_that_simplejpeg_cannot_read_is_left_to_pillow():
     rare = data[: frame + 11] + b"\x31" + data[frame + 12 :]  # three horizontal samples
     assert pixels(rare, strict=True).shape == (*SIZE[::-1], 3)
     codec.verify(rare, codec.decode_options(strict=True))
+
+
+def lossless_jpeg(width=256, height=256):
+    """Return a gray JPEG file of the lossless kind: each difference is zero, and its code one bit."""
+    table = b"\xff\xc4\0\x14\0" + bytes([1, *[0] * 15]) + b"\0"
+    frame = b"\xff\xc3\0\x0b\x08" + struct.pack(">HH", height, width) + b"\1\1\x11\0"
+    scan = b"\xff\xda\0\x08\1\1\0\1\0\0" + bytes(width * height // 8)
+    return b"\xff\xd8" + table + frame + scan + b"\xff\xd9"
+
+
+@pytest.mark.parametrize("before", [b"", b"\xff", b"\xff\xd0"])
+def test_lossless_jpeg_is_read_at_full_size(before):
+    # libjpeg decodes it at full size whatever the scale: simplejpeg wrote beyond its buffer, and the process died.
+    data = lossless_jpeg()
+    data = data[:2] + before + data[2:]
+    assert libjpeg_warning(data) is None
+    assert (pixels(data, 8, strict=True) == 128).all()
+    assert (pixels(data, 8, mode="L") == 128).all()
+    codec.verify(data, codec.decode_options(strict=True))
+
+
+def test_lossless_jpeg_after_stray_bytes_is_not_decoded():
+    data = lossless_jpeg()
+    assert libjpeg_warning(data[:2] + b"stray" + data[2:]) is None
 
 
 def test_frame_of_mpo_is_judged_by_itself():

@@ -34,7 +34,8 @@ DEFAULTS: dict[str, Any] = {
     "max-connections": 32,  # concurrent requests of one process to one host
     "prefetch-bytes": "64 MB",  # remote files that one process holds before they are decoded
     "retry-attempts": 5,  # attempts to read a remote file
-    "read-timeout": 60.0,  # seconds that one attempt may take
+    "read-timeout": 60.0,  # seconds that an attempt waits for the next byte
+    "low-speed-limit": "1 kB",  # least bytes per second of a body, over so many seconds; None: no limit
     "retry-wait-initial": 1.0,  # maximum seconds before the second attempt, doubling with each attempt
     "retry-wait-max": 10.0,  # limit of the doubling
     "user-agent": "pandas-imgproc",  # User-Agent header of HTTP requests
@@ -44,8 +45,8 @@ DEFAULTS: dict[str, Any] = {
 dask.config.update_defaults({"pandas-imgproc": DEFAULTS})
 
 
-_OPTIONAL = ("row-timeout", "no-workers-timeout")
-"""Durations that may be None."""
+_OPTIONAL = ("row-timeout", "no-workers-timeout", "low-speed-limit")
+"""Limits that may be None."""
 
 
 def setting(name: str) -> Any:
@@ -126,5 +127,7 @@ _CHECKS: dict[str, tuple[Callable[[Any], Any], str]] = {
         (_not_negative, "a duration from 0 up: a number of seconds, or a text such as '10s'"),
     ),
     **dict.fromkeys(("max-connections", "retry-attempts"), (_count, "a whole number from 1 up")),
-    "prefetch-bytes": (_nbytes, "a number of bytes above 0, or a text such as '64 MB'"),
+    **dict.fromkeys(
+        ("prefetch-bytes", "low-speed-limit"), (_nbytes, "a number of bytes above 0, or a text such as '64 MB'")
+    ),
 }

@@ -49,12 +49,19 @@ class HTTPServer:
     ----------
     redirects : dict of str to (int, str)
         Status and ``Location`` by decoded path, without the first slash.
+    pace : (int, float)
+        Bytes that are sent together, and the seconds between them.
+    headers : dict of str to str
+        More headers of responses with a file.
+    n_sent : int
+        Bytes of files that were sent.
     """
 
     def __init__(self, files: dict[str, bytes] | None = None) -> None:
         self.files = files if files is not None else {}
         self.redirects: dict[str, tuple[int, str]] = {}
-        self.latency = 0.0
+        self.latency, self.pace, self.headers = 0.0, (2**16, 0.0), dict[str, str]()
+        self.n_sent = 0
         self.ranges = True
         self.retry_after = "0"
         self.fault: Callable[[str, int], str | None] = lambda path, k: None
@@ -82,6 +89,8 @@ class HTTPServer:
     def reset(self) -> None:
         """Clear the counts of requests, and have no latency and no faults."""
         self.latency, self.retry_after, self.fault = 0.0, "0", lambda path, k: None
+        self.ranges, self.pace, self.n_sent = True, (2**16, 0.0), 0
+        self.headers.clear()
         self.max_in_flight, self.min_in_flight = 0, 1
         self.redirects.clear()
         self.n_requests_by_path.clear()
@@ -129,23 +138,45 @@ class HTTPServer:
         data = self.files.get(path)
         if data is None:
             return web.Response(status=404)
-        return await self._send(request, data, truncated=fault == "truncated")
+        return await self._send(request, data, _end_of(fault, len(data)))
 
-    async def _send(self, request: web.Request, data: bytes, *, truncated: bool) -> web.StreamResponse:
-        status, headers = 200, {"ETag": f'"{hash(data):x}"', "Accept-Ranges": "bytes"}
+    async def _send(self, request: web.Request, data: bytes, stop: int | None) -> web.StreamResponse:
+        """Send a file, or the requested part of it; with `stop` the connection breaks after so many bytes."""
+        status, headers = 200, {"ETag": f'"{hash(data):x}"', "Accept-Ranges": "bytes", **self.headers}
         if data.startswith(b"<"):
             headers["Content-Type"] = "text/html"
         part = request.http_range
-        if self.ranges and part.start is not None and part.stop is not None:
-            headers["Content-Range"] = f"bytes {part.start}-{part.stop - 1}/{len(data)}"
+        is_current = request.headers.get("If-Range", headers["ETag"]) == headers["ETag"]
+        if self.ranges and part.start is not None and is_current:
+            if part.start >= len(data):
+                return web.Response(status=416, headers={"Content-Range": f"bytes */{len(data)}"})
+            headers["Content-Range"] = f"bytes {part.start}-{(part.stop or len(data)) - 1}/{len(data)}"
             status, data = 206, data[part]
-        if not truncated:
-            return web.Response(status=status, body=data, headers=headers)
-        response = web.StreamResponse(headers={"Content-Length": str(len(data))})
+        response = web.StreamResponse(status=status, headers={"Content-Length": str(len(data)), **headers})
         await response.prepare(request)
-        await response.write(data[: len(data) // 2])
-        request.transport.close()
+        if request.method == "HEAD":
+            return response
+        await self._write(request, response, data, stop)
         return response
+
+    async def _write(self, request: web.Request, response: web.StreamResponse, data: bytes, stop: int | None) -> None:
+        nbytes, seconds = self.pace
+        for start in range(0, len(data), nbytes):
+            chunk = data[start : min(start + nbytes, len(data) if stop is None else stop)]
+            self.n_sent += len(chunk)
+            await response.write(chunk)
+            if stop is not None and start + nbytes >= stop:
+                request.transport.close()
+                break
+            if seconds:
+                await asyncio.sleep(seconds)
+
+
+def _end_of(fault: str | None, nbytes: int) -> int | None:
+    """Return the number of bytes after which a fault breaks the connection."""
+    if fault is not None and fault.startswith("drop "):
+        return int(fault.removeprefix("drop "))
+    return nbytes // 2 if fault == "truncated" else None
 
 
 def write_files(fs: object, root: str, files: Iterable[tuple[str, bytes]]) -> None:

@@ -58,6 +58,7 @@ def test_default_is_legal(name):
         ("max-connections", math.inf),
         ("prefetch-bytes", "a lot"),
         ("prefetch-bytes", 0),
+        ("low-speed-limit", -1),
     ],
 )
 def test_illegal_setting_ends_a_call_before_anything_is_written(tmp_path, name, value):

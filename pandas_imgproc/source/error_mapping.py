@@ -115,9 +115,9 @@ def to_image_error(exc: BaseException, options: StorageOptions, attempts: int) -
     The message of a transient exception has the number of attempts.
     """
     known = _image_error(exc)
-    if known is not None:
+    if known is not None and known.kind != "timeout":
         return known
-    kind, message = _classify(exc, options)
+    kind, message = (known.kind, known.message) if known is not None else _classify(exc, options)
     if attempts > 1 and is_transient(exc):
         message += f", each of {attempts} times"
     return UnreadableImageError(kind, message)

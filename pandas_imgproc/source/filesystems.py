@@ -8,29 +8,28 @@ from __future__ import annotations
 import asyncio
 import functools
 import os
-import re
-import zlib
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pandas_imgproc._uninterrupted import import_atomically, run_uninterrupted
 from pandas_imgproc.errors import MissingExtraError, UnreadableImageError
+from pandas_imgproc.source import streams
 from pandas_imgproc.source.chained import chain_protocols, open_filesystem, split_chain
 from pandas_imgproc.source.local import UNKNOWN_SIGNATURE, FileSignature, check_size
 from pandas_imgproc.source.redaction import protocol_family
 from pandas_imgproc.source.redirects import guard_sessions, guarded_options
+from pandas_imgproc.source.streams import ByteRange as ByteRange
+from pandas_imgproc.source.streams import version_hash
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Callable
 
     from pandas_imgproc.source.paths import RemotePath
     from pandas_imgproc.source.read_config import ReadConfig
     from pandas_imgproc.source.redaction import StorageOptions
     from pandas_imgproc.source.redirects import RedirectPolicy
+    from pandas_imgproc.source.stall import StallTimeout
 
 T = TypeVar("T")
-
-ByteRange = tuple[int, int]
-"""First byte, and the one after the last."""
 
 ReadResult = tuple[bytes, FileSignature]
 FileInfo = tuple[int | None, FileSignature]
@@ -38,7 +37,6 @@ FileInfo = tuple[int | None, FileSignature]
 
 _EXTRAS = {"s3": ("s3", "s3fs"), "gs": ("gcs", "gcsfs"), "http": ("http", "aiohttp")}
 _MAX_FILESYSTEMS = 16
-_CRC = re.compile(r"crc32c=([^,]+)")
 
 _filesystems: dict[Any, asyncio.Future[Any]] = {}
 
@@ -103,7 +101,7 @@ async def get_filesystem(
 
 def _is_chained(location: RemotePath) -> bool:
     """Return whether ``::`` chains protocols; in a bucket or on a web server it is part of a name."""
-    return "::" in location.path and protocol_family(location.scheme) not in _READERS
+    return "::" in location.path and protocol_family(location.scheme) not in streams.OPENERS
 
 
 def _create(
@@ -146,69 +144,23 @@ def _disable_builtin_retries(family: str, fs: Any) -> None:
 # ---- reads
 
 
-async def read_bytes(fs: Any, location: RemotePath, byte_range: ByteRange | None) -> ReadResult:
+async def read_bytes(fs: Any, location: RemotePath, byte_range: ByteRange | None, timeout: StallTimeout) -> ReadResult:
     """Return the bytes of a file or of a range of it, and its signature if the response has one."""
-    read = _READERS.get(protocol_family(location.scheme), _generic_read)
-    return await read(fs, location.path, byte_range)
-
-
-def version_hash(*version: object) -> int:
-    """Return a checksum of a server's version of a file: signatures and journals hold a number, not a text."""
-    text = repr(version).encode()
-    return zlib.crc32(text) | zlib.adler32(text) << 31
-
-
-def _range_header(byte_range: ByteRange | None) -> dict[str, str]:
-    return {} if byte_range is None else {"Range": f"bytes={byte_range[0]}-{byte_range[1] - 1}"}
-
-
-async def _http_read(fs: Any, url: str, byte_range: ByteRange | None) -> ReadResult:
-    """Read over HTTP; fsspec's `_cat_file` would hide the headers, and read a response of any size into memory."""
-    session = await fs.set_session()
-    options = {**fs.kwargs, "headers": {**fs.kwargs["headers"], **_range_header(byte_range)}}
-    async with session.get(fs.encode_url(url), **options) as response:
-        _raise_for_status(response)
-        if byte_range is not None and response.status != 206:
+    open_body = streams.OPENERS.get(protocol_family(location.scheme))
+    if open_body is None:
+        return await _generic_read(fs, location.path, byte_range)
+    async with open_body(fs, location.path, byte_range) as body:
+        if byte_range is not None and not body.is_part:
             raise UnreadableImageError("unsupported", "the server does not give parts of a file")
-        check_size(int(response.headers.get("Content-Length") or 0))
+        check_size(body.length or 0)
         chunks, size = [], 0
-        async for chunk in response.content.iter_any():
+        async for chunk in body.chunks:
+            timeout.received(len(chunk))
             chunks.append(chunk)
             size += len(chunk)
             check_size(size)
-        return b"".join(chunks), _http_signature(response.headers, size)
-
-
-def _raise_for_status(response: Any) -> None:
-    response.raise_for_status()
-    if response.status >= 300:  # a redirect without a target, or the user's allow_redirects=False
-        raise UnreadableImageError("remote", f"the server responded with {response.status}, and not with a file")
-
-
-def _http_signature(headers: Mapping[str, str], size: int | None) -> FileSignature:
-    version = headers.get("ETag") or headers.get("Last-Modified")
-    return (size, version_hash(version)) if version and size is not None else UNKNOWN_SIGNATURE
-
-
-async def _s3_read(fs: Any, path: str, byte_range: ByteRange | None) -> ReadResult:
-    bucket, key, version = fs.split_path(path)
-    request = {"Bucket": bucket, "Key": key, **({"VersionId": version} if version else {}), **_range_header(byte_range)}
-    response = await fs._call_s3("get_object", **request)
-    body = response["Body"]
-    try:
-        check_size(response.get("ContentLength") or 0)
-        data = await body.read()
-    finally:
-        body.close()
-    return data, (len(data), version_hash(response.get("ETag")))
-
-
-async def _gs_read(fs: Any, path: str, byte_range: ByteRange | None) -> ReadResult:
-    headers, data = await fs._call("GET", fs.url(path), headers=_range_header(byte_range))
-    checksum = _CRC.search(",".join(headers.getall("X-Goog-Hash", [])))
-    if checksum is None or byte_range is not None:
-        return data, UNKNOWN_SIGNATURE
-    return data, (len(data), version_hash(checksum[1]))
+        signature = UNKNOWN_SIGNATURE if body.is_part else body.signature(size)
+        return b"".join(chunks), signature
 
 
 async def _generic_read(fs: Any, url: str, byte_range: ByteRange | None) -> ReadResult:
@@ -223,19 +175,12 @@ def _generic_path(fs: Any, url: str) -> Any:
     return fs._strip_protocol(split_chain(url)[1] if "::" in url else url)
 
 
-_READERS: dict[str, Callable[[Any, str, ByteRange | None], Awaitable[ReadResult]]] = {
-    "http": _http_read,
-    "s3": _s3_read,
-    "gs": _gs_read,
-}
-
-
-async def info(fs: Any, location: RemotePath) -> FileInfo:
+async def info(fs: Any, location: RemotePath, timeout: StallTimeout) -> FileInfo:  # noqa: ARG001  one wait
     """Return the size and the signature of a file, without reading the file."""
     family = protocol_family(location.scheme)
     if family == "http":
         return await _http_info(fs, location.path)
-    path = location.path if family in _READERS else _generic_path(fs, location.path)
+    path = location.path if family in streams.OPENERS else _generic_path(fs, location.path)
     details = await (fs._info(path) if fs.async_impl else asyncio.to_thread(fs.info, path))
     version = details.get({"s3": "ETag", "gs": "crc32c"}.get(family, ""))
     return details.get("size"), ((details["size"], version_hash(version)) if version else UNKNOWN_SIGNATURE)
@@ -244,7 +189,7 @@ async def info(fs: Any, location: RemotePath) -> FileInfo:
 async def _http_info(fs: Any, url: str) -> FileInfo:
     session = await fs.set_session()
     async with session.head(fs.encode_url(url), **{"allow_redirects": True, **fs.kwargs}) as response:
-        _raise_for_status(response)
+        streams.raise_for_status(response)
         length = response.headers.get("Content-Length", "")
         size = int(length) if length.isdecimal() else None
-        return size, _http_signature(response.headers, size)
+        return size, streams.http_signature(response.headers, size)

@@ -12,7 +12,8 @@ class ReadConfig:
     """Configuration of remote reads, taken in the caller: a worker may be configured differently."""
 
     attempts: int  # requests for a file before it is a failure
-    timeout: float  # seconds that one attempt may take
+    timeout: float  # seconds without a byte after which an attempt has failed
+    low_speed_limit: int | None  # bytes per second, on average over so many seconds, below which it has failed too
     wait_initial: float  # seconds, upper bound of the random wait before the second attempt; it doubles
     wait_max: float  # seconds, where the doubling ends
     max_concurrency: int  # requests in flight to one host, per process
@@ -26,6 +27,7 @@ class ReadConfig:
         return cls(
             attempts=setting("retry-attempts"),
             timeout=setting("read-timeout"),
+            low_speed_limit=setting("low-speed-limit"),
             wait_initial=setting("retry-wait-initial"),
             wait_max=setting("retry-wait-max"),
             max_concurrency=setting("max-connections"),

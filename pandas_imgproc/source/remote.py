@@ -47,6 +47,7 @@ class RemoteReader:
         return await self._request(filesystems.info, location)
 
     async def _request(self, request: Callable[..., Awaitable[T]], location: RemotePath, *args: Any) -> T:
+        """Return the result of a request with retries; its last argument is the timeout of the attempt."""
         # Before the timeout starts: to create a file system may take a second.
         fs = await filesystems.get_filesystem(location, self.options, self.config, self.redirects)
         return await with_retries(functools.partial(request, fs, location, *args), location, self.config)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from pandas_imgproc.source.error_mapping import is_transient, retry_after
 from pandas_imgproc.source.redaction import protocol_family
+from pandas_imgproc.source.stall import StallTimeout
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -24,8 +25,11 @@ MAX_RETRY_AFTER = 60.0
 """Maximum wait, in seconds, that a server's ``Retry-After`` can cause."""
 
 
-async def with_retries(request: Callable[[], Awaitable[T]], location: RemotePath, config: ReadConfig) -> T:
-    """Return the result of a request, repeated while its error is transient and attempts remain."""
+async def with_retries(request: Callable[[StallTimeout], Awaitable[T]], location: RemotePath, config: ReadConfig) -> T:
+    """Return the result of a request, repeated while its error is transient and attempts remain.
+
+    Its argument is the timeout of the attempt, which counts the bytes that arrive.
+    """
     import tenacity  # costs an import that most calls do not need
 
     # The wait is random between zero and the doubling bound: requests that failed together do not return together.
@@ -41,12 +45,12 @@ async def with_retries(request: Callable[[], Awaitable[T]], location: RemotePath
     return result
 
 
-async def _with_limit(request: Callable[[], Awaitable[T]], location: RemotePath, config: ReadConfig) -> T:
+async def _with_limit(request: Callable[[StallTimeout], Awaitable[T]], location: RemotePath, config: ReadConfig) -> T:
     # One attempt each: a request that waits for its next attempt is not in flight, and others use the connection.
     family = protocol_family(location.scheme)
     host = location.path.split("/")[2] if family == "http" else family
-    async with _host_semaphore(os.getpid(), host, config.max_concurrency), asyncio.timeout(config.timeout):
-        return await request()
+    async with _host_semaphore(os.getpid(), host, config.max_concurrency), StallTimeout(config) as timeout:
+        return await request(timeout)
 
 
 @functools.lru_cache(1000)

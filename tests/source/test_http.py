@@ -191,7 +191,27 @@ def test_stalled_response_times_out(http_server, names):
     with dask.config.set({"pandas-imgproc.read-timeout": 1.5, "pandas-imgproc.retry-attempts": 2}):
         column = load(names[:3], root=http_server.url(), errors="coerce")
     assert kinds(column) == {1: "timeout"}
+    assert "no byte in 1.5 seconds (pandas-imgproc.read-timeout)" in column.img.failures["message"][1]
     assert http_server.n_requests_by_path["1.jpg"] == 2
+
+
+def test_timeout_counts_from_last_byte(http_server):
+    http_server.files["a.jpg"] = image_bytes(5) + bytes(6000)
+    http_server.pace = (len(http_server.files["a.jpg"]) // 6, 0.3)  # six times the timeout in all
+    with dask.config.set({"pandas-imgproc.read-timeout": 1.2, "pandas-imgproc.retry-attempts": 1}):
+        assert rows_of(load(pd.Series([http_server.url("a.jpg")]))) == [5]
+
+
+def test_dripping_response_times_out(http_server, names):
+    http_server.pace = (1, 0.1)
+    quick = {"pandas-imgproc.read-timeout": 0.7, "pandas-imgproc.low-speed-limit": 100}
+    with dask.config.set(quick | {"pandas-imgproc.retry-attempts": 2}):
+        column = load(names[:1], root=http_server.url(), errors="coerce")
+    assert kinds(column) == {0: "timeout"}
+    message = column.img.failures["message"][0]
+    assert "fewer than pandas-imgproc.low-speed-limit=100" in message
+    assert message.endswith("each of 2 times")
+    assert http_server.n_requests_by_path["0.jpg"] == 2
 
 
 def test_unreachable_server_is_remote_failure(http_server):

@@ -1,0 +1,179 @@
+"""Bodies of responses in chunks, from any byte on: of web servers, S3 and Google Cloud Storage."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import re
+import zlib
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from typing import Any
+
+from pandas_imgproc.errors import UnreadableImageError
+from pandas_imgproc.source.local import UNKNOWN_SIGNATURE, FileSignature
+
+ByteRange = tuple[int, int]
+"""First byte, and the one after the last."""
+
+OpenRange = tuple[int, int | None]
+"""The same; None for all that follow."""
+
+CHUNK_NBYTES = 2**16
+
+_CONTENT_RANGE = re.compile(r"bytes (\d+)-\d+/(\d+)")
+_MD5_ETAG = re.compile(r'"([0-9a-f]{32})"')
+
+
+@dataclass
+class Body:
+    """Body of a response."""
+
+    chunks: AsyncIterator[bytes]
+    length: int | None  # bytes of the body; None if the server does not tell
+    is_part: bool  # whether it is the requested range, and not the whole file
+    key: str | None  # version of the file, as signatures hold it
+    version: str | None = None  # by which a later range is known to be of the same file
+    start: int = 0  # first byte
+    size: int | None = None  # bytes of the whole file
+    md5: str | None = None  # of the whole file, hexadecimal
+
+    def signature(self, size: int) -> FileSignature:
+        """Return the signature of a file of this size."""
+        return (size, version_hash(self.key)) if self.key else UNKNOWN_SIGNATURE
+
+
+OpenBody = Callable[..., AbstractAsyncContextManager[Body]]
+
+
+def version_hash(*version: object) -> int:
+    """Return a checksum of a server's version of a file: signatures and journals hold a number, not a text."""
+    text = repr(version).encode()
+    return zlib.crc32(text) | zlib.adler32(text) << 31
+
+
+def _range_header(byte_range: OpenRange | None) -> dict[str, str]:
+    if byte_range is None:
+        return {}
+    start, stop = byte_range
+    return {"Range": f"bytes={start}-{'' if stop is None else stop - 1}"}
+
+
+def _position(content_range: str | None, length: int | None) -> dict[str, Any]:
+    """Return the place of a body in its file, by the header of a response to a range."""
+    found = _CONTENT_RANGE.fullmatch(content_range or "")
+    return {"size": length} if found is None else {"start": int(found[1]), "size": int(found[2])}
+
+
+def _decode_md5(text: str | None) -> str | None:
+    try:
+        digest = base64.b64decode(text or "", validate=True)
+    except ValueError:
+        return None
+    return digest.hex() if len(digest) == 16 else None
+
+
+def raise_for_status(response: Any) -> None:
+    """Raise for a response that holds no file."""
+    response.raise_for_status()
+    if response.status >= 300:  # a redirect without a target, or the user's allow_redirects=False
+        raise UnreadableImageError("remote", f"the server responded with {response.status}, and not with a file")
+
+
+def http_signature(headers: Mapping[str, str], size: int | None) -> FileSignature:
+    """Return the signature of a file by the headers of a response."""
+    version = headers.get("ETag") or headers.get("Last-Modified")
+    return (size, version_hash(version)) if version and size is not None else UNKNOWN_SIGNATURE
+
+
+def _without_total(fs_options: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return the timeout of a request: none of aiohttp's, which ends each response after five minutes."""
+    if fs_options and "timeout" in fs_options:  # the user's own
+        return {}
+    import aiohttp
+
+    return {"timeout": aiohttp.ClientTimeout(total=None)}
+
+
+@contextlib.asynccontextmanager
+async def _http_body(
+    fs: Any, url: str, byte_range: OpenRange | None, version: str | None = None
+) -> AsyncIterator[Body]:
+    """Open a file over HTTP; fsspec's `_cat_file` would hide the headers, and read a response of any size at once."""
+    session = await fs.set_session()
+    condition = {"If-Range": version} if version and byte_range else {}
+    headers = {**fs.kwargs["headers"], **_range_header(byte_range), **condition}
+    options = {**_without_total(fs.client_kwargs), **fs.kwargs, "headers": headers}
+    async with session.get(fs.encode_url(url), **options) as response:
+        raise_for_status(response)
+        header, is_part = response.headers, response.status == 206
+        length = header.get("Content-Length", "")
+        is_encoded = header.get("Content-Encoding", "identity") != "identity"  # the bytes are those before encoding
+        n = int(length) if length.isdecimal() and not is_encoded else None
+        etag, date = header.get("ETag"), header.get("Last-Modified")
+        strong = etag if etag and not etag.startswith("W/") else date
+        yield Body(
+            response.content.iter_any(), n, is_part, etag or date, None if is_encoded else strong,
+            **_position(header.get("Content-Range") if is_part else None, n),
+            md5=None if is_part or is_encoded else _decode_md5(header.get("Content-MD5")) or _google_hash(header)[1],
+        )  # fmt: skip
+
+
+@contextlib.asynccontextmanager
+async def _s3_body(
+    fs: Any,
+    path: str,
+    byte_range: OpenRange | None,
+    version: str | None = None,  # noqa: ARG001  it is compared
+) -> AsyncIterator[Body]:
+    bucket, key, number = fs.split_path(path)
+    request = {"Bucket": bucket, "Key": key, **({"VersionId": number} if number else {}), **_range_header(byte_range)}
+    response = await fs._call_s3("get_object", **request)
+    body, etag, n = response["Body"], response.get("ETag"), response.get("ContentLength")
+    # With keys of its own the server encrypts, and the tag is no digest.
+    is_md5 = response.get("ServerSideEncryption") in (None, "AES256") and "SSECustomerAlgorithm" not in response
+    md5 = _MD5_ETAG.fullmatch(etag or "") if is_md5 else None
+    try:
+        yield Body(
+            body.iter_chunks(CHUNK_NBYTES), n, byte_range is not None, etag, etag,
+            **_position(response.get("ContentRange"), n), md5=md5[1] if md5 else None,
+        )  # fmt: skip
+    finally:
+        body.close()
+
+
+@contextlib.asynccontextmanager
+async def _gs_body(
+    fs: Any,
+    path: str,
+    byte_range: OpenRange | None,
+    version: str | None = None,  # noqa: ARG001  it is compared
+) -> AsyncIterator[Body]:
+    """Open an object; `_call` of gcsfs would read all of it."""
+    from gcsfs.retry import validate_response  # type: ignore[import-untyped]
+
+    session, url = await fs._set_session(), fs.url(path)
+    headers = {"Accept-Encoding": "identity", **fs._get_headers(_range_header(byte_range))}
+    timeout = {} if fs.requests_timeout is None else {"timeout": fs.requests_timeout}
+    options = {"params": fs._get_params({}), "headers": headers, **(timeout or _without_total(fs.session_kwargs))}
+    async with session.get(url, **options) as response:
+        if response.status >= 300:
+            validate_response(response.status, await response.read(), path)
+            raise_for_status(response)
+        header, is_part, n = response.headers, response.status == 206, response.content_length
+        crc, md5 = _google_hash(header)
+        yield Body(
+            response.content.iter_any(), n, is_part, crc, header.get("X-Goog-Generation") or crc,
+            **_position(header.get("Content-Range"), n), md5=md5,
+        )  # fmt: skip
+
+
+def _google_hash(headers: Any) -> tuple[str | None, str | None]:
+    """Return the CRC-32C, as text, and the MD5, hexadecimal, of an object of Google Cloud Storage."""
+    pairs = ",".join(headers.getall("X-Goog-Hash", [])).split(",")
+    hashes = {name.strip(): value for name, _, value in (pair.partition("=") for pair in pairs)}
+    return hashes.get("crc32c"), _decode_md5(hashes.get("md5"))
+
+
+OPENERS: dict[str, OpenBody] = {"http": _http_body, "s3": _s3_body, "gs": _gs_body}

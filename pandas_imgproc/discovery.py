@@ -1,9 +1,10 @@
-"""Discovery of image files: a frame from a folder or a pattern."""
+"""Discovery of image files: a frame from a folder, a pattern or an archive."""
 
 from __future__ import annotations
 
 import functools
 import glob
+import itertools
 import os
 import re
 from collections import deque
@@ -13,20 +14,27 @@ import pandas as pd
 
 from pandas_imgproc import codec
 from pandas_imgproc._file_uri import to_user_path
+from pandas_imgproc._text import shorten
 from pandas_imgproc.config import setting
+from pandas_imgproc.errors import UnreadableImageError
 from pandas_imgproc.sinks.manifest import derived_files
 from pandas_imgproc.source import FOLLOW_ALL, StorageOptions, is_dir, open_filesystem, paths_to_series
+from pandas_imgproc.source.archive import list_members
+from pandas_imgproc.source.archive_index import CODE_PAGES
+from pandas_imgproc.source.paths import ArchiveMember, is_archive_path, through_archive, without_archive_suffix
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 _DIGITS = re.compile(r"(\d+)")
 _SYSTEM_FOLDERS = frozenset({"@eaDir", "$RECYCLE.BIN", "System Volume Information", "__MACOSX", "lost+found"})
 """Folders of network drives and operating systems, with thumbnails, deleted files and metadata."""
 
 
-def from_glob(pattern: str | os.PathLike[str], *, storage_options: dict[str, Any] | None = None) -> pd.DataFrame:
-    """Return a frame of the images in a folder, or of the files that match a pattern.
+def from_glob(
+    pattern: str | os.PathLike[str], *, storage_options: dict[str, Any] | None = None, encoding: str | None = None
+) -> pd.DataFrame:
+    """Return a frame of the images in a folder or an archive, or of the files that match a pattern.
 
     Parameters
     ----------
@@ -34,20 +42,30 @@ def from_glob(pattern: str | os.PathLike[str], *, storage_options: dict[str, Any
         A folder, searched recursively for files with the suffix of an image; or a pattern such as
         ``"photos/**/*.jpg"``, in which ``**`` matches any folders, and of which all matching files are returned; or a
         URL of either, such as ``"s3://bucket/photos"``. Hidden files and folders are excluded, and so are files that
-        `save_resized` and the other methods wrote from images that are also found, such as thumbnails.
+        `save_resized` and the other methods wrote from images that are also found, such as thumbnails. A local
+        archive, ``"train.zip"`` or ``"train.tar"``, is as a folder of its members, also within a pattern:
+        ``"train.zip/cat"``, ``"train.zip/**/*.jpg"``, ``"shards/*.tar"``.
     storage_options : dict, optional
         Options for fsspec, as in `pandas.read_csv`.
+    encoding : str, optional
+        Code page of Windows, such as ``"cp932"`` or ``"cp1252"``, of the names in a zip that does not tell theirs.
+        Without it they are shown as cp437, which may be illegible, and found all the same.
 
     Returns
     -------
     DataFrame
         ``image_path`` (str), in natural order: ``img2.jpg`` before ``img10.jpg``; and ``label`` (category, in natural
-        order), the name of the parent folder.
+        order), the name of the parent folder. The path of a member, ``train.zip/cat/img2.jpg``, begins with that of
+        its archive: all methods read it in place. The label of one that is in no folder is the name of the archive.
 
     Raises
     ------
     FileNotFoundError
         If there is no such folder, or no file matches.
+    UnreadableImageError
+        If an archive cannot be read.
+    ValueError
+        If `encoding` is not a code page of Windows.
     JournalError
         If the manifest of a folder is damaged.
 
@@ -65,13 +83,15 @@ def from_glob(pattern: str | os.PathLike[str], *, storage_options: dict[str, Any
     """
     if not isinstance(pattern, str | os.PathLike) or not isinstance(os.fspath(pattern), str):
         raise TypeError(f"pattern={pattern!r} is not a folder such as 'photos', or a pattern such as 'photos/*.jpg'")
+    if encoding is not None and encoding not in CODE_PAGES:
+        raise ValueError(f"encoding={shorten(encoding)} is not a code page of Windows: {', '.join(CODE_PAGES)}")
     text = to_user_path(pattern)
     if "://" in text:
         paths = _list_remote(text, storage_options or {})
     elif storage_options:
         raise ValueError(f"storage_options={storage_options!r:.60} are for URLs, and pattern={text!r} is none")
     else:
-        paths = _list_local(text)
+        paths = _list_local(text, encoding)
         derived = derived_files(paths)
         paths = [path for path in paths if path not in derived]
     if not paths:
@@ -83,7 +103,8 @@ def from_glob(pattern: str | os.PathLike[str], *, storage_options: dict[str, Any
 def _folder_names(paths: list[str]) -> pd.Series[Any]:
     @functools.cache
     def name_of(folder: str) -> str:
-        return os.path.basename(os.path.abspath(folder))
+        name = os.path.basename(os.path.abspath(folder))
+        return name if os.path.isdir(folder) else without_archive_suffix(name)
 
     names = [name_of(os.path.dirname(path)) for path in paths]
     categories = sorted(set(names), key=natural_sort_key)
@@ -130,14 +151,43 @@ def is_image_path(path: str) -> bool:
     return os.path.splitext(path)[1].lower() in codec.READ_SUFFIXES
 
 
-def _list_local(text: str) -> list[str]:
+def _list_local(text: str, encoding: str | None = None) -> list[str]:
     if os.path.isdir(text):
         return [path for path in _walk_files(text) if is_image_path(path)]
+    location = through_archive(text)
+    if is_archive_path(text) and os.path.isfile(text):
+        return _list_archive(text, encoding)
+    if isinstance(location, ArchiveMember):
+        return _list_archive(str(location.archive), encoding, location.name)
     if not glob.has_magic(text) and not os.path.exists(text):
         raise FileNotFoundError(f"pattern={text!r}: there is no such folder")
-    if "**" in text.split("/"):
-        return _glob_recursively(text)
-    return [path for path in glob.glob(text) if not os.path.isdir(path)]
+    recursive = "**" in text.split("/")
+    found = _glob_recursively(text) if recursive else [path for path in glob.glob(text) if not os.path.isdir(path)]
+    lists = (_list_archive(path, encoding) if is_archive_path(path) else [path] for path in found)
+    return list(itertools.chain.from_iterable(lists))
+
+
+def _list_archive(archive: str, encoding: str | None, pattern: str = "") -> list[str]:
+    """Return the paths of the members of an archive that are images, or that match a pattern."""
+    try:
+        names = list_members(archive, encoding)
+    except UnreadableImageError as exc:
+        raise UnreadableImageError(exc.kind, f"{archive!r}: {exc.message}") from exc
+    parts = [part for part in pattern.split("/") if part not in ("", ".")]
+    if glob.has_magic(pattern):
+        matches = _compile([*parts, "*"] if parts[-1] == "**" else parts)
+        names = [name for name in names if matches(name)]
+    else:
+        folder = "".join(f"{part}/" for part in parts)
+        names = [name for name in names if name.startswith(folder) and is_image_path(name)] or (
+            [folder[:-1]] if folder[:-1] in names else []
+        )
+    return [f"{archive}/{name}" for name in names if not _is_skipped(name, parts)]
+
+
+def _is_skipped(name: str, parts: list[str]) -> bool:
+    """Return whether a member is hidden, of a system, or outside of its archive, and not named by a pattern."""
+    return any((part[0] == "." or part in _SYSTEM_FOLDERS) and part not in parts for part in name.split("/"))
 
 
 def _glob_recursively(pattern: str) -> list[str]:
@@ -146,10 +196,15 @@ def _glob_recursively(pattern: str) -> list[str]:
     n_plain = next(i for i, part in enumerate(parts) if glob.has_magic(part))
     top = ("/" if pattern.startswith("/") else "") + "/".join(parts[:n_plain])
     magic = [*parts[n_plain:], "*"] if parts[-1] == "**" else parts[n_plain:]
-    matches = re.compile("/".join(map(_translate, magic)).replace("**/", _ANY_FOLDERS)).fullmatch
+    matches = _compile(magic)
     paths = _walk_files(top or os.curdir, with_hidden=any(part.startswith(".") for part in magic))
     start = len(os.path.join(top or os.curdir, ""))
     return [path if top else path[start:] for path in paths if matches(path, start)]
+
+
+def _compile(parts: list[str]) -> Callable[..., re.Match[str] | None]:
+    """Return the function that matches a path with the parts of a pattern."""
+    return re.compile("/".join(map(_translate, parts)).replace("**/", _ANY_FOLDERS)).fullmatch
 
 
 _ANY_FOLDERS = r"(?:[^/.][^/]*/)*"

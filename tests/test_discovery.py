@@ -10,9 +10,10 @@ import fsspec
 import numpy as np
 import pandas as pd
 import pytest
-from image_factory import row_image
+from archive_factory import foreign_zip, make_tar, make_zip
+from image_factory import image_bytes, row_image, row_of
 
-from pandas_imgproc import discovery, from_glob
+from pandas_imgproc import UnreadableImageError, discovery, from_glob
 from pandas_imgproc.discovery import natural_sort_key
 
 NAMES = ["b/img10.png", "b/img2.PNG", "a10/x.jpeg", "a2/x.webp", "top.png", "a2/deep/er/y.tif"]
@@ -190,3 +191,61 @@ def test_natural_order_is_that_of_texts_and_numbers():
 
     assert sorted(names, key=natural_sort_key) == sorted(names, key=key)
     assert discovery._natural_sorted(names) == sorted(names, key=key)
+
+
+HIDDEN = ["__MACOSX/b/._img2.PNG", "__MACOSX/b/img2.PNG", ".hidden.png", "b/.git/z.png", "../out.png", "notes.txt"]
+ARCHIVED = dict.fromkeys([*NAMES, *HIDDEN], b"x")
+
+
+@pytest.mark.parametrize(("suffix", "make"), [(".zip", make_zip), (".tar", make_tar)])
+def test_archive_is_listed_as_a_folder_of_its_members(tmp_path, monkeypatch, suffix, make):
+    path = tmp_path / f"train{suffix}"
+    path.write_bytes(make({f"./{name}" if suffix == ".tar" else name: data for name, data in ARCHIVED.items()}))
+    df = from_glob(path)
+    assert df["image_path"].tolist() == [f"{path}/{name}" for name in IN_ORDER]
+    assert df["label"].tolist() == ["er", "a2", "a10", "b", "b", "train"]
+    monkeypatch.chdir(tmp_path)
+    assert from_glob(path.name)["label"].tolist() == ["er", "a2", "a10", "b", "b", "train"]
+    for pattern, expected in [
+        ("/b", ["b/img2.PNG", "b/img10.png"]), ("/a2/", ["a2/deep/er/y.tif", "a2/x.webp"]),
+        ("/*/*.png", ["b/img10.png"]), ("/**/*.[pw]*", ["a2/x.webp", "b/img10.png", "top.png"]),
+        ("/*.txt", ["notes.txt"]), ("/top.png", ["top.png"]), ("/**", IN_ORDER[:-1] + ["notes.txt", "top.png"]),
+    ]:  # fmt: skip
+        assert from_glob(path.name + pattern)["image_path"].tolist() == [f"{path.name}/{name}" for name in expected]
+    for pattern in ("/gone", "/gone/*.png", "/.hidden.*"):
+        with pytest.raises(FileNotFoundError, match="matches no image"):
+            from_glob(path.name + pattern)
+
+
+def test_pattern_of_archives_lists_their_members_and_never_themselves(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for k in range(2):
+        (tmp_path / f"s{k}.tar").write_bytes(make_tar({"cat/1.jpg": b"x", "1.json": b"{}"}))
+    assert from_glob("*.tar")["image_path"].tolist() == ["s0.tar/cat/1.jpg", "s1.tar/cat/1.jpg"]
+    assert from_glob("**/*.tar")["label"].tolist() == ["cat", "cat"]
+    with pytest.raises(FileNotFoundError, match="matches no image"):
+        from_glob(".")  # a folder's archives are no images
+
+
+def test_frame_of_an_archive_works_with_other_methods(tmp_path):
+    (tmp_path / "train.zip").write_bytes(make_zip({f"{label}/{k}.jpg": image_bytes(k) for k, label in enumerate("ab")}))
+    df = from_glob(tmp_path / "train.zip")
+    assert [row_of(image) for image in df.img.load_resized("image_path", 8).img.to_numpy()] == [0, 1]
+    paths = df.img.save_resized("image_path", tmp_path / "out", size=8)
+    assert paths.tolist() == [f"{tmp_path}/out/a/0.jpg", f"{tmp_path}/out/b/1.jpg"]
+
+
+def test_names_in_a_code_page_are_decoded_by_encoding(tmp_path):
+    (tmp_path / "x.zip").write_bytes(foreign_zip({"写真/猫.jpg".encode("cp932"): image_bytes(7)}))
+    df = from_glob(tmp_path / "x.zip", encoding="cp932")
+    assert df["label"].tolist() == ["写真"]
+    for frame in (df, from_glob(tmp_path / "x.zip")):
+        assert row_of(frame.img.load_resized("image_path", 8).img.to_numpy()[0]) == 7
+    with pytest.raises(ValueError, match="encoding='klingon' is not a code page"):
+        from_glob(tmp_path / "x.zip", encoding="klingon")
+
+
+def test_damaged_archive_is_named(tmp_path):
+    (tmp_path / "x.zip").write_bytes(b"no archive")
+    with pytest.raises(UnreadableImageError, match=r"x\.zip.*cannot be read"):
+        from_glob(tmp_path / "x.zip")

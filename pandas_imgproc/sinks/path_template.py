@@ -15,6 +15,7 @@ from pandas_imgproc import codec
 from pandas_imgproc._file_uri import to_user_path
 from pandas_imgproc.errors import did_you_mean, format_row
 from pandas_imgproc.source import is_encoded
+from pandas_imgproc.source.paths import ArchiveMember, through_archive
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -207,6 +208,8 @@ class PathTemplate:
             if name == "dir":
                 raise self._error(f"{self.row_label(position)} is at {path!r}; {{dir}} must be a local folder")
             path = _absolute(path)
+        elif name == "dir" and isinstance(through_archive(os.path.join(self.source.folder, path)), ArchiveMember):
+            raise self._error(f"{self.row_label(position)} is in an archive, {path!r}; {{dir}} must be a folder")
         folder, filename = os.path.split(path)
         stem, suffix = os.path.splitext(filename)
         return {"dir": folder or ".", "name": filename, "stem": stem, "suffix": suffix}[name]

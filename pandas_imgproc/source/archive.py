@@ -6,19 +6,16 @@ import asyncio
 import functools
 import io
 import os
-import posixpath
-import stat
 import struct
-import tarfile
 import threading
 import zipfile
 import zlib
-from typing import IO, TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from pandas_imgproc.errors import UnreadableImageError
-from pandas_imgproc.source.error_mapping import exception_chain
+from pandas_imgproc.source.archive_index import MemberIndex, MemberInfo, find_member, read_index
 from pandas_imgproc.source.filesystems import shared_future
-from pandas_imgproc.source.local import UNKNOWN_SIGNATURE, FileSignature, check_size, os_error_reason, signature_of
+from pandas_imgproc.source.local import UNKNOWN_SIGNATURE, FileSignature, os_error_reason, signature_of
 from pandas_imgproc.source.paths import ArchiveMember
 
 if TYPE_CHECKING:
@@ -31,98 +28,11 @@ READ_BLOCK_NBYTES = 2**22
 
 _INFLATE_NBYTES = 2**16  # of packed bytes at once: at most a thousand times as many are unpacked
 
-_COMPRESSED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd")
 _MAX_CACHED_INDEXES = 4
-_MAX_LINKS = 8
 
 # A zip repeats a member's header in front of the member, where its extra field may be longer than in the index: the
 # first read allows for a little more, and a second one for the maximum.
 _HEADER_SLACK = (64, 2**17)
-
-
-class MemberInfo(NamedTuple):
-    """Location of a member in its archive."""
-
-    offset: int  # of the member's header in a zip, of its bytes in a tar
-    compressed_size: int
-    size: int  # after decompression
-    method: int | None = None  # of compression, in a zip
-    crc: int = 0  # in a zip
-    link: str | None = None  # name of the member that a link of a tar points to
-    header: int = 0  # bytes of the member's header, according to the index
-
-
-MemberIndex = dict[str, MemberInfo]
-
-
-# ---- index
-
-
-def read_index(file: IO[bytes], name: str) -> MemberIndex:
-    """Return the index of a zip or tar archive, or raise an UnreadableImageError."""
-    try:
-        return _index_zip(file) if name.partition("?")[0].lower().endswith(".zip") else _index_tar(file)
-    except (zipfile.BadZipFile, tarfile.TarError, zlib.error, struct.error, EOFError) as exc:
-        for cause in exception_chain(exc):  # zipfile takes any OSError for a file that is not a zip
-            if isinstance(cause, UnreadableImageError):
-                raise cause from None
-        raise UnreadableImageError("corrupt", f"the archive cannot be read: {exc}") from exc
-
-
-def _index_zip(file: IO[bytes]) -> MemberIndex:
-    index: MemberIndex = {}
-    with zipfile.ZipFile(file) as archive:
-        for info in archive.infolist():
-            link = stat.S_ISLNK(info.external_attr >> 16)
-            method = -1 if info.flag_bits & 1 or link else info.compress_type
-            header = 30 + len(info.orig_filename.encode(errors="replace")) + len(info.extra)
-            member = MemberInfo(info.header_offset, info.compress_size, info.file_size, method, info.CRC, None, header)
-            if not info.is_dir():
-                index[_key(info.filename)] = member
-    return index
-
-
-def _index_tar(file: IO[bytes]) -> MemberIndex:
-    if file.read(8).startswith(_COMPRESSED):
-        raise UnreadableImageError("unsupported", "the archive is a compressed tar, which cannot be read in place")
-    file.seek(0)
-    index: MemberIndex = {}
-    with tarfile.open(fileobj=file, mode="r:") as archive:
-        while (info := archive.next()) is not None:
-            archive.members = []  # type: ignore[attr-defined]  # or a million members would stay in memory twice
-            folder = posixpath.dirname(info.name) if info.issym() else ""
-            link = posixpath.join(folder, info.linkname) if info.issym() or info.islnk() else None
-            if link is not None or info.isreg():
-                index[_key(info.name)] = MemberInfo(info.offset_data, info.size, info.size, link=link)
-    return index
-
-
-def _key(name: str) -> str:
-    return posixpath.normpath(name).lstrip("/")
-
-
-def find_member(index: MemberIndex, name: str) -> MemberInfo:
-    """Return the location of a member, following links within the archive, or raise an UnreadableImageError."""
-    key = _key(name)
-    for _ in range(_MAX_LINKS):
-        member = index.get(key)
-        if member is None:
-            if any(other.startswith(f"{key}/") for other in index):
-                raise UnreadableImageError("not_a_file", "it is a folder of the archive")
-            raise UnreadableImageError("missing", "the archive has no such member")
-        if member.link is None:
-            return _check_supported(member)
-        key = _key(member.link)
-        if key.startswith("..") or member.link.startswith("/"):
-            raise UnreadableImageError("outside_root", "it is a link that leads out of the archive")
-    raise UnreadableImageError("invalid_path", "it is a loop of links")
-
-
-def _check_supported(member: MemberInfo) -> MemberInfo:
-    check_size(max(member.size, member.compressed_size))
-    if member.method not in (None, zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        raise UnreadableImageError("unsupported", "it is encrypted, a link, or packed by another method than deflate")
-    return member
 
 
 # ---- members
@@ -205,9 +115,10 @@ def _local_index(path: str, signature: FileSignature) -> MemberIndex:  # noqa: A
         return read_index(file, path)
 
 
-def list_members(path: str) -> list[str]:
-    """Return the names of the members of a local archive."""
-    return list(_local_index(path, signature_of(os.stat(path))))
+def list_members(path: str, encoding: str | None = None) -> list[str]:
+    """Return the names of the members of a local archive; `encoding` is of names in a zip that are not UTF-8."""
+    with _lock():
+        return _local_index(path, signature_of(os.stat(path))).names(encoding)
 
 
 # ---- remote archives

@@ -21,6 +21,8 @@ _ARCHIVE = re.compile(r"((?:[^/]+://[^/]+/)?.+?\.(?:zip|tar))(?:/(.*))?", re.IGN
 _COMPRESSED = re.compile(
     r"(?:[^/]+://[^/]+/)?.+\.(tar\.\w+|tgz|tbz2?|txz|tzst|7z|rar|gz|bz2|xz|zst)", re.IGNORECASE | re.DOTALL
 )
+_ARCHIVE_SUFFIX = re.compile(r"(?<=[^/])\.(?:zip|tar)$", re.IGNORECASE)
+_IN_ARCHIVE = re.compile(r"\.(?:zip|tar)(?=/)", re.IGNORECASE)
 _BUCKETS = frozenset({"s3", "s3a", "gs", "gcs"})
 _WEB = frozenset({"http", "https"})
 _NO_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
@@ -245,6 +247,41 @@ def make_resolver(root: str, folder: str, schemes: Collection[str]) -> Resolver:
     path = os.path.join(folder, root)
     archive = None if os.path.isdir(path) else _archive_resolver(root, path, None, schemes)
     return archive or (lambda name: join_local(path, name))
+
+
+def through_archive(path: str) -> str | ArchiveMember:
+    """Return the location of a local path; one that goes on behind the name of an archive is of a member of it.
+
+    Examples
+    --------
+    >>> import zipfile
+    >>> name = getfixture("tmp_path") / "train.zip"
+    >>> zipfile.ZipFile(name, "w").close()
+    >>> through_archive(f"{name}/cat/1.jpg").name, through_archive(f"{name}s/cat/1.jpg") == f"{name}s/cat/1.jpg"
+    ('cat/1.jpg', True)
+    """
+    for match in _IN_ARCHIVE.finditer(path):
+        archive, name = path[: match.end()], path[match.end() :].strip("/")
+        if name and os.path.isfile(archive):
+            return ArchiveMember(archive, name)
+    return path
+
+
+def without_archive_suffix(name: str) -> str:
+    """Return the name of an archive without its suffix, and any other name as it is.
+
+    Examples
+    --------
+    >>> without_archive_suffix("train.zip"), without_archive_suffix("photos")
+    ('train', 'photos')
+    """
+    match = _ARCHIVE_SUFFIX.search(name)
+    return name[: match.start()] if match else name
+
+
+def is_archive_path(path: str) -> bool:
+    """Return whether a path has the suffix of an archive that is read."""
+    return _ARCHIVE_SUFFIX.search(path) is not None
 
 
 def web_root(root: str) -> str | None:

@@ -336,8 +336,10 @@ class Source:
             if scheme is not None:
                 return self._resolve_url(text, scheme)
         if self.resolver is not None:
-            return self.resolver(text)
-        return text if text[:1] == os.sep == "/" else os.path.join(self.folder, text)  # absolute: nearly always
+            location = self.resolver(text)
+            return paths.through_archive(location) if isinstance(location, str) else location
+        path = text if text[:1] == os.sep == "/" else os.path.join(self.folder, text)  # absolute: nearly always
+        return paths.through_archive(path)
 
     def _resolve_url(self, url: str, scheme: str) -> Location:
         try:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from archive_factory import make_zip
 from image_factory import image_bytes, row_image, row_of
 from PIL import Image
 from saved_files import N, check_files, image_frame, mtimes
@@ -209,3 +210,10 @@ def test_tilde_is_the_home_folder(tmp_path, monkeypatch):
     column.img.load_resized(8, root="~/in", out="~/x.npy")
     assert pandas_imgproc.read_result("~/x.npy").notna().all()
     assert (tmp_path / "x.npy").exists()
+
+
+def test_file_beside_a_member_of_an_archive_is_refused_before_writing(tmp_path):
+    (tmp_path / "x.zip").write_bytes(make_zip({"a/1.jpg": image_bytes(1)}))
+    paths = pd.Series([f"{tmp_path}/x.zip/a/1.jpg"])
+    with pytest.raises(ValueError, match=r"row 0 .*is in an archive, .*\{dir\} must be a folder"):
+        paths.img.save_resized("{dir}/{stem}_8.jpg", size=8)

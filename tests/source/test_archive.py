@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import io
+import struct
 import tarfile
 import zipfile
+import zlib
 
 import dask
 import pandas as pd
 import pytest
+from archive_factory import foreign_zip, make_tar, make_zip
 from image_factory import image_bytes, row_of
 
 from pandas_imgproc.errors import UnreadableImageError
@@ -16,28 +18,6 @@ from pandas_imgproc.source import Source
 from pandas_imgproc.source import archive as archive_module
 
 N = 30
-
-
-def make_zip(files, **options):
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", **options) as archive:
-        for name, data in files.items():
-            archive.writestr(name, data)
-    return buffer.getvalue()
-
-
-def make_tar(files, mode="w", links=()):
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode=mode) as archive:
-        for name, data in files.items():
-            info = tarfile.TarInfo(name)
-            info.size = len(data)
-            archive.addfile(info, io.BytesIO(data))
-        for name, target, kind in links:
-            info = tarfile.TarInfo(name)
-            info.type, info.linkname = kind, target
-            archive.addfile(info)
-    return buffer.getvalue()
 
 
 FILES = {f"train/{k} é#.jpg": image_bytes(k) for k in range(N)}
@@ -172,3 +152,59 @@ def test_index_is_built_once_per_archive_version(tmp_path, monkeypatch):
     (tmp_path / "x.zip").write_bytes(make_zip({"a.jpg": b"another"}))
     assert source.data("a.jpg")[0] == b"another"
     assert len(built) == 2
+
+
+def test_zip_of_windows_with_backslashes_is_read_by_either_name(tmp_path):
+    (tmp_path / "x.zip").write_bytes(foreign_zip({b"train\\cat\\1.jpg": b"one", b"train\\empty\\": b""}))
+    source = Source(root=str(tmp_path / "x.zip"))
+    assert source.data("train/cat/1.jpg")[0] == source.data(r"train\cat\1.jpg")[0] == b"one"
+    assert kind_of(tmp_path / "x.zip", "train/empty") == "missing"
+
+
+def test_backslash_of_another_system_is_part_of_the_name(tmp_path):
+    (tmp_path / "x.zip").write_bytes(foreign_zip({b"a\\b.jpg": b"one"}, system=3))
+    assert Source(root=str(tmp_path / "x.zip")).data(r"a\b.jpg")[0] == b"one"
+    assert kind_of(tmp_path / "x.zip", "a/b.jpg") == "missing"
+
+
+@pytest.mark.parametrize(
+    ("name", "encoding"),
+    [("grün/Straße.jpg", "cp437"), ("grün/Straße.jpg", "cp1252"), ("grün/été.jpg", "cp850"), ("写真/表.jpg", "cp932"),
+     ("кот/1.jpg", "cp866"), ("кот/1.jpg", "cp1251"), ("照片/猫.jpg", "gbk"), ("고양이/1.jpg", "cp949"),
+     ("grün/Straße.jpg", "utf-8")],
+)  # fmt: skip
+@pytest.mark.parametrize("separator", ["/", "\\"])
+def test_name_in_code_page_of_windows_is_found(tmp_path, name, encoding, separator):
+    files = {name.replace("/", separator).encode(encoding): b"one", "日本".encode("cp932") + b".jpg": b"other"}
+    (tmp_path / "x.zip").write_bytes(foreign_zip(files))
+    assert Source(root=str(tmp_path / "x.zip")).data(name)[0] == b"one"
+    assert kind_of(tmp_path / "x.zip", f"{name}x") == "missing"
+
+
+def test_name_in_extra_field_is_that_of_the_member(tmp_path):
+    for raw, name in ((b"\x81.jpg", "é.jpg"), (b"other", "ü.jpg")):  # one for another name is stale
+        data = struct.pack("<BI", 1, zlib.crc32(raw)) + "é.jpg".encode()
+        extra_field = struct.pack("<HH", 0x7075, len(data)) + data
+        (tmp_path / "x.zip").write_bytes(foreign_zip({b"\x81.jpg": b"one"}, extra=extra_field))
+        assert archive_module.list_members(str(tmp_path / "x.zip")) == [name]
+
+
+def test_path_through_an_archive_is_read_without_root(archive, tmp_path):
+    names = pd.Series([f"{archive}/{name}" for name in FILES] + [f"{archive}/gone.jpg"])
+    column = load(names, errors="coerce")
+    assert rows_of(column.dropna()) == list(range(N))
+    assert column.img.failures["message"].tolist() == ["the archive has no such member"]
+    names = pd.Series([f"{archive.name}/{name}" for name in FILES])
+    assert rows_of(load(names, root=tmp_path)) == list(range(N))
+    assert kind_of(tmp_path, f"{archive.name}/../../x.jpg") == "outside_root"
+    (tmp_path / "folder.zip").mkdir()
+    (tmp_path / "folder.zip" / "1.jpg").write_bytes(image_bytes(1))
+    assert rows_of(load(pd.Series(["folder.zip/1.jpg"]), root=tmp_path)) == [1]
+
+
+def test_sparse_member_and_negative_size_are_failures(tmp_path):
+    data = bytearray(make_tar({"a.jpg": b"one"}))
+    data[124:136] = b"\xff" * 11 + b"\x00"  # a negative size, at which tarfile goes back without end
+    data[148:156] = b"%06o\0 " % (sum(data[:148]) + 8 * 32 + sum(data[156:512]))
+    (tmp_path / "x.tar").write_bytes(data)
+    assert kind_of(tmp_path / "x.tar", "a.jpg") == "corrupt"

@@ -7,6 +7,7 @@ variable ``DASK_PANDAS_IMGPROC__N_WORKERS=4``.
 from __future__ import annotations
 
 import math
+import os
 from typing import TYPE_CHECKING, Any
 
 import dask.config
@@ -38,6 +39,8 @@ DEFAULTS: dict[str, Any] = {
     "low-speed-limit": "1 kB",  # least bytes per second of a body, over so many seconds; None: no limit
     "retry-wait-initial": 1.0,  # maximum seconds before the second attempt, doubling with each attempt
     "retry-wait-max": 10.0,  # limit of the doubling
+    "archive-cache": None,  # folder of decompressed .tar.gz and .tar.zst archives; None: beside the archive
+    "archive-cache-bytes": "100 GB",  # size up to which an archive is decompressed
     "user-agent": "pandas-imgproc",  # User-Agent header of HTTP requests
     "plugins": [],  # modules that add formats to Pillow, imported in each process that decodes images
 }
@@ -45,8 +48,8 @@ DEFAULTS: dict[str, Any] = {
 dask.config.update_defaults({"pandas-imgproc": DEFAULTS})
 
 
-_OPTIONAL = ("row-timeout", "no-workers-timeout", "low-speed-limit")
-"""Limits that may be None."""
+_OPTIONAL = ("row-timeout", "no-workers-timeout", "low-speed-limit", "archive-cache")
+"""Settings that may be None."""
 
 
 def setting(name: str) -> Any:
@@ -105,6 +108,10 @@ def _nbytes(value: Any) -> int:
     return int(_checked(number, above=0))
 
 
+def _folder(value: Any) -> str:
+    return str(os.path.abspath(os.path.expanduser(os.fspath(value))))
+
+
 def _number(value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise TypeError
@@ -130,4 +137,6 @@ _CHECKS: dict[str, tuple[Callable[[Any], Any], str]] = {
     **dict.fromkeys(
         ("prefetch-bytes", "low-speed-limit"), (_nbytes, "a number of bytes above 0, or a text such as '64 MB'")
     ),
+    "archive-cache": (_folder, "a folder, or None"),
+    "archive-cache-bytes": (_nbytes, "a number of bytes above 0, or a text such as '100 GB'"),
 }

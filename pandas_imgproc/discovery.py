@@ -43,8 +43,8 @@ def from_glob(
         ``"photos/**/*.jpg"``, in which ``**`` matches any folders, and of which all matching files are returned; or a
         URL of either, such as ``"s3://bucket/photos"``. Hidden files and folders are excluded, and so are files that
         `save_resized` and the other methods wrote from images that are also found, such as thumbnails. A local
-        archive, ``"train.zip"`` or ``"train.tar"``, is as a folder of its members, also within a pattern:
-        ``"train.zip/cat"``, ``"train.zip/**/*.jpg"``, ``"shards/*.tar"``.
+        archive, ``"train.zip"``, ``"train.tar"`` or ``"train.tar.gz"``, is as a folder of its members, also within a
+        pattern: ``"train.zip/cat"``, ``"train.zip/**/*.jpg"``, ``"shards/*.tar"``.
     storage_options : dict, optional
         Options for fsspec, as in `pandas.read_csv`.
     encoding : str, optional
@@ -262,6 +262,11 @@ def _walk_files(top: str, *, with_hidden: bool = False) -> Iterator[str]:
 
 
 def _list_remote(url: str, storage_options: dict[str, Any]) -> list[str]:
+    if is_archive_path(url.partition("?")[0]):
+        raise ValueError(
+            f"pattern={url!r} is a remote archive, whose members are not listed: copy it here and list the copy, or "
+            "read the names of a column from it, with root="
+        )
     options = StorageOptions(storage_options)
     fs, path = open_filesystem(url, options, FOLLOW_ALL, str(setting("user-agent")))
     if glob.has_magic(path):

@@ -97,7 +97,8 @@ class _LoadMethods(_ImageAccessorBase):
             warning, or an exception at the first.
         root : path or URL, optional
             Base of relative paths; nothing outside of it is read. A local folder, a URL (``"gs://bucket/train"``),
-            or a ``.zip`` or plain ``.tar`` archive, whose members are read without extracting it. Without a root, a
+            or a ``.zip`` or ``.tar`` archive, whose members are read without extracting it; a local ``.tar.gz``,
+            ``.tar.bz2``, ``.tar.xz`` or ``.tar.zst`` is decompressed once, to a file beside it. Without a root, a
             path may go on behind the name of a local archive: ``"train.zip/cat/1.jpg"``.
         suffix : str, optional
             Added to each name: ``suffix=".jpg"`` for a column of ids.

@@ -1,4 +1,4 @@
-"""Archives: members of zip and plain tar files, read in place by an index of the archive and a byte range for each."""
+"""Archives: members of zip and tar files, read in place by an index of the archive and a byte range for each."""
 
 from __future__ import annotations
 
@@ -10,13 +10,16 @@ import struct
 import threading
 import zipfile
 import zlib
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pandas_imgproc.errors import UnreadableImageError
 from pandas_imgproc.source.archive_index import MemberIndex, MemberInfo, find_member, read_index
+from pandas_imgproc.source.decompressed import plain_archive
 from pandas_imgproc.source.filesystems import shared_future
 from pandas_imgproc.source.local import UNKNOWN_SIGNATURE, FileSignature, os_error_reason, signature_of
 from pandas_imgproc.source.paths import ArchiveMember
+from pandas_imgproc.source.read_config import ReadConfig
 
 if TYPE_CHECKING:
     from pandas_imgproc.source.filesystems import ByteRange, ReadResult
@@ -87,15 +90,21 @@ def _lock() -> threading.Lock:
     return _locks.setdefault(os.getpid(), threading.Lock())
 
 
-def read_local_member(location: ArchiveMember) -> ReadResult:
+@dataclass(frozen=True)
+class _LocalArchive:
+    """Local archive: the path of the zip or plain tar that holds the members, and its index."""
+
+    path: str
+    index: MemberIndex
+    error: UnreadableImageError | None = None  # reason why it cannot be read, the same for each member
+
+
+def read_local_member(location: ArchiveMember, config: ReadConfig) -> ReadResult:
     """Return the bytes of a member of a local archive, and the signature of the archive."""
-    path = str(location.archive)
     try:
-        with open(path, "rb", buffering=0) as file:
-            signature = signature_of(os.fstat(file.fileno()))
-            with _lock():  # the index of a large archive takes seconds: one thread builds it, the others wait
-                index = _local_index(path, signature)
-            member = find_member(index, location.name)
+        archive, signature = open_local(str(location.archive), config)
+        member = find_member(archive.index, location.name)
+        with open(archive.path, "rb", buffering=0) as file:
             for slack in _HEADER_SLACK:
                 start, stop = byte_range(member, slack)
                 data = extract(member, os.pread(file.fileno(), stop - start, start))
@@ -109,16 +118,41 @@ def read_local_member(location: ArchiveMember) -> ReadResult:
     raise _TRUNCATED_ARCHIVE
 
 
+def open_local(path: str, config: ReadConfig) -> tuple[_LocalArchive, FileSignature]:
+    """Return a local archive and its signature; the first call builds its index, and decompresses a compressed one.
+
+    Raises
+    ------
+    UnreadableImageError
+        If it is no archive, or a damaged one.
+    OSError
+        If it cannot be read, or decompressed for lack of space or permission.
+    """
+    signature = signature_of(os.stat(path))
+    with _lock():  # the index of a large archive takes seconds: one thread builds it, the others wait
+        archive = _local_archive(path, signature, config)
+        if not os.path.exists(archive.path):  # a decompressed tar that was deleted
+            _local_archive.cache_clear()
+            archive = _local_archive(path, signature, config)
+    if archive.error is not None:
+        raise UnreadableImageError(archive.error.kind, archive.error.message)
+    return archive, signature
+
+
 @functools.lru_cache(_MAX_CACHED_INDEXES)
-def _local_index(path: str, signature: FileSignature) -> MemberIndex:  # noqa: ARG001  part of the cache's key
-    with open(path, "rb") as file:
-        return read_index(file, path)
+def _local_archive(path: str, signature: FileSignature, config: ReadConfig) -> _LocalArchive:  # noqa: ARG001  a key
+    try:
+        plain = plain_archive(path, config)
+        with open(plain, "rb") as file:
+            return _LocalArchive(plain, read_index(file, path))
+    except UnreadableImageError as exc:
+        return _LocalArchive(path, MemberIndex(), exc)
 
 
 def list_members(path: str, encoding: str | None = None) -> list[str]:
     """Return the names of the members of a local archive; `encoding` is of names in a zip that are not UTF-8."""
-    with _lock():
-        return _local_index(path, signature_of(os.stat(path))).names(encoding)
+    archive, _ = open_local(path, ReadConfig.current())
+    return archive.index.names(encoding)
 
 
 # ---- remote archives

@@ -21,8 +21,10 @@ _ARCHIVE = re.compile(r"((?:[^/]+://[^/]+/)?.+?\.(?:zip|tar))(?:/(.*))?", re.IGN
 _COMPRESSED = re.compile(
     r"(?:[^/]+://[^/]+/)?.+\.(tar\.\w+|tgz|tbz2?|txz|tzst|7z|rar|gz|bz2|xz|zst)", re.IGNORECASE | re.DOTALL
 )
-_ARCHIVE_SUFFIX = re.compile(r"(?<=[^/])\.(?:zip|tar)$", re.IGNORECASE)
-_IN_ARCHIVE = re.compile(r"\.(?:zip|tar)(?=/)", re.IGNORECASE)
+_SUFFIXES = r"\.(?:zip|tar|tgz|tbz2?|txz|tzst|tar\.(?:gz|bz2|xz|zst))"  # of local archives
+_ARCHIVE_SUFFIX = re.compile(rf"(?<=[^/]){_SUFFIXES}$", re.IGNORECASE)
+_IN_ARCHIVE = re.compile(rf"{_SUFFIXES}(?=/)", re.IGNORECASE)
+_LOCAL_ARCHIVE = re.compile(rf"(.+?{_SUFFIXES})(?:/(.*))?", re.IGNORECASE | re.DOTALL)
 _BUCKETS = frozenset({"s3", "s3a", "gs", "gcs"})
 _WEB = frozenset({"http", "https"})
 _NO_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
@@ -306,12 +308,13 @@ def web_root(root: str) -> str | None:
 def _archive_resolver(root: str, path: str, scheme: str | None, schemes: Collection[str]) -> Resolver | None:
     """Return the resolver of names in an archive; None for a root without an archive."""
     without_query = path if scheme is None else path.partition("?")[0]
-    if _COMPRESSED.fullmatch(without_query.rstrip("/")):
+    match = (_LOCAL_ARCHIVE if scheme is None else _ARCHIVE).fullmatch(without_query.rstrip("/"))
+    if _COMPRESSED.fullmatch(without_query.rstrip("/")) and (scheme is not None or match is None):
+        advice = "unpack it" if scheme is None else "download it, and give the local file as root="
         raise ValueError(
-            f"root={redact_url(root)!r} is compressed as a whole, so its members cannot be read in place: unpack "
-            "it, or convert it to a .zip or a plain .tar"
+            f"root={redact_url(root)!r} is compressed as a whole, so its members cannot be read in place: {advice}, "
+            "or convert it to a .zip or a plain .tar"
         )
-    match = _ARCHIVE.fullmatch(without_query.rstrip("/"))
     if match is None or (scheme is None and os.path.isdir(match[1])):
         return None
     archive = match[1] if scheme is None else parse_url(match[1] + path[len(without_query) :], scheme, schemes)

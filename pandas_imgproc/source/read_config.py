@@ -1,4 +1,4 @@
-"""Configuration of remote reads: attempts, timeouts, waits, concurrency."""
+"""Configuration of remote reads and archives: attempts, timeouts, waits, concurrency."""
 
 from __future__ import annotations
 
@@ -19,6 +19,8 @@ class ReadConfig:
     max_concurrency: int  # requests in flight to one host, per process
     prefetch_bytes: int  # bytes of encoded images that one process prefetches
     user_agent: str  # header of HTTP requests
+    archive_cache: str | None = None  # folder of decompressed archives; None: beside the archive
+    archive_cache_bytes: int = 10**11  # size up to which an archive is decompressed
 
     @classmethod
     def current(cls) -> ReadConfig:
@@ -33,4 +35,6 @@ class ReadConfig:
             max_concurrency=setting("max-connections"),
             prefetch_bytes=setting("prefetch-bytes"),
             user_agent=str(setting("user-agent")),
+            archive_cache=setting("archive-cache"),
+            archive_cache_bytes=setting("archive-cache-bytes"),
         )

@@ -245,7 +245,7 @@ class Source:
         for i, value in enumerate(inputs):
             if is_local and isinstance(value, str) and "://" not in value:
                 continue  # nearly always
-            location = self._try_resolve(value)
+            location = self.try_resolve(value)
             if isinstance(location, RemoteLocation) and _is_remote(location):
                 locations[i] = location
         return locations
@@ -253,10 +253,10 @@ class Source:
     def is_remote(self, inputs: Sequence[Any]) -> bool:
         """Return whether the first file of some inputs is remote, and with it most likely the others."""
         first = next((value for value in inputs if value is not None), None)
-        location = self._try_resolve(first.values[0] if isinstance(first, RowInputs) else first)
+        location = self.try_resolve(first.values[0] if isinstance(first, RowInputs) else first)
         return location is not None and _is_remote(location)
 
-    def _try_resolve(self, value: Any) -> Location | None:
+    def try_resolve(self, value: Any) -> Location | None:
         """Return the location of an input's file; None for an input without a valid file name."""
         if type(value) is not str:  # nearly always it is
             value = path_or_bytes(value)
@@ -283,7 +283,7 @@ class Source:
         from pandas_imgproc.source import archive
 
         if isinstance(location, ArchiveMember) and isinstance(location.archive, str):
-            return archive.read_local_member(location)
+            return archive.read_local_member(location, self.config)
         return self.reader.run(archive.read_remote_file(location, self.reader))
 
     def path(self, value: Any) -> str | None:
@@ -299,7 +299,7 @@ class Source:
 
     def signature(self, value: Any) -> FileSignature:
         """Return the current signature of an input's local file; `UNKNOWN_SIGNATURE` if it has none."""
-        return _local_signature(self._try_resolve(value))
+        return _local_signature(self.try_resolve(value))
 
     def signatures(self, inputs: Sequence[Any], of: int = 0) -> list[FileSignature]:
         """Return the current signatures of the inputs' files, `UNKNOWN_SIGNATURE` for an input without one.
@@ -307,7 +307,7 @@ class Source:
         Those of remote files are requested concurrently, and not at all above `MAX_STAT_REQUESTS` files; `of` is their
         number, if the inputs are some of more.
         """
-        locations = [self._try_resolve(value) for value in inputs]
+        locations = [self.try_resolve(value) for value in inputs]
         signatures = [_local_signature(location) for location in locations]
         remote = {i: location for i, location in enumerate(locations) if isinstance(location, RemotePath)}
         if remote and max(of, len(remote)) <= MAX_STAT_REQUESTS:

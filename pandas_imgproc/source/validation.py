@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from pandas_imgproc._file_uri import to_user_path
 from pandas_imgproc._text import shorten
+from pandas_imgproc.errors import UnreadableImageError
 from pandas_imgproc.source import paths
 from pandas_imgproc.source.inputs import path_or_bytes
 from pandas_imgproc.source.redaction import StorageOptions, protocol_family, redact_url
@@ -92,6 +94,18 @@ def used_protocols(inputs: Sequence[Any]) -> set[str]:
     return {scheme for scheme in schemes if scheme not in (None, "file")}
 
 
+def _prepare_archive(source: Source, inputs: Sequence[Any]) -> None:
+    """Decompress the archive of the first input, if it must be: announced, and in no row's time."""
+    location = source.try_resolve(next((value for value in inputs if value is not None), None))
+    if not isinstance(location, paths.ArchiveMember) or not isinstance(location.archive, str):
+        return
+    if os.path.isfile(location.archive):
+        from pandas_imgproc.source.decompressed import plain_archive
+
+        with contextlib.suppress(UnreadableImageError):  # each row has the reason
+            plain_archive(location.archive, source.config)
+
+
 def check(source: Source, inputs: Sequence[Any]) -> None:
     """Raise before anything starts if a source cannot read its inputs.
 
@@ -99,9 +113,12 @@ def check(source: Source, inputs: Sequence[Any]) -> None:
     ------
     MissingExtraError
         If the package that reads a scheme is not installed.
+    OSError
+        If a compressed archive cannot be decompressed for lack of space or permission.
     ValueError
         If fsspec does not know a scheme, or `storage_options` could be for several schemes.
     """
+    _prepare_archive(source, inputs)
     used = used_protocols(inputs) if source.is_local else {paths.scheme_of(source.root or "") or ""}
     used = {scheme for scheme in used if set(scheme.split("::")) <= source.schemes}
     if not used:

@@ -97,9 +97,9 @@ def test_missing_archive_is_missing(tmp_path, http_server):
 
 
 @pytest.mark.parametrize("mode", ["w:gz", "w:bz2", "w:xz"])
-def test_compressed_tar_is_unsupported(tmp_path, mode):
-    (tmp_path / "x.tar").write_bytes(make_tar(FILES, mode))
-    assert kind_of(tmp_path / "x.tar", next(iter(FILES))) == "unsupported"
+def test_compressed_remote_tar_is_unsupported(http_server, mode):
+    http_server.files["x.tar"] = make_tar(FILES, mode)
+    assert kind_of(http_server.url("x.tar"), next(iter(FILES))) == "unsupported"
 
 
 def test_tar_links_stay_inside_archive(tmp_path):

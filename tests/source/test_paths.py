@@ -96,8 +96,8 @@ def test_chained_url_resolves_if_allowed():
         ("simplecache::s3://b/train", "simplecache:// is not read"),
         ("https://", "names no server"),
         ("a\0b", "NUL"),
-        ("train.tar.gz", "compressed as a whole"),
-        ("train.TGZ", "compressed as a whole"),
+        ("train.7z", "compressed as a whole, .*unpack it"),
+        ("https://host/train.TGZ", "compressed as a whole, .*download it"),
         ("s3://b/train.tar.xz", "compressed as a whole"),
     ],
 )

@@ -43,7 +43,7 @@ def can_be_strict() -> bool:
 def is_lossless(data: Any) -> bool:
     """Return whether a JPEG file is of a lossless kind, which libjpeg decodes at full size and in its own colors only.
 
-    If it is asked for a smaller scale, Pillow calls the file broken, and simplejpeg writes beyond its buffer.
+    At a smaller scale, Pillow calls the file broken, and simplejpeg writes beyond its buffer.
 
     Examples
     --------

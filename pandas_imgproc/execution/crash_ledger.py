@@ -353,7 +353,8 @@ class CrashLedger:
         rows = np.flatnonzero(self._flags & _IN_FLIGHT)
         if not len(rows):
             return []
-        starts = np.flatnonzero(self._pids)  # first rows of partitions
+        # First rows of partitions, in a copy: numpy raises if a worker enters one while it counts them.
+        starts = np.flatnonzero(self._pids != 0)
         partitions = np.searchsorted(starts, rows, side="right") - 1
         is_last = np.append(np.diff(partitions) > 0, True)
         pids = self._pids[starts[partitions[is_last]]]

@@ -6,6 +6,7 @@ import itertools
 import os
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -170,6 +171,25 @@ def test_group_in_flight_is_watched_at_its_last_row(no_grace_period):
     assert ledger.in_flight() == [(1, os.getpid()), (25, 4242)]
     assert (ledger.explains_death(4242), ledger.explains_death(4243)) == (True, False)
     ledger.release()
+
+
+def test_rows_in_flight_are_found_while_workers_enter_partitions():
+    ledger, stop = CrashLedger.in_memory(1_000_000), threading.Event()
+    ledger.start_attempt(range(3))
+    ledger.enter_row(0)
+
+    def enter_partitions():
+        while not stop.is_set():
+            for pid in (0, 4242):
+                ledger._pids[3:] = pid
+
+    with ThreadPoolExecutor(1) as pool:
+        worker = pool.submit(enter_partitions)
+        try:
+            assert all(ledger.in_flight() == [(0, os.getpid())] for _ in range(30))
+        finally:
+            stop.set()
+    worker.result()
 
 
 def test_shared_ledger_is_read_and_written_by_another_process():

@@ -10,6 +10,7 @@ import contextlib
 import errno
 import mmap
 import os
+import threading
 import uuid
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
@@ -67,13 +68,20 @@ def _closed_after(fd: int | None) -> Iterator[None]:
             os.close(fd)
 
 
+CHUNK_NBYTES = 16 * 2**20
+"""Bytes that are reserved at a time in the background."""
+
+
 class SharedBuffer:
-    """Anonymous memory, allocated at once.
+    """Anonymous memory, reserved before it is used.
 
     Parameters
     ----------
     nbytes : int
         Size; all bytes are zero.
+    in_background : bool, default False
+        Whether a thread reserves the memory after its first chunk, a quarter of a second per gigabyte: `wait_reserved`
+        before each use.
 
     Raises
     ------
@@ -81,20 +89,30 @@ class SharedBuffer:
         If the memory is not available, or the system has no memfd (other than Linux).
     """
 
-    def __init__(self, nbytes: int) -> None:
+    def __init__(self, nbytes: int, *, in_background: bool = False) -> None:
         if not hasattr(os, "memfd_create"):
             raise OSError(errno.ENOSYS, "this system has no anonymous memory (memfd)")
         token = f"pandas-imgproc-{uuid.uuid4().hex}"
         self.nbytes = nbytes
         self._fd = os.memfd_create(token, os.MFD_CLOEXEC)
         self.handle = MemfdHandle(os.getpid(), self._fd, token)
+        self._reservation: _Reservation | None = None
         if nbytes:
+            n_first = min(nbytes, CHUNK_NBYTES) if in_background else nbytes
             try:
                 # A full machine is an error here; otherwise it would be a SIGBUS at some later page.
-                os.posix_fallocate(self._fd, 0, nbytes)
+                os.posix_fallocate(self._fd, 0, n_first)
+                os.ftruncate(self._fd, nbytes)
             except OSError:
                 self.close()
                 raise
+            if n_first < nbytes:
+                self._reservation = _Reservation(self._fd, n_first, nbytes)
+
+    def wait_reserved(self, n: int) -> None:
+        """Wait until the first n bytes are reserved; raise an OSError if they cannot be."""
+        if self._reservation is not None:
+            self._reservation.wait(n)
 
     def map(self, *, writeable: bool = False) -> np.ndarray[tuple[int], np.dtype[np.uint8]]:
         """Return the bytes as an array of uint8, shape (nbytes,), which is valid after `close` too."""
@@ -104,6 +122,8 @@ class SharedBuffer:
 
     def close(self) -> None:
         """Close the caller's descriptor: workers can no longer open the memory."""
+        if self._reservation is not None:
+            self._reservation.cancel()
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
@@ -113,6 +133,42 @@ class SharedBuffer:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+class _Reservation:
+    """Reservation of a file's blocks from an offset on, chunk by chunk, in a thread of its own."""
+
+    def __init__(self, fd: int, start: int, stop: int) -> None:
+        self._fd, self._n, self._stop = fd, start, stop
+        self._changed = threading.Condition()
+        self._error: OSError | None = None
+        self._thread = threading.Thread(target=self._run, name="pandas_imgproc memory", daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        while self._n < self._stop:
+            n = min(CHUNK_NBYTES, self._stop - self._n)
+            try:
+                os.posix_fallocate(self._fd, self._n, n)  # without Python's lock
+            except OSError as exc:
+                self._error = exc
+            with self._changed:
+                self._n += n
+                self._changed.notify_all()
+            if self._error is not None:
+                return
+
+    def wait(self, n: int) -> None:
+        """Wait until the first n bytes are reserved, or raise the error of the reservation."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._n >= n or self._error is not None)
+        if self._error is not None:
+            raise self._error
+
+    def cancel(self) -> None:
+        """End the reservation, after the current chunk."""
+        self._stop = 0
+        self._thread.join()
 
 
 def mmap_array(fd: int, nbytes: int, *, writeable: bool = False) -> np.ndarray[tuple[int], np.dtype[np.uint8]]:

@@ -30,7 +30,7 @@ def memory_sink(task: Task, n: int) -> MemorySink:
         If the values do not fit into memory.
     """
     spec = ArraySpec.from_task(task, n)
-    return InferredSink(spec, task) if spec.dtype.hasobject else allocate_sink(spec)
+    return InferredSink(spec, task) if spec.dtype.hasobject else allocate_sink(spec, in_background=True)
 
 
 class InferredSink(MemorySink):

@@ -83,6 +83,13 @@ class ArraySpec:
         is_array = isinstance(value, np.ndarray | np.void)
         return is_array and value.shape == self.row_shape and value.dtype == self.dtype
 
+    def too_large_error(self, reason: str) -> ResultTooLargeError:
+        """Return the error for values that do not fit into memory."""
+        return ResultTooLargeError(
+            f"{self.name}: {self.n:,} rows need {self.nbytes / 1e9:.2f} GB of memory, and {reason}; write them to disk "
+            f"with out='{self.name}.npy', or pass a smaller size="
+        )
+
     def stack(self, part: PartitionResult) -> Array:
         """Return the objects of a partition as one array, zeros where missing."""
         assert part.values is not None
@@ -92,8 +99,10 @@ class ArraySpec:
         return block
 
 
-def allocate_sink(spec: ArraySpec) -> MemorySink:
+def allocate_sink(spec: ArraySpec, *, in_background: bool = False) -> MemorySink:
     """Return a sink with a shared buffer for many values, or with plain memory for few.
+
+    With `in_background` the memory is reserved beside the first rows, for a sink of which each row is written.
 
     Raises
     ------
@@ -101,14 +110,11 @@ def allocate_sink(spec: ArraySpec) -> MemorySink:
         If the values do not fit into memory.
     """
     if spec.nbytes >= MEMORY_CHECK_THRESHOLD and spec.nbytes > (free := available_memory()):
-        raise ResultTooLargeError(
-            f"{spec.name}: {spec.n:,} rows need {spec.nbytes / 1e9:.2f} GB of memory, and {free / 1e9:.2f} GB are "
-            f"free; write them to disk with out='{spec.name}.npy', or pass a smaller size="
-        )
+        raise spec.too_large_error(f"{free / 1e9:.2f} GB are free")
     if spec.nbytes <= SHARED_MEMORY_THRESHOLD:
         return MemorySink(spec)
     try:
-        return SharedMemorySink(spec)
+        return SharedMemorySink(spec, in_background=in_background)
     except OSError:  # no anonymous memory on this system: values return through the socket
         return MemorySink(spec)
 
@@ -250,21 +256,46 @@ class SharedMemorySink(MemorySink):
 
     No pixel travels through a socket, unless a worker cannot reach the memory.
 
+    Parameters
+    ----------
+    spec : ArraySpec
+        Shape and dtype of the values.
+    in_background : bool
+        Whether the memory is reserved beside the first rows: no partition begins before its own is.
+
     Raises
     ------
     OSError
         If the system has no such memory.
     """
 
+    def __init__(self, spec: ArraySpec, *, in_background: bool) -> None:
+        self._in_background = in_background
+        super().__init__(spec)
+
     def _allocate(self) -> Array:
-        self._buffer = SharedBuffer(self.spec.nbytes)
+        self._buffer = SharedBuffer(self.spec.nbytes, in_background=self._in_background)
         return self._buffer.map(writeable=True).view(self.spec.dtype).reshape(self.spec.shape)
 
     def writer(self, positions: Sequence[int], *, in_caller: bool = False) -> PartitionWriter:  # noqa: ARG002
-        """Return the writer of values into the shared buffer."""
+        """Return the writer of values into the shared buffer, when its memory is reserved.
+
+        Raises
+        ------
+        ResultTooLargeError
+            If that is not available.
+        """
+        self._wait_reserved(positions)
         return BufferWriter(self._buffer.handle, self.spec.n_outputs, self.spec.row_nbytes)
 
+    def _wait_reserved(self, positions: Sequence[int]) -> None:
+        try:
+            self._buffer.wait_reserved((positions[-1] + 1) * self.spec.n_outputs * self.spec.row_nbytes)
+        except OSError as exc:
+            raise self.spec.too_large_error(f"the system has no more: {exc.strerror or exc}") from exc
+
     def _write(self, positions: Sequence[int], values: Array) -> None:
+        self._wait_reserved(positions)
         # As workers do: through the map it would take several times as long.
         for offset, block in contiguous_runs(positions, values, self.spec.n_outputs):
             pwrite_all(self._buffer.handle.fd, block, offset * self.spec.row_nbytes)

@@ -45,6 +45,8 @@ def convert_mode(image: Image.Image | Raster, options: DecodeOptions, samples: S
 
 def _to_8bit(image: Image.Image, options: DecodeOptions, samples: StoredSamples) -> Image.Image:
     """Return "L" or "LA" for an image of 16-bit gray levels, any other unchanged, but positive."""
+    if image.mode in ("P", "PA") and image.palette is None:
+        raise UnreadableImageError("corrupt", "its pixels are numbers of colors, and it has no palette")
     if image.mode == "F" and options.scale_depth:
         _check_range("F", np.asarray(image), 255, above=1)
     if samples.is_negative:

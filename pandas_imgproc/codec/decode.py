@@ -10,7 +10,7 @@ from PIL import Image
 
 from pandas_imgproc._timing import timed
 from pandas_imgproc.codec.convert import convert_mode
-from pandas_imgproc.codec.identify import check_max_pixels, open_image, report_truncation, verify_png_crc
+from pandas_imgproc.codec.identify import check_max_pixels, explain_errors, open_image, verify_png_crc
 from pandas_imgproc.codec.jpeg_turbo import decode_exactly
 from pandas_imgproc.codec.libjpeg import can_be_strict
 from pandas_imgproc.codec.limits import check_decoding
@@ -98,7 +98,7 @@ def _decode_by_pillow(data: Any, image: ImageFile.ImageFile, options: DecodeOpti
     # and a file of one kilobyte whose header states eight million columns took 20 s.
     image.decodermaxblock = max(image.decodermaxblock, 4 * image.size[0])
     tiles = image.tile
-    with report_truncation(data):
+    with explain_errors(data):
         image.load()
     if options.strict:
         check_complete(data, image, tiles)

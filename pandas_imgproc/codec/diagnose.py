@@ -7,9 +7,10 @@ import re
 import struct
 from typing import Literal
 
-from PIL import Image, TiffImagePlugin, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
 from pandas_imgproc._text import MAX_MESSAGE_CHARS, exception_text, truncate
+from pandas_imgproc.codec.variants import tiff_layout, variant_error
 from pandas_imgproc.errors import FailureKind, UnreadableImageError
 
 _BY_TYPE: tuple[tuple[type[BaseException] | tuple[type[BaseException], ...], FailureKind, str], ...] = (
@@ -26,14 +27,17 @@ _BY_TYPE: tuple[tuple[type[BaseException] | tuple[type[BaseException], ...], Fai
 )
 _BY_TEXT: tuple[tuple[str, FailureKind, str], ...] = (
     ("out of memory|memory exhausted", "too_large", "it needs more memory than there is"),
+    ("too large for PngImagePlugin", "too_large", "more text than Pillow allows"),
+    ("unsupported operand", "corrupt", "it cannot be decoded"),  # a TypeError of Python
     ("unsupported|not supported|illegal conversion", "unsupported", "Pillow cannot decode this variant"),
-    ("unknown pixel mode|unknown data organization|cannot handle", "unsupported", "Pillow cannot decode this variant"),
+    ("unknown pixel mode|unknown data organization", "unsupported", "Pillow cannot decode this variant"),
+    ("can ?not handle|not configured", "unsupported", "Pillow cannot decode this variant"),
     ("codec configuration|unable to determine.* mode", "unsupported", "Pillow cannot decode this variant"),
     (r"unknown \w+ (mode|map depth)", "unsupported", "Pillow cannot decode this variant"),
     ("not (yet )?implemented|not available|not installed", "unsupported", "Pillow cannot decode this variant"),
     ("truncated|unexpected end|end of (file|data|image)|reached EOF|EOF while", "truncated", "the file ends too early"),
     ("ended|not enough|only got|buffer is not large enough|fewer bytes", "truncated", "the file ends too early"),
-    ("requires a buffer|premature|incomplete", "truncated", "the file ends too early"),
+    ("requires a buffer|premature|incomplete|got \\d+ bytes, expected", "truncated", "the file ends too early"),
     ("cannot load this image", "corrupt", "there are no pixels in the file"),
 )
 
@@ -125,38 +129,18 @@ def _broken_header_error(data: bytes, name: str) -> UnreadableImageError:
         inner = error.args[0] if error.args else None
         reason = inner if isinstance(inner, BaseException) else error
     kind, _ = classify_error(reason)
-    if is_truncated(data) or kind == "truncated":
+    if is_truncated(data) or (kind == "truncated" and not _states_its_end(data)):
         return UnreadableImageError("truncated", f"a file of format {name} that ends within its header")
     text = str(reason).replace("not identified by this driver", "Pillow does not recognize its header")
     if isinstance(reason, LookupError):
         text = f"{type(reason).__name__}: {text}"
+    variant = variant_error(data, text)
+    if variant is not None:
+        return UnreadableImageError(variant.kind, _to_single_line(variant.message))
     if kind == "unsupported":
-        layout = _tiff_layout(data) if name == "TIFF" else ""
+        layout = tiff_layout(data) if name == "TIFF" else ""
         return UnreadableImageError(kind, _to_single_line(f"a {name} file{layout} that Pillow cannot decode: {text}"))
     return UnreadableImageError("corrupt", _to_single_line(f"a broken {name} file: {text}"))
-
-
-_SAMPLES, _BITS, _PHOTOMETRIC, _COMPRESSION = 277, 258, 262, 259
-_MAX_BITS = 64
-_COLOR_SPACES = {0: "gray", 1: "gray", 2: "RGB", 3: "palette", 5: "CMYK", 6: "YCbCr", 8: "Lab", 32803: "sensor data"}
-
-
-def _tiff_layout(data: bytes) -> str:
-    """Return the bands and bits of a TIFF file's first page, in words; empty if its tags cannot be read."""
-    file = io.BytesIO(data)
-    header = file.read(8)
-    try:
-        tags = TiffImagePlugin.ImageFileDirectory_v2(header + file.read(8 if header[2:4] in (b"+\0", b"\0+") else 0))
-        file.seek(tags.next)
-        tags.load(file)
-        bits = sorted({int(depth) for depth in tags.get(_BITS, (1,))})
-        n_bands, compression = int(tags.get(_SAMPLES, 1)), tags.get(_COMPRESSION, 1)
-    except (OSError, SyntaxError, ValueError, LookupError, TypeError, struct.error):
-        return ""
-    photometric = int(tags.get(_PHOTOMETRIC, 0))
-    color_space = _COLOR_SPACES.get(photometric, f"photometric interpretation {photometric}")
-    depth = f" of {' and '.join(map(str, bits))} bits" if 0 < bits[0] <= bits[-1] <= _MAX_BITS else ""
-    return f" with {n_bands} band{'s' if n_bands != 1 else ''}{depth} ({color_space}, compression {compression})"
 
 
 def is_truncated(data: bytes) -> bool:
@@ -177,6 +161,13 @@ def is_truncated(data: bytes) -> bool:
     if head[4:8] in (b"ftyp", b"jP  "):
         return _isobmff_boxes_end(data) > size
     return head[:4] == b"\xff\x4f\xff\x51" and bytes(data[-2:]) != b"\xff\xd9"
+
+
+def _states_its_end(data: bytes) -> bool:
+    """Return whether `is_truncated` knows the end of a file: an error of reading beyond a part of it is no cut then."""
+    head = bytes(data[:8])
+    is_known = head[:3] == b"\xff\xd8\xff" or head[:4] in (b"\x89PNG", b"RIFF", b"II*\0", b"MM\0*", b"\xff\x4f\xff\x51")
+    return is_known or head[:2] == b"BM" or head[4:] in (b"ftyp", b"jP  ")
 
 
 def ico_entries(data: bytes) -> list[tuple[int, int]]:
@@ -274,6 +265,13 @@ _SIGNATURES: tuple[tuple[int, bytes, str], ...] = (
     (0, b"BPG\xfb", "a BPG image"),
     (0, b"FLIF", "a FLIF image"),
     (0, b"farbfeld", "a farbfeld image"),
+    (0, b"\x8bJNG\r\n\x1a\n", "a JNG image"),
+    (0, b"\x8aMNG\r\n\x1a\n", "an MNG animation"),
+    (0, b"II\xbc\1", "a JPEG XR image"),
+    (0, b"SDPX", "a DPX image"),
+    (0, b"XPDS", "a DPX image"),
+    (0, b"\x80\x2a\x5f\xd7", "a Cineon image"),
+    (6, b"HEAPCCDR", "a raw photograph of a Canon camera (CRW)"),
     (0, b"qoif", "a QOI image; add 'QOI' to formats="),
     (0, b"P7\n", "a Netpbm file of arbitrary channels (PAM)"),
     (0, b"#?RADIANCE", "a Radiance image (HDR)"),

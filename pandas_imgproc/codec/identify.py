@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING
 from PIL import Image, ImageFile, UnidentifiedImageError
 
 from pandas_imgproc.codec.diagnose import ico_entries, is_truncated, matches_signature, unidentified_error
+from pandas_imgproc.codec.libtiff_log import take_libtiff_message
 from pandas_imgproc.codec.limits import check_header, png_chunks
 from pandas_imgproc.codec.options import import_plugins
+from pandas_imgproc.codec.variants import variant_error
 from pandas_imgproc.errors import UnreadableImageError
 
 if TYPE_CHECKING:
@@ -45,7 +47,7 @@ def open_image(data: bytes, options: DecodeOptions, frame: int = 0, *, all_frame
     if options.max_pixels is not None and bytes(data[:4]) == b"\0\0\1\0":
         _check_pixels(_max_ico_size(data), options.max_pixels)
     check_header(data, options.limits, all_frames=all_frames or frame > 0)
-    with report_truncation(data):
+    with explain_errors(data):
         image = _identify(data, options.formats, options.plugins)
         if frame:
             _seek(image, frame)
@@ -94,8 +96,8 @@ def _seek(image: ImageFile.ImageFile, frame: int) -> None:
         ) from None
 
 
-class report_truncation:  # noqa: N801  reads as a statement
-    """Context manager that reports a truncated file as such: most decoders only call it broken."""
+class explain_errors:  # noqa: N801  reads as a statement
+    """Context manager that reports a truncated or rare file as such: most decoders only call it broken."""
 
     __slots__ = ("data",)
 
@@ -103,12 +105,18 @@ class report_truncation:  # noqa: N801  reads as a statement
         self.data = data
 
     def __enter__(self) -> None:
-        pass
+        take_libtiff_message()
 
     def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
-        classified = isinstance(error, UnreadableImageError)
-        if isinstance(error, _DECODER_ERRORS) and not classified and is_truncated(self.data):
+        if not isinstance(error, _DECODER_ERRORS) or isinstance(error, UnreadableImageError):
+            return
+        if is_truncated(self.data):
             raise UnreadableImageError("truncated", f"the file ends too early: {error}") from error
+        message = take_libtiff_message()
+        reason = OSError(f"{error}: {message}") if message else error
+        variant = variant_error(self.data, reason)
+        if variant is not None or message:
+            raise variant or reason from error
 
 
 def check_max_pixels(size: Size, max_pixels: int | None) -> None:

@@ -15,7 +15,15 @@ _METADATA_WARNING = re.compile("Warning: unknown JFIF|Corrupt JPEG data: bad ICC
 _START_OF_SCAN = 0xDA
 _NEXT_MARKER = re.compile(rb"\xff+([^\x00\xff])")  # libjpeg skips all bytes before it
 _WITHOUT_LENGTH = {0x01, *range(0xD0, 0xDA)}
-_FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
+JPEG_LS = 0xF7
+"""Marker of the frame of a JPEG-LS file."""
+
+FRAMES = {*range(0xC0, 0xD0), JPEG_LS} - {0xC4, 0xC8, 0xCC}
+"""Markers of frames."""
+
+READABLE_FRAMES = {0xC0, 0xC1, 0xC2, 0xC3, 0xC9, 0xCA}
+"""Markers of the frames that libjpeg decodes."""
+
 _LOSSY_FRAMES = {0xC0, 0xC1, 0xC2, 0xC9, 0xCA}
 _METADATA_MARKERS = {*range(0xE0, 0xEE), 0xEF, 0xFE}  # APPn and COM; APP14, Adobe's, has the color space
 
@@ -50,16 +58,28 @@ def is_lossless(data: Any) -> bool:
     >>> is_lossless((getfixture("photos") / "blue.jpg").read_bytes())
     False
     """
+    marker = frame_marker(data)
+    return marker in FRAMES and marker not in _LOSSY_FRAMES
+
+
+def frame_marker(data: Any) -> int | None:
+    """Return the second byte of the marker of a JPEG file's first frame, None if there is none before the pixels.
+
+    Examples
+    --------
+    >>> hex(frame_marker((getfixture("photos") / "blue.jpg").read_bytes()))
+    '0xc0'
+    """
     position = 2
     while found := _NEXT_MARKER.search(data, position):
         marker, position = found[1][0], found.end()
-        if marker in _FRAMES:
-            return marker not in _LOSSY_FRAMES
+        if marker in FRAMES:
+            return marker
         if marker == _START_OF_SCAN:
             break
         if marker not in _WITHOUT_LENGTH:
             position += int.from_bytes(data[position : position + 2], "big")
-    return False  # an error of libjpeg, before it decodes
+    return None  # an error of libjpeg, before it decodes
 
 
 def libjpeg_warning(data: Any) -> str | None:

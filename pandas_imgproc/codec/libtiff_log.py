@@ -20,6 +20,7 @@ _HANDLER = ctypes.CFUNCTYPE(None, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_voi
 """Error handler of libtiff: a module, a format and its arguments, a ``va_list``."""
 
 _MAX_BYTES = 300
+_PILLOW_NAME = b"tempfile.tif"  # of every file
 
 _thread = threading.local()
 
@@ -44,6 +45,19 @@ def log_libtiff_messages() -> Iterator[None]:
         _thread.active = before
 
 
+def take_libtiff_message() -> str:
+    """Return the last message of libtiff in this thread since the last call, empty if there is none.
+
+    Examples
+    --------
+    >>> take_libtiff_message()
+    ''
+    """
+    message: str = getattr(_thread, "message", "")
+    _thread.message = ""
+    return message
+
+
 @functools.cache
 def _install() -> Any:
     """Set the error handler of the libtiff that Pillow is linked with; return the handler, which must stay alive."""
@@ -64,8 +78,9 @@ def _install() -> Any:
             return
         buffer = ctypes.create_string_buffer(_MAX_BYTES)
         format_message(buffer, _MAX_BYTES, template, arguments)
-        name = f"{module.decode(errors='replace')[:_MAX_BYTES]}: " if module else ""
-        logger.info("libtiff: %s%s", name, buffer.value.decode(errors="replace"))
+        name = f"{module.decode(errors='replace')[:_MAX_BYTES]}: " if module and module != _PILLOW_NAME else ""
+        _thread.message = f"libtiff: {name}{buffer.value.decode(errors='replace')}"
+        logger.info("%s", _thread.message)
 
     handler = _HANDLER(handle)
     address = set_handler(ctypes.cast(handler, ctypes.c_void_p))

@@ -8,7 +8,7 @@ import zlib
 import numpy as np
 import pytest
 from decoding import assert_single_line, kind_of, pixels
-from image_factory import encoded, not_images, scene, tiff
+from image_factory import chunk, encoded, not_images, png, scene, tiff
 from PIL import Image, UnidentifiedImageError
 
 from pandas_imgproc import codec
@@ -64,6 +64,12 @@ def test_unreadable_file_has_kind_and_message(name):
         (b"\0\5\x16\7\0\2\0\0", "AppleDouble"),
         (b"P7\nWIDTH 8\n", "PAM"),
         (b"gimp xcf v011", "GIMP"),
+        (b"\x8bJNG\r\n\x1a\n", "JNG"),
+        (b"\x8aMNG\r\n\x1a\n", "MNG"),
+        (b"II\xbc\1\x08\0\0\0", "JPEG XR"),
+        (b"SDPX\0\0\x08\0", "DPX"),
+        (b"\x80\x2a\x5f\xd7\0\0\x08\0", "Cineon"),
+        (b"II\x1a\0\0\0HEAPCCDR", "CRW"),
     ],
 )
 def test_other_formats_are_called_by_their_names(head, words):
@@ -84,6 +90,96 @@ def test_whole_tiff_file_of_other_bands_is_unsupported(n_bands, photometric, wor
     assert raised.value.kind == "unsupported"
 
 
+def jpeg_of_frame(marker, head=b"", n_bands=1):
+    """Return a JPEG file of 8 x 8 pixels whose frame has another marker."""
+    bands = b"".join(bytes([k, 0x11, 0]) for k in range(1, n_bands + 1))
+    frame = bytes([0xFF, marker]) + struct.pack(">HBHHB", 8 + len(bands), 8, 8, 8, n_bands) + bands
+    table = b"\xff\xc4\0\x14\0" + bytes([1, *[0] * 15]) + b"\0"
+    scan = b"".join(bytes([k, 0]) for k in range(1, n_bands + 1))
+    scan = b"\xff\xda" + struct.pack(">HB", 6 + len(scan), n_bands) + scan + b"\1\0\0"
+    return b"\xff\xd8" + head + table + frame + scan + bytes(64) + b"\xff\xd9"
+
+
+JFIF = b"\xff\xe0\0\x10JFIF\0\1\1\0\0\1\0\1\0\0"
+
+
+def tiff_with(tag, kind, value):
+    """Return a gray TIFF file of 8 bits in which a tag has another value."""
+    data = bytearray(tiff(np.zeros((8, 8), np.uint8), 8, 1))
+    start = struct.unpack_from("<I", data, 4)[0]
+    for entry in range(start + 2, start + 2 + 12 * struct.unpack_from("<H", data, start)[0], 12):
+        if struct.unpack_from("<H", data, entry)[0] == tag:
+            struct.pack_into("<HIHH", data, entry + 2, kind, 1, value, 0)
+    return bytes(data)
+
+
+def jpeg2000(n_bands, step, color_space=None):
+    """Return a JPEG 2000 file of one component size, without a pixel."""
+    bands = b"".join(bytes([7, step, 1]) for _ in range(n_bands))
+    siz = struct.pack(">HHIIIIIIIIH", 38 + len(bands), 0, 8, 8, 0, 0, 8, 8, 0, 0, n_bands) + bands
+    stream = b"\xff\x4f\xff\x51" + siz + b"\xff\x64\0\4\0\0\xff\xd9"
+    if color_space is None:
+        return stream
+    header = struct.pack(">I4sIIHBBBB", 22, b"ihdr", 8, 8, n_bands, 7, 7, 0, 0)
+    header += struct.pack(">I4sBBBI", 15, b"colr", 1, 0, 0, color_space)
+    boxes = b"\0\0\0\x0cjP  \r\n\x87\n" + struct.pack(">I4s4sI4s", 20, b"ftyp", b"jp2 ", 0, b"jp2 ")
+    boxes += struct.pack(">I4s", 8 + len(header), b"jp2h") + header
+    return boxes + struct.pack(">I4s", 8 + len(stream), b"jp2c") + stream
+
+
+PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+RARE = {
+    "iOS": PNG_SIGNATURE
+    + chunk(b"CgBI", bytes(4))
+    + png(np.zeros((8, 8)), 8, 0)[8:33]
+    + chunk(b"IDAT", b"c\0\1" * 9)
+    + chunk(b"IEND", b""),
+    "JPEG-LS": jpeg_of_frame(0xF7),
+    "SOF5": jpeg_of_frame(0xC5),
+    "lossless": jpeg_of_frame(0xC3, JFIF, 3),
+    "compression 50013": tiff_with(259, 3, 50013),
+    "WEBP": tiff_with(259, 3, 50001),
+    "1 component at": jpeg2000(1, 2),
+    "2 components at": jpeg2000(2, 4),
+    "color space 24": jpeg2000(3, 1, 24),
+}
+
+
+@pytest.mark.parametrize("words", RARE)
+def test_variant_that_pillow_cannot_decode_is_unsupported(words):
+    with pytest.raises(Exception, match=words) as raised:
+        pixels(RARE[words], 8)
+    assert codec.classify_error(raised.value)[0] == "unsupported"
+
+
+def test_avif_file_of_more_pixels_than_libavif_reads_is_too_large():
+    data = bytearray(encoded(scene(8, 8), "AVIF"))
+    start = data.index(b"ispe") + 8
+    data[start : start + 8] = struct.pack(">II", 17000, 17000)
+    assert kind_of(bytes(data)) == "too_large"
+
+
+def test_palette_image_without_palette_is_corrupt_and_a_mask():
+    data = png(np.arange(64, dtype=np.uint8).reshape(8, 8), 8, 3)  # no palette=
+    with pytest.raises(UnreadableImageError, match="no palette") as raised:
+        pixels(data, 8)
+    assert raised.value.kind == "corrupt"
+    assert pixels(data, 8, mode="P")[1, 2] == 10
+
+
+def test_error_within_a_part_of_a_file_is_no_cut():
+    data = encoded(scene(60, 60), "JPEG")
+    segment = b"\xff\xe0\0\x07JFIF\0"
+    assert kind_of(data[:2] + segment + data[20:]) == "corrupt"
+
+
+def test_messages_of_libtiff_are_quoted():
+    data = bytearray(encoded(scene(64, 64), "TIFF", compression="tiff_lzw"))
+    data[60:100] = b"\xff" * 40
+    with pytest.raises(OSError, match="libtiff: Using code not yet"):
+        pixels(bytes(data), 8)
+
+
 @pytest.mark.parametrize("name", ["JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF", "AVIF", "JPEG2000", "PPM", "ICO", "TGA"])
 def test_cut_file_is_truncated(name):
     data = encoded(scene(60, 60), name)
@@ -101,6 +197,12 @@ def test_cut_file_is_truncated(name):
         (SyntaxError("broken PNG file (chunk b'\\x00\\x00\\x00\\x00')"), "corrupt"),
         (struct.error("unpack requires a buffer of 4 bytes"), "truncated"),
         (IndexError("index out of range"), "truncated"),
+        (TypeError("unsupported operand type(s) for +: 'int' and 'str'"), "corrupt"),
+        (ValueError("Decompressed data too large for PngImagePlugin.MAX_TEXT_CHUNK"), "too_large"),
+        (
+            OSError("decoder error -2: libtiff: TIFFFillStrip: Read error on strip 0; got 0 bytes, expected 9"),
+            "truncated",
+        ),
         (EOFError(), "truncated"),
         (MemoryError(), "too_large"),
         (ZeroDivisionError("division by zero"), "corrupt"),

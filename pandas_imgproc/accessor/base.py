@@ -50,7 +50,7 @@ class _ImageAccessorBase:
             return self._execute(job, memory_sink(task, len(job.inputs)), read_options)
         return self._execute(job, store.open_sink(self._job_context(job)), read_options)
 
-    def _inputs(self) -> list[Any]:
+    def _inputs(self) -> Sequence[Any]:
         if not self._others:
             return column_inputs(self._column)
         return join_inputs([column_inputs(column) for column in (self._column, *self._others)])
@@ -85,7 +85,7 @@ class _ImageAccessorBase:
         """Return a function's value for all rows of a result; `row_wise` if each row depends on itself alone."""
         return function(result)
 
-    def _make_job(self, task: Task, read_options: ReadOptions, inputs: list[Any]) -> execution.Job:
+    def _make_job(self, task: Task, read_options: ReadOptions, inputs: Sequence[Any]) -> execution.Job:
         for column in (self._column, *self._others):
             check_column(column, read_options.source)
         check(read_options.source, split_inputs(inputs) if self._others else inputs)
@@ -137,22 +137,23 @@ def check_result_index(task: Task, index: pd.Index[Any]) -> None:
         ) from exc
 
 
-def column_inputs(column: pd.Series[Any]) -> list[Any]:
+def column_inputs(column: pd.Series[Any]) -> Sequence[Any]:
     """Return the values of a column as inputs; missing images of an image column are `FailedInput`."""
     column = _without_arrow_dtype(column)
-    inputs = column_values(column)
-    if isinstance(column.array, ImageArray):
-        for i, failed in zip(*column.array.failure_rows(), strict=True):
-            inputs[i] = FailedInput(failed["path"], failed["kind"], failed["message"])
+    if not isinstance(column.array, ImageArray):
+        return column_values(column)
+    inputs = list(column_values(column))
+    for i, failed in zip(*column.array.failure_rows(), strict=True):
+        inputs[i] = FailedInput(failed["path"], failed["kind"], failed["message"])
     return inputs
 
 
-def join_inputs(columns: list[list[Any]]) -> list[Any]:
+def join_inputs(columns: Sequence[Sequence[Any]]) -> list[Any]:
     """Return the inputs of rows of several image columns; None where one is missing."""
     return [None if any(value is None for value in row) else RowInputs(row) for row in zip(*columns, strict=True)]
 
 
-def split_inputs(inputs: list[Any]) -> list[Any]:
+def split_inputs(inputs: Sequence[Any]) -> list[Any]:
     """Return the inputs of all image columns of some rows."""
     return [one for value in inputs if value is not None for one in value.values]
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import re
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 from PIL import Image
 
 from pandas_imgproc._text import INTERRUPTS, format_exception, shorten
@@ -19,7 +20,7 @@ from pandas_imgproc.errors import UnreadableImageError
 from pandas_imgproc.source.redaction import redact_url
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator
 
     from pandas_imgproc.errors import FailureKind
 
@@ -60,7 +61,38 @@ class RowInputs:
     values: tuple[Any, ...]
 
 
-def column_values(column: pd.Series[Any]) -> list[Any]:
+class ArrowTexts(Sequence[Any]):
+    """Texts of an Arrow array, None where missing, which become Python's when they are taken.
+
+    The text of ten million paths is a gigabyte of Python objects, beside the column.
+
+    Examples
+    --------
+    >>> texts = ArrowTexts(pa.chunked_array([["a.jpg", None], ["c.jpg"]]))
+    >>> texts[2], texts[1:], list(texts)
+    ('c.jpg', [None, 'c.jpg'], ['a.jpg', None, 'c.jpg'])
+    """
+
+    _BLOCK_ROWS = 2**16
+
+    def __init__(self, texts: pa.ChunkedArray) -> None:
+        self._texts = texts
+
+    def __len__(self) -> int:
+        return len(self._texts)
+
+    def __getitem__(self, key: Any) -> Any:
+        if not isinstance(key, slice):
+            return self._texts[key].as_py()
+        values: list[Any] = self._texts[key].to_numpy(zero_copy_only=False).tolist()
+        return values
+
+    def __iter__(self) -> Iterator[Any]:
+        for start in range(0, len(self), self._BLOCK_ROWS):
+            yield from self[start : start + self._BLOCK_ROWS]
+
+
+def column_values(column: pd.Series[Any]) -> Sequence[Any]:
     """Return the values of a column as plain Python values, None where missing.
 
     Images in memory, bytearrays and memoryviews stay as they are; a value that is neither a path nor an image, or
@@ -72,6 +104,8 @@ def column_values(column: pd.Series[Any]) -> list[Any]:
     >>> column_values(pd.Series([Path("a.jpg"), None, float("nan"), 7], dtype=object))
     ['a.jpg', None, None, 7]
     """
+    if isinstance(column.dtype, pd.StringDtype) and column.dtype.storage == "pyarrow":
+        return ArrowTexts(pa.chunked_array(pa.array(column.array)))
     values = column.to_numpy(dtype=object, copy=True)
     missing = _isna(column, values)
     if isinstance(column.dtype, pd.StringDtype):  # text only: a check of every value would cost more than the rest

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import pickle
 import threading
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -76,6 +78,20 @@ def test_failed_input_has_no_address():
 def test_long_values_are_shortened():
     values = column_values(cells(["x" * 10**6], type("L", (), {"__repr__": lambda _: "y" * 10**6})(), 10**5000))
     assert all(len(value.path) <= 100 and len(value.message) <= 300 for value in values[:2])
+
+
+def test_texts_of_an_arrow_column_are_not_copied():
+    texts = pa.chunked_array([[f"photos/{i:07d}.jpg" for i in range(start, start + 50_000)] for start in (0, 50_000)])
+    column = pd.Series(pd.array(texts, dtype="string[pyarrow]"))
+    tracemalloc.start()
+    try:
+        values = column_values(column)
+        assert tracemalloc.get_traced_memory()[1] < 100_000  # a byte a row
+    finally:
+        tracemalloc.stop()
+    assert list(values) == texts.to_pylist()
+    assert values[49_999:50_001] == ["photos/0049999.jpg", "photos/0050000.jpg"]
+    assert pickle.loads(pickle.dumps(values))[99_999] == "photos/0099999.jpg"
 
 
 def test_arrow_scalars_are_their_values():

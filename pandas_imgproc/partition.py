@@ -119,8 +119,8 @@ class PendingRows:
     >>> pending = PendingRows(np.array([True, False, True, True]))
     >>> pending.take(2), len(pending)
     ([0, 2], 1)
-    >>> PendingRows(np.ones(9, dtype=bool)).take(5, ends=[4, 8])
-    range(0, 4)
+    >>> PendingRows(np.ones(9, dtype=bool)).take(5, ends=[4, 8]), PendingRows(np.ones(9, dtype=bool)).take(2, ends=[4])
+    (range(0, 4), range(0, 4))
     """
 
     _WINDOW = 2**16
@@ -148,16 +148,22 @@ class PendingRows:
         return to_positions(np.concatenate(found))
 
     def take(self, n: int, ends: Sequence[int] = ()) -> Sequence[int]:
-        """Remove the next positions, `n` at most, and return them; up to one of some ends, unless it halves them."""
+        """Remove the next positions, about n, and return them; up to an end, if that does not halve or double n."""
         positions = self.peek(n)
-        before = bisect.bisect_right(ends, positions[-1] + 1) if positions else 0
-        if before:
-            n_before = bisect.bisect_left(positions, ends[before - 1])
-            if len(positions) > n_before >= len(positions) / 2:
-                positions = self.peek(n_before)
+        if positions and ends:
+            positions = self.peek(self._n_to_end(positions, ends))
         if positions:
             self._next, self._n = positions[-1] + 1, self._n - len(positions)
         return positions
+
+    def _n_to_end(self, positions: Sequence[int], ends: Sequence[int]) -> int:
+        """Return the number of positions up to the last end in some, or up to the next one after them."""
+        n, k = len(positions), bisect.bisect_right(ends, positions[-1] + 1)
+        n_before = bisect.bisect_left(positions, ends[k - 1]) if k else 0
+        if n_before >= n / 2:
+            return n_before
+        n_after = int(self._mask[self._next : ends[k]].sum()) if k < len(ends) else n
+        return n_after if n_after <= 2 * n else n
 
 
 @dataclass

@@ -19,19 +19,14 @@ from pandas_imgproc.sinks.journaled import JournaledSink
 from pandas_imgproc.sinks.memory import return_to_caller
 from pandas_imgproc.sinks.parquet_part import (
     EMPTY_PART,
-    Part,
-    concat_parts,
-    like_main,
     parse_part_names,
     part_filename,
     read_parts,
-    read_table,
-    replace_rows,
     to_parquet_bytes,
-    to_part,
     to_part_frame,
     to_part_table,
 )
+from pandas_imgproc.sinks.parquet_update import PartUpdate, UpdateWriter
 from pandas_imgproc.source import paths_to_series
 from pandas_imgproc.tasks import with_labels
 
@@ -39,7 +34,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     import pandas as pd
-    import pyarrow as pa
 
     from pandas_imgproc.partition import Mask
     from pandas_imgproc.sinks.job_spec import JobContext
@@ -133,10 +127,23 @@ class ParquetSink(JournaledSink):
         self._owner[rows.start : rows.stop], self._parts[rows.start] = rows.start, rows
 
     def writer(self, positions: Sequence[int], *, in_caller: bool = False) -> PartitionWriter:
-        """Return the writer of new parts; rows of existing parts return to the caller, which updates these."""
-        if (self._owner[as_position_array(positions)] >= 0).any():
+        """Return the writer of new parts, or of updates of existing ones; other rows return to the caller.
+
+        A worker updates parts of which no other partition has rows: otherwise two workers might read a part at a time,
+        and the last one to write it would undo the update of the other.
+        """
+        owner = self._owner[as_position_array(positions)]
+        if (owner < 0).all():
+            return self._part_writer(positions, None if in_caller else self._grant_lease())
+        starts, counts = np.unique(owner, return_counts=True)
+        if in_caller or starts[0] < 0 or any(map(self._has_other_rows, starts.tolist(), counts.tolist())):
             return return_to_caller
-        return self._part_writer(positions, None if in_caller else self._grant_lease())
+        return UpdateWriter(self._folder, [*map(self._update_of, starts.tolist())], self._grant_lease())
+
+    def _has_other_rows(self, start: int, n: int) -> bool:
+        """Return whether a part has more pending rows than n."""
+        rows = self._parts[start]
+        return int(self._is_pending[rows.start : rows.stop].sum()) > n
 
     def _part_writer(self, positions: Sequence[int], lease: LeaseHandle | None = None) -> ParquetWriter:
         labels = [(self._part_name(rows), self._job.index[rows.start : rows.stop]) for rows in runs(positions)]
@@ -172,46 +179,26 @@ class ParquetSink(JournaledSink):
 
     def _commit_updated(self, part: PartitionResult, owner: Array) -> None:
         """Replace rows that were retried in the parts that hold them; if that fails, a part is as before."""
-        frame = self._frame(part)
-        table = to_part_table(frame)
+        if part.values is None:  # a worker has done so
+            self.journal.record(part)
+            return
         for start in np.unique(owner).tolist():
-            rows, name = owner == start, self._part_name(self._parts[start])
-            old, piece = self._folder.read(name), part.select(rows)
-            new = np.flatnonzero(np.repeat(rows, self.spec.n_outputs))
-            updated = self._updated_bytes(self._parts[start], old, piece.positions, table.take(new), frame, new)
+            update, piece = self._update_of(start), part.select(owner == start)
+            old = self._folder.read(update.name)
+            updated = update.updated(old, piece)
             try:
-                self._folder.write(name, updated)
+                if updated is not None:
+                    self._folder.write(update.name, updated)
                 self.journal.record(piece)
             except BaseException:
                 with contextlib.suppress(OSError):
-                    self._folder.write(name, old)
+                    self._folder.write(update.name, old)
                 raise
 
-    def _updated_bytes(
-        self, owner: range, old: bytes, positions: Sequence[int], table: pa.Table, frame: pd.DataFrame, new: Array
-    ) -> bytes:
-        """Return a part with some rows replaced by those of a table, which are the new ones of a frame."""
-        n_outputs, old_table = self.spec.n_outputs, read_table(old)
-        rows = (as_position_array(positions) - owner.start)[:, None] * n_outputs + np.arange(n_outputs)
-        updated = replace_rows(old_table, table, rows.reshape(-1))
-        if updated is None:
-            updated = to_part_table(self._merged(owner, to_part(old_table), rows.reshape(-1), frame, new))
-        return to_parquet_bytes(updated)
-
-    def _merged(self, owner: range, old: Part, rows: Array, frame: pd.DataFrame, new: Array) -> pd.DataFrame:
-        """Return the frame of a part in which some rows are new ones of a frame; either may be of open form."""
-        attrs, part = frame.attrs, Part(frame, old.levels, old.spec, frame.attrs["is_series"], frame.attrs["is_open"])
-        if part.is_open and not old.is_open:
-            attrs = {**attrs, "is_series": old.is_series, "is_open": False}
-            attrs["declared"] = attrs["declared"][:1] * (old.columns.shape[1] - 1)
-        main = part if old.is_open else old
-        columns, frame = like_main(old, main).columns, like_main(part, main).columns
-        columns = columns.set_axis(frame.columns, axis=1)
-        indexer = np.arange(len(columns))
-        indexer[rows] = len(columns) + new
-        merged = concat_parts([columns, frame]).take(indexer)
-        merged.index, merged.attrs = self._job.task.index(self._job.index[owner.start : owner.stop]), attrs
-        return merged
+    def _update_of(self, start: int) -> PartUpdate:
+        """Return the update of the part that begins with a row."""
+        rows = self._parts[start]
+        return PartUpdate(self._job.task, self._part_name(rows), rows, self._job.index[rows.start : rows.stop])
 
     def close(self) -> None:
         """Delete the parts that workers have written but not recorded, if the job has failed, and release the lock."""

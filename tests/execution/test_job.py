@@ -40,8 +40,11 @@ def test_partitioning_skips_finished_rows(npartitions):
     assert list(map(len, partitions)) == list(map(len, without_gaps))
 
 
-def test_partitions_end_with_parts_unless_they_would_be_half_as_large():
+def test_partitions_end_with_parts_unless_they_would_be_half_or_twice_as_large():
     """A resumed job writes each Parquet part once, not once for each partition that has a row of it."""
+    sink = sink_of(nbytes=0, part_ends=[300, 600, 1200, 2000])
+    state = make_state(2000, sink=sink, n_done=1, wall=1.0, n_workers=2, min_seconds=100.0)  # of 200 rows
+    assert [len(positions) for positions in state.iter_partitions()][:4] == [300, 300, 200, 400]
     sink = sink_of(nbytes=0, part_ends=[*range(48, 961, 48), 2000])
     state = make_state(2000, sink=sink, n_done=1, wall=1.0, n_workers=2, min_seconds=100.0)  # of 200 rows
     sizes = [len(positions) for positions in state.iter_partitions()]

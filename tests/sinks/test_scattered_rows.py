@@ -92,6 +92,28 @@ def test_partitions_go_on_across_gaps(folder, paths, name, scheduler, partitions
     assert len(recorded_rows(out)) == 1 + 4
 
 
+@pytest.mark.parametrize(("n_partitions", "on_workers"), [(4, True), (8, False)])
+def test_workers_update_parts_of_which_no_other_partition_has_rows(
+    folder, paths, n_partitions, on_workers, monkeypatch, managed_cluster
+):
+    """Of a part of two partitions, the second update would undo the first."""
+    returned, finish = [], JobState.finish
+    monkeypatch.setattr(
+        JobState, "finish", lambda job, part: returned.append(part.values is not None) or finish(job, part)
+    )
+    out = folder / "x.parquet"
+    with dask.config.set(scheduler="distributed"):
+        load(paths, out, npartitions=4)
+        parts = {path.name: path.stat().st_ino for path in out.glob("part-*")}
+        returned.clear()
+        load(paths, out, npartitions=n_partitions)
+        assert {path.name: path.stat().st_ino for path in out.glob("part-*")} == parts
+        (folder / "hidden").rename(folder / "late")
+        load(paths, out, npartitions=n_partitions)
+    assert returned == [not on_workers] * 2 * n_partitions
+    assert rows(out) == {k: k for k in range(N)}
+
+
 @pytest.mark.parametrize("kind", ["npy", "parquet", "files", "download", "map"])
 def test_rows_missing_as_before_leave_no_trace(folder, paths, kind, partitions):
     """A row that fails as before is tried once in each call: it adds no line, and no part is written again."""

@@ -109,6 +109,10 @@ class JournalError(ImgprocError, ValueError):
     """Result at ``out=`` or ``to=`` that belongs to another job, or has a damaged journal."""
 
 
+class OutputError(ImgprocError, OSError):
+    """File that cannot be written; it ends the call, and finished files stay."""
+
+
 class MissingExtraError(ImgprocError, ImportError):
     """Package for a URL scheme, plots or ``strict=True`` that is not installed; the message has the command for it."""
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from pandas_imgproc import _timing, codec
 from pandas_imgproc._text import INTERRUPTS
-from pandas_imgproc.errors import BatchLengthError
+from pandas_imgproc.errors import BatchLengthError, OutputError
 from pandas_imgproc.partition import PartitionInput, PartitionResult
 
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from pandas_imgproc.errors import FailureKind
     from pandas_imgproc.partition import Mask
     from pandas_imgproc.source import InputFile, Source
+    from pandas_imgproc.source.copies import Output
     from pandas_imgproc.tasks import Task, Values
 
 
@@ -86,7 +87,12 @@ class NullLedger:
 
 
 def run_partition(
-    task: Task, partition: PartitionInput, source: Source, ledger: RowLedger, settings: codec.PillowSettings
+    task: Task,
+    partition: PartitionInput,
+    source: Source,
+    ledger: RowLedger,
+    settings: codec.PillowSettings,
+    output: Callable[[int], Output | None] | None = None,
 ) -> PartitionResult:
     """Run a task on the rows of a partition.
 
@@ -102,6 +108,8 @@ def run_partition(
         Record of the row in flight, after `start_attempt`; rows that have killed two processes are skipped.
     settings : PillowSettings
         Pillow's settings in the caller, so that every process decodes alike.
+    output : callable, optional
+        Function of a row of the partition that returns the output into which its file is copied.
 
     Returns
     -------
@@ -117,7 +125,7 @@ def run_partition(
     result = PartitionResult.empty(partition, task.allocate(len(partition) * task.n_outputs))
     wall, cpu = time.perf_counter(), time.thread_time()
     with codec.pillow_settings(settings), _timing.collect_timings() as seconds:
-        _Run(result, task, partition, ledger).run(source.read(partition, lambda: ledger.cancelled))
+        _Run(result, task, partition, ledger).run(source.read(partition, lambda: ledger.cancelled, output))
     result.wall, result.cpu = time.perf_counter() - wall, time.thread_time() - cpu
     result.seconds, result.bytes_read = dict(seconds), seconds.bytes_read
     return result
@@ -186,7 +194,7 @@ class _Run:
         try:
             function(rows)
             succeeded = True
-        except (*INTERRUPTS, BatchLengthError):
+        except (*INTERRUPTS, BatchLengthError, OutputError):
             raise
         except BaseException as exc:  # any exception of a decoder or a user's function is a failure of this row only
             if len(rows) == 1:

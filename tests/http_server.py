@@ -62,7 +62,7 @@ class HTTPServer:
         self.redirects: dict[str, tuple[int, str]] = {}
         self.latency, self.pace, self.headers = 0.0, (2**16, 0.0), dict[str, str]()
         self.n_sent = 0
-        self.ranges = True
+        self.ranges, self.ignores_if_range = True, False
         self.retry_after = "0"
         self.fault: Callable[[str, int], str | None] = lambda path, k: None
         self.n_requests_by_path: Counter[str] = Counter()
@@ -89,7 +89,7 @@ class HTTPServer:
     def reset(self) -> None:
         """Clear the counts of requests, and have no latency and no faults."""
         self.latency, self.retry_after, self.fault = 0.0, "0", lambda path, k: None
-        self.ranges, self.pace, self.n_sent = True, (2**16, 0.0), 0
+        self.ranges, self.ignores_if_range, self.pace, self.n_sent = True, False, (2**16, 0.0), 0
         self.headers.clear()
         self.max_in_flight, self.min_in_flight = 0, 1
         self.redirects.clear()
@@ -138,15 +138,15 @@ class HTTPServer:
         data = self.files.get(path)
         if data is None:
             return web.Response(status=404)
-        return await self._send(request, data, _end_of(fault, len(data)))
+        return await self._send(request, data, _end_of(fault, len(data)), holds="hold" in (fault or ""))
 
-    async def _send(self, request: web.Request, data: bytes, stop: int | None) -> web.StreamResponse:
-        """Send a file, or the requested part of it; with `stop` the connection breaks after so many bytes."""
+    async def _send(self, request: web.Request, data: bytes, stop: int | None, *, holds: bool) -> web.StreamResponse:
+        """Send a file, or the requested part of it; `stop` bytes are sent before it breaks, or holds."""
         status, headers = 200, {"ETag": f'"{hash(data):x}"', "Accept-Ranges": "bytes", **self.headers}
         if data.startswith(b"<"):
             headers["Content-Type"] = "text/html"
         part = request.http_range
-        is_current = request.headers.get("If-Range", headers["ETag"]) == headers["ETag"]
+        is_current = self.ignores_if_range or request.headers.get("If-Range", headers["ETag"]) == headers["ETag"]
         if self.ranges and part.start is not None and is_current:
             if part.start >= len(data):
                 return web.Response(status=416, headers={"Content-Range": f"bytes */{len(data)}"})
@@ -156,26 +156,29 @@ class HTTPServer:
         await response.prepare(request)
         if request.method == "HEAD":
             return response
-        await self._write(request, response, data, stop)
+        await self._write(response, data, stop)
+        if holds:
+            await self._end.wait()
+        if stop is not None:
+            request.transport.close()
         return response
 
-    async def _write(self, request: web.Request, response: web.StreamResponse, data: bytes, stop: int | None) -> None:
+    async def _write(self, response: web.StreamResponse, data: bytes, stop: int | None) -> None:
         nbytes, seconds = self.pace
         for start in range(0, len(data), nbytes):
             chunk = data[start : min(start + nbytes, len(data) if stop is None else stop)]
             self.n_sent += len(chunk)
             await response.write(chunk)
             if stop is not None and start + nbytes >= stop:
-                request.transport.close()
                 break
             if seconds:
                 await asyncio.sleep(seconds)
 
 
 def _end_of(fault: str | None, nbytes: int) -> int | None:
-    """Return the number of bytes after which a fault breaks the connection."""
-    if fault is not None and fault.startswith("drop "):
-        return int(fault.removeprefix("drop "))
+    """Return the number of bytes after which a fault breaks or holds the connection."""
+    if fault is not None and fault.startswith(("drop ", "hold ")):
+        return int(fault.split()[1])
     return nbytes // 2 if fault == "truncated" else None
 
 

@@ -188,7 +188,7 @@ class _SaveMethods(_ImageAccessorBase):
     ) -> pd.Series[Any]:
         """Copy each remote file unchanged to a local one: fetch once, train many times.
 
-        The same call again continues: existing files are left, unless their source has changed.
+        The same call again continues, also within a file: existing files are left, unless their source has changed.
 
         Parameters
         ----------
@@ -205,7 +205,8 @@ class _SaveMethods(_ImageAccessorBase):
         Notes
         -----
         Nothing is decoded: a page of HTML that a server returns for an image is copied too; `verify` finds it. Files
-        are written atomically.
+        have any size, and are copied in blocks to ``name.part``, which gets its name when it is complete. A part is
+        continued after an error, and by the next call, if the file on the server is still of the same version.
 
         Examples
         --------

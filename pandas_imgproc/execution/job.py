@@ -28,6 +28,7 @@ from pandas_imgproc.partition import (
     to_positions,
     values_at,
 )
+from pandas_imgproc.sinks import CopyWriter
 from pandas_imgproc.source import InputFile
 
 if TYPE_CHECKING:
@@ -305,7 +306,8 @@ def run_and_write(
     The values of a cancelled job are dropped: some of its rows are unfinished, and the next job may have written to the
     same buffer.
     """
-    result = run_partition(task, partition, source, ledger, settings)
+    output = writer.output if isinstance(writer, CopyWriter) else None
+    result = run_partition(task, partition, source, ledger, settings, output)
     if ledger.cancelled:
         result.values = None
         return result

@@ -7,12 +7,13 @@
 `parquet`         a folder of Parquet parts; `parquet_part` is one of them, `directory` their file system
 `batches`         batches of a training loop, in order
 `image_files`     one file per result; `manifest` records them, `output_paths` and `path_template` name them
+`part_file`       the part of a file that is copied
 `journal`         the finished rows of a result on disk; `journal_storage` holds its lines, `job_spec` its job
 `out`             parsing of ``out=``, and reading of the results on disk
 """
 
 from pandas_imgproc.sinks.batches import Batch, BatchSink, BatchSpec, Missing
-from pandas_imgproc.sinks.image_files import ImageFileSink
+from pandas_imgproc.sinks.image_files import CopyWriter, ImageFileSink
 from pandas_imgproc.sinks.inferred import memory_sink
 from pandas_imgproc.sinks.job_spec import JobContext
 from pandas_imgproc.sinks.journaled import ResultStore, Retry, check_retry
@@ -22,6 +23,7 @@ __all__ = [
     "Batch",
     "BatchSink",
     "BatchSpec",
+    "CopyWriter",
     "ImageFileSink",
     "JobContext",
     "MemorySink",

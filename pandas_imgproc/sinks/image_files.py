@@ -16,9 +16,10 @@ from pandas_imgproc.partition import values_at
 from pandas_imgproc.sinks.job_spec import checksum
 from pandas_imgproc.sinks.journaled import TRANSIENT_KINDS, versions, warn_version_change
 from pandas_imgproc.sinks.lease import Lease, LeaseHandle, discard
-from pandas_imgproc.sinks.manifest import FileRecord, FolderManifest, TaskSpec, record_written
+from pandas_imgproc.sinks.manifest import FilePart, FileRecord, FolderManifest, TaskSpec, record_written
 from pandas_imgproc.sinks.memory import ArraySpec, MemorySink
-from pandas_imgproc.source import UNKNOWN_SIGNATURE, FileSignature, InputFile, is_encoded, signature_of
+from pandas_imgproc.sinks.part_file import PartFile, write_error
+from pandas_imgproc.source import UNKNOWN_SIGNATURE, CopiedFile, FileSignature, InputFile, is_encoded, signature_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -211,7 +212,21 @@ class ImageFileSink(MemorySink):
         folder, targets = self._job.source.folder, values_at(self._targets, positions, self.spec.n_outputs)
         folders = () if in_caller else {os.path.dirname(target) for target in targets if target is not None}
         leases = {name: self._lease.grant(os.path.join(folder, name, self._lease_name)) for name in folders}
-        return ImageFileWriter(folder, targets, self._task_spec.digest, None if in_caller else leases)
+        writer = folder, targets, self._task_spec.digest, None if in_caller else leases
+        if not getattr(self._job.task, "is_copy", False):
+            return ImageFileWriter(*writer)
+        copied = [target for target in targets if target is not None]
+        parts = {target: part for target in copied if (part := self._part(target)) is not None}
+        sources = {
+            target: self._source_checksum(position, os.path.join(folder, os.path.dirname(target)))
+            for position, target in zip(positions, targets, strict=True)
+            if target is not None
+        }
+        return CopyWriter(*writer, sources, parts)
+
+    def _part(self, target: str) -> FilePart | None:
+        manifest, name = self._manifest_of(target)
+        return manifest.parts.get(name)
 
     @functools.cached_property
     def _lease_name(self) -> str:
@@ -290,14 +305,17 @@ class ImageFileWriter:
         n_outputs = len(part.values) // len(part.status)
         for k, data in enumerate(part.values):
             target, i = self.targets[k], k // n_outputs
-            if part.status[i] != 0 or target is None:
+            if part.status[i] != 0 or target is None or isinstance(data, CopiedFile):
                 continue
-            if self.leases is not None and not self.leases[os.path.dirname(target)].is_valid():
+            if not self._may_write(target):
                 return part
             with timed("write"):
                 self._write(os.path.join(self.folder, target), data, part.signatures[i].tolist())
         part.values = None
         return part
+
+    def _may_write(self, target: str) -> bool:
+        return self.leases is None or self.leases[os.path.dirname(target)].is_valid()
 
     def _write(self, path: str, data: bytes, source_signature: list[int]) -> None:
         size, mtime = source_signature
@@ -311,6 +329,18 @@ class ImageFileWriter:
             raise write_error(path, exc) from exc
 
 
-def write_error(path: str, exc: OSError) -> OSError:
-    """Return an error that names path and reason."""
-    return OSError(exc.errno, f"{path!r} cannot be written: {exc.strerror or exc}; what was finished is kept")
+@dataclass(frozen=True)
+class CopyWriter(ImageFileWriter):
+    """Writer of a partition of copies: large files were written before, each into its own output."""
+
+    sources: Mapping[str, int]  # checksums of the sources, by target
+    parts: Mapping[str, FilePart]  # of earlier attempts, by target
+
+    def output(self, i: int) -> PartFile | None:
+        """Return the output of row i; None without a valid lease, so that the file is returned to the caller."""
+        target = self.targets[i]
+        if target is None or not self._may_write(target):
+            return None
+        path = os.path.join(self.folder, target)
+        may_write = functools.partial(self._may_write, target)
+        return PartFile(path, self.digest, self.sources[target], self.parts.get(target), may_write)

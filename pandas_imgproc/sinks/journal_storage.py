@@ -60,10 +60,10 @@ class LocalJournal:
         """
         while self._file is None:
             file = _open_to_append(self.name)
-            if not _try_lock(file):
+            if not try_lock(file):
                 file.close()
                 raise JournalError(f"{self.name!r} is being written by another process; wait for it")
-            if _is_named(file, self.name):
+            if is_named(file, self.name):
                 self._file = file
             else:  # replaced or deleted in the meantime
                 file.close()
@@ -100,7 +100,7 @@ class LocalJournal:
         pathlib.Path(path).unlink(missing_ok=True)  # of a process that was killed
         file = _open_to_append(path)
         try:
-            _try_lock(file)
+            try_lock(file)
             if file.write(lines) < len(lines):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             os.fsync(file.fileno())
@@ -142,7 +142,7 @@ class LocalJournal:
             with _open_to_append(self.name) as file:
                 if fcntl is not None:
                     fcntl.flock(file, fcntl.LOCK_EX)
-                if _is_named(file, self.name):  # else it was replaced during the wait for the lock
+                if is_named(file, self.name):  # else it was replaced during the wait for the lock
                     yield file
                     return
 
@@ -177,7 +177,7 @@ def _open_to_append(path: str) -> IO[bytes]:
     return open(path, "ab+", buffering=0)  # a lock lasts as long as the file is open
 
 
-def _try_lock(file: IO[bytes]) -> bool:
+def try_lock(file: IO[bytes]) -> bool:
     """Lock an open file, unless another process has; return whether it is locked."""
     if fcntl is not None:
         try:
@@ -187,7 +187,7 @@ def _try_lock(file: IO[bytes]) -> bool:
     return True
 
 
-def _is_named(file: IO[bytes], path: str) -> bool:
+def is_named(file: IO[bytes], path: str) -> bool:
     """Return whether a path still names an open file."""
     try:
         return os.path.samestat(os.fstat(file.fileno()), os.stat(path))

@@ -29,7 +29,7 @@ from pandas_imgproc.sinks.journal_storage import (
     check_format,
     to_json_line,
 )
-from pandas_imgproc.source import UNKNOWN_SIGNATURE, FileSignature, signature_of
+from pandas_imgproc.source import UNKNOWN_SIGNATURE, FileSignature, FileVersion, signature_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -78,6 +78,15 @@ class FileRecord:
         return (self.digest, self.source_checksum) == (spec.digest, source_checksum)
 
 
+@dataclass(frozen=True)
+class FilePart:
+    """Part of a file in the manifest, which a copy continues."""
+
+    digest: str  # of the task
+    source_checksum: int  # of the path
+    version: FileVersion  # of which the part is
+
+
 class FolderManifest(JsonJournal):
     """Manifest of a folder, which need not exist: records by file name, and tasks by digest."""
 
@@ -103,7 +112,9 @@ class FolderManifest(JsonJournal):
         replaced = {name: self._records_in_doubt(name) for name in self._replaced}
         n_layers = max(map(len, replaced.values()), default=0)
         layers = [{name: records[k] for name, records in replaced.items() if k < len(records)} for k in range(n_layers)]
-        return b"".join(map(to_json_line, chain.from_iterable(map(self._lines_of, [*layers, self.files]))))
+        lines_of = chain.from_iterable(map(self._lines_of, [*layers, self.files]))
+        parts = (part_line(name, part) for name, part in self.parts.items())
+        return b"".join(map(to_json_line, chain(lines_of, parts)))
 
     def _records_in_doubt(self, name: str) -> list[FileRecord]:
         """Return the earlier records of a file, one of which may be that of its present content."""
@@ -136,13 +147,17 @@ class FolderManifest(JsonJournal):
         self.files: dict[str, FileRecord] = {}
         self._replaced: defaultdict[str, list[FileRecord]] = defaultdict(list)  # earlier records, of written files
         self.tasks: dict[str, TaskSpec] = {}
+        self.parts: dict[str, FilePart] = {}  # of files that are not finished
 
     def _replay(self, line: Any) -> None:
         self._n_lines += 1
         digest = str(line["work"])
         if "asked" in line:
             self._replay_declaration(digest, line)
+        for name, part in line.get("part", {}).items():
+            self.parts[name] = FilePart(digest, int(part["source"]), FileVersion.from_json(part))
         for name, (*source, size, mtime) in line.get("made", {}).items():
+            self.parts.pop(name, None)
             self._apply(digest, name, source, file_signature=(int(size), int(mtime)), failed=None)
         for name, (kind, message, *source) in line.get("failed", {}).items():
             self._apply(digest, name, source, file_signature=None, failed=(check_failure_kind(kind), str(message)))
@@ -223,6 +238,17 @@ def record_written(path: str, digest: str, source_signature: FileSignature, file
     folder, name = os.path.split(path)
     line = to_json_line({"work": digest, "made": {name: [*source_signature, *file_signature]}})
     LocalJournal(os.path.join(folder, FILENAME)).append(line, sync=False)
+
+
+def part_line(name: str, part: FilePart) -> dict[str, Any]:
+    """Return the line that records a part before there is any of it."""
+    return {"work": part.digest, "part": {name: {"source": part.source_checksum, **part.version.to_json()}}}
+
+
+def record_part(path: str, part: FilePart) -> None:
+    """Record a part of a file that is about to be created."""
+    folder, name = os.path.split(path)
+    LocalJournal(os.path.join(folder, FILENAME)).append(to_json_line(part_line(name, part)), sync=False)
 
 
 def derived_files(paths: Sequence[str]) -> set[str]:

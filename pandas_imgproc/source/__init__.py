@@ -8,8 +8,9 @@
 `archive`        members of zip and tar archives
 `remote`         reader of remote files, with these parts:
 `prefetch`       reads in flight while images are decoded, with a budget of bytes
-`retry`          retries, timeouts and limits per host
-`filesystems`    fsspec's file systems, and requests to each kind
+`transfer`       copies of files in blocks, and `copies` their versions and outputs
+`retry`          retries and limits per host, and `stall` the timeout of an attempt
+`filesystems`    fsspec's file systems, and requests to each kind; `streams` opens the bodies of responses
 `redirects`      redirects of web servers, which stay below the root, and whose headers stay with their server
 `chained`        file systems of any URL, also of a chained one
 `error_mapping`  exceptions of file systems as failure kinds and messages
@@ -18,6 +19,7 @@
 """
 
 from pandas_imgproc.source.chained import open_filesystem
+from pandas_imgproc.source.copies import CopiedFile, FileVersion, new_digest
 from pandas_imgproc.source.inputs import (
     FailedInput,
     RowInputs,
@@ -37,8 +39,10 @@ __all__ = [
     "FOLLOW_ALL",
     "MAX_FILE_BYTES",
     "UNKNOWN_SIGNATURE",
+    "CopiedFile",
     "FailedInput",
     "FileSignature",
+    "FileVersion",
     "InputFile",
     "RowInputs",
     "Source",
@@ -49,6 +53,7 @@ __all__ = [
     "is_dir",
     "is_encoded",
     "make_source",
+    "new_digest",
     "open_filesystem",
     "paths_to_series",
     "read_in_memory",

@@ -146,6 +146,7 @@ def _match_known(exc: BaseException) -> tuple[FailureKind, str] | None:
         (names & {"RedirectClientError"}, "remote", "the server redirects to what cannot be a URL"),
         (names & _INVALID_URL, "invalid_path", "the server's name or the path cannot be one"),
         (isinstance(exc, TimeoutError), "timeout", "it took too long"),
+        (names & {"DamagedTransferError"}, "remote", str(exc)),
         (names & {"ClientPayloadError", "IncompleteReadError"}, "remote", "the response ended too early"),
         (names & {"HttpProcessingError"}, "remote", "the response is not that of a web server"),
         (isinstance(exc, socket.gaierror), "remote", "the server's name is not known"),

@@ -6,6 +6,7 @@ All coroutines run on fsspec's event loop.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import os
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -14,14 +15,14 @@ from pandas_imgproc._uninterrupted import import_atomically, run_uninterrupted
 from pandas_imgproc.errors import MissingExtraError, UnreadableImageError
 from pandas_imgproc.source import streams
 from pandas_imgproc.source.chained import chain_protocols, open_filesystem, split_chain
-from pandas_imgproc.source.local import UNKNOWN_SIGNATURE, FileSignature, check_size
+from pandas_imgproc.source.local import BLOCK_NBYTES, UNKNOWN_SIGNATURE, FileSignature, check_size
 from pandas_imgproc.source.redaction import protocol_family
 from pandas_imgproc.source.redirects import guard_sessions, guarded_options
 from pandas_imgproc.source.streams import ByteRange as ByteRange
 from pandas_imgproc.source.streams import version_hash
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import AsyncIterator, Callable
 
     from pandas_imgproc.source.paths import RemotePath
     from pandas_imgproc.source.read_config import ReadConfig
@@ -169,6 +170,31 @@ async def _generic_read(fs: Any, url: str, byte_range: ByteRange | None) -> Read
     if fs.async_impl:
         return await fs._cat_file(path, start=start, end=stop), UNKNOWN_SIGNATURE
     return await asyncio.to_thread(fs.cat_file, path, start=start, end=stop), UNKNOWN_SIGNATURE
+
+
+@contextlib.asynccontextmanager
+async def generic_body(
+    fs: Any,
+    url: str,
+    byte_range: streams.OpenRange | None = None,
+    version: str | None = None,  # noqa: ARG001  it is compared
+) -> AsyncIterator[streams.Body]:
+    """Open a file of any file system, as the bodies of `streams`."""
+    path, start = _generic_path(fs, url), byte_range[0] if byte_range else 0
+    details = await (fs._info(path) if fs.async_impl else asyncio.to_thread(fs.info, path))
+    size = details.get("size")
+    file = await asyncio.to_thread(fs.open, path, "rb")
+    try:
+        await asyncio.to_thread(file.seek, start)
+        chunks = _read_chunks(file)
+        yield streams.Body(chunks, None, byte_range is not None, None, str(version_hash(details)), start, size)
+    finally:
+        await asyncio.to_thread(file.close)
+
+
+async def _read_chunks(file: Any) -> AsyncIterator[bytes]:
+    while chunk := await asyncio.to_thread(file.read, BLOCK_NBYTES):
+        yield chunk
 
 
 def _generic_path(fs: Any, url: str) -> Any:

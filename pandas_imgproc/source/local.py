@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import stat
 from typing import TYPE_CHECKING
 
-from pandas_imgproc.errors import UnreadableImageError
+from pandas_imgproc.errors import ImgprocError, UnreadableImageError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from pandas_imgproc.errors import FailureKind
 
 MAX_FILE_BYTES = 2**30
 """Maximum size of a file, else it is `too_large`: a worker reads it whole, and a sparse file may claim any size."""
+
+BLOCK_NBYTES = 2**18
+"""Bytes of a file that a copy holds in memory; smaller files are read at once."""
 
 _CHUNK_BYTES = 2**20
 
@@ -54,16 +60,30 @@ def read_file(path: str) -> tuple[bytes, FileSignature]:
     UnreadableImageError
         With one of the kinds missing, permission, not_a_file, invalid_path, too_large, remote.
     """
+    with open_regular(path) as (fd, status):
+        check_size(status.st_size)
+        return _read_all(fd, status.st_size), signature_of(status)
+
+
+@contextlib.contextmanager
+def open_regular(path: str) -> Iterator[tuple[int, os.stat_result]]:
+    """Open a file for a block, as a descriptor with its status; errors of the block are those of the file.
+
+    Raises
+    ------
+    UnreadableImageError
+        With one of the kinds missing, permission, not_a_file, invalid_path, remote.
+    """
     try:
         # O_NONBLOCK: opening a named pipe would wait for a writer forever.
         fd = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0))
         try:
             status = os.fstat(fd)
             _check_regular(status)
-            return _read_all(fd, status.st_size), signature_of(status)
+            yield fd, status
         finally:
             os.close(fd)
-    except UnreadableImageError:
+    except ImgprocError:
         raise
     except OSError as exc:
         raise os_error_reason(exc) from exc
@@ -90,7 +110,6 @@ def _check_regular(status: os.stat_result) -> None:
         raise UnreadableImageError("not_a_file", "it is a folder")
     if not stat.S_ISREG(status.st_mode):
         raise UnreadableImageError("not_a_file", "it is a pipe, a socket or a device")
-    check_size(status.st_size)
 
 
 def check_size(size: int) -> None:

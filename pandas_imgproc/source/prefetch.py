@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import sys
 from collections import deque
@@ -10,15 +11,22 @@ from typing import TYPE_CHECKING, Self
 
 from pandas_imgproc.errors import UnreadableImageError
 from pandas_imgproc.source.archive import read_remote_file
+from pandas_imgproc.source.copies import CopiedFile
+from pandas_imgproc.source.local import BLOCK_NBYTES, read_file
 from pandas_imgproc.source.paths import ArchiveMember
+from pandas_imgproc.source.transfer import copy_file
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Coroutine
     from concurrent.futures import Future
+    from typing import Any
 
-    from pandas_imgproc.source.filesystems import ReadResult
-    from pandas_imgproc.source.paths import RemoteLocation
+    from pandas_imgproc.source.copies import Output
+    from pandas_imgproc.source.local import FileSignature
+    from pandas_imgproc.source.paths import Location
     from pandas_imgproc.source.remote import RemoteReader
+
+    Transfer = tuple[Any, FileSignature]  # bytes or a CopiedFile, and the signature
 
 DEFAULT_FILE_NBYTES = 2**22
 """Estimated size of a file until the first one has arrived."""
@@ -51,13 +59,13 @@ class _PendingRead:
 
     __slots__ = ("future", "i", "nbytes")
 
-    def __init__(self, i: int, future: Future[ReadResult], estimate: float) -> None:
+    def __init__(self, i: int, future: Future[Transfer], estimate: float) -> None:
         self.i, self.future, self.nbytes = i, future, estimate
         future.add_done_callback(self._set_size)
 
-    def _set_size(self, future: Future[ReadResult]) -> None:
+    def _set_size(self, future: Future[Transfer]) -> None:
         if not future.cancelled() and future.exception() is None:
-            self.nbytes = len(future.result()[0])
+            self.nbytes = _nbytes_in_memory(future.result())
 
 
 class Prefetcher:
@@ -68,16 +76,24 @@ class Prefetcher:
     Parameters
     ----------
     reader : RemoteReader
-    files : dict of int to RemotePath or ArchiveMember
-        Locations of at least one file, by position of the row in the partition, ascending.
+    files : dict of int to Location
+        Locations of at least one file, by position of the row in the partition, ascending; local only if it is copied.
     cancelled : callable
         Whether the job was cancelled: a pending file is not awaited then.
+    output : callable, optional
+        Function of a position that returns the output into which a file is copied, None to read it into memory.
     """
 
-    def __init__(self, reader: RemoteReader, files: dict[int, RemoteLocation], cancelled: Callable[[], bool]) -> None:
-        self._reader, self._cancelled = reader, cancelled
+    def __init__(
+        self,
+        reader: RemoteReader,
+        files: dict[int, Location],
+        cancelled: Callable[[], bool],
+        output: Callable[[int], Output | None] | None = None,
+    ) -> None:
+        self._reader, self._cancelled, self._output = reader, cancelled, output
         self._pending, self._started = deque(files.items()), deque[_PendingRead]()
-        self._size_group = _size_group(next(iter(files.values())))
+        self._size_group = _size_group(next(iter(files.values()))) + (" copied" if output is not None else "")
 
     def __enter__(self) -> Self:
         _active.add(self)
@@ -89,20 +105,26 @@ class Prefetcher:
             read.future.cancel()
         self._started.clear()
 
-    def read(self, i: int) -> ReadResult:
+    def read(self, i: int) -> Transfer:
         """Return the bytes and the signature of a row's file; the files of earlier rows are dropped."""
+        self.wait(i)
+        future = self._started[0].future
+        if not future.done():
+            raise UnreadableImageError("remote", "the call was stopped while it was read")
+        result = self._reader.result(future)
+        self._update_estimate(_nbytes_in_memory(result))
+        return result
+
+    def wait(self, i: int) -> None:
+        """Wait until a row's file has been read, or the job is cancelled."""
         while self._started and self._started[0].i < i:
             self._started.popleft().future.cancel()
         while self._pending and self._pending[0][0] < i:
             self._pending.popleft()
         self._fill()
-        future = self._started[0].future
-        while not wait({future}, timeout=POLL_INTERVAL).done:
+        while not wait({self._started[0].future}, timeout=POLL_INTERVAL).done:
             if self._cancelled():
-                raise UnreadableImageError("remote", "the call was stopped while it was read")
-        result = self._reader.result(future)
-        self._update_estimate(len(result[0]))
-        return result
+                return
 
     def _fill(self) -> None:
         """Start reads until a limit is reached. The next row's file is always started."""
@@ -113,9 +135,17 @@ class Prefetcher:
         while self._pending and (not self._started or (len(self._started) < max_started and nbytes < budget)):
             i, location = self._pending.popleft()
             estimate = _typical_nbytes.get(self._size_group, DEFAULT_FILE_NBYTES)
-            future = self._reader.submit(read_remote_file(location, self._reader))
+            future = self._reader.submit(self._read(i, location))
             self._started.append(_PendingRead(i, future, estimate))
             nbytes += self._started[-1].nbytes
+
+    def _read(self, i: int, location: Location) -> Coroutine[Any, Any, Transfer]:
+        output = None if self._output is None else self._output(i)
+        if output is not None:
+            return copy_file(location, self._reader, output)
+        if isinstance(location, str):
+            return asyncio.to_thread(read_file, location)
+        return read_remote_file(location, self._reader)
 
     def _update_estimate(self, nbytes: int) -> None:
         if len(_typical_nbytes) > MAX_SIZE_GROUPS:
@@ -124,6 +154,13 @@ class Prefetcher:
         _typical_nbytes[self._size_group] = max(nbytes, 0.9 * _typical_nbytes.get(self._size_group, 0.0))
 
 
-def _size_group(location: RemoteLocation) -> str:
+def _size_group(location: Location) -> str:
     """Return the folder or archive of a file, whose files are assumed to be of about one size."""
-    return str(location.archive) if isinstance(location, ArchiveMember) else location.path.rpartition("/")[0]
+    if isinstance(location, ArchiveMember):
+        return str(location.archive)
+    return (location if isinstance(location, str) else location.path).rpartition("/")[0]
+
+
+def _nbytes_in_memory(result: Transfer) -> int:
+    data, _ = result
+    return BLOCK_NBYTES if isinstance(data, CopiedFile) else len(data)

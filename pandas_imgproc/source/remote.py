@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pandas_imgproc._uninterrupted import import_atomically
+from pandas_imgproc.errors import OutputError
 from pandas_imgproc.source import filesystems
 from pandas_imgproc.source.error_mapping import to_image_error
 from pandas_imgproc.source.local import UNKNOWN_SIGNATURE
@@ -46,10 +47,14 @@ class RemoteReader:
         """Return the size and the signature of a file, without reading the file."""
         return await self._request(filesystems.info, location)
 
+    async def filesystem(self, location: RemotePath) -> Any:
+        """Return the file system of a location."""
+        return await filesystems.get_filesystem(location, self.options, self.config, self.redirects)
+
     async def _request(self, request: Callable[..., Awaitable[T]], location: RemotePath, *args: Any) -> T:
         """Return the result of a request with retries; its last argument is the timeout of the attempt."""
         # Before the timeout starts: to create a file system may take a second.
-        fs = await filesystems.get_filesystem(location, self.options, self.config, self.redirects)
+        fs = await self.filesystem(location)
         return await with_retries(functools.partial(request, fs, location, *args), location, self.config)
 
     async def _fetch_signatures(self, locations: Sequence[RemotePath]) -> list[FileSignature]:
@@ -71,11 +76,13 @@ class RemoteReader:
         return asyncio.run_coroutine_threadsafe(coroutine, import_atomically("fsspec.asyn").get_loop())
 
     def result(self, future: Future[T]) -> T:
-        """Return the result of a coroutine, or raise an UnreadableImageError with the reason.
+        """Return the result of a coroutine, or raise an UnreadableImageError with the reason, or an OutputError.
 
         The exception of the file system is not its cause: a traceback would show the URL with its secrets.
         """
         exc = future.exception()
+        if isinstance(exc, OutputError):
+            raise exc
         if exc is not None:
             raise to_image_error(exc, self.options, self.config.attempts) from None
         return future.result()

@@ -24,6 +24,8 @@ T = TypeVar("T")
 MAX_RETRY_AFTER = 60.0
 """Maximum wait, in seconds, that a server's ``Retry-After`` can cause."""
 
+MAX_LOCAL_COPIES = 4
+
 
 async def with_retries(request: Callable[[StallTimeout], Awaitable[T]], location: RemotePath, config: ReadConfig) -> T:
     """Return the result of a request, repeated while its error is transient and attempts remain.
@@ -51,6 +53,11 @@ async def _with_limit(request: Callable[[StallTimeout], Awaitable[T]], location:
     host = location.path.split("/")[2] if family == "http" else family
     async with _host_semaphore(os.getpid(), host, config.max_concurrency), StallTimeout(config) as timeout:
         return await request(timeout)
+
+
+def local_copies() -> asyncio.Semaphore:
+    """Return the semaphore that limits the concurrent copies of local files: a disk reads one of them faster."""
+    return _host_semaphore(os.getpid(), "file", MAX_LOCAL_COPIES)
 
 
 @functools.lru_cache(1000)

@@ -28,7 +28,7 @@ from pandas_imgproc.source.inputs import (
     path_or_bytes,
     read_in_memory,
 )
-from pandas_imgproc.source.local import UNKNOWN_SIGNATURE, FileSignature, read_file, signature_of
+from pandas_imgproc.source.local import BLOCK_NBYTES, UNKNOWN_SIGNATURE, FileSignature, read_file, signature_of
 from pandas_imgproc.source.paths import ArchiveMember, Location, RemoteLocation, RemotePath
 from pandas_imgproc.source.read_config import ReadConfig
 from pandas_imgproc.source.redaction import StorageOptions, redact_path, redact_url
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from pandas_imgproc.partition import PartitionInput
+    from pandas_imgproc.source.copies import Output
     from pandas_imgproc.source.filesystems import ReadResult
     from pandas_imgproc.source.prefetch import Prefetcher
     from pandas_imgproc.source.remote import RemoteReader
@@ -93,7 +94,7 @@ class InputFile:
 
         Returns
         -------
-        bytes or ndarray of uint8, shape (height, width, channels)
+        bytes, CopiedFile, or ndarray of uint8, shape (height, width, channels)
 
         Raises
         ------
@@ -203,20 +204,26 @@ class Source:
         return self.is_local and not isinstance(self.root and self.resolver and self.resolver("x"), ArchiveMember)
 
     def read(
-        self, partition: PartitionInput, cancelled: Callable[[], bool] = lambda: False
+        self,
+        partition: PartitionInput,
+        cancelled: Callable[[], bool] = lambda: False,
+        output: Callable[[int], Output | None] | None = None,
     ) -> Iterator[tuple[int, InputFile]]:
         """Yield ``(i, file)`` for each row of a partition that names an image; missing rows are skipped.
 
-        A remote file is not awaited any longer once `cancelled` returns True.
+        A remote file is not awaited any longer once `cancelled` returns True. With `output` large files are copied into
+        the output of row i, and their data are a `CopiedFile`.
         """
         if isinstance(next((value for value in partition.inputs if value is not None), None), RowInputs):
             yield from self._read_groups(partition, cancelled)  # type: ignore[misc]  # for tasks of several images
             return
-        remote = self._remote_inputs(partition.inputs)
-        with self._prefetcher(remote, cancelled) if remote else contextlib.nullcontext() as prefetcher:
+        remote = self._remote_inputs(partition.inputs, with_large=output is not None)
+        with self._prefetcher(remote, cancelled, output) if remote else contextlib.nullcontext() as prefetcher:
             for i, (value, target) in enumerate(zip(partition.inputs, _first_targets(partition), strict=True)):
                 if value is not None:
                     fetch = functools.partial(prefetcher.read, i) if prefetcher is not None and i in remote else None
+                    if prefetcher is not None and fetch is not None and output is not None:
+                        prefetcher.wait(i)  # before the row is in flight, whose time is limited
                     file = InputFile(value, self, target, fetch)
                     file.columns, file.i = partition.columns, i
                     yield i, file
@@ -233,20 +240,25 @@ class Source:
             group.columns, group.i = partition.columns, i
             yield i, group
 
-    def _prefetcher(self, remote: dict[int, RemoteLocation], cancelled: Callable[[], bool]) -> Prefetcher:
+    def _prefetcher(
+        self,
+        files: dict[int, Location],
+        cancelled: Callable[[], bool],
+        output: Callable[[int], Output | None] | None,
+    ) -> Prefetcher:
         from pandas_imgproc.source.prefetch import Prefetcher  # imports asyncio
 
-        return Prefetcher(self.reader, remote, cancelled)
+        return Prefetcher(self.reader, files, cancelled, output)
 
-    def _remote_inputs(self, inputs: Sequence[Any]) -> dict[int, RemoteLocation]:
-        """Return the locations of remote files, by position in the partition."""
-        locations: dict[int, RemoteLocation] = {}
-        is_local = self.is_local
+    def _remote_inputs(self, inputs: Sequence[Any], *, with_large: bool) -> dict[int, Location]:
+        """Return the locations of remote files, and those of large local ones too, by position in the partition."""
+        locations: dict[int, Location] = {}
+        skips_names = self.is_local and not with_large
         for i, value in enumerate(inputs):
-            if is_local and isinstance(value, str) and "://" not in value:
+            if skips_names and isinstance(value, str) and "://" not in value:
                 continue  # nearly always
             location = self.try_resolve(value)
-            if isinstance(location, RemoteLocation) and _is_remote(location):
+            if location is not None and (_is_remote(location) or (with_large and _is_large(location))):
                 locations[i] = location
         return locations
 
@@ -354,6 +366,10 @@ class Source:
 
 def _is_remote(location: Location) -> bool:
     return isinstance(location.archive if isinstance(location, ArchiveMember) else location, RemotePath)
+
+
+def _is_large(location: Location) -> bool:
+    return isinstance(location, str) and _local_signature(location)[0] > BLOCK_NBYTES
 
 
 def _first_targets(partition: PartitionInput) -> Sequence[str | None]:

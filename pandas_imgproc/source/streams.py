@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import functools
 import re
 import zlib
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -37,7 +38,7 @@ class Body:
     version: str | None = None  # by which a later range is known to be of the same file
     start: int = 0  # first byte
     size: int | None = None  # bytes of the whole file
-    md5: str | None = None  # of the whole file, hexadecimal
+    digest: tuple[str, str] | None = None  # name and hexadecimal value, of the whole file
 
     def signature(self, size: int) -> FileSignature:
         """Return the signature of a file of this size."""
@@ -66,12 +67,13 @@ def _position(content_range: str | None, length: int | None) -> dict[str, Any]:
     return {"size": length} if found is None else {"start": int(found[1]), "size": int(found[2])}
 
 
-def _decode_md5(text: str | None) -> str | None:
+def _decode_digest(name: str, text: str | None) -> tuple[str, str] | None:
+    """Return a digest in base64 as the name and the hexadecimal value, None if it cannot be one."""
     try:
         digest = base64.b64decode(text or "", validate=True)
     except ValueError:
         return None
-    return digest.hex() if len(digest) == 16 else None
+    return (name, digest.hex()) if len(digest) == {"md5": 16, "crc32c": 4}[name] else None
 
 
 def raise_for_status(response: Any) -> None:
@@ -116,8 +118,12 @@ async def _http_body(
         yield Body(
             response.content.iter_any(), n, is_part, etag or date, None if is_encoded else strong,
             **_position(header.get("Content-Range") if is_part else None, n),
-            md5=None if is_part or is_encoded else _decode_md5(header.get("Content-MD5")) or _google_hash(header)[1],
+            digest=None if is_part or is_encoded else _http_digest(header),
         )  # fmt: skip
+
+
+def _http_digest(headers: Any) -> tuple[str, str] | None:
+    return _decode_digest("md5", headers.get("Content-MD5")) or _google_digest(_google_hashes(headers))
 
 
 @contextlib.asynccontextmanager
@@ -137,7 +143,7 @@ async def _s3_body(
     try:
         yield Body(
             body.iter_chunks(CHUNK_NBYTES), n, byte_range is not None, etag, etag,
-            **_position(response.get("ContentRange"), n), md5=md5[1] if md5 else None,
+            **_position(response.get("ContentRange"), n), digest=("md5", md5[1]) if md5 else None,
         )  # fmt: skip
     finally:
         body.close()
@@ -162,18 +168,33 @@ async def _gs_body(
             validate_response(response.status, await response.read(), path)
             raise_for_status(response)
         header, is_part, n = response.headers, response.status == 206, response.content_length
-        crc, md5 = _google_hash(header)
+        hashes = _google_hashes(header)
+        crc = hashes.get("crc32c")
         yield Body(
             response.content.iter_any(), n, is_part, crc, header.get("X-Goog-Generation") or crc,
-            **_position(header.get("Content-Range"), n), md5=md5,
+            **_position(header.get("Content-Range"), n), digest=_google_digest(hashes),
         )  # fmt: skip
 
 
-def _google_hash(headers: Any) -> tuple[str | None, str | None]:
-    """Return the CRC-32C, as text, and the MD5, hexadecimal, of an object of Google Cloud Storage."""
+def _google_hashes(headers: Any) -> dict[str, str]:
+    """Return the digests of an object of Google Cloud Storage, in base64 by their names."""
     pairs = ",".join(headers.getall("X-Goog-Hash", [])).split(",")
-    hashes = {name.strip(): value for name, _, value in (pair.partition("=") for pair in pairs)}
-    return hashes.get("crc32c"), _decode_md5(hashes.get("md5"))
+    return {name.strip(): value for name, _, value in (pair.partition("=") for pair in pairs)}
+
+
+def _google_digest(hashes: Mapping[str, str]) -> tuple[str, str] | None:
+    """Return the MD5 of an object; of one composed of others, which has none, the CRC-32C if that can be computed."""
+    md5 = _decode_digest("md5", hashes.get("md5"))
+    return md5 or (_decode_digest("crc32c", hashes.get("crc32c")) if _has_crc32c() else None)
+
+
+@functools.cache
+def _has_crc32c() -> bool:
+    try:
+        import google_crc32c  # noqa: F401  gcsfs installs it
+    except ImportError:
+        return False
+    return True
 
 
 OPENERS: dict[str, OpenBody] = {"http": _http_body, "s3": _s3_body, "gs": _gs_body}

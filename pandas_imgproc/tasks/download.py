@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pandas_imgproc.errors import UnreadableImageError
+from pandas_imgproc.source import CopiedFile
 from pandas_imgproc.tasks.save import FileTask
 
 if TYPE_CHECKING:
@@ -18,10 +19,11 @@ class Download(FileTask):
     """Bytes of each file, not decoded."""
 
     name = "download"
+    is_copy = True
 
     def fill(self, out: Values, position: int, file: InputFile) -> None:  # noqa: ARG002  the interface's
-        """Read one file into ``out[0]``."""
+        """Read one file into ``out[0]``, unless an output holds it."""
         data = file.data()
-        if not isinstance(data, bytes):
+        if not isinstance(data, bytes | CopiedFile):
             raise UnreadableImageError("unsupported", "it is an image in memory, not a file; write it with .img.save")
         out[0] = data

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 class FileTask(Task):
     """Task whose results are the bytes of files, which the sink writes; the Series holds their paths."""
+
+    is_copy: ClassVar[bool] = False
+    """Whether the files are those of the source, as they are: large ones are copied in blocks."""
 
     def allocate(self, n: int) -> Values:
         """Return an array of None: ndarray of object, shape (n,)."""

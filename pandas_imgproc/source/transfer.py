@@ -1,0 +1,192 @@
+"""Copies of files in blocks, which go on within a file after an error, in this call or in the next one.
+
+::
+
+    no part ──────────────> the first block ── the file ends ──> its bytes, as of a read
+                                │ more
+                                v
+    a part of a version ──> the output ── the server's size and digest match ──> finished
+         ^                      │ an error                │ they do not match
+         └── the same version ──┴── another version ──────┴──> begun anew
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from typing import TYPE_CHECKING, Any, Self
+
+from pandas_imgproc.source import filesystems, streams
+from pandas_imgproc.source.archive import read_remote_file
+from pandas_imgproc.source.copies import CopiedFile, FileVersion
+from pandas_imgproc.source.error_mapping import http_status, is_transient
+from pandas_imgproc.source.local import BLOCK_NBYTES, open_regular, signature_of
+from pandas_imgproc.source.paths import RemotePath
+from pandas_imgproc.source.redaction import protocol_family
+from pandas_imgproc.source.retry import local_copies, with_retries
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from pandas_imgproc.source.copies import Output
+    from pandas_imgproc.source.local import FileSignature
+    from pandas_imgproc.source.paths import Location
+    from pandas_imgproc.source.remote import RemoteReader
+    from pandas_imgproc.source.stall import StallTimeout
+
+
+class DamagedTransferError(ConnectionError):
+    """Error of a file that arrived with another size or digest than its server announced; another attempt may do."""
+
+
+async def copy_file(location: Location, reader: RemoteReader, output: Output) -> tuple[Any, FileSignature]:
+    """Copy a file into an output; return its bytes instead if it is small or in an archive."""
+    if not isinstance(location, str | RemotePath):
+        return await read_remote_file(location, reader)
+    try:
+        if isinstance(location, str):
+            return await _copy_local(location, output)
+        return await (await _RemoteCopy.open(location, reader, output)).run()
+    finally:
+        await output.close()
+
+
+async def _copy_local(path: str, output: Output) -> tuple[Any, FileSignature]:
+    async with local_copies():
+        with open_regular(path) as (fd, status):
+            signature, n = signature_of(status), 0
+            version = FileVersion(f"{signature[1]}", status.st_size)
+            resumed = await output.resume()
+            if resumed is not None and resumed[1] == version and resumed[0] <= status.st_size:
+                n = os.lseek(fd, resumed[0], os.SEEK_SET)
+            else:
+                await output.start(version)
+            while block := await asyncio.to_thread(os.read, fd, BLOCK_NBYTES):
+                await output.write(block)
+                n += len(block)
+        await output.finish(signature)
+        return CopiedFile(n), signature
+
+
+class _RemoteCopy:
+    """Copy of a remote file: attempts that each go on where the one before has ended."""
+
+    def __init__(self, fs: Any, location: RemotePath, reader: RemoteReader, output: Output) -> None:
+        self._fs, self._location, self._reader, self._output = fs, location, reader, output
+        self._open_body: streams.OpenBody = streams.OPENERS.get(
+            protocol_family(location.scheme), filesystems.generic_body
+        )
+        self._position = self._start = 0  # bytes in the output, and those at the beginning of the attempt
+        self._version: FileVersion | None = None  # of these bytes
+        self._is_opened = False
+
+    @classmethod
+    async def open(cls, location: RemotePath, reader: RemoteReader, output: Output) -> Self:
+        """Return a copy, before the timeout of the first attempt starts."""
+        return cls(await reader.filesystem(location), location, reader, output)
+
+    async def run(self) -> tuple[Any, FileSignature]:
+        """Return the value and the signature of the file, after attempts without progress that are few enough."""
+        if (resumed := await self._output.resume()) is not None:
+            self._position, self._version = resumed
+        while True:
+            result = await with_retries(self._attempt, self._location, self._reader.config)
+            if result is not None:
+                return result
+
+    async def _attempt(self, timeout: StallTimeout) -> tuple[Any, FileSignature] | None:
+        """Return the result of an attempt; None after progress, when the attempts are counted anew."""
+        self._start = self._position
+        try:
+            return await self._copy(timeout)
+        except Exception as exc:
+            error = exc
+        # Outside of the block: the context of an exception counts as its reason.
+        if self._position >= self._start + BLOCK_NBYTES and is_transient(error):
+            return None
+        if http_status(error)[0] == 416 and self._start:
+            await self._restart("the file has become shorter")
+        raise error
+
+    async def _copy(self, timeout: StallTimeout) -> tuple[Any, FileSignature]:
+        async with self._open_body(self._fs, self._location.path, *self._range()) as body:
+            if self._version is not None and not await self._continues(body):
+                await self._restart("the file has changed")
+            if (data := await self._read(body, timeout)) is not None:
+                return data, body.signature(len(data))
+            signature = body.signature(self._position)
+        with timeout.paused():
+            await self._check()
+            await self._output.finish(signature)
+        return CopiedFile(self._position), signature
+
+    def _range(self) -> tuple[streams.OpenRange | None, str | None]:
+        """Return the range that is missing, and the version of which it must be."""
+        if self._version is None or not self._position:
+            return None, None
+        # The last byte once more of a complete part: of no byte the response would be an error.
+        is_complete = self._position == self._version.size
+        return (self._position - is_complete, None), self._version.version
+
+    async def _continues(self, body: streams.Body) -> bool:
+        """Return whether a response continues the part; after one with the complete file the output begins anew."""
+        assert self._version is not None
+        if body.is_part and self._version.continues_in(body) and body.start <= self._position:
+            return True
+        if body.is_part:
+            return False
+        self._position, self._version = 0, None
+        await self._output.restart()
+        return True
+
+    async def _restart(self, reason: str) -> None:
+        self._position, self._version = 0, None
+        await self._output.restart()
+        raise DamagedTransferError(reason)
+
+    async def _read(self, body: streams.Body, timeout: StallTimeout) -> bytes | None:
+        """Write the chunks of a response into the output in blocks; return a file of at most one block."""
+        skip, block = (self._position - body.start if self._version is not None else 0), bytearray()
+        try:
+            async for chunk in _received(body, timeout):
+                if skip:
+                    chunk, skip = chunk[skip:], max(0, skip - len(chunk))
+                block += chunk
+                if len(block) > BLOCK_NBYTES:
+                    with timeout.paused():
+                        await self._write(body, block)
+        except BaseException:
+            if block and self._version is not None:
+                await self._write(body, block)
+            raise
+        if self._version is None:
+            return bytes(block)
+        await self._write(body, block)
+        return None
+
+    async def _write(self, body: streams.Body, block: bytearray) -> None:
+        if self._version is None:
+            version = FileVersion.of_body(body)
+            await self._output.start(version)
+            self._version = version
+        data = bytes(block)
+        block.clear()
+        self._position += len(data)
+        await self._output.write(data)
+
+    async def _check(self) -> None:
+        """Raise a DamagedTransferError if the bytes are not those that the server announced."""
+        assert self._version is not None
+        size, digest = self._version.size, self._version.digest
+        if size is not None and self._position < size:
+            raise DamagedTransferError("the response ended too early")
+        if size is not None and self._position > size:
+            await self._restart("there are more bytes than the server announced")
+        if digest is not None and await self._output.digest(digest[0]) != digest[1]:
+            await self._restart(f"the {digest[0]} differs from the one that the server announced")
+
+
+async def _received(body: streams.Body, timeout: StallTimeout) -> AsyncIterator[bytes]:
+    async for chunk in body.chunks:
+        timeout.received(len(chunk))
+        yield chunk

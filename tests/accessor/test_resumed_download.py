@@ -1,0 +1,249 @@
+"""Downloads that end within a file: the next attempt and the next call go on there, and never splice two versions."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+import random
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import dask
+import pandas as pd
+import pytest
+
+import pandas_imgproc
+from conftest import wait_until
+from pandas_imgproc.source import MAX_FILE_BYTES
+from pandas_imgproc.source.local import BLOCK_NBYTES
+from pandas_imgproc.source.transfer import _RemoteCopy
+
+NBYTES = 8 * BLOCK_NBYTES + 77
+LOST = BLOCK_NBYTES + 2**18  # at most, at the end of a connection: a block, and what aiohttp drops
+LARGE = random.Random(1).randbytes(NBYTES)
+OTHER = random.Random(2).randbytes(NBYTES - 1000)
+HALF = NBYTES // 2
+
+
+def download(url, folder, **options):
+    with dask.config.set(scheduler="synchronous"):
+        return pd.Series([url]).img.download(folder, **options)
+
+
+def content(folder, name="a.bin"):
+    """Return the bytes of the one file beside the manifest."""
+    assert sorted(path.name for path in Path(folder).iterdir()) == [".pandas-imgproc.jsonl", name]
+    return (Path(folder) / name).read_bytes()
+
+
+def end_within(server, folder, fault=f"drop {HALF}", **options):
+    """Download the beginning of a file in a call that fails."""
+    server.fault = lambda path, k: fault if not k else "503"
+    with dask.config.set({"pandas-imgproc.retry-attempts": 1, "pandas-imgproc.read-timeout": 20}):
+        paths = download(server.url("a.bin"), folder, errors="coerce", **options)
+    assert paths.isna().all()
+    assert HALF - LOST <= (folder / "a.bin.part").stat().st_size <= HALF
+    server.fault = lambda path, k: None
+
+
+def forget_files(manifest):
+    """Remove the records of finished files from a manifest."""
+    lines = manifest.read_text().splitlines(keepends=True)
+    manifest.write_text("".join(line for line in lines if '"made"' not in line))
+
+
+@pytest.fixture
+def server(http_server):
+    http_server.files["a.bin"] = LARGE
+    return http_server
+
+
+def ranges(server):
+    return [headers.get("Range") for method, _, headers in server.requests if method == "GET"]
+
+
+def test_next_attempt_continues_and_progress_counts_attempts_anew(server, tmp_path):
+    n_drops = 3
+    server.fault = lambda path, k: f"drop {NBYTES // n_drops}" if k < n_drops else None
+    with dask.config.set({"pandas-imgproc.retry-attempts": 2}):
+        download(server.url("a.bin"), tmp_path)
+    assert content(tmp_path) == LARGE
+    assert server.n_sent <= NBYTES + n_drops * LOST
+    assert all(ranges(server)[1:])
+
+
+def test_next_call_continues(server, tmp_path):
+    end_within(server, tmp_path)
+    paths = download(server.url("a.bin"), tmp_path)
+    assert paths[0] == f"{tmp_path}/a.bin"
+    assert content(tmp_path) == LARGE
+    assert server.n_sent <= NBYTES + LOST
+
+
+@pytest.mark.parametrize("has_version", [True, False])
+def test_changed_file_begins_anew(server, tmp_path, has_version):
+    if not has_version:
+        server.headers["ETag"] = 'W/"weak"'
+    end_within(server, tmp_path)
+    server.files["a.bin"] = OTHER
+    download(server.url("a.bin"), tmp_path)
+    assert content(tmp_path) == OTHER
+
+
+def test_server_that_ignores_conditions_is_not_spliced(server, tmp_path):
+    end_within(server, tmp_path)
+    server.files["a.bin"], server.ignores_if_range = OTHER, True
+    download(server.url("a.bin"), tmp_path)
+    assert content(tmp_path) == OTHER
+    assert ranges(server)[-2] is not None
+    assert ranges(server)[-1] is None
+
+
+def test_shorter_file_begins_anew(server, tmp_path):
+    end_within(server, tmp_path)
+    server.files["a.bin"], server.ignores_if_range = OTHER[: BLOCK_NBYTES + 1], True
+    download(server.url("a.bin"), tmp_path)
+    assert content(tmp_path) == OTHER[: BLOCK_NBYTES + 1]
+
+
+def test_server_without_ranges_begins_anew(server, tmp_path):
+    server.ranges = False
+    server.fault = lambda path, k: None if k else f"drop {HALF}"
+    download(server.url("a.bin"), tmp_path)
+    assert content(tmp_path) == LARGE
+
+
+def test_complete_part_costs_one_byte(server, tmp_path):
+    end_within(server, tmp_path)
+    (tmp_path / "a.bin.part").write_bytes(LARGE)
+    server.n_sent = 0
+    download(server.url("a.bin"), tmp_path)
+    assert content(tmp_path) == LARGE
+    assert server.n_sent == 1
+
+
+def test_damaged_bytes_are_read_again(server, tmp_path):
+    server.headers["Content-MD5"] = base64.b64encode(hashlib.md5(LARGE).digest()).decode()
+    end_within(server, tmp_path)
+    with (tmp_path / "a.bin.part").open("rb+") as part:
+        part.write(b"damaged")
+    download(server.url("a.bin"), tmp_path)
+    assert content(tmp_path) == LARGE
+
+
+def test_wrong_digest_is_failure(server, tmp_path):
+    server.headers["X-Goog-Hash"] = "crc32c=AAAAAA==,md5=" + base64.b64encode(bytes(16)).decode()
+    with dask.config.set({"pandas-imgproc.retry-attempts": 2}):
+        paths = download(server.url("a.bin"), tmp_path, errors="coerce")
+    assert paths.img.failures["message"][0] == (
+        "the md5 differs from the one that the server announced, each of 2 times"
+    )
+    assert not (tmp_path / "a.bin").exists()
+
+
+def test_part_of_another_program_is_left(server, tmp_path):
+    (tmp_path / "a.bin.part").write_bytes(b"a browser's")
+    download(server.url("a.bin"), tmp_path)
+    assert (tmp_path / "a.bin").read_bytes() == LARGE
+    assert (tmp_path / "a.bin.part").read_bytes() == b"a browser's"
+
+
+def test_part_that_another_process_writes_is_left(server, tmp_path):
+    fcntl = pytest.importorskip("fcntl")
+    end_within(server, tmp_path)
+    with (tmp_path / "a.bin.part").open("rb+") as part:
+        fcntl.flock(part, fcntl.LOCK_EX)
+        download(server.url("a.bin"), tmp_path)
+        assert (tmp_path / "a.bin").read_bytes() == LARGE
+        assert (tmp_path / "a.bin.part").stat().st_size <= HALF
+
+
+def test_killed_process_loses_at_most_a_block(server, tmp_path):
+    server.fault = lambda path, k: f"hold {HALF}"
+    script = (
+        "import pandas as pd, pandas_imgproc\n"
+        f"pd.Series([{server.url('a.bin')!r}]).img.download({str(tmp_path)!r}, progress=False)"
+    )
+    process = subprocess.Popen([sys.executable, "-c", script], cwd=Path(pandas_imgproc.__file__).parent.parent)
+    part = tmp_path / "a.bin.part"
+    assert wait_until(lambda: part.exists() and part.stat().st_size > HALF - LOST)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    server.fault = lambda path, k: None
+    download(server.url("a.bin"), tmp_path)
+    assert content(tmp_path) == LARGE
+    assert server.n_sent <= NBYTES + LOST
+
+
+def test_workers_continue(server, tmp_path, managed_cluster):
+    end_within(server, tmp_path)
+    with dask.config.set(scheduler="distributed"):
+        pd.Series([server.url("a.bin")]).img.download(tmp_path)
+    assert content(tmp_path) == LARGE
+    assert server.n_sent <= NBYTES + LOST
+
+
+def test_long_copy_is_no_slow_row(server, tmp_path, managed_cluster):
+    server.pace = (NBYTES // 5, 0.6)
+    with dask.config.set({"scheduler": "distributed", "pandas-imgproc.row-timeout": 1}):
+        pd.Series([server.url("a.bin")]).img.download(tmp_path)
+    assert content(tmp_path) == LARGE
+
+
+def test_disk_full_ends_the_call_and_keeps_the_part(server, tiny_filesystem):
+    server.files["a.bin"] = LARGE * 2
+    with pytest.raises(OSError, match=r"a\.bin' cannot be written: No space left .* what was finished is kept"):
+        download(server.url("a.bin"), tiny_filesystem)
+    assert (tiny_filesystem / "a.bin.part").stat().st_size > NBYTES // 2
+
+
+@pytest.mark.parametrize("scheme", ["s3", "gs"])
+def test_bucket_continues(s3, gcs, tmp_path, scheme, monkeypatch):
+    fs, options = s3 if scheme == "s3" else gcs
+    old, new = LARGE[:600_000], OTHER[:600_000]
+    fs.pipe_file("bucket/resumed/a.bin", old)
+    url = f"{scheme}://bucket/resumed/a.bin"
+    download(url, tmp_path, storage_options=options)
+    (tmp_path / "a.bin").unlink()
+    # As a call leaves them that is killed: the record of the part is that of the call.
+    manifest, part = tmp_path / ".pandas-imgproc.jsonl", tmp_path / "a.bin.part"
+    forget_files(manifest)
+    part.write_bytes(old[:400_000])
+    reads = []
+    monkeypatch.setattr(
+        _RemoteCopy, "_range", lambda copy, own=_RemoteCopy._range: reads.append(own(copy)) or reads[-1]
+    )
+    download(url, tmp_path, storage_options=options)
+    assert content(tmp_path) == old
+    assert [byte_range for byte_range, _ in reads] == [(400_000, None)]
+    (tmp_path / "a.bin").unlink()
+    forget_files(manifest)
+    part.write_bytes(old[:400_000])
+    fs.pipe_file("bucket/resumed/a.bin", new)
+    download(url, tmp_path, storage_options=options)
+    assert content(tmp_path) == new
+
+
+def test_copies_have_no_limit_of_size(server, tmp_path, monkeypatch):
+    monkeypatch.setattr("pandas_imgproc.source.local.MAX_FILE_BYTES", BLOCK_NBYTES)
+    assert MAX_FILE_BYTES > NBYTES
+    (tmp_path / "source").mkdir()
+    (tmp_path / "source" / "a.bin").write_bytes(LARGE)
+    for to, value in (("url", server.url("a.bin")), ("local", str(tmp_path / "source" / "a.bin"))):
+        download(value, tmp_path / to)
+        assert content(tmp_path / to) == LARGE
+    failed = pd.Series([server.url("a.bin")]).img.load_resized(8, errors="coerce")
+    assert failed.img.failures["kind"][0] == "too_large"
+
+
+def test_large_files_arrive_together(server, tmp_path):
+    server.files.update({f"{k}.bin": LARGE[k:] for k in range(6)})
+    server.min_in_flight = 5  # one after the other they would get no response
+    names = pd.Series([f"{k}.bin" for k in range(6)])
+    with dask.config.set(scheduler="synchronous"):
+        paths = names.img.download(tmp_path, root=server.url())
+    assert [Path(path).read_bytes() for path in paths] == [LARGE[k:] for k in range(6)]
+    assert not [name for name in os.listdir(tmp_path) if name.endswith(".part")]

@@ -37,6 +37,7 @@ from pandas_imgproc.features import register_feature, unregister_feature
 from pandas_imgproc.feeding import ImageBatches, ImageDataset
 from pandas_imgproc.scaling import scaling_report
 from pandas_imgproc.sinks.out import read_result
+from pandas_imgproc.unpacking import unpack
 
 __all__ = [
     "FAILURE_KINDS",
@@ -67,6 +68,7 @@ __all__ = [
     "scaling_report",
     "style",
     "thumbnail",
+    "unpack",
     "unregister_feature",
 ]
 

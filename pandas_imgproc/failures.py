@@ -127,7 +127,7 @@ def apply_errors_policy_for_partition(
         raise UnreadableImageError(failures[0]["kind"], f"{name}: in its partition {first}")
     worker_rpc.warn_on_client(
         UnreadableImageWarning(
-            f"{name}: {len(failures):,} of {n:,} images of a partition {_problem(failures)} ({_counts(failures)}); "
+            f"{name}: {len(failures):,} of {n:,} images of a partition {_problem(failures)} ({count_kinds(failures)}); "
             f"in its partition the first is {first}. "
             "The table of all is result.img.failures; errors='coerce' is silent."
         )
@@ -139,7 +139,8 @@ def _format_failure(failed: Failure, index: pd.Index[Any]) -> str:
     return f"{row}, {truncate_path(failed['path'], MAX_QUOTED_CHARS)!r}: {failed['message']}"
 
 
-def _counts(failures: Sequence[Failure]) -> str:
+def count_kinds(failures: Sequence[Failure]) -> str:
+    """Return the numbers of failures by kind, as messages list them."""
     counts = Counter(failed["kind"] for failed in failures)
     return ", ".join(f"{n:,} {kind}" for kind, n in sorted(counts.items(), key=lambda item: -item[1]))
 
@@ -154,7 +155,7 @@ def _is_user_function_failure(failures: Sequence[Failure]) -> bool:
 
 
 def _warning_text(failures: Sequence[Failure], n: int, index: pd.Index[Any], outcome: str, hint: str) -> str:
-    lines = [f"{len(failures):,} of {n:,} images {_problem(failures)} and {outcome} ({_counts(failures)}):"]
+    lines = [f"{len(failures):,} of {n:,} images {_problem(failures)} and {outcome} ({count_kinds(failures)}):"]
     lines += [f"  {_format_failure(failed, index)}" for failed in failures[:3]]
     if len(failures) > 3:
         lines.append(f"  and {len(failures) - 3:,} more")
@@ -165,7 +166,7 @@ def _all_failed_text(
     failures: Sequence[Failure], index: pd.Index[Any], source: Source, coerce_hint: str = _COERCE_HINT
 ) -> str:
     outcome = "gave a result" if _is_user_function_failure(failures) else "could be read"
-    text = f"none of {len(failures):,} images {outcome} ({_counts(failures)}); "
+    text = f"none of {len(failures):,} images {outcome} ({count_kinds(failures)}); "
     text += f"the first was {_format_failure(failures[0], index)}\n"
     if _is_user_function_failure(failures):
         return text + coerce_hint

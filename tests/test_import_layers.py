@@ -19,7 +19,7 @@ LAYERS = [
     {"execution", "discovery", "location_hints"},
     {"failures", "scaling"},
     {"feeding"},
-    {"accessor", "api"},
+    {"accessor", "api", "unpacking"},
     {"dask_frames"},
     {"__init__", "cli"},
     {"__main__"},

@@ -99,6 +99,8 @@ def _run_guarded(request: Request) -> int:
 def _run(request: Request) -> int:
     """Run the method of a command, write its result, and return the exit code."""
     command, positionals, options = request
+    if command in parser.FUNCTIONS:
+        return _run_function(request)
     out, failures_path = options.get("out"), options.pop("failures", None)
     own_output = parser.writes_own_output(command, out)
     _check_outputs(request, failures_path, own_output=own_output)
@@ -120,6 +122,27 @@ def _run(request: Request) -> int:
     if options.get("progress") is not False:
         _print_err(_counts(command, df[column], len(failed)))
     return EXIT_FAILED if command == "verify" and len(failed) else EXIT_OK
+
+
+def _run_function(request: Request) -> int:
+    """Run a command that is a function of paths, write the table of its result, and return the exit code."""
+    command, positionals, options = request
+    out, failures_path = options.pop("out", None), options.pop("failures", None)
+    table_io.check_output("--out", out)
+    table_io.check_output("--failures", failures_path)
+    table_io.check_distinct([], out=out, failures=failures_path)
+    if len(positionals) != 2:
+        raise ValueError("name an archive and a folder, and nothing else: train.tar.gz train")
+    result = parser.FUNCTIONS[command](*positionals, **options)
+    failed = result.img.failures
+    for table, path in ((result.reset_index(), out), (failed, failures_path)):
+        if path is not None:
+            table_io.write(table, path)
+    if options.get("progress") is not False:
+        _print_err(
+            f"{command}: {len(result) - len(failed):,} of {len(result):,} members unpacked, {len(failed):,} refused"
+        )
+    return EXIT_OK
 
 
 def _write_table(table: Any, out: str | None) -> None:

@@ -14,6 +14,7 @@ from cyclopts import App, CycloptsError, Group, MissingArgumentError, Parameter
 from pandas_imgproc._sigint import PROGRAM_NAME
 from pandas_imgproc.accessor import FrameImageAccessor
 from pandas_imgproc.cli.arg_types import NONE_WORD, takes_none, type_for
+from pandas_imgproc.unpacking import unpack
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -36,6 +37,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     ),
     "save-thumbnails": ('"photos/*.jpg" thumbs', 'photos "{dir}/{stem}_128.jpg" --out thumbnails.csv'),
     "download": ("train.csv url train", "train.csv url train --errors raise --no-progress"),
+    "unpack": ("train.tar.gz train", "photos.zip photos --encoding cp932 --failures refused.csv"),
     "verify": ("photos --out verified.csv", "train.csv image_path --failures broken.csv"),
     "metadata": ("photos --out metadata.parquet",),
     "features": (
@@ -49,7 +51,10 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
 }
 """Command lines by command; `map`, `map_batches` and `augment` are none, because they need a function of Python."""
 
-POSITIONALS = ("column", "to")
+FUNCTIONS = {"unpack": unpack}
+"""Commands that are functions of the module; the others are methods."""
+
+POSITIONALS = ("column", "archive", "to")
 """Parameters that are positional; all others are options."""
 
 _TABLE = "A table (.csv, .parquet, …): the input rows, with the result in new columns."
@@ -57,6 +62,7 @@ _OUT = {
     "load-resized": "",
     "show": "The image file, such as sheet.png.",
     **dict.fromkeys(("save-resized", "save-thumbnails", "download"), _TABLE),
+    "unpack": "A table (.csv, .parquet, …) of the members and their files.",
 }
 
 _EXIT_CODES = """\
@@ -124,6 +130,7 @@ def command_parser(command: str) -> App:
     to_request.__signature__ = inspect.Signature([_WORDS, *options])  # type: ignore[attr-defined]
     to_request.__annotations__ = {}  # the signature has them
     to = ["TO"] * n_positionals(command)
+    inputs = ("ARCHIVE",) if command in FUNCTIONS else ("TABLE COLUMN", "PATTERN")
     required = [_REQUIRED[param.name] for param in options if param.default is param.empty]
     rest = " ".join([*to, *required, "[options]"])
     return App(
@@ -131,7 +138,7 @@ def command_parser(command: str) -> App:
         default_command=to_request,
         sort_key=list(EXAMPLES).index(command),
         help=f"{_to_plain(_docstring(method_name(command)).short_description)}\n\n{_positionals_help(docs)}",
-        usage="\n       ".join(f"{PROGRAM} {command} {words} {rest}" for words in ("TABLE COLUMN", "PATTERN")),
+        usage="\n       ".join(f"{PROGRAM} {command} {words} {rest}" for words in inputs),
         help_epilogue="\n\n".join([_examples(f"{command} ", *EXAMPLES[command]), _EXIT_CODES]),
     )
 
@@ -193,12 +200,14 @@ def keeps_finished_rows(command: str, options: Mapping[str, Any]) -> bool:
 
 
 def _parameters(command: str) -> list[inspect.Parameter]:
+    if command in FUNCTIONS:
+        return list(inspect.signature(FUNCTIONS[command]).parameters.values())
     return list(inspect.signature(getattr(FrameImageAccessor, method_name(command))).parameters.values())[1:]
 
 
 @functools.cache
 def _docstring(method: str) -> Docstring:
-    text = inspect.getdoc(getattr(FrameImageAccessor, method)) or ""
+    text = inspect.getdoc(FUNCTIONS.get(method) or getattr(FrameImageAccessor, method)) or ""
     return docstring_parser.parse(text, docstring_parser.DocstringStyle.NUMPYDOC)
 
 
@@ -220,8 +229,10 @@ def _param_docs(method: str) -> dict[str, tuple[str, str]]:
 def _positionals_help(docs: dict[str, tuple[str, str]]) -> str:
     lines = {
         "TABLE COLUMN": "a table (.csv, .tsv, .json, .jsonl, .parquet, .feather), and the name of its image column",
-        "PATTERN": "or a folder of images, or a quoted pattern: 'photos/**/*.jpg'",
+        "PATTERN": "or a folder of images, an archive, or a quoted pattern: 'photos/**/*.jpg'",
     }
+    if "archive" in docs:
+        lines = {"ARCHIVE": docs["archive"][1]}
     if "to" in docs:
         lines["TO"] = docs["to"][1]
     return "\n".join(

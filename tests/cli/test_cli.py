@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from archive_factory import make_zip
 from image_factory import encoded, image_bytes, row_of, scene
 from PIL import Image
 
@@ -199,6 +200,10 @@ def test_show_command_writes_a_contact_sheet(folder, capfd):
         ("download https://example.org/a.jpg to", EXIT_USAGE, "'https://example.org/a.jpg' is one image, not a folder"),
         ("verify empty.csv p", EXIT_USAGE, "the table 'empty.csv' is empty"),
         ("verify latin.csv p", EXIT_USAGE, "the table 'latin.csv' is not encoded as UTF-8; convert it: iconv"),
+        ("unpack train.csv", EXIT_USAGE, "name an archive and a folder"),
+        ("unpack gone.zip to", EXIT_FAILED, "there is no such file"),
+        ("unpack train.csv to", EXIT_FAILED, "'train.csv': the archive cannot be read"),
+        ("unpack train.csv to --out x.xyz", EXIT_USAGE, "--out 'x.xyz' is not a table"),
         ("verify marks.csv p", EXIT_USAGE, "is it separated by ';'?"),
     ],
 )  # fmt: skip
@@ -210,6 +215,18 @@ def test_error_is_one_line_with_its_exit_code(folder, capfd, line, code, message
     assert err.startswith("pandas_imgproc")
     assert message in err
     assert "secret" not in err
+
+
+def test_unpack_command_writes_files_and_tables_and_continues(folder, capfd):
+    Path("x.zip").write_bytes(make_zip({"a/1.jpg": b"one", "../2.jpg": b"two"}))
+    line = "unpack x.zip to --out files.csv --failures refused.csv --max-bytes '1 GB'"
+    for _ in range(2):
+        code, out, err = run(line, capfd)
+        assert (code, out) == (EXIT_OK, "")
+        assert err.endswith("unpack: 1 of 2 members unpacked, 1 refused\n")
+        assert pd.read_csv("files.csv")["path"].tolist()[0] == "to/a/1.jpg"
+        assert pd.read_csv("refused.csv")["kind"].tolist() == ["outside_root"]
+    assert run("unpack x.zip other --errors raise", capfd)[0] == EXIT_FAILED
 
 
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-8-sig"])
@@ -245,7 +262,7 @@ def test_help_shows_docstrings_and_exit_codes(capfd):
 
 @pytest.mark.parametrize("command", parser.EXAMPLES)
 def test_examples_parse_into_the_methods_parameters(command):
-    method = getattr(pd.DataFrame().img, parser.method_name(command))
+    method = parser.FUNCTIONS.get(command) or getattr(pd.DataFrame().img, parser.method_name(command))
     for example in parser.EXAMPLES[command]:
         (name, positionals, options), message = parser.parse([command, *shlex.split(example)], "")
         assert (name, message) == (command, None)

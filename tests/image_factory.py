@@ -6,6 +6,7 @@
 `oriented`      stored in one of the EXIF orientations, with its tag
 `png`           a PNG file of any depth and color type, also of those that Pillow cannot write
 `tiff`          a TIFF file of gray levels or palette numbers of any depth and byte order
+`icc_profile`   a color profile of RGB, gray or CMYK
 `every_image` one file of each mode in each format
 `broken`        files that are no images, or damaged ones
 """
@@ -347,3 +348,56 @@ def broken(seed: int = 0, n: int = 200) -> Iterator[tuple[str, bytes]]:
         _, other = rng.choice(files)
         damage, damaged = mutated(data, other, rng)
         yield f"{number}: {name}, {damage}", damaged
+
+
+# ---- color profiles
+
+ADOBE_RGB = ((0.60974, 0.31111, 0.01947), (0.20528, 0.62567, 0.06087), (0.14919, 0.06322, 0.74457))
+DISPLAY_P3 = ((0.51512, 0.2412, -0.00105), (0.29198, 0.69225, 0.04189), (0.1571, 0.06657, 0.78407))
+
+
+def icc_profile(
+    space: str = "RGB",
+    *,
+    primaries: tuple[tuple[float, ...], ...] = ADOBE_RGB,
+    gamma: float = 563 / 256,
+    extra: int = 0,
+) -> bytes:
+    """Return a color profile of "RGB", by default Adobe RGB (1998), "GRAY" or "CMYK"; `extra` bytes have no use."""
+    text = b"a profile of a test"
+    tags = {
+        b"desc": b"desc" + bytes(4) + struct.pack(">I", len(text) + 1) + text + bytes(1 + 78),
+        b"wtpt": _xyz(0.9642, 1.0, 0.8249),
+        b"cprt": b"text" + bytes(4 + extra + 1),
+    }
+    curve = b"curv" + bytes(4) + struct.pack(">IH", 1, round(256 * gamma))
+    if space == "RGB":
+        tags |= {b"rgb"[k : k + 1] + b"XYZ": _xyz(*primaries[k]) for k in range(3)}
+        tags |= {b"rTRC": curve, b"gTRC": curve, b"bTRC": curve}
+    elif space == "GRAY":
+        tags[b"kTRC"] = curve
+    else:
+        tags[b"A2B0"] = _cmyk_table()
+    body, table, start = b"", struct.pack(">I", len(tags)), 132 + 12 * len(tags)
+    for name, data in tags.items():
+        table += name + struct.pack(">II", start + len(body), len(data))
+        body += data + bytes(-len(data) % 4)
+    header = struct.pack(">I4xI4s4s4s", start + len(body), 0x02400000, b"mntr", space.ljust(4).encode(), b"XYZ ")
+    if space == "CMYK":
+        header = header.replace(b"mntr", b"prtr").replace(b"XYZ ", b"Lab ")
+    header += struct.pack(">6H4s28x", 2020, 1, 1, 0, 0, 0, b"acsp") + _xyz(0.9642, 1.0, 0.8249)[8:]
+    return header + bytes(48) + table + body
+
+
+def _xyz(*values: float) -> bytes:
+    return b"XYZ " + bytes(4) + struct.pack(">3i", *(round(65536 * value) for value in values))
+
+
+def _cmyk_table() -> bytes:
+    """Return a table of CMYK to Lab with the sixteen corners: ink darkens, cyan is green and blue, and so on."""
+    ramp, corners = bytes(range(256)), bytearray()
+    for c, m, y, k in np.ndindex(2, 2, 2, 2):
+        light = round(255 * (1 - 0.9 * k) * (1 - (0.4 * c + 0.5 * m + 0.1 * y)))
+        corners += bytes([light, 128 + round((40 * m - 35 * c) * (1 - k)), 128 + round((60 * y - 40 * c) * (1 - k))])
+    identity = struct.pack(">9i", *(65536 * (k % 4 == 0) for k in range(9)))
+    return b"mft1" + bytes(4) + bytes([4, 3, 2, 0]) + identity + 4 * ramp + bytes(corners) + 3 * ramp

@@ -104,7 +104,7 @@ class _FeatureMethods(_ImageAccessorBase):
         size : int or None
             The working size: pixels of the longest edge at which pixels are measured; smaller images are not
             enlarged. None measures the whole image. Header fields and hashes do not depend on it.
-        max_pixels, limits, formats, strict, engine
+        max_pixels, limits, formats, strict, engine, color_profile
             As in `load_resized`.
         errors, root, suffix, storage_options, schemes, redirect_hosts, npartitions, progress
             As in `load_resized`.
@@ -147,9 +147,10 @@ class _FeatureMethods(_ImageAccessorBase):
         ----------
         kind : {"phash", "dhash", "ahash", "md5", "pixel_md5"}
             Of the upright RGB image, 64 bits: ``"phash"`` (cosine frequencies), ``"dhash"`` (differences),
-            ``"ahash"`` (average), bit for bit those of the ``imagehash`` package. 32 hexadecimal digits: ``"md5"`` of
+            ``"ahash"`` (average), bit for bit those of the ``imagehash`` package, which knows no color profiles: with
+            ``color_profile="ignore"``, or of files without another one than sRGB. 32 hexadecimal digits: ``"md5"`` of
             the file's bytes, for which nothing is decoded, and ``"pixel_md5"`` of the upright RGB image.
-        max_pixels, limits, formats, strict, engine
+        max_pixels, limits, formats, strict, engine, color_profile
             As in `load_resized`.
         errors, root, suffix, storage_options, schemes, redirect_hosts, npartitions, progress
             As in `load_resized`.
@@ -184,7 +185,7 @@ class _FeatureMethods(_ImageAccessorBase):
         max_distance : int
             Bits of 64 in which two hashes may differ; 0 to 64. Groups are the connected components of such pairs, so
             two images of one group may differ more.
-        max_pixels, limits, formats, strict, engine
+        max_pixels, limits, formats, strict, engine, color_profile
             As in `load_resized`.
         errors, root, suffix, storage_options, schemes, redirect_hosts, npartitions, progress
             As in `load_resized`.
@@ -251,7 +252,7 @@ class _FeatureMethods(_ImageAccessorBase):
             ``is_odd_aspect_ratio`` if the shorter edge / the longer edge is below.
         max_distance : int
             ``is_duplicate`` if another row's ``phash`` differs in at most this many bits; all rows of a group are.
-        max_pixels, limits, formats, strict, engine
+        max_pixels, limits, formats, strict, engine, color_profile
             As in `load_resized`.
         errors, root, suffix, storage_options, schemes, redirect_hosts, npartitions, progress
             As in `load_resized`.

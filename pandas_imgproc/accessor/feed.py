@@ -79,7 +79,7 @@ class _FeedingMethods(_ImageAccessorBase):
             As in `to_numpy`; by default uint8, the channels last.
         mode, fit, resample, reducing_gap, background, exif_transpose, scale_depth, frame
             As in `load_resized`.
-        max_pixels, limits, formats, strict, engine
+        max_pixels, limits, formats, strict, engine, color_profile
             As in `load_resized`.
         root, suffix, storage_options, schemes, redirect_hosts
             As in `load_resized`.
@@ -164,7 +164,7 @@ class _FeedingMethods(_ImageAccessorBase):
             As in `to_numpy`; by default uint8, the channels last.
         mode, fit, resample, reducing_gap, background, exif_transpose, scale_depth, frame
             As in `load_resized`.
-        max_pixels, limits, formats, strict, engine
+        max_pixels, limits, formats, strict, engine, color_profile
             As in `load_resized`.
         root, suffix, storage_options, schemes, redirect_hosts, npartitions, progress
             As in `load_resized`; the last two are of the pass that finds the rows that can be read.

@@ -92,6 +92,11 @@ class _LoadMethods(_ImageAccessorBase):
             least as close to the exact filter as Pillow, from which it differs by rounding. All else is Pillow's with
             every engine. ``"auto"`` is ``"simd"`` where both packages are installed, and ``"pillow"`` with
             ``reducing_gap=None``.
+        color_profile : {"srgb", "ignore"}
+            Colors of a file with a color profile (ICC): ``"srgb"`` converts them where the profile is another one, such
+            as Display P3 of phones or Adobe RGB of cameras, as a viewer shows them; ``"ignore"`` keeps the numbers in
+            the file, as Pillow does. Class numbers and samples of 16 bits are never converted, and a broken profile is
+            ignored.
         errors : {"warn", "coerce", "raise"}
             Policy for images that cannot be read: missing values and one warning, missing values without a
             warning, or an exception at the first.
@@ -203,7 +208,7 @@ class _LoadMethods(_ImageAccessorBase):
         if not strict:
             _log_missing_simplejpeg()
         decode_options, read_options = decode_and_read_options(
-            None, {**options, "errors": "coerce"}, strict=strict, engine="pillow"
+            None, {**options, "errors": "coerce"}, strict=strict, engine="pillow", color_profile="ignore"
         )
         report: pd.DataFrame = self._run(Verify(decode_options), read_options)
         return report

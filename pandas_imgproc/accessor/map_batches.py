@@ -81,7 +81,7 @@ class _BatchMethods(_ImageAccessorBase):
             results to parts. A call that is resumed computes each batch with an unfinished row again.
         mode, fit, resample, reducing_gap, background, exif_transpose, scale_depth, frame
             As in `load_resized`.
-        max_pixels, limits, formats, strict, engine
+        max_pixels, limits, formats, strict, engine, color_profile
             As in `load_resized`.
         errors, root, suffix, storage_options, schemes, redirect_hosts, npartitions, progress
             As in `load_resized`.

@@ -66,10 +66,17 @@ class DecodeInspectKwargs(InspectKwargs, total=False):
 
     strict: bool
     engine: str
+    color_profile: str
 
 
 class FeatureKwargs(DecodeInspectKwargs, StoreKwargs, total=False):
     """Keyword arguments of a method that measures images."""
+
+
+class ShowKwargs(SourceKwargs, total=False):
+    """Keyword arguments of `show`."""
+
+    color_profile: str
 
 
 class ImageKwargs(codec.DecodeKwargs, ReadKwargs, total=False):
@@ -171,7 +178,8 @@ WRITE = (write_options, WriteKwargs.__annotations__)
 STORE = (open_store, ("out", "overwrite", "retry"))
 DECODE = (codec.decode_options, codec.DecodeKwargs.__annotations__)
 LIMITS = (codec.decode_options, ("max_pixels", "limits", "formats"))
-DECODING = (codec.decode_options, ("strict", "engine"))
+COLORS = (codec.decode_options, ("color_profile",))
+DECODING = (codec.decode_options, ("strict", "engine", "color_profile"))
 FORMAT = (pixel_format, FormatKwargs.__annotations__)
 
 

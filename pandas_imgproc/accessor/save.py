@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 _MODE_OF = {1: "L", 3: "RGB", 4: "RGBA"}
 _THUMBNAIL = (
     codec.decode_options,
-    ("mode", "resample", "background", "max_pixels", "limits", "formats", "strict", "engine"),
+    ("mode", "resample", "background", "max_pixels", "limits", "formats", "strict", "engine", "color_profile"),
 )
 
 
@@ -83,7 +83,7 @@ class _SaveMethods(_ImageAccessorBase):
             (`PIL.ImageOps.contain`), ``"thumbnail"`` the same without ever enlarging.
         resample, reducing_gap, background, exif_transpose, scale_depth, frame
             As in `load_resized`.
-        max_pixels, limits, formats, strict, engine
+        max_pixels, limits, formats, strict, engine, color_profile
             As in `load_resized`.
         errors, root, suffix, storage_options, schemes, redirect_hosts, npartitions, progress
             As in `load_resized`.
@@ -114,7 +114,8 @@ class _SaveMethods(_ImageAccessorBase):
 
         Notes
         -----
-        Files are written atomically. The color profile is preserved; there is no EXIF, and the pixels are upright.
+        Files are written atomically. There is no EXIF, and the pixels are upright. They are in sRGB, without a color
+        profile or with the file's own, if that is sRGB; ``color_profile="ignore"`` keeps every profile.
         In each folder a hidden manifest, ``.pandas-imgproc.jsonl``, records the source of each file.
 
         Examples
@@ -151,7 +152,7 @@ class _SaveMethods(_ImageAccessorBase):
         reducing_gap : float or None
             As in `save_resized`. Pillow's own value for thumbnails is 2.0; with 1.5 an image of 500 pixels is
             decoded at half its scale, and the difference is less than the loss of JPEG.
-        format, quality, mode, resample, background, max_pixels, limits, formats, strict, engine
+        format, quality, mode, resample, background, max_pixels, limits, formats, strict, engine, color_profile
             As in `save_resized`.
         errors, root, suffix, storage_options, schemes, redirect_hosts, npartitions, progress, overwrite, retry
             As in `save_resized`.

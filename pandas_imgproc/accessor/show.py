@@ -12,7 +12,16 @@ from pandas_imgproc._validation import check_int
 from pandas_imgproc.accessor.base import _ImageAccessorBase
 from pandas_imgproc.accessor.display.contact_sheet import failure_reasons, make_captions
 from pandas_imgproc.accessor.display.html import TILE_SIZE, ContactSheet
-from pandas_imgproc.accessor.options import SOURCE, ReadOptions, SourceKwargs, get_column, read_options
+from pandas_imgproc.accessor.options import (
+    COLORS,
+    SOURCE,
+    ReadOptions,
+    ShowKwargs,
+    SourceKwargs,
+    get_column,
+    read_options,
+    select_kwargs,
+)
 from pandas_imgproc.array import ImageArray
 from pandas_imgproc.tasks import Thumbnail
 
@@ -27,8 +36,8 @@ MAX_TILES = 200
 class _DisplayMethods(_ImageAccessorBase):
     """Method that shows images."""
 
-    @delegates(SOURCE)
-    def show(self, n: int = 24, *, title: Any = None, **options: Unpack[SourceKwargs]) -> ContactSheet:
+    @delegates(COLORS, SOURCE)
+    def show(self, n: int = 24, *, title: Any = None, **options: Unpack[ShowKwargs]) -> ContactSheet:
         """Show the first n rows as a contact sheet; no other image is read.
 
         Parameters
@@ -38,7 +47,7 @@ class _DisplayMethods(_ImageAccessorBase):
         title : name or Series, or a list of them, optional
             Captions, below the label of the row: columns of the frame (for ``df.img.show``), or other Series with the
             same index.
-        root, suffix, storage_options, schemes, redirect_hosts
+        color_profile, root, suffix, storage_options, schemes, redirect_hosts
             As in `load_resized`.
 
         Returns
@@ -64,11 +73,21 @@ class _DisplayMethods(_ImageAccessorBase):
             raise ValueError(f"n={n!r} is more than {MAX_TILES}; choose rows with df.sample(24), nlargest or a mask")
         titles = [] if title is None else title if isinstance(title, list) else [title]
         captions = [self._title(title) for title in titles]
-        return self._contact_sheet(n, captions, read_options(errors="coerce", progress=False, **options))
+        decode_options = codec.decode_options(
+            size=TILE_SIZE,
+            mode="RGBA",
+            fit="thumbnail",
+            allow_any_size=True,
+            **select_kwargs(options, codec.DecodeKwargs),
+        )
+        source = read_options(errors="coerce", progress=False, **select_kwargs(options, SourceKwargs))
+        return self._contact_sheet(n, captions, decode_options, source)
 
-    def _contact_sheet(self, n: int, titles: list[pd.Series[Any]], read_options: ReadOptions) -> ContactSheet:
+    def _contact_sheet(
+        self, n: int, titles: list[pd.Series[Any]], decode_options: codec.DecodeOptions, read_options: ReadOptions
+    ) -> ContactSheet:
         column, *titles = (series.iloc[:n] for series in (self._column, *titles))
-        return make_contact_sheet(column, titles, read_options, len(self._column))
+        return make_contact_sheet(column, titles, decode_options, read_options, len(self._column))
 
     def _title(self, title: Any) -> pd.Series[Any]:
         if isinstance(title, pd.Series):
@@ -84,13 +103,16 @@ class _DisplayMethods(_ImageAccessorBase):
 
 
 def make_contact_sheet(
-    column: pd.Series[Any], titles: list[pd.Series[Any]], read_options: ReadOptions, total: int | None
+    column: pd.Series[Any],
+    titles: list[pd.Series[Any]],
+    decode_options: codec.DecodeOptions,
+    read_options: ReadOptions,
+    total: int | None,
 ) -> ContactSheet:
     """Return the contact sheet of some of `total` rows; None is an unknown total."""
     captions = make_captions(column.index, *titles)
     if isinstance(column.array, ImageArray):
         return ContactSheet(column.array, captions, failure_reasons(column.array), total)
-    decode_options = codec.decode_options(size=TILE_SIZE, mode="RGBA", fit="thumbnail", allow_any_size=True)
     tiles = list(_DisplayMethods(column)._run(Thumbnail(decode_options), read_options))
     reasons: list[Failure | None] = [cast("Failure", tile) if isinstance(tile, dict) else None for tile in tiles]
     return ContactSheet(tiles, captions, reasons, total)

@@ -74,7 +74,7 @@ class _TransformMethods(_ImageAccessorBase):
             results to parts.
         mode, fit, resample, reducing_gap, background, exif_transpose, scale_depth, frame
             As in `load_resized`.
-        max_pixels, limits, formats, strict, engine
+        max_pixels, limits, formats, strict, engine, color_profile
             As in `load_resized`.
         errors, root, suffix, storage_options, schemes, redirect_hosts, npartitions, progress
             As in `load_resized`.
@@ -168,7 +168,7 @@ class _TransformMethods(_ImageAccessorBase):
             As in `load_resized`: a ``.npy`` file or ``.parquet`` parts; needs `size`, which the transform must keep.
         mode, fit, resample, reducing_gap, background, exif_transpose, scale_depth, frame
             As in `load_resized`.
-        max_pixels, limits, formats, strict, engine
+        max_pixels, limits, formats, strict, engine, color_profile
             As in `load_resized`.
         errors, root, suffix, storage_options, schemes, redirect_hosts, npartitions, progress
             As in `load_resized`.

@@ -1,8 +1,8 @@
 """Codec of images, with Pillow and SIMD packages: bytes to pixels and back.
 
 `decode` is the only way from bytes to pixels, so that a column, an image for serving and a saved file cannot differ.
-It goes through `identify`, `orientation`, `convert` and `resize`, and with the engine "simd" through `jpeg_turbo` and
-`simd_resize` where they apply.
+It goes through `identify`, `color_profile`, `orientation`, `convert` and `resize`, and with the engine "simd" through
+`jpeg_turbo` and `simd_resize` where they apply.
 """
 
 from pandas_imgproc.codec.decode import decode_into, load, verify

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from pandas_imgproc.codec.color_profile import ToSRGB
     from pandas_imgproc.codec.options import DecodeOptions
     from pandas_imgproc.codec.stored_samples import StoredSamples
 
@@ -22,25 +23,44 @@ _PREMULTIPLIED = {"La": "LA", "RGBa": "RGBA"}
 _VIA_RGB_MODES = ("LAB", "HSV", "YCbCr", "RGBX")  # Pillow converts these to nothing else
 
 
-def convert_mode(image: Image.Image | Raster, options: DecodeOptions, samples: StoredSamples) -> Image.Image | Raster:
-    """Convert an image to the requested mode, except that gray is left to `resize_and_orient`."""
+def convert_mode(
+    image: Image.Image | Raster, options: DecodeOptions, samples: StoredSamples, to_srgb: ToSRGB | None = None
+) -> tuple[Image.Image | Raster, ToSRGB | None]:
+    """Convert an image to the requested mode, except that gray is left to `resize_and_orient`.
+
+    Returns
+    -------
+    image : PIL.Image.Image or Raster
+    to_srgb : ToSRGB or None
+        The conversion, if it is left to `resize_and_orient` too: a transparent image is converted here, before its
+        background is added.
+    """
     if isinstance(image, Raster):  # of a JPEG file, without transparency: nearly always in that mode
-        if image.mode == options.mode or (image.mode == "L" and options.mode in ("RGB", "RGBA")):
-            return image
+        if to_srgb is not None or image.mode == options.mode or _is_gray_of_color(image, options):
+            return image, to_srgb
         image = to_image(image)
     if options.mode == "P":
-        return _to_class_ids(image, samples)
+        return _to_class_ids(image, samples), None
     image = _to_8bit(image, options, samples)
-    if not image.has_transparency_data:
-        if image.mode == "L" and options.mode in ("RGB", "RGBA"):
-            return image  # a third of the work, and the same pixels: the channel is repeated after the resize
-    else:
-        image = _composite_background(image, options, samples)
-    if image.mode == options.mode:
+    if image.has_transparency_data:
+        image = _composite_background(image, options, samples, to_srgb)
+        keeps_alpha = options.mode == "RGBA" or options.background is not None
+        to_srgb = None if keeps_alpha else to_srgb
+    elif _is_gray_of_color(image, options):
+        return image, to_srgb  # a third of the work, and the same pixels: the channel is repeated after the resize
+    if to_srgb is not None:
+        return to_srgb.prepare(image), to_srgb
+    return _to_mode(image, options.mode), None
+
+
+def _to_mode(image: Image.Image, mode: str) -> Image.Image:
+    if image.mode == mode:
         return image
-    if image.mode in _VIA_RGB_MODES:
-        image = image.convert("RGB")
-    return image.convert(options.mode)
+    return (image.convert("RGB") if image.mode in _VIA_RGB_MODES else image).convert(mode)
+
+
+def _is_gray_of_color(image: Image.Image | Raster, options: DecodeOptions) -> bool:
+    return image.mode == "L" and options.mode in ("RGB", "RGBA")
 
 
 def _to_8bit(image: Image.Image, options: DecodeOptions, samples: StoredSamples) -> Image.Image:
@@ -104,7 +124,9 @@ _WIDEN_LEVEL: dict[str, Callable[[int], int]] = {
 }
 
 
-def _composite_background(image: Image.Image, options: DecodeOptions, samples: StoredSamples) -> Image.Image:
+def _composite_background(
+    image: Image.Image, options: DecodeOptions, samples: StoredSamples, to_srgb: ToSRGB | None
+) -> Image.Image:
     """Return the image in "RGBA" if requested, else on its background, else without its alpha."""
     if image.mode in _PREMULTIPLIED:
         image = image.convert(_PREMULTIPLIED[image.mode])
@@ -115,6 +137,8 @@ def _composite_background(image: Image.Image, options: DecodeOptions, samples: S
         image.info["transparency"] = tuple(map(widen, level)) if isinstance(level, tuple) else widen(level)
     if image.mode != "RGBA":  # convert() would copy
         image = image.convert("RGBA")
+    if to_srgb is not None:
+        image = to_srgb.with_alpha(image)
     if options.mode == "RGBA":
         return image
     canvas = Image.new("RGB", image.size, options.background)

@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image
 
 from pandas_imgproc._timing import timed
+from pandas_imgproc.codec.color_profile import find_conversion
 from pandas_imgproc.codec.convert import convert_mode
 from pandas_imgproc.codec.identify import check_max_pixels, explain_errors, open_image, verify_png_crc
 from pandas_imgproc.codec.jpeg_turbo import decode_exactly
@@ -42,7 +43,7 @@ def load(data: Any, options: DecodeOptions) -> Image.Image:
     PIL.Image.Image
         In ``options.mode``; in mode "P" a palette image keeps its palette and a gray one stays "L", the
         pixels are class ids either way. Of the file's metadata it has the color profile,
-        ``info["icc_profile"]``, and nothing else.
+        ``info["icc_profile"]``, if its pixels were not converted from that to sRGB, and nothing else.
 
     Raises
     ------
@@ -62,23 +63,24 @@ def load(data: Any, options: DecodeOptions) -> Image.Image:
 
 
 def _load(data: Any, options: DecodeOptions) -> tuple[Image.Image | Raster, bytes | None]:
-    """Return the pixels of an image and its color profile."""
+    """Return the pixels of an image and their color profile."""
     if isinstance(data, (np.ndarray, Image.Image)):
         return _from_memory(data, options)
     with timed("decode"), complete_only(options.strict):
         image = open_image(data, options, options.frame)
         transpose = exif_transpose_op(image, options) if image.format in ORIENTED_BEFORE_LOAD else None
-        full_size = image.size
-        box = draft(image, data, options, transpose)
+        full_size, samples = image.size, StoredSamples.from_header(image, data)
+        to_srgb = find_conversion(image, options, samples)
+        box = draft(image, data, options, transpose, in_color=to_srgb is not None)
         check_decoding(image, data, options.limits)
-        samples = StoredSamples.from_header(image, data)
         pixels = _decode(data, image, options)
     with timed("resize"):
         if image.format not in ORIENTED_BEFORE_LOAD:
             # PNG and WebP may carry EXIF after the pixels, and a TIFF file is turned by Pillow at load
             transpose, full_size = exif_transpose_op(image, options), image.size
-        result = resize_and_orient(convert_mode(pixels, options, samples), options, transpose, full_size, box)
-        return result, image.info.get("icc_profile")
+        pixels, pending = convert_mode(pixels, options, samples, to_srgb)
+        result = resize_and_orient(pixels, options, transpose, full_size, box, pending)
+        return result, None if to_srgb else image.info.get("icc_profile")
 
 
 def _decode(data: Any, image: ImageFile.ImageFile, options: DecodeOptions) -> Image.Image | Raster:
@@ -142,9 +144,11 @@ def _from_memory(
     with timed("resize"):
         image = data if isinstance(data, Image.Image) else _fromarray(data)
         check_max_pixels(image.size, options.max_pixels)
-        transpose, profile = exif_transpose_op(image, options), image.info.get("icc_profile")
-        converted = convert_mode(image, options, StoredSamples())
-        return resize_and_orient(converted, options, transpose, image.size, None), profile
+        transpose, samples = exif_transpose_op(image, options), StoredSamples()
+        to_srgb = find_conversion(image, options, samples)
+        converted, pending = convert_mode(image, options, samples, to_srgb)
+        result = resize_and_orient(converted, options, transpose, image.size, None, pending)
+        return result, None if to_srgb else image.info.get("icc_profile")
 
 
 def _fromarray(pixels: NDArray[np.uint8]) -> Image.Image:

@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image, ImageColor
 
 from pandas_imgproc._validation import check_bool, check_choice, check_int
+from pandas_imgproc.codec.color_profile import COLOR_PROFILES
 from pandas_imgproc.codec.engine import resolve_engine
 from pandas_imgproc.codec.libjpeg import require_simplejpeg
 from pandas_imgproc.codec.limits import Limits, parse_limits
@@ -70,6 +71,8 @@ class DecodeOptions:
         A warning of the decoder is an error.
     engine : {"simd", "pillow"}
         "simd" decodes and resizes with the SIMD packages what they cover, and with Pillow all else.
+    color_profile : {"srgb", "ignore"}
+        Whether colors are converted from the profile in the file to sRGB.
     """
 
     size: Size | None
@@ -87,6 +90,7 @@ class DecodeOptions:
     plugins: tuple[str, ...] = ()
     strict: bool = False
     engine: str = "pillow"
+    color_profile: str = "srgb"
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -138,6 +142,7 @@ class DecodeKwargs(TypedDict, total=False):
     formats: str | Iterable[str]
     strict: bool
     engine: str
+    color_profile: str
 
 
 def decode_options(
@@ -156,6 +161,7 @@ def decode_options(
     formats: str | Iterable[str] = FORMATS,
     strict: bool = False,
     engine: str = "auto",
+    color_profile: str = "srgb",
     allow_any_size: bool = False,
 ) -> DecodeOptions:
     """Check the arguments and return the normalized options.
@@ -177,7 +183,7 @@ def decode_options(
         "auto" is "simd" if its packages are installed, and "pillow" with ``reducing_gap=None``.
     allow_any_size : bool, default False
         Whether images may differ in shape, as files may and rows of a column may not.
-    mode, fit, resample, reducing_gap, exif_transpose, scale_depth, frame, max_pixels, strict
+    mode, fit, resample, reducing_gap, exif_transpose, scale_depth, frame, max_pixels, strict, color_profile
         See `DecodeOptions`. ``resample="nearest"`` and ``mode="P"`` are always exact.
 
     Returns
@@ -225,6 +231,7 @@ def decode_options(
         plugins=tuple(setting("plugins")),
         strict=_check_strict(strict),
         engine=resolve_engine(engine, gap),
+        color_profile=check_choice("color_profile", color_profile, COLOR_PROFILES),
     )
 
 

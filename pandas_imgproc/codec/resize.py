@@ -20,15 +20,24 @@ if TYPE_CHECKING:
 
     from PIL import ImageFile
 
+    from pandas_imgproc.codec.color_profile import ToSRGB
     from pandas_imgproc.codec.options import DecodeOptions
 
 _DRAFT_FORMATS = ("JPEG", "MPO")  # their decoder can give a smaller image for less work
 
 
 def draft(
-    image: ImageFile.ImageFile, data: Any, options: DecodeOptions, transpose: Image.Transpose | None
+    image: ImageFile.ImageFile,
+    data: Any,
+    options: DecodeOptions,
+    transpose: Image.Transpose | None,
+    *,
+    in_color: bool = False,
 ) -> Box | None:
-    """Request a reduced scale from the JPEG decoder; return the visible box of the draft."""
+    """Request a reduced scale from the JPEG decoder; return the visible box of the draft.
+
+    With `in_color` the colors are decoded for a gray image too.
+    """
     if options.size is None or options.reducing_gap is None or image.format not in _DRAFT_FORMATS:
         return None
     if is_lossless(data):
@@ -36,7 +45,7 @@ def draft(
     width, height = _target_size(image.size, options, transpose)
     min_size = int(width * options.reducing_gap), int(height * options.reducing_gap)
     # A JPEG file stores gray as a channel of its own: nothing else need be decoded.
-    drafted = image.draft("L" if options.mode == "L" else None, min_size)
+    drafted = image.draft("L" if options.mode == "L" and not in_color else None, min_size)
     return None if drafted is None else drafted[1]
 
 
@@ -46,11 +55,13 @@ def resize_and_orient(
     transpose: Image.Transpose | None,
     full_size: Size,
     box: Box | None,
+    to_srgb: ToSRGB | None = None,
 ) -> Image.Image | Raster:
-    """Resize, transpose and pad an image.
+    """Resize, convert to sRGB, transpose and pad an image.
 
     The exact way transposes first, as a user of Pillow does; else transposing the small result is cheaper, and
-    draft's fractional box need not be transposed.
+    draft's fractional box need not be transposed. Colors are converted after the resize, which has fewer pixels, as in
+    an editor, which resizes in the color space of the file; and before the background is added, which is in sRGB.
     """
     if transpose is not None and (options.size is None or options.reducing_gap is None):
         image, full_size, transpose = to_image(image).transpose(transpose), oriented_size(full_size, transpose), None
@@ -59,6 +70,8 @@ def resize_and_orient(
             visible = (box[2], box[3]) if box else image.size
             box = _crop_box(visible, oriented_size(options.size, transpose))
         image = _resize(image, _target_size(full_size, options, transpose), options, box)
+    if to_srgb is not None:
+        image = to_srgb(image)
     if transpose is not None:
         image = to_image(image).transpose(transpose)
     if options.mode != "P" and image.mode != options.mode:

@@ -187,9 +187,11 @@ class DaskSeriesImageAccessor(SeriesImageAccessor):
             explode_variants, variants, n, meta=meta, enforce_metadata=False, clear_divisions=True
         )
 
-    def _contact_sheet(self, n: int, titles: list[Any], read_options: ReadOptions) -> ContactSheet:
+    def _contact_sheet(
+        self, n: int, titles: list[Any], decode_options: codec.DecodeOptions, read_options: ReadOptions
+    ) -> ContactSheet:
         column, *computed = (_compute_head(lazy, n) for lazy in (self._column, *titles))
-        return make_contact_sheet(column, computed, read_options, None)
+        return make_contact_sheet(column, computed, decode_options, read_options, None)
 
     def to_numpy(self, *args: Any, **kwargs: Any) -> np.ndarray[Any, Any]:  # noqa: D102  as in pandas
         self._image_array  # noqa: B018  raises for other dtypes

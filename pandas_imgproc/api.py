@@ -25,6 +25,7 @@ def load_image(
     source: str | os.PathLike[str] | bytes,
     size: int | tuple[int, int],
     *,
+    frame: int = 0,
     storage_options: Mapping[str, Any] | None = None,
     schemes: Sequence[str] = (),
     redirect_hosts: Sequence[str] | None = None,
@@ -38,9 +39,11 @@ def load_image(
         Image file, or its encoded bytes.
     size : int or (int, int)
         Pixels: one side of a square, or ``(width, height)``.
+    frame : int
+        Frame of an animation, from 0 up.
     storage_options, schemes, redirect_hosts
         As in `Series.img.load_resized`.
-    mode, fit, resample, reducing_gap, background, exif_transpose, scale_depth, frame
+    mode, fit, resample, reducing_gap, background, exif_transpose, scale_depth
         As in `Series.img.load_resized`, with the same defaults.
     max_pixels, limits, formats, strict, engine, color_profile
         As in `Series.img.load_resized`, with the same defaults.
@@ -59,7 +62,7 @@ def load_image(
     >>> load_image(getfixture("photos") / "red.png", size=(6, 4)).shape
     (4, 6, 3)
     """
-    task = LoadResized(codec.decode_options(size=size, **options))
+    task = LoadResized(codec.decode_options(size=size, frame=frame, **options))
     value = os.fspath(source) if isinstance(source, os.PathLike) else source
     reader = make_source(storage_options=storage_options, schemes=schemes, redirect_hosts=redirect_hosts)
     check(reader, [value])

@@ -41,6 +41,7 @@ FailureKind = Literal[
     "corrupt",  # it starts like an image and cannot be decoded
     "too_large",  # more pixels than allowed
     "unsupported",  # an intact image that cannot be converted to the requested mode
+    "region",  # the box or the frame is not in the image
     "timeout",  # the read took too long
     "remote",  # the server failed
     "worker_died",  # the row killed its worker process

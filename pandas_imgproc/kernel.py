@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import operator
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
@@ -125,7 +126,9 @@ def run_partition(
     result = PartitionResult.empty(partition, task.allocate(len(partition) * task.n_outputs))
     wall, cpu = time.perf_counter(), time.thread_time()
     with codec.pillow_settings(settings), _timing.collect_timings() as seconds:
-        _Run(result, task, partition, ledger).run(source.read(partition, lambda: ledger.cancelled, output))
+        block_rows = task.block_rows if task.fills_blocks else None
+        files = source.read(partition, lambda: ledger.cancelled, output, block_rows)
+        _Run(result, task, partition, ledger).run(files)
     result.wall, result.cpu = time.perf_counter() - wall, time.thread_time() - cpu
     result.seconds, result.bytes_read = dict(seconds), seconds.bytes_read
     return result
@@ -139,6 +142,10 @@ class _Row:
     position: int
     file: InputFile
     item: Any = None
+
+
+_position = operator.attrgetter("position")
+"""Position of a row: those of a block may be loaded in another order, image by image."""
 
 
 class _Run:
@@ -163,7 +170,8 @@ class _Run:
         positions = self._partition.positions
         rows = (_Row(i, positions[i], file) for i, file in files)
         for block in self._blocks(rows):
-            self._run_block([row for row in block if self._is_ready(row)])
+            ready = [row for row in block if self._is_ready(row)]
+            self._run_block(sorted(ready, key=_position) if self._fills_blocks else ready)
             if self._ledger.cancelled:
                 break
         self._ledger.exit_partition()

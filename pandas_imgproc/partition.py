@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
+    from pandas_imgproc.regions import Regions
+
     Mask = np.ndarray[Any, np.dtype[np.bool_]]
 
 
@@ -39,6 +41,8 @@ class PartitionInput:
         Position, in the user's frame, of the job's row 0.
     columns : DataFrame of ``len(inputs)`` rows, optional
         Other columns of the frame, for functions that use them.
+    regions : Regions of ``len(inputs)`` rows, optional
+        Boxes and frames of the rows; None is the image of each.
     """
 
     positions: Sequence[int]
@@ -46,6 +50,7 @@ class PartitionInput:
     targets: Sequence[str | None] = ()
     offset: int = 0
     columns: pd.DataFrame | None = field(default=None, repr=False)
+    regions: Regions | None = field(default=None, repr=False)
 
     def __len__(self) -> int:
         return len(self.inputs)
@@ -107,12 +112,15 @@ def values_at(values: Sequence[Any], positions: Sequence[int], n_outputs: int = 
 
 
 class PendingRows:
-    """Rows of a job that are in no partition yet, taken in their order.
+    """Rows of a job that are in no partition yet, taken in their order or in that of a permutation.
 
     Parameters
     ----------
     mask : ndarray of bool, shape (n,)
         Rows of the job that are pending.
+    order : ndarray of int64, shape (n,), optional
+        Order in which they are taken, if it is not that of the job; the rows of one partition are ascending all the
+        same.
 
     Examples
     --------
@@ -125,8 +133,9 @@ class PendingRows:
 
     _WINDOW = 2**16
 
-    def __init__(self, mask: Mask) -> None:
-        self._mask, self._next, self._n = mask, 0, int(mask.sum(dtype=np.int64))
+    def __init__(self, mask: Mask, order: np.ndarray[Any, np.dtype[np.int64]] | None = None) -> None:
+        self._mask, self._next, self._n = mask if order is None else mask[order], 0, int(mask.sum(dtype=np.int64))
+        self._order = order
 
     def __len__(self) -> int:
         return self._n
@@ -135,10 +144,19 @@ class PendingRows:
         """Return the mask of the rows that are still pending."""
         mask = self._mask.copy()
         mask[: self._next] = False
+        if self._order is not None:
+            mask[self._order] = mask.copy()
         return mask
 
     def peek(self, n: int) -> Sequence[int]:
         """Return the next positions, `n` at most."""
+        return self._positions(self._peek(n))
+
+    def _positions(self, ranks: Sequence[int]) -> Sequence[int]:
+        """Return the positions at these places of the order."""
+        return ranks if self._order is None else to_positions(np.sort(self._order[as_position_array(ranks)]))
+
+    def _peek(self, n: int) -> Sequence[int]:
         found, n_left = [np.empty(0, dtype=np.int64)], min(n, self._n)
         start = self._next
         while n_left:
@@ -147,19 +165,28 @@ class PendingRows:
             n_left, start = n_left - len(window), start + self._WINDOW
         return to_positions(np.concatenate(found))
 
-    def take(self, n: int, ends: Sequence[int] = ()) -> Sequence[int]:
-        """Remove the next positions, about n, and return them; up to an end, if that does not halve or double n."""
-        positions = self.peek(n)
-        if positions and ends:
-            positions = self.peek(self._n_to_end(positions, ends))
-        if positions:
-            self._next, self._n = positions[-1] + 1, self._n - len(positions)
-        return positions
+    def n_to_end(self, n: int, ends: Sequence[int]) -> int:
+        """Return the number of the next rows, n or more, up to an end; ends are places in the order of the rows."""
+        ranks = self._peek(n)
+        stop = ends[bisect.bisect_left(ends, ranks[-1] + 1)] if ranks else 0
+        return int(self._mask[self._next : stop].sum(dtype=np.int64))
 
-    def _n_to_end(self, positions: Sequence[int], ends: Sequence[int]) -> int:
-        """Return the number of positions up to the last end in some, or up to the next one after them."""
-        n, k = len(positions), bisect.bisect_right(ends, positions[-1] + 1)
-        n_before = bisect.bisect_left(positions, ends[k - 1]) if k else 0
+    def take(self, n: int, ends: Sequence[int] = ()) -> Sequence[int]:
+        """Remove the next positions, about n, and return them; up to an end, if that does not halve or double n.
+
+        Ends are places in the order of the rows.
+        """
+        ranks = self._peek(n)
+        if ranks and ends:
+            ranks = self._peek(self._n_near_end(ranks, ends))
+        if ranks:
+            self._next, self._n = ranks[-1] + 1, self._n - len(ranks)
+        return self._positions(ranks)
+
+    def _n_near_end(self, ranks: Sequence[int], ends: Sequence[int]) -> int:
+        """Return the number of rows up to the last end in some, or up to the next one after them."""
+        n, k = len(ranks), bisect.bisect_right(ends, ranks[-1] + 1)
+        n_before = bisect.bisect_left(ranks, ends[k - 1]) if k else 0
         if n_before >= n / 2:
             return n_before
         n_after = int(self._mask[self._next : ends[k]].sum()) if k < len(ends) else n

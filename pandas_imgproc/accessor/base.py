@@ -10,6 +10,7 @@ import pandas as pd
 from pandas_imgproc import codec, execution, failures
 from pandas_imgproc._text import shorten
 from pandas_imgproc.accessor.options import ReadOptions, WriteOptions, check_column, get_column
+from pandas_imgproc.accessor.regions import with_regions
 from pandas_imgproc.array import ImageArray, is_image_dtype
 from pandas_imgproc.sinks import ImageFileSink, JobContext, check_row_memory, memory_sink
 from pandas_imgproc.sinks.output_paths import resolve_output_paths
@@ -66,11 +67,10 @@ class _ImageAccessorBase:
         variants: Sequence[int] = (),
     ) -> Any:
         """Run a task that encodes files, write them, and return their paths."""
-        inputs = column_inputs(self._column)
-        job = self._make_job(task, read_options, inputs)
+        job = self._make_job(task, read_options, column_inputs(self._column))
         targets = resolve_output_paths(
-            write_options.to, inputs, read_options.source, index=self._column.index, frame=self._frame,
-            encode_options=encode_options, variants=variants,
+            write_options.to, job.inputs, read_options.source, index=self._column.index, frame=self._frame,
+            encode_options=encode_options, variants=variants, regions=job.regions,
         )  # fmt: skip
         check_modes(targets, encode_options, mode)
         sink = ImageFileSink(self._job_context(job), targets)
@@ -78,7 +78,7 @@ class _ImageAccessorBase:
         return self._execute(dataclasses.replace(job, targets=targets), sink, read_options)
 
     def _job_context(self, job: execution.Job) -> JobContext:
-        return JobContext(job.task, self._column.index, job.inputs, job.source, job.columns)
+        return JobContext(job.task, self._column.index, job.inputs, job.source, job.columns, job.regions)
 
     @staticmethod
     def _apply_to_all_rows(result: Any, function: Callable[[Any], Any], *, row_wise: bool = False) -> Any:  # noqa: ARG004
@@ -91,10 +91,13 @@ class _ImageAccessorBase:
         check(read_options.source, split_inputs(inputs) if self._others else inputs)
         check_row_memory(task)
         check_result_index(task, self._column.index)
-        return execution.Job(
+        job = execution.Job(
             task, read_options.source, inputs, read_options.npartitions, read_options.progress,
             fail_fast=read_options.errors == "raise", columns=self._extra_columns(task),
         )  # fmt: skip
+        if self._others and read_options.regions is not None:
+            raise ValueError("box= and frame= are of one column of images, and the function is given several")
+        return with_regions(job, read_options.regions, self._column.index, self._frame)
 
     def _extra_columns(self, task: Task) -> Any:
         """Return the columns of the frame that the task uses beside the images, if any."""

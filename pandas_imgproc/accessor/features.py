@@ -15,11 +15,13 @@ from pandas_imgproc.accessor.options import (
     DECODING,
     LIMITS,
     READ,
+    REGION,
     STORE,
     DecodeInspectKwargs,
     FeatureKwargs,
     InspectKwargs,
     ReadOptions,
+    RegionInspectKwargs,
     decode_and_read_options,
     load_options,
 )
@@ -85,7 +87,7 @@ class _FeatureMethods(_ImageAccessorBase):
         frame: pd.DataFrame = self._measure("metadata", HEADER_FEATURES, None, *decode_and_read)
         return frame
 
-    @delegates(LIMITS, DECODING, STORE, READ)
+    @delegates(LIMITS, DECODING, REGION, STORE, READ)
     def features(
         self,
         include: str | Iterable[str] | None = None,
@@ -106,6 +108,9 @@ class _FeatureMethods(_ImageAccessorBase):
             enlarged. None measures the whole image. Header fields and hashes do not depend on it.
         max_pixels, limits, formats, strict, engine, color_profile
             As in `load_resized`.
+        frame, box, box_format, box_unit, margin, outside
+            As in `load_resized`: pixel features and hashes of pixels are those of the box, header fields and ``md5``
+            those of the file.
         errors, root, suffix, storage_options, schemes, redirect_hosts, npartitions, progress
             As in `load_resized`.
         out, overwrite, retry
@@ -139,8 +144,8 @@ class _FeatureMethods(_ImageAccessorBase):
         working_size = None if size is None else check_int("size", size)
         return self._measure("features", include, working_size, *load_options(None, options))
 
-    @delegates(LIMITS, DECODING, READ)
-    def hash(self, kind: str = "phash", **options: Unpack[DecodeInspectKwargs]) -> pd.Series[Any]:
+    @delegates(LIMITS, DECODING, REGION, READ)
+    def hash(self, kind: str = "phash", **options: Unpack[RegionInspectKwargs]) -> pd.Series[Any]:
         """Hash each image.
 
         Parameters
@@ -152,6 +157,8 @@ class _FeatureMethods(_ImageAccessorBase):
             the file's bytes, for which nothing is decoded, and ``"pixel_md5"`` of the upright RGB image.
         max_pixels, limits, formats, strict, engine, color_profile
             As in `load_resized`.
+        frame, box, box_format, box_unit, margin, outside
+            As in `load_resized`, except with ``"md5"``.
         errors, root, suffix, storage_options, schemes, redirect_hosts, npartitions, progress
             As in `load_resized`.
 
@@ -168,7 +175,10 @@ class _FeatureMethods(_ImageAccessorBase):
         Name: dhash, dtype: UInt64
         """
         check_choice("kind", kind, HASH_FEATURES)
-        column: pd.Series[Any] = self._measure("hash", kind, None, *decode_and_read_options(None, options))[kind]
+        decode_options, read_options = decode_and_read_options(None, options)
+        if kind == "md5" and (read_options.regions or decode_options.frame):
+            raise ValueError("kind='md5' is of the bytes of a file, not of its boxes or frames; give kind='pixel_md5'")
+        column: pd.Series[Any] = self._measure("hash", kind, None, decode_options, read_options)[kind]
         return column
 
     @delegates(LIMITS, DECODING, READ)

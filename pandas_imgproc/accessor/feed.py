@@ -16,16 +16,19 @@ from pandas_imgproc.accessor.base import _ImageAccessorBase, column_inputs
 from pandas_imgproc.accessor.options import (
     DECODE,
     FORMAT,
+    REGION,
     SOURCE,
     BatchKwargs,
     DatasetKwargs,
     FormatKwargs,
+    RegionKwargs,
     check_callable,
     decode_and_read_options,
     get_column,
     read_options,
     select_kwargs,
 )
+from pandas_imgproc.accessor.regions import region_options
 from pandas_imgproc.array import ImageArray, PixelFormat, pixel_format
 from pandas_imgproc.failures import failures_frame, failures_table
 from pandas_imgproc.feeding import DecodedRows, ImageBatches, ImageDataset, Rows, StoredRows
@@ -42,7 +45,7 @@ if TYPE_CHECKING:
 class _FeedingMethods(_ImageAccessorBase):
     """Methods that feed models."""
 
-    @delegates(FORMAT, DECODE, SOURCE)
+    @delegates(FORMAT, DECODE, REGION, SOURCE)
     def batches(
         self,
         size: int | tuple[int, int] | None = None,
@@ -77,7 +80,9 @@ class _FeedingMethods(_ImageAccessorBase):
             Batches that are decoded ahead of the loop: their memory is that of the call.
         dtype, scale, mean, std, channels
             As in `to_numpy`; by default uint8, the channels last.
-        mode, fit, resample, reducing_gap, background, exif_transpose, scale_depth, frame
+        mode, fit, resample, reducing_gap, background, exif_transpose, scale_depth
+            As in `load_resized`.
+        frame, box, box_format, box_unit, margin, outside
             As in `load_resized`.
         max_pixels, limits, formats, strict, engine, color_profile
             As in `load_resized`.
@@ -129,7 +134,7 @@ class _FeedingMethods(_ImageAccessorBase):
             seed=check_int("seed", seed, 0), prefetch=check_int("prefetch", prefetch),
         )  # fmt: skip
 
-    @delegates(FORMAT, DECODE, SOURCE, (read_options, ("npartitions", "progress")))
+    @delegates(FORMAT, DECODE, REGION, SOURCE, (read_options, ("npartitions", "progress")))
     def dataset(
         self,
         size: int | tuple[int, int] | None = None,
@@ -162,7 +167,9 @@ class _FeedingMethods(_ImageAccessorBase):
             left out.
         dtype, scale, mean, std, channels
             As in `to_numpy`; by default uint8, the channels last.
-        mode, fit, resample, reducing_gap, background, exif_transpose, scale_depth, frame
+        mode, fit, resample, reducing_gap, background, exif_transpose, scale_depth
+            As in `load_resized`.
+        frame, box, box_format, box_unit, margin, outside
             As in `load_resized`.
         max_pixels, limits, formats, strict, engine, color_profile
             As in `load_resized`.
@@ -214,10 +221,12 @@ class _FeedingMethods(_ImageAccessorBase):
         is_stored = isinstance(images, ImageArray)
         if size is None and not is_stored:
             raise ValueError("size= is needed: the images of a batch have one shape; give size=224 or (width, height)")
-        is_decoded = size is not None or bool(select_kwargs(options, codec.DecodeKwargs))
+        is_region = region_options(**select_kwargs(options, RegionKwargs)) is not None
+        is_decoded = is_region or size is not None or bool(select_kwargs(options, codec.DecodeKwargs))
         size = images.dtype.shape[1::-1] if size is None and isinstance(images, ImageArray) else size
         decode_options, read = decode_and_read_options(size, options)
-        if isinstance(images, ImageArray) and (not is_decoded or images.dtype.shape == decode_options.shape):
+        is_unchanged = isinstance(images, ImageArray) and images.dtype.shape == decode_options.shape and not is_region
+        if isinstance(images, ImageArray) and (not is_decoded or is_unchanged):
             return StoredRows(images.copy()), read
         job = self._make_job(LoadResized(decode_options), read, column_inputs(self._column))
         return DecodedRows(job, codec.PillowSettings.current()), read

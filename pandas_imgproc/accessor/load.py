@@ -16,6 +16,7 @@ from pandas_imgproc.accessor.options import (
     FORMAT,
     LIMITS,
     READ,
+    REGION,
     SOURCE,
     STORE,
     FormatKwargs,
@@ -44,7 +45,7 @@ def _log_missing_simplejpeg() -> None:
 class _LoadMethods(_ImageAccessorBase):
     """Methods that load and verify images."""
 
-    @delegates(DECODE, STORE, READ)
+    @delegates(DECODE, REGION, STORE, READ)
     def load_resized(self, size: int | tuple[int, int], **options: Unpack[LoadKwargs]) -> pd.Series[Any]:
         """Load each image at one size, as a column of images.
 
@@ -70,8 +71,25 @@ class _LoadMethods(_ImageAccessorBase):
             Whether images are turned upright by their EXIF orientation.
         scale_depth : bool
             Whether 16 bits are scaled to 8; False clips them as Pillow's ``convert`` does.
-        frame : int
-            Index of the frame of an animation.
+        frame : int, label, or array-like of int
+            Frame of an animation, or page of a TIFF file, from 0 up: one number for all rows; or on a frame the name of
+            the column, or of the level of the index, that holds the number of each row; or these numbers, shape (n,).
+        box : list of four labels, label, or array-like of float, optional
+            Box of each row that is loaded in place of the whole image: the names of four columns, or levels of the
+            index, such as ``["x", "y", "w", "h"]``; of one column of sequences of four numbers; or a frame or an array
+            of shape (n, 4). Boxes are in the pixels of the upright image, from its upper left corner, half-open and to
+            a fraction of a pixel. The image is cropped before it is resized: `fit` and `reducing_gap` are about the
+            crop. A row without a box is missing, without a failure; one whose box has no area, or none in the image, is
+            a failure of kind ``region``. A file of several rows is decoded once in each partition.
+        box_format : {"xywh", "xyxy", "cxcywh"}
+            Four numbers of a box: corner, width and height (COCO); two corners (Pascal VOC); center, width and height
+            (YOLO).
+        box_unit : {"pixel", "fraction"}
+            Unit of the boxes: pixels, or fractions of the image's width and height.
+        margin : float
+            Fraction of a box's width that is added on its left and on its right, and of its height above and below.
+        outside : {"clip", "pad"}
+            Treatment of the part of a box that is outside of the image: cut off, or filled with `background`.
         max_pixels : int, optional
             Images of more pixels are failures of kind ``too_large``. It can only lower Pillow's own limit
             (``PIL.Image.MAX_IMAGE_PIXELS``).

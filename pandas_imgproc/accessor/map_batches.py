@@ -12,6 +12,7 @@ from pandas_imgproc.accessor.base import _ImageAccessorBase
 from pandas_imgproc.accessor.options import (
     DECODE,
     READ,
+    REGION,
     STORE,
     LoadKwargs,
     check_callable,
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
 class _BatchMethods(_ImageAccessorBase):
     """Methods that call a function on batches of images."""
 
-    @delegates(DECODE, STORE, READ)
+    @delegates(DECODE, REGION, STORE, READ)
     def map_batches(
         self,
         func: Callable[..., Any],
@@ -79,7 +80,9 @@ class _BatchMethods(_ImageAccessorBase):
         out, overwrite, retry
             As in `load_resized`; needs `dtype`. Images are written to a ``.npy`` file or ``.parquet`` parts, other
             results to parts. A call that is resumed computes each batch with an unfinished row again.
-        mode, fit, resample, reducing_gap, background, exif_transpose, scale_depth, frame
+        mode, fit, resample, reducing_gap, background, exif_transpose, scale_depth
+            As in `load_resized`.
+        frame, box, box_format, box_unit, margin, outside
             As in `load_resized`.
         max_pixels, limits, formats, strict, engine, color_profile
             As in `load_resized`.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypedDict, get_args
@@ -11,6 +12,7 @@ import pandas as pd
 from pandas_imgproc import codec
 from pandas_imgproc._text import shorten
 from pandas_imgproc._validation import check_bool, check_choice, check_int
+from pandas_imgproc.accessor.regions import RegionOptions, is_frame_number, region_options
 from pandas_imgproc.array import ImageDtype, pixel_format
 from pandas_imgproc.errors import did_you_mean
 from pandas_imgproc.failures import Errors
@@ -69,18 +71,32 @@ class DecodeInspectKwargs(InspectKwargs, total=False):
     color_profile: str
 
 
-class FeatureKwargs(DecodeInspectKwargs, StoreKwargs, total=False):
-    """Keyword arguments of a method that measures images."""
+class FrameKwargs(TypedDict, total=False):
+    """Keyword argument of the frame: that of all rows, or of each."""
+
+    frame: Any
 
 
-class ShowKwargs(SourceKwargs, total=False):
-    """Keyword arguments of `show`."""
+class RegionKwargs(FrameKwargs, total=False):
+    """Keyword arguments of `region_options`."""
 
-    color_profile: str
+    box: Any
+    box_format: str
+    box_unit: str
+    margin: float
+    outside: str
 
 
-class ImageKwargs(codec.DecodeKwargs, ReadKwargs, total=False):
+class ImageKwargs(codec.DecodeKwargs, RegionKwargs, ReadKwargs, total=False):
     """Keyword arguments that change pixels, and those of `read_options`."""
+
+
+class RegionInspectKwargs(DecodeInspectKwargs, RegionKwargs, total=False):
+    """Keyword arguments of a method that inspects pixels of regions."""
+
+
+class FeatureKwargs(RegionInspectKwargs, StoreKwargs, total=False):
+    """Keyword arguments of a method that measures images or regions of them."""
 
 
 class LoadKwargs(ImageKwargs, StoreKwargs, total=False):
@@ -91,7 +107,7 @@ class SaveKwargs(ImageKwargs, WriteKwargs, total=False):
     """Keyword arguments of a method that writes image files."""
 
 
-class ThumbnailKwargs(DecodeInspectKwargs, WriteKwargs, total=False):
+class ThumbnailKwargs(DecodeInspectKwargs, RegionKwargs, WriteKwargs, total=False):
     """Keyword arguments of a method that writes thumbnails."""
 
     mode: str
@@ -108,7 +124,11 @@ class FormatKwargs(TypedDict, total=False):
     channels: str
 
 
-class BatchKwargs(codec.DecodeKwargs, SourceKwargs, FormatKwargs, total=False):
+class ShowKwargs(FrameKwargs, SourceKwargs, total=False):
+    """Keyword arguments of a method that shows images."""
+
+
+class BatchKwargs(codec.DecodeKwargs, RegionKwargs, SourceKwargs, FormatKwargs, total=False):
     """Keyword arguments of a method that feeds a loop."""
 
 
@@ -121,12 +141,13 @@ class DatasetKwargs(BatchKwargs, total=False):
 
 @dataclass(frozen=True)
 class ReadOptions:
-    """Read and run options of a call: checked `ReadKwargs`, with the source that finds the files."""
+    """Read and run options of a call: checked `ReadKwargs`, with the source that finds the files, and the regions."""
 
     source: Source
     errors: Errors
     npartitions: int | None
     progress: bool | None
+    regions: RegionOptions | None = None
 
 
 @dataclass(frozen=True)
@@ -177,6 +198,8 @@ READ = (read_options, ReadKwargs.__annotations__)
 WRITE = (write_options, WriteKwargs.__annotations__)
 STORE = (open_store, ("out", "overwrite", "retry"))
 DECODE = (codec.decode_options, codec.DecodeKwargs.__annotations__)
+FRAME = (region_options, ("frame",))
+REGION = (region_options, ("frame", "box", "box_format", "box_unit", "margin", "outside"))
 LIMITS = (codec.decode_options, ("max_pixels", "limits", "formats"))
 COLORS = (codec.decode_options, ("color_profile",))
 DECODING = (codec.decode_options, ("strict", "engine", "color_profile"))
@@ -188,7 +211,15 @@ def decode_and_read_options(
 ) -> tuple[codec.DecodeOptions, ReadOptions]:
     """Return the decode and the read options among the keyword arguments of a method, checked."""
     decode |= select_kwargs(options, codec.DecodeKwargs)
-    return codec.decode_options(size, **decode), read_options(**select_kwargs(options, ReadKwargs))
+    frame = options.get("frame", 0)
+    decode_options = codec.decode_options(size, **decode, frame=frame if is_frame_number(frame) else 0)
+    return decode_options, region_read_options(options)
+
+
+def region_read_options(options: Mapping[str, Any], **read: Any) -> ReadOptions:
+    """Return the read options among the keyword arguments of a method, with its regions, checked."""
+    read |= select_kwargs(options, ReadKwargs)
+    return dataclasses.replace(read_options(**read), regions=region_options(**select_kwargs(options, RegionKwargs)))
 
 
 def load_options(size: Any, options: Mapping[str, Any]) -> tuple[codec.DecodeOptions, ReadOptions, ResultStore | None]:

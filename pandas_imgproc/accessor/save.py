@@ -13,6 +13,7 @@ from pandas_imgproc.accessor.base import _ImageAccessorBase
 from pandas_imgproc.accessor.options import (
     DECODE,
     READ,
+    REGION,
     RUN,
     WRITE,
     ReadKwargs,
@@ -46,7 +47,7 @@ _THUMBNAIL = (
 class _SaveMethods(_ImageAccessorBase):
     """Methods that write one file for each image."""
 
-    @delegates(DECODE, WRITE, READ)
+    @delegates(DECODE, REGION, WRITE, READ)
     def save_resized(
         self,
         to: str | os.PathLike[str],
@@ -66,7 +67,8 @@ class _SaveMethods(_ImageAccessorBase):
         to : path
             A folder, in which the images' own folders are repeated, from `root` or from their common parent on. Or a
             template: ``"{dir}/{stem}_128.jpg"`` writes next to the originals, ``"train/{label}/{stem}.jpg"`` sorts a
-            flat folder into those of a column. Fields are a column of the frame; ``dir``, ``stem``, ``name`` or
+            flat folder into those of a column. Fields are a column of the frame or a level of its index; ``dir``,
+            ``stem``, ``name`` or
             ``suffix`` of the path; ``index`` and ``position``. Python's format specifications are allowed
             (``{position:06d}``).
         size : int or (int, int) or None
@@ -81,7 +83,9 @@ class _SaveMethods(_ImageAccessorBase):
         fit : {"stretch", "crop", "pad", "contain", "thumbnail"}
             As in `load_resized`; ``"contain"`` keeps the aspect and fills the size on one side
             (`PIL.ImageOps.contain`), ``"thumbnail"`` the same without ever enlarging.
-        resample, reducing_gap, background, exif_transpose, scale_depth, frame
+        resample, reducing_gap, background, exif_transpose, scale_depth
+            As in `load_resized`.
+        frame, box, box_format, box_unit, margin, outside
             As in `load_resized`.
         max_pixels, limits, formats, strict, engine, color_profile
             As in `load_resized`.
@@ -130,7 +134,7 @@ class _SaveMethods(_ImageAccessorBase):
         task = SaveResized(decode_options, codec.encode_options(format, quality))
         return self._save_images(task, read_options, write_options(to, **select_kwargs(options, WriteKwargs)))
 
-    @delegates(_THUMBNAIL, WRITE, READ)
+    @delegates(_THUMBNAIL, REGION, WRITE, READ)
     def save_thumbnails(
         self,
         to: str | os.PathLike[str],
@@ -153,6 +157,8 @@ class _SaveMethods(_ImageAccessorBase):
             As in `save_resized`. Pillow's own value for thumbnails is 2.0; with 1.5 an image of 500 pixels is
             decoded at half its scale, and the difference is less than the loss of JPEG.
         format, quality, mode, resample, background, max_pixels, limits, formats, strict, engine, color_profile
+            As in `save_resized`.
+        frame, box, box_format, box_unit, margin, outside
             As in `save_resized`.
         errors, root, suffix, storage_options, schemes, redirect_hosts, npartitions, progress, overwrite, retry
             As in `save_resized`.

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING, Any, cast
 
 import pandas as pd
 
-from pandas_imgproc import codec
 from pandas_imgproc._delegates import delegates
 from pandas_imgproc._validation import check_int
 from pandas_imgproc.accessor.base import _ImageAccessorBase
@@ -14,13 +14,12 @@ from pandas_imgproc.accessor.display.contact_sheet import failure_reasons, make_
 from pandas_imgproc.accessor.display.html import TILE_SIZE, ContactSheet
 from pandas_imgproc.accessor.options import (
     COLORS,
+    FRAME,
     SOURCE,
     ReadOptions,
     ShowKwargs,
-    SourceKwargs,
+    decode_and_read_options,
     get_column,
-    read_options,
-    select_kwargs,
 )
 from pandas_imgproc.array import ImageArray
 from pandas_imgproc.tasks import Thumbnail
@@ -28,6 +27,7 @@ from pandas_imgproc.tasks import Thumbnail
 if TYPE_CHECKING:
     from typing import Unpack
 
+    from pandas_imgproc import codec
     from pandas_imgproc.errors import Failure
 
 MAX_TILES = 200
@@ -36,7 +36,7 @@ MAX_TILES = 200
 class _DisplayMethods(_ImageAccessorBase):
     """Method that shows images."""
 
-    @delegates(COLORS, SOURCE)
+    @delegates(FRAME, COLORS, SOURCE)
     def show(self, n: int = 24, *, title: Any = None, **options: Unpack[ShowKwargs]) -> ContactSheet:
         """Show the first n rows as a contact sheet; no other image is read.
 
@@ -47,7 +47,9 @@ class _DisplayMethods(_ImageAccessorBase):
         title : name or Series, or a list of them, optional
             Captions, below the label of the row: columns of the frame (for ``df.img.show``), or other Series with the
             same index.
-        color_profile, root, suffix, storage_options, schemes, redirect_hosts
+        frame, color_profile
+            As in `load_resized`.
+        root, suffix, storage_options, schemes, redirect_hosts
             As in `load_resized`.
 
         Returns
@@ -73,21 +75,18 @@ class _DisplayMethods(_ImageAccessorBase):
             raise ValueError(f"n={n!r} is more than {MAX_TILES}; choose rows with df.sample(24), nlargest or a mask")
         titles = [] if title is None else title if isinstance(title, list) else [title]
         captions = [self._title(title) for title in titles]
-        decode_options = codec.decode_options(
-            size=TILE_SIZE,
-            mode="RGBA",
-            fit="thumbnail",
-            allow_any_size=True,
-            **select_kwargs(options, codec.DecodeKwargs),
-        )
-        source = read_options(errors="coerce", progress=False, **select_kwargs(options, SourceKwargs))
-        return self._contact_sheet(n, captions, decode_options, source)
+        shown = {**options, "errors": "coerce", "progress": False}
+        decode_and_read = decode_and_read_options(
+            TILE_SIZE, shown, mode="RGBA", fit="thumbnail", allow_any_size=True
+        )  # fmt: skip
+        return self._contact_sheet(n, captions, *decode_and_read)
 
     def _contact_sheet(
         self, n: int, titles: list[pd.Series[Any]], decode_options: codec.DecodeOptions, read_options: ReadOptions
     ) -> ContactSheet:
         column, *titles = (series.iloc[:n] for series in (self._column, *titles))
-        return make_contact_sheet(column, titles, decode_options, read_options, len(self._column))
+        frame = None if self._frame is None else self._frame.iloc[:n]
+        return make_contact_sheet(column, frame, titles, decode_options, read_options, len(self._column))
 
     def _title(self, title: Any) -> pd.Series[Any]:
         if isinstance(title, pd.Series):
@@ -104,6 +103,7 @@ class _DisplayMethods(_ImageAccessorBase):
 
 def make_contact_sheet(
     column: pd.Series[Any],
+    frame: pd.DataFrame | None,
     titles: list[pd.Series[Any]],
     decode_options: codec.DecodeOptions,
     read_options: ReadOptions,
@@ -111,8 +111,10 @@ def make_contact_sheet(
 ) -> ContactSheet:
     """Return the contact sheet of some of `total` rows; None is an unknown total."""
     captions = make_captions(column.index, *titles)
-    if isinstance(column.array, ImageArray):
+    regions = None if read_options.regions is None else read_options.regions.head(len(column))
+    if isinstance(column.array, ImageArray) and regions is None:
         return ContactSheet(column.array, captions, failure_reasons(column.array), total)
-    tiles = list(_DisplayMethods(column)._run(Thumbnail(decode_options), read_options))
+    read_options = dataclasses.replace(read_options, regions=regions)
+    tiles = list(_DisplayMethods(column, frame)._run(Thumbnail(decode_options), read_options))
     reasons: list[Failure | None] = [cast("Failure", tile) if isinstance(tile, dict) else None for tile in tiles]
     return ContactSheet(tiles, captions, reasons, total)

@@ -13,6 +13,7 @@ from pandas_imgproc.accessor.base import _ImageAccessorBase
 from pandas_imgproc.accessor.options import (
     DECODE,
     READ,
+    REGION,
     STORE,
     LoadKwargs,
     WriteKwargs,
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 class _TransformMethods(_ImageAccessorBase):
     """Methods that call a function on each image."""
 
-    @delegates(DECODE, STORE, READ)
+    @delegates(DECODE, REGION, STORE, READ)
     def map(
         self,
         func: Callable[..., Any],
@@ -72,7 +73,9 @@ class _TransformMethods(_ImageAccessorBase):
         out, overwrite, retry
             As in `load_resized`; needs `dtype`. Images are written to a ``.npy`` file or ``.parquet`` parts, other
             results to parts.
-        mode, fit, resample, reducing_gap, background, exif_transpose, scale_depth, frame
+        mode, fit, resample, reducing_gap, background, exif_transpose, scale_depth
+            As in `load_resized`.
+        frame, box, box_format, box_unit, margin, outside
             As in `load_resized`.
         max_pixels, limits, formats, strict, engine, color_profile
             As in `load_resized`.
@@ -127,7 +130,7 @@ class _TransformMethods(_ImageAccessorBase):
         result: pd.Series[Any] | pd.DataFrame = self._run(task, read_options, store)
         return result
 
-    @delegates(DECODE, STORE, READ)
+    @delegates(DECODE, REGION, STORE, READ)
     def augment(
         self,
         transform: Callable[..., Any],
@@ -166,7 +169,9 @@ class _TransformMethods(_ImageAccessorBase):
             Of the files, as in `save_resized`.
         out : path, optional
             As in `load_resized`: a ``.npy`` file or ``.parquet`` parts; needs `size`, which the transform must keep.
-        mode, fit, resample, reducing_gap, background, exif_transpose, scale_depth, frame
+        mode, fit, resample, reducing_gap, background, exif_transpose, scale_depth
+            As in `load_resized`.
+        frame, box, box_format, box_unit, margin, outside
             As in `load_resized`.
         max_pixels, limits, formats, strict, engine, color_profile
             As in `load_resized`.

@@ -76,6 +76,29 @@ def parse_json(text: str) -> Any:
         raise ValueError("the value is not JSON, such as '{\"anon\": true}'") from None
 
 
+def parse_frame(text: str) -> int | str:
+    """Return the number of a frame, or the name of a column.
+
+    Examples
+    --------
+    >>> parse_frame("3"), parse_frame("page")
+    (3, 'page')
+    """
+    return int(text) if re.fullmatch(r"\d+", text) else text
+
+
+def parse_box(text: str) -> list[str] | str:
+    """Return the names of four columns, or of one.
+
+    Examples
+    --------
+    >>> parse_box("x,y,w,h"), parse_box("bbox")
+    (['x', 'y', 'w', 'h'], 'bbox')
+    """
+    names = parse_names(text)
+    return names[0] if len(names) == 1 else names
+
+
 _TYPES: dict[str, tuple[Any, str | None]] = {
     "bool": (bool, None),
     "tuple[int, int]": (parse_size, "N|WxH"),
@@ -83,6 +106,8 @@ _TYPES: dict[str, tuple[Any, str | None]] = {
     "Sequence[str]": (parse_names, "A,B"),
     "Iterable[str]": (parse_names, "A,B"),
     "Any": (parse_names, "A,B"),
+    "BoxLike": (parse_box, "X,Y,W,H"),
+    "FrameLike": (parse_frame, "N|NAME"),
     "Mapping[str, Any]": (parse_json, "JSON"),
     "Errors": (Errors, None),
     "Retry": (Retry, None),

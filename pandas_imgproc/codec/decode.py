@@ -11,21 +11,24 @@ from PIL import Image
 from pandas_imgproc._timing import timed
 from pandas_imgproc.codec.color_profile import find_conversion
 from pandas_imgproc.codec.convert import convert_mode
+from pandas_imgproc.codec.crop import Decoded, crop, draft_size, resolve_box
 from pandas_imgproc.codec.identify import check_max_pixels, explain_errors, open_image, verify_png_crc
 from pandas_imgproc.codec.jpeg_turbo import decode_exactly
 from pandas_imgproc.codec.libjpeg import can_be_strict
 from pandas_imgproc.codec.limits import check_decoding
-from pandas_imgproc.codec.orientation import ORIENTED_BEFORE_LOAD, exif_transpose_op
+from pandas_imgproc.codec.orientation import ORIENTED_BEFORE_LOAD, exif_transpose_op, oriented_size
 from pandas_imgproc.codec.raster import Raster, to_image, to_raster
-from pandas_imgproc.codec.resize import draft, resize_and_orient
+from pandas_imgproc.codec.resize import can_draft, draft, resize_and_orient
 from pandas_imgproc.codec.stored_samples import StoredSamples
 from pandas_imgproc.codec.strict import check_complete, check_holes, complete_only, decodes_without_warning
+from pandas_imgproc.regions import Region, RegionData
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from PIL import ImageFile
 
     from pandas_imgproc.codec.options import DecodeOptions
+    from pandas_imgproc.regions import Box
 
 
 def load(data: Any, options: DecodeOptions) -> Image.Image:
@@ -33,8 +36,8 @@ def load(data: Any, options: DecodeOptions) -> Image.Image:
 
     Parameters
     ----------
-    data : bytes, PIL.Image.Image, or ndarray of uint8, shape (height, width, channels)
-        The whole file, or an image in memory.
+    data : bytes, PIL.Image.Image, ndarray of uint8, shape (height, width, channels), or RegionData
+        The whole file, or an image in memory, or a region of either.
     options : DecodeOptions
         With ``size=None`` the image keeps its size.
 
@@ -64,6 +67,37 @@ def load(data: Any, options: DecodeOptions) -> Image.Image:
 
 def _load(data: Any, options: DecodeOptions) -> tuple[Image.Image | Raster, bytes | None]:
     """Return the pixels of an image and their color profile."""
+    if isinstance(data, RegionData):
+        return _load_region(data, options)
+    decoded = _decode_all(data, options)
+    with timed("resize"):
+        return _finish(decoded, options), decoded.profile
+
+
+def _load_region(data: RegionData, options: DecodeOptions) -> tuple[Image.Image | Raster, bytes | None]:
+    """Return the pixels of a region of an image and their color profile; it is decoded once for all of its regions."""
+    region, frame = data.region, options.frame if data.region.frame is None else data.region.frame
+    options = options if frame == options.frame else dataclasses.replace(options, frame=frame)
+    # Pixels do not depend on the other rows of a partition: an image of several boxes is decoded at its full scale.
+    reduced_for = None if region.box is not None and region.is_shared else region
+    decoded = data.memo(frame, lambda: _decode_all(data.data, options, reduced_for))
+    with timed("resize"):
+        if region.box is not None:
+            decoded = crop(decoded, resolve_box(region, decoded.upright_size, options), options)
+        return _finish(decoded, options), decoded.profile
+
+
+def _finish(decoded: Decoded, options: DecodeOptions) -> Image.Image | Raster:
+    return resize_and_orient(
+        decoded.pixels, options, decoded.transpose, decoded.full_size, decoded.visible, decoded.to_srgb
+    )
+
+
+_FULL_IMAGE = Region()
+
+
+def _decode_all(data: Any, options: DecodeOptions, reduced_for: Region | None = _FULL_IMAGE) -> Decoded:
+    """Decode an image and convert its mode; at a reduced scale, if there is a region that needs no other."""
     if isinstance(data, (np.ndarray, Image.Image)):
         return _from_memory(data, options)
     with timed("decode"), complete_only(options.strict):
@@ -71,7 +105,7 @@ def _load(data: Any, options: DecodeOptions) -> tuple[Image.Image | Raster, byte
         transpose = exif_transpose_op(image, options) if image.format in ORIENTED_BEFORE_LOAD else None
         full_size, samples = image.size, StoredSamples.from_header(image, data)
         to_srgb = find_conversion(image, options, samples)
-        box = draft(image, data, options, transpose, in_color=to_srgb is not None)
+        visible = _draft(image, data, options, transpose, reduced_for, in_color=to_srgb is not None)
         check_decoding(image, data, options.limits)
         pixels = _decode(data, image, options)
     with timed("resize"):
@@ -79,8 +113,25 @@ def _load(data: Any, options: DecodeOptions) -> tuple[Image.Image | Raster, byte
             # PNG and WebP may carry EXIF after the pixels, and a TIFF file is turned by Pillow at load
             transpose, full_size = exif_transpose_op(image, options), image.size
         pixels, pending = convert_mode(pixels, options, samples, to_srgb)
-        result = resize_and_orient(pixels, options, transpose, full_size, box, pending)
-        return result, None if to_srgb else image.info.get("icc_profile")
+        profile = None if to_srgb else image.info.get("icc_profile")
+        return Decoded(pixels, transpose, full_size, visible, profile, pending)
+
+
+def _draft(
+    image: ImageFile.ImageFile,
+    data: Any,
+    options: DecodeOptions,
+    transpose: Image.Transpose | None,
+    region: Region | None,
+    *,
+    in_color: bool,
+) -> Box | None:
+    """Request a reduced scale at which a region can be resized; return the visible box, if the scale is reduced."""
+    if region is None or not can_draft(image, data, options):
+        return None
+    size = oriented_size(image.size, transpose)
+    box = (0.0, 0.0, *size) if region.box is None else resolve_box(region, size, options)
+    return draft(image, options, draft_size(box, image.size, options, transpose), in_color=in_color)
 
 
 def _decode(data: Any, image: ImageFile.ImageFile, options: DecodeOptions) -> Image.Image | Raster:
@@ -138,17 +189,15 @@ premature end of data segment [truncated]
     load(data, options)
 
 
-def _from_memory(
-    data: NDArray[np.uint8] | Image.Image, options: DecodeOptions
-) -> tuple[Image.Image | Raster, bytes | None]:
+def _from_memory(data: NDArray[np.uint8] | Image.Image, options: DecodeOptions) -> Decoded:
     with timed("resize"):
         image = data if isinstance(data, Image.Image) else _fromarray(data)
         check_max_pixels(image.size, options.max_pixels)
         transpose, samples = exif_transpose_op(image, options), StoredSamples()
         to_srgb = find_conversion(image, options, samples)
-        converted, pending = convert_mode(image, options, samples, to_srgb)
-        result = resize_and_orient(converted, options, transpose, image.size, None, pending)
-        return result, None if to_srgb else image.info.get("icc_profile")
+        pixels, pending = convert_mode(image, options, samples, to_srgb)
+        profile = None if to_srgb else image.info.get("icc_profile")
+        return Decoded(pixels, transpose, image.size, None, profile, pending)
 
 
 def _fromarray(pixels: NDArray[np.uint8]) -> Image.Image:

@@ -45,13 +45,13 @@ def open_image(data: bytes, options: DecodeOptions, frame: int = 0, *, all_frame
     if not len(data):
         raise UnreadableImageError("empty", "the file has no bytes")
     if options.max_pixels is not None and bytes(data[:4]) == b"\0\0\1\0":
-        _check_pixels(_max_ico_size(data), options.max_pixels)
+        check_pixels(_max_ico_size(data), options.max_pixels)
     check_header(data, options.limits, all_frames=all_frames or frame > 0)
     with explain_errors(data):
         image = _identify(data, options.formats, options.plugins)
         if frame:
-            _seek(image, frame)
-    _check_pixels(image.size, options.max_pixels)
+            _seek(image, frame, data)
+    check_pixels(image.size, options.max_pixels)
     return image
 
 
@@ -86,14 +86,20 @@ def _formats_with_signature(formats: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(names))
 
 
-def _seek(image: ImageFile.ImageFile, frame: int) -> None:
+def _seek(image: ImageFile.ImageFile, frame: int, data: bytes) -> None:
     try:
+        if frame < 0:
+            raise EOFError
         image.seek(frame)
     except EOFError:
-        n_frames = getattr(image, "n_frames", 1)
-        raise UnreadableImageError(
-            "unsupported", f"there is no frame {frame}: the image has {n_frames}, counted from 0"
-        ) from None
+        text = f"there is no frame {frame}: the image has {_count_frames(data, image)}, counted from 0"
+        raise UnreadableImageError("region", text) from None
+
+
+def _count_frames(data: bytes, image: ImageFile.ImageFile) -> int:
+    """Return the number of frames: of the file opened again, since Pillow miscounts after a wrong number."""
+    with Image.open(io.BytesIO(data), formats=_formats_with_signature((image.format or "",))) as again:
+        return int(getattr(again, "n_frames", 1))
 
 
 class explain_errors:  # noqa: N801  reads as a statement
@@ -128,7 +134,8 @@ def check_max_pixels(size: Size, max_pixels: int | None) -> None:
         )
 
 
-def _check_pixels(size: Size, max_pixels: int | None) -> None:
+def check_pixels(size: Size, max_pixels: int | None) -> None:
+    """Raise the error of an image of more pixels than an argument, or Pillow's limit, allows."""
     check_max_pixels(size, max_pixels)
     limit, pixels = Image.MAX_IMAGE_PIXELS, size[0] * size[1]
     if limit is not None and pixels > 2 * limit:  # not every plugin checks again after seek()

@@ -127,7 +127,7 @@ class DecodeOptions:
 
 
 class DecodeKwargs(TypedDict, total=False):
-    """Keyword arguments of `decode_options`."""
+    """Keyword arguments of `decode_options`, without the number of the frame, which may be another one in each row."""
 
     mode: str
     fit: str
@@ -136,7 +136,6 @@ class DecodeKwargs(TypedDict, total=False):
     background: str | int | tuple[int, ...] | None
     exif_transpose: bool
     scale_depth: bool
-    frame: int
     max_pixels: int | None
     limits: Mapping[str, Any] | None
     formats: str | Iterable[str]

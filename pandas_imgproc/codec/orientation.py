@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import struct
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from PIL import Image
 from PIL.ExifTags import Base
@@ -14,6 +14,9 @@ from pandas_imgproc.codec.limits import check_tags
 if TYPE_CHECKING:
     from pandas_imgproc.codec.limits import Limits
     from pandas_imgproc.codec.options import DecodeOptions
+    from pandas_imgproc.regions import Box
+
+T = TypeVar("T")
 
 _TO_UPRIGHT: dict[Any, Image.Transpose] = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -30,6 +33,40 @@ EXIF_KEYS = frozenset({"exif", "Raw profile type exif", "XML:com.adobe.xmp", "xm
 BROKEN_EXIF = (SyntaxError, ValueError, TypeError, LookupError, OSError, ArithmeticError, struct.error)
 # Their transpose must be known before load(): draft needs it, or Pillow transposes (and forgets) by itself.
 ORIENTED_BEFORE_LOAD = ("JPEG", "MPO", "TIFF")
+
+
+def oriented_size(size: tuple[T, T], transpose: Image.Transpose | None) -> tuple[T, T]:
+    """Return a size as it is before (or after) a transpose."""
+    return (size[1], size[0]) if transpose in SWAPS_AXES else size
+
+
+def inverse(transpose: Image.Transpose | None) -> Image.Transpose | None:
+    """Return the transpose that undoes another one."""
+    rotations = (Image.Transpose.ROTATE_90, Image.Transpose.ROTATE_270)
+    return rotations[transpose == rotations[0]] if transpose in rotations else transpose
+
+
+def transpose_box(box: Box, size: tuple[float, float], transpose: Image.Transpose | None) -> Box:
+    """Return left, top, right and bottom of a box, in an image of a size, after a transpose.
+
+    Examples
+    --------
+    >>> transpose_box((1, 2, 4, 6), (10, 20), Image.Transpose.ROTATE_90)
+    (2, 6, 6, 9)
+    """
+    (left, top, right, bottom), (width, height) = box, size
+    flipped_x, flipped_y = (width - right, width - left), (height - bottom, height - top)
+    x, y = {
+        Image.Transpose.FLIP_LEFT_RIGHT: (flipped_x, (top, bottom)),
+        Image.Transpose.ROTATE_180: (flipped_x, flipped_y),
+        Image.Transpose.FLIP_TOP_BOTTOM: ((left, right), flipped_y),
+        Image.Transpose.TRANSPOSE: ((top, bottom), (left, right)),
+        Image.Transpose.ROTATE_90: ((top, bottom), flipped_x),
+        Image.Transpose.ROTATE_270: (flipped_y, (left, right)),
+        Image.Transpose.TRANSVERSE: (flipped_y, flipped_x),
+        None: ((left, right), (top, bottom)),
+    }[transpose]
+    return x[0], y[0], x[1], y[1]
 
 
 def exif_transpose_op(image: Image.Image, options: DecodeOptions) -> Image.Transpose | None:

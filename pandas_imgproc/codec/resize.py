@@ -10,7 +10,7 @@ from PIL import Image
 
 from pandas_imgproc.codec.libjpeg import is_lossless
 from pandas_imgproc.codec.options import FILTERS, Size
-from pandas_imgproc.codec.orientation import SWAPS_AXES
+from pandas_imgproc.codec.orientation import oriented_size, transpose_box
 from pandas_imgproc.codec.raster import Raster, to_image
 from pandas_imgproc.codec.simd_resize import Box, covers
 from pandas_imgproc.codec.simd_resize import resize as simd_resize
@@ -23,27 +23,23 @@ if TYPE_CHECKING:
     from pandas_imgproc.codec.color_profile import ToSRGB
     from pandas_imgproc.codec.options import DecodeOptions
 
+Sides = tuple[float, float]
+
 _DRAFT_FORMATS = ("JPEG", "MPO")  # their decoder can give a smaller image for less work
 
 
-def draft(
-    image: ImageFile.ImageFile,
-    data: Any,
-    options: DecodeOptions,
-    transpose: Image.Transpose | None,
-    *,
-    in_color: bool = False,
-) -> Box | None:
-    """Request a reduced scale from the JPEG decoder; return the visible box of the draft.
+def can_draft(image: ImageFile.ImageFile, data: Any, options: DecodeOptions) -> bool:
+    """Return whether an image may be decoded at a reduced scale."""
+    if options.size is None or options.reducing_gap is None or image.format not in _DRAFT_FORMATS:
+        return False
+    return not is_lossless(data)
+
+
+def draft(image: ImageFile.ImageFile, options: DecodeOptions, min_size: Size, *, in_color: bool = False) -> Box | None:
+    """Request a reduced scale, of a least size, from the JPEG decoder; return the visible box of the draft.
 
     With `in_color` the colors are decoded for a gray image too.
     """
-    if options.size is None or options.reducing_gap is None or image.format not in _DRAFT_FORMATS:
-        return None
-    if is_lossless(data):
-        return None
-    width, height = _target_size(image.size, options, transpose)
-    min_size = int(width * options.reducing_gap), int(height * options.reducing_gap)
     # A JPEG file stores gray as a channel of its own: nothing else need be decoded.
     drafted = image.draft("L" if options.mode == "L" and not in_color else None, min_size)
     return None if drafted is None else drafted[1]
@@ -53,7 +49,7 @@ def resize_and_orient(
     image: Image.Image | Raster,
     options: DecodeOptions,
     transpose: Image.Transpose | None,
-    full_size: Size,
+    full_size: Sides,
     box: Box | None,
     to_srgb: ToSRGB | None = None,
 ) -> Image.Image | Raster:
@@ -64,12 +60,12 @@ def resize_and_orient(
     an editor, which resizes in the color space of the file; and before the background is added, which is in sRGB.
     """
     if transpose is not None and (options.size is None or options.reducing_gap is None):
+        box = box and transpose_box(box, image.size, transpose)
         image, full_size, transpose = to_image(image).transpose(transpose), oriented_size(full_size, transpose), None
     if options.size is not None:
         if options.fit == "crop":
-            visible = (box[2], box[3]) if box else image.size
-            box = _crop_box(visible, oriented_size(options.size, transpose))
-        image = _resize(image, _target_size(full_size, options, transpose), options, box)
+            box = _crop_box(box or (0.0, 0.0, *image.size), oriented_size(options.size, transpose))
+        image = _resize(image, target_size(full_size, options, transpose), options, box)
     if to_srgb is not None:
         image = to_srgb(image)
     if transpose is not None:
@@ -92,12 +88,7 @@ def _resize(image: Image.Image | Raster, size: Size, options: DecodeOptions, box
     return image.resize(size, resample, box, reducing_gap)
 
 
-def oriented_size(size: Size, transpose: Image.Transpose | None) -> Size:
-    """Return a size as it is before (or after) a transpose."""
-    return (size[1], size[0]) if transpose in SWAPS_AXES else size
-
-
-def _target_size(full_size: Size, options: DecodeOptions, transpose: Image.Transpose | None) -> Size:
+def target_size(full_size: Sides, options: DecodeOptions, transpose: Image.Transpose | None) -> Size:
     """Return the size of the resized image, without padding and before the transpose."""
     assert options.size is not None
     size, keep_aspect = options.size, _KEEP_ASPECT.get(options.fit)
@@ -106,7 +97,7 @@ def _target_size(full_size: Size, options: DecodeOptions, transpose: Image.Trans
     return oriented_size(size, transpose)
 
 
-def _contain(full_size: Size, size: Size) -> Size:
+def _contain(full_size: Sides, size: Size) -> Size:
     """Return the largest size of the same aspect within `size`, as `PIL.ImageOps.contain`."""
     (width, height), aspect, max_aspect = size, full_size[0] / full_size[1], size[0] / size[1]
     if aspect > max_aspect:
@@ -116,11 +107,11 @@ def _contain(full_size: Size, size: Size) -> Size:
     return size
 
 
-def _thumbnail(full_size: Size, size: Size) -> Size:
+def _thumbnail(full_size: Sides, size: Size) -> Size:
     """Return the largest size of the same aspect within `size`, never enlarged, as `PIL.Image.Image.thumbnail`."""
     (width, height), aspect = size, full_size[0] / full_size[1]
     if width >= full_size[0] and height >= full_size[1]:
-        return full_size
+        return max(1, round(full_size[0])), max(1, round(full_size[1]))
     if width / height >= aspect:
         return _round_keeping_aspect(height * aspect, lambda side: abs(aspect - side / height)), height
     return width, _round_keeping_aspect(width / aspect, lambda side: abs(aspect - width / side) if side else 0)
@@ -131,36 +122,41 @@ def _round_keeping_aspect(side: float, error: Callable[[int], float]) -> int:
     return max(min(math.floor(side), math.ceil(side), key=error), 1)
 
 
-_KEEP_ASPECT: dict[str, Callable[[Size, Size], Size]] = {
+_KEEP_ASPECT: dict[str, Callable[[Sides, Size], Size]] = {
     "pad": _contain,
     "contain": _contain,
     "thumbnail": _thumbnail,
 }
 
 
-def _crop_box(visible: tuple[float, float], size: Size) -> Box:
-    """Return the central box of the size's aspect, as `PIL.ImageOps.fit`, to the last bit."""
-    width, height = visible
+def _crop_box(visible: Box, size: Size) -> Box:
+    """Return the central part of a box of the size's aspect, as `PIL.ImageOps.fit`, to the last bit."""
+    full_width, full_height = width, height = visible[2] - visible[0], visible[3] - visible[1]
     aspect = size[0] / size[1]
     if width / height > aspect:
         width = aspect * height
     elif width / height < aspect:
         height = width / aspect
-    left, top = (visible[0] - width) * 0.5, (visible[1] - height) * 0.5
-    return left, top, min(left + width, visible[0]), min(top + height, visible[1])
+    left, top = visible[0] + (full_width - width) * 0.5, visible[1] + (full_height - height) * 0.5
+    return left, top, min(left + width, visible[2]), min(top + height, visible[3])
 
 
 def _pad(image: Image.Image, size: Size, options: DecodeOptions) -> Image.Image:
-    canvas = Image.new(image.mode, size, _background_color(options.background, options.mode))
-    palette = image.getpalette() if image.mode == "P" else None
-    if palette is not None:
-        canvas.putpalette(palette)
+    canvas = Image.new(image.mode, size, background_color(options.background, options.mode))
+    copy_palette(image, canvas)
     canvas.paste(image, (round((size[0] - image.width) * 0.5), round((size[1] - image.height) * 0.5)))
     return canvas
 
 
+def copy_palette(image: Image.Image, canvas: Image.Image) -> None:
+    """Copy the palette of an image, if it has one, to another of the same mode."""
+    palette = image.getpalette() if image.mode == "P" else None
+    if palette is not None:
+        canvas.putpalette(palette)
+
+
 @functools.lru_cache(maxsize=64)
-def _background_color(background: tuple[int, ...] | None, mode: str) -> Any:
+def background_color(background: tuple[int, ...] | None, mode: str) -> Any:
     """Return a color in the mode of an image, black for None."""
     if background is None:
         return 0

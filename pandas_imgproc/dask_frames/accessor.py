@@ -79,7 +79,7 @@ class DaskSeriesImageAccessor(SeriesImageAccessor):
         image_columns = tuple(column.name for column in self._others)
         settings = codec.PillowSettings.current()
         function = MapPartition(task, read_options, settings, image_columns=image_columns)
-        names = [*dict.fromkeys((*image_columns, *(task.column_names or ())))]
+        names = [*dict.fromkeys((*image_columns, *(task.column_names or ()), *self._region_columns(read_options)))]
         offsets = partition_offsets(self._column) if task.uses_position else None
         frame = self._frame[names] if names and self._frame is not None else None
         return self._map_partitions(function, [offsets] if frame is None else [offsets, frame])
@@ -99,10 +99,14 @@ class DaskSeriesImageAccessor(SeriesImageAccessor):
     ) -> Any:
         task, source = self._validate(task, read_options), read_options.source
         meta: Any = None if self._frame is None else self._frame._meta
-        paths, frame = self._compute_paths(output_paths.template_columns(write_options.to, meta))
+        names = output_paths.template_columns(write_options.to, meta, self._column._meta.index)
+        paths, frame = self._compute_paths([*dict.fromkeys((*names, *self._region_columns(read_options)))])
+        inputs, regions = list(paths), None
+        if read_options.regions is not None:
+            inputs, regions = read_options.regions.to_regions(inputs, paths.index, frame)
         targets = output_paths.resolve_output_paths(
-            write_options.to, list(paths), source, index=paths.index, frame=frame, encode_options=encode_options,
-            variants=variants,
+            write_options.to, inputs, source, index=paths.index, frame=frame, encode_options=encode_options,
+            variants=variants, regions=regions,
         )  # fmt: skip
         check_modes(targets, encode_options, mode)
         function = MapAndWritePartition(
@@ -111,6 +115,20 @@ class DaskSeriesImageAccessor(SeriesImageAccessor):
         )  # fmt: skip
         columns = [] if frame is None or self._frame is None else [self._frame[list(frame.columns)]]
         return self._map_partitions(function, [partition_offsets(self._column), *columns])
+
+    def _region_columns(self, read_options: ReadOptions) -> list[Any]:
+        """Return the columns of the frame that hold the boxes and frames of the rows; a level of the index is none."""
+        options = read_options.regions
+        if options is None:
+            return []
+        if options.has_values:
+            raise ValueError(
+                "box= and frame= of a Dask frame are names of columns: ddf.img.load_resized('image_path', size=64, "
+                "box=['x', 'y', 'w', 'h'])"
+            )
+        meta: Any = None if self._frame is None else self._frame._meta
+        options.to_regions([], self._column._meta.index, meta)  # raises
+        return [] if meta is None else [name for name in options.names if name in meta.columns]
 
     def _map_partitions(self, function: MapPartition, others: list[Any]) -> Any:
         meta, function = function.meta(self._column._meta), function.with_token()
@@ -187,11 +205,19 @@ class DaskSeriesImageAccessor(SeriesImageAccessor):
             explode_variants, variants, n, meta=meta, enforce_metadata=False, clear_divisions=True
         )
 
+    def _explode_rows(self, explode: Callable[..., pd.DataFrame], headers: Any) -> Any:
+        frame: Any = self._column.to_frame() if self._frame is None else self._frame
+        meta = explode(frame._meta, headers._meta)
+        meta.attrs.clear()
+        return frame.map_partitions(explode, headers, meta=meta, enforce_metadata=False, clear_divisions=True)
+
     def _contact_sheet(
         self, n: int, titles: list[Any], decode_options: codec.DecodeOptions, read_options: ReadOptions
     ) -> ContactSheet:
         column, *computed = (_compute_head(lazy, n) for lazy in (self._column, *titles))
-        return make_contact_sheet(column, computed, decode_options, read_options, None)
+        names = self._region_columns(read_options)
+        frame = _compute_head(self._frame[names], n) if names and self._frame is not None else None
+        return make_contact_sheet(column, frame, computed, decode_options, read_options, None)
 
     def to_numpy(self, *args: Any, **kwargs: Any) -> np.ndarray[Any, Any]:  # noqa: D102  as in pandas
         self._image_array  # noqa: B018  raises for other dtypes

@@ -16,6 +16,7 @@ from dask.tokenize import tokenize
 
 from pandas_imgproc import failures
 from pandas_imgproc.accessor.base import column_inputs, join_inputs
+from pandas_imgproc.accessor.regions import with_regions
 from pandas_imgproc.dask_frames.pickled_function import reduce_function
 from pandas_imgproc.execution import Job, ProcessTask, run_in_graph, write_in_graph
 from pandas_imgproc.sinks import ImageFileSink, JobContext, output_paths
@@ -59,6 +60,11 @@ class MapPartition:
         """Return the function with a unique `step`."""
         return dataclasses.replace(self, step=tokenize(self))
 
+    @property
+    def is_elementwise(self) -> bool:
+        """Whether the result of a row depends on its value in the column alone."""
+        return not self.task.uses_position and self.read_options.regions is None
+
     @functools.cached_property
     def process_task(self) -> ProcessTask:
         """Task in this process, as long as Dask holds this function."""
@@ -78,12 +84,11 @@ class MapPartition:
         """Return the job of a single partition; `frame` holds further image columns, and others for the function."""
         inputs = column_inputs(column)
         check(self.read_options.source, inputs)
-        if frame is None:
-            return Job(self.task, self.read_options.source, inputs)
-        if self.image_columns:
+        if self.image_columns and frame is not None:
             inputs = join_inputs([inputs, *(column_inputs(frame[name]) for name in self.image_columns)])
-        columns = frame[list(self.task.column_names)] if self.task.column_names else None
-        return Job(self.task, self.read_options.source, inputs, columns=columns)
+        columns = frame[list(self.task.column_names)] if self.task.column_names and frame is not None else None
+        job = Job(self.task, self.read_options.source, inputs, columns=columns)
+        return with_regions(job, self.read_options.regions, column.index, frame)
 
     def meta(self, column: pd.Series[Any]) -> Any:
         """Return a result without rows; no file is opened."""
@@ -121,14 +126,14 @@ class MapAndWritePartition(MapPartition):
     def __call__(
         self, column: pd.Series[Any], offset: pd.Series[Any] | None = None, frame: pd.DataFrame | None = None
     ) -> Any:
-        """Write the files of a column; `frame` holds the columns of the template."""
+        """Write the files of a column; `frame` holds the columns of the template and of the regions."""
         start, options, source = _to_int(offset), self.write_options, self.read_options.source
-        job = self.make_job(column)
+        job = self.make_job(column, frame)
         targets = output_paths.resolve_output_paths(
             options.to, job.inputs, source, index=column.index, frame=frame, encode_options=self.encode_options,
-            variants=self.variants, offset=start, parent=self.parent,
+            variants=self.variants, offset=start, parent=self.parent, regions=job.regions,
         )  # fmt: skip
-        sink = ImageFileSink(JobContext(self.task, column.index, job.inputs, source), targets)
+        sink = ImageFileSink(JobContext(self.task, column.index, job.inputs, source, regions=job.regions), targets)
         sink.open(overwrite=options.overwrite, retry=options.retry)
         job = dataclasses.replace(job, targets=targets)
         write_in_graph(job, self.process_task, sink, self.settings, self.step, start)

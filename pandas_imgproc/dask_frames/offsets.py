@@ -56,4 +56,4 @@ def _maps_rows(expr: Any) -> bool:
 
 def _is_elementwise(expr: Any) -> bool:
     """Return whether each result row depends on its input alone, not on its position or a template."""
-    return _maps_rows(expr) and type(expr.func) is MapPartition and not expr.func.task.uses_position
+    return _maps_rows(expr) and type(expr.func) is MapPartition and expr.func.is_elementwise

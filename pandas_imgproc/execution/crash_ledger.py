@@ -7,6 +7,7 @@ dtype   field                length  meaning
 ======  ===================  ======  ===============================================================
 int32   ``_pids``            n       process of a partition, at the partition's first row
 int32   ``_crashed_pids``    n       last process that died while the row was in flight
+int32   ``_first_rows``      n       first row of the latest partition of a row
 uint8   ``_discounted``      n       crashes of the row that do not count
 uint8   ``_deaths``          n       attempts of a partition that died with no row in flight, at its first row
 uint8   ``_flags``           n       bit 0 in flight, 1 suspect, 2 to 6 number of crashes, 7 timed out
@@ -116,7 +117,7 @@ class CrashLedger:
 
     __slots__ = (
         "__weakref__", "_build_deaths", "_building", "_cancelled", "_crashed_pids", "_deaths", "_discounted", "_first",
-        "_flags", "_group", "_groups", "_pids", "_survived", "_together", "in_row", "poisoned",
+        "_first_rows", "_flags", "_group", "_groups", "_pids", "_survived", "_together", "in_row", "poisoned",
     )  # fmt: skip
 
     def __init__(self, data: Flags, n: int) -> None:
@@ -124,12 +125,11 @@ class CrashLedger:
         self._groups: dict[int, int] = {}  # last row of its group by suspect row
         self._group: list[int] = []  # rows in flight of the current group
         self.in_row, self._first = False, 0
-        pids = data[: 8 * n].view(np.int32)
-        self._pids, self._crashed_pids = pids[:n], pids[n:]
+        self._pids, self._crashed_pids, self._first_rows = data[: 12 * n].view(np.int32).reshape(3, n)
         self._discounted, self._deaths, self._flags, self._survived, self._building, self._together = (
-            data[k * n : (k + 1) * n] for k in range(8, 14)
+            data[k * n : (k + 1) * n] for k in range(12, 18)
         )
-        self._build_deaths, self._cancelled = data[14 * n : 14 * n + 1], data[14 * n + 1 :]
+        self._build_deaths, self._cancelled = data[18 * n : 18 * n + 1], data[18 * n + 1 :]
 
     @classmethod
     def in_memory(cls, n: int) -> CrashLedger:
@@ -153,6 +153,7 @@ class CrashLedger:
         self._first = int(rows[0])
         self._count_death(rows)
         self._pids[rows[0]] = os.getpid()
+        self._first_rows[rows] = rows[0]
         if self._deaths[rows[0]] >= MAX_DEATHS:
             raise DeadlyPartitionError(MAX_DEATHS, len(rows))
         GATE.ledgers.add(self)
@@ -353,12 +354,9 @@ class CrashLedger:
         rows = np.flatnonzero(self._flags & _IN_FLIGHT)
         if not len(rows):
             return []
-        # First rows of partitions, in a copy: numpy raises if a worker enters one while it counts them.
-        starts = np.flatnonzero(self._pids != 0)
-        partitions = np.searchsorted(starts, rows, side="right") - 1
-        is_last = np.append(np.diff(partitions) > 0, True)
-        pids = self._pids[starts[partitions[is_last]]]
-        return list(zip(rows[is_last].tolist(), pids.tolist(), strict=True))
+        # By the first row of their partition: rows of several may lie between each other.
+        last = dict(zip(self._first_rows[rows].tolist(), rows.tolist(), strict=True))
+        return [(row, int(self._pids[first])) for first, row in last.items()]
 
     def mark_timed_out(self, position: int) -> None:
         """Mark a row as poisoned by a timeout; rows in one call are none, and are found by division."""
@@ -383,4 +381,4 @@ def _increment_crashes(flags: Flags) -> Flags:
 
 def ledger_nbytes(n: int) -> int:
     """Return the size of a ledger of n rows, in bytes."""
-    return 14 * n + 2
+    return 18 * n + 2

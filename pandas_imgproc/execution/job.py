@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
     from pandas_imgproc.kernel import RowLedger
     from pandas_imgproc.partition import Mask
+    from pandas_imgproc.regions import Regions
     from pandas_imgproc.sinks import MemorySink, PartitionWriter
     from pandas_imgproc.source import Source
     from pandas_imgproc.tasks import Task
@@ -54,6 +55,9 @@ MAX_PARTITION_ROWS = 8192
 MAX_PARTITION_NBYTES = 24 * 2**20
 """Maximum bytes of a partition's values: the C library does not reuse larger ones, and the first touch of fresh memory
 costs a fifth of decoding to 600 x 600 pixels."""
+
+MAX_IMAGE_ROWS = 512
+"""Maximum rows of a partition that is longer only because all of them are regions of one image, decoded once."""
 
 MAX_WRITTEN_NBYTES = 4 * MAX_PARTITION_NBYTES
 """The same of values that workers write themselves, if there are so many workers that shorter partitions could not be
@@ -72,6 +76,7 @@ class Job:
     fail_fast: bool = False  # whether the first failure ends the job
     targets: Sequence[str | None] = ()  # output paths, `task.n_outputs` for each row, for tasks that write files
     columns: pd.DataFrame | None = None  # other columns of the frame, for tasks that use them
+    regions: Regions | None = None  # boxes and frames of the rows
 
     def path(self, position: int) -> str:
         """Return the name of a row's file in the failure table."""
@@ -81,7 +86,8 @@ class Job:
         """Return the partition at these positions; `offset` is the position of row 0 in the user's frame."""
         targets = values_at(self.targets, positions, self.task.n_outputs)
         columns = None if self.columns is None else self.columns.iloc[as_position_array(positions)]
-        return PartitionInput(positions, values_at(self.inputs, positions), targets, offset, columns)
+        regions = None if self.regions is None else self.regions.take(as_position_array(positions))
+        return PartitionInput(positions, values_at(self.inputs, positions), targets, offset, columns, regions)
 
 
 @dataclass
@@ -109,9 +115,20 @@ class JobState:
         self.n_total = int(self.unfinished.sum(dtype=np.int64))
         # Rows that are in no partition yet: all of a block are processed together, also those that are finished.
         self.block_rows = max(self.job.task.block_rows, self.sink.block_rows)
-        self.pending = PendingRows(fill_blocks(self.unfinished, self.block_rows))
+        order, self._image_ends = self._work_order()
+        self.pending = PendingRows(fill_blocks(self.unfinished, self.block_rows), order)
         task = self.job.task  # not `self`, which would keep the result until Python collects garbage
         self._process_task = ProcessTask(lambda: task)
+
+    def _work_order(self) -> tuple[np.ndarray[Any, Any] | None, list[int]]:
+        """Return the order of the work, if it is not that of the rows, and the places where the image changes."""
+        regions = self.job.regions
+        if regions is None:
+            return None, []
+        rows = np.arange(len(regions))
+        # Rows of one image are neighbors in it, unless rows that are neighbors in the frame must stay together.
+        order = regions.work_order() if self.block_rows == 1 and self.sink.takes_any_rows else rows
+        return None if (order == rows).all() else order, regions.ends(order)
 
     @property
     def failed_fast(self) -> bool:
@@ -145,18 +162,25 @@ class JobState:
         n_partitions = min(self.job.npartitions or 1, math.ceil(len(self.pending) / self.block_rows))
         n_left = n_partitions
         while self.pending:
-            yield self.take(len(self.pending) // max(1, n_left))
+            yield self.take(len(self.pending) // max(1, n_left), self._image_ends)
             n_left -= 1
 
     def _split_by_time(self) -> Iterator[Sequence[int]]:
         while self.pending:
             n = self._next_partition_rows() if self.sink.schema_known else PROBE_ROWS
-            yield self.take(n, self.sink.part_ends)
+            yield self.take_images(n)
+
+    def take_images(self, n: int) -> Sequence[int]:
+        """Remove the next pending rows, about n or all of an image, and return them (see `take`)."""
+        if self._image_ends and self.sink.schema_known:
+            limit = min(MAX_IMAGE_ROWS, self._rows_of(MAX_WRITTEN_NBYTES))
+            n = max(n, min(self.pending.n_to_end(n, self._image_ends), limit))
+        return self.take(n, self._image_ends or self.sink.part_ends)
 
     def take(self, n: int, ends: Sequence[int] = ()) -> Sequence[int]:
         """Remove the next pending rows, about n, and return them: whole blocks, at most as many as the sink allows.
 
-        Rows that are no blocks end where a part ends (see `PendingRows.take`).
+        Rows that are no blocks end where a part or an image ends (see `PendingRows.take`).
         """
         n = min(n, self.sink.max_partition_rows or n)
         n = self.block_rows * max(1, math.ceil(n / self.block_rows))

@@ -178,6 +178,6 @@ def _sample_rows(state: JobState) -> None:
     while state.pending and not state.failed_fast and state.n_done < SAMPLE_ROWS:
         # Remote files are read concurrently: one by one they would seem slow.
         batch = SAMPLE_ROWS if state.is_remote else min(max(1, state.n_done), SAMPLE_ROWS // 4)
-        state.finish(state.local_task(state.take(batch), ledger)())
+        state.finish(state.local_task(state.take_images(batch), ledger)())
         if state.wall >= SAMPLE_SECONDS and state.eta() <= max_eta:
             break

@@ -83,7 +83,8 @@ class DecodedRows:
     def read(self, positions: Sequence[int], ledger: RowLedger = NullLedger()) -> PartitionResult:  # noqa: B008  has no state
         """Decode the images at these positions."""
         inputs = [self.job.inputs[position] for position in positions]
-        partition = PartitionInput(positions, inputs)
+        regions = None if self.job.regions is None else self.job.regions.take(np.asarray(positions, dtype=np.int64))
+        partition = PartitionInput(positions, inputs, regions=regions)
         return run_partition(self.job.task, partition, self.job.source, ledger, self.settings)
 
     def path(self, position: int) -> str:

@@ -13,7 +13,7 @@ from pandas_imgproc._atomic import atomic_write
 from pandas_imgproc._timing import timed
 from pandas_imgproc.errors import Failure, JournalError, failure
 from pandas_imgproc.partition import values_at
-from pandas_imgproc.sinks.job_spec import checksum
+from pandas_imgproc.sinks.job_spec import PATH_BITS, checksum
 from pandas_imgproc.sinks.journaled import TRANSIENT_KINDS, versions, warn_version_change
 from pandas_imgproc.sinks.lease import Lease, LeaseHandle, discard
 from pandas_imgproc.sinks.manifest import FilePart, FileRecord, FolderManifest, TaskSpec, record_written
@@ -52,6 +52,7 @@ class ImageFileSink(MemorySink):
         self._manifest_by_head: dict[str, FolderManifest] = {}  # by folder, as targets name it
         self._relative_folder = functools.cache(os.path.relpath)
         self._is_pending = np.zeros(job.n, dtype=bool)
+        self._region_checksums = None if job.regions is None else job.regions.checksums()
         self._aliases: dict[int, int] = {}
         self._lease = Lease()
 
@@ -159,7 +160,14 @@ class ImageFileSink(MemorySink):
         return record, current
 
     def _source_checksum(self, position: int, folder: str) -> int:
-        """Return the checksum of a row's source: of its path relative to the folder, so that both may move."""
+        """Return the checksum of a row's source: of its path relative to the folder, so that both may move.
+
+        That of a region has the checksum of the region in front: the file is still known to be of this path.
+        """
+        region = 0 if self._region_checksums is None else int(self._region_checksums[position]) << PATH_BITS
+        return region | self._path_checksum(position, folder)
+
+    def _path_checksum(self, position: int, folder: str) -> int:
         value = self._job.inputs[position]
         path = None if is_encoded(value) else self._job.source.path(value)
         if path is None or "://" in path:

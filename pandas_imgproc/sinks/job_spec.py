@@ -17,6 +17,7 @@ from pandas_imgproc.source import RowInputs, content_bytes, is_encoded
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from pandas_imgproc.regions import Regions
     from pandas_imgproc.source import Source
     from pandas_imgproc.tasks import Task
 
@@ -32,6 +33,7 @@ class JobContext:
     inputs: Sequence[Any]  # None where missing
     source: Source
     columns: pd.DataFrame | None = None  # other columns that the task uses
+    regions: Regions | None = None  # boxes and frames of the rows
 
     @property
     def n(self) -> int:
@@ -55,10 +57,16 @@ class JobSpec:
         checksums = _checksums(job.inputs), _label_checksums(job.index)
         if job.columns is not None:
             checksums = checksums[0] ^ _column_checksums(job.columns), checksums[1]
+        if job.regions is not None:
+            checksums = checksums[0] ^ job.regions.checksums(), checksums[1]
         return cls(json.loads(json.dumps(task)), *checksums, job.task.n_outputs)
 
     def __len__(self) -> int:
         return len(self.paths)
+
+
+PATH_BITS = 32
+"""Bits of the checksum of a source that are those of its path."""
 
 
 def checksum(value: Any) -> int:
@@ -99,8 +107,8 @@ def first_mismatching_row(old: JobSpec, new: JobSpec) -> str | None:
     for name in ("paths", "labels"):
         differs = np.flatnonzero(getattr(old, name) != getattr(new, name)[: len(old)])
         if len(differs):
-            other = " or value of with_columns=" if name == "paths" and new.task.get("column_names") else ""
-            return f"row {differs[0]} has another {name[:-1]}{other}"
+            other = " or value of with_columns=" if new.task.get("column_names") else ", or another box or frame"
+            return f"row {differs[0]} has another {name[:-1]}{other if name == 'paths' else ''}"
     return None
 
 

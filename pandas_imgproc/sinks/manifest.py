@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
-from pandas_imgproc.sinks.job_spec import checksum, first_mismatch
+from pandas_imgproc.sinks.job_spec import PATH_BITS, checksum, first_mismatch
 from pandas_imgproc.sinks.journal_storage import (
     FORMAT,
     JsonJournal,
@@ -223,7 +223,7 @@ class FolderManifest(JsonJournal):
         """Return the difference between a recorded file and a requested one; None if there is none."""
         if record.digest != spec.digest:
             return first_mismatch(self.tasks[record.digest].task, spec.task)
-        return "it was written from another image" if record.source_checksum != source_checksum else None
+        return "it was written from another image, box or frame" if record.source_checksum != source_checksum else None
 
     def signature(self, name: str) -> FileSignature | None:
         """Return the present signature of a file; None if there is no such file."""
@@ -271,7 +271,7 @@ def derived_files(paths: Sequence[str]) -> set[str]:
     for path, folder in folder_by_path.items():
         record = records.get(folder, {}).get(os.path.basename(path))
         if record is not None and any(
-            record.source_checksum in checksums(*ancestor) for ancestor in _ancestors(folder, top)
+            record.source_checksum % 2**PATH_BITS in checksums(*ancestor) for ancestor in _ancestors(folder, top)
         ):
             derived.add(path)
     return derived

@@ -154,6 +154,9 @@ class MemorySink:
     block_rows = 1
     """Neighboring rows of which a partition has all or none."""
 
+    takes_any_rows = True
+    """Whether rows of a partition may be anywhere in the frame: their values are stored one by one."""
+
     max_partition_rows: int | None = None
     """Maximum rows of a partition."""
 

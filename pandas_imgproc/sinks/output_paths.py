@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from pandas_imgproc.codec import EncodeOptions
+    from pandas_imgproc.regions import Regions
     from pandas_imgproc.source import Source
 
 
@@ -39,6 +40,7 @@ def resolve_output_paths(
     variants: Sequence[int] = (),
     offset: int = 0,
     parent: str | None = None,
+    regions: Regions | None = None,
 ) -> list[str | None]:
     """Return the file of each result.
 
@@ -47,7 +49,7 @@ def resolve_output_paths(
     to : path
         A folder, which mirrors the sources' own folders below their root or common parent. Or a template with
         ``{dir}`` (at the beginning: the source's folder), ``{stem}``, ``{suffix}``, ``{name}``, ``{position}``,
-        ``{index}``, ``{variant}`` and columns of the frame; a column of such a name comes first.
+        ``{index}``, ``{variant}``, columns of the frame and levels of its index; a column of such a name comes first.
     inputs, source, index : sequence, Source, Index
         Values of the column, None where missing; their root and suffix; and the index of the frame.
     frame : DataFrame, optional
@@ -60,6 +62,8 @@ def resolve_output_paths(
         ``{position}`` of the first row.
     parent : str, optional
         Folder below which a plain folder mirrors the sources' own folders, if `inputs` are a part of all rows.
+    regions : Regions, optional
+        Regions of the rows: two of one source are two images.
 
     Returns
     -------
@@ -84,7 +88,7 @@ def resolve_output_paths(
     >>> resolve_output_paths("thumbs", paths, Source(), index=frame.index)
     ['thumbs/a/1.jpg', 'thumbs/b/2.jpg']
     """
-    template = PathTemplate(check_to(to), inputs, source, index, frame, encode_options, offset, parent)
+    template = PathTemplate(check_to(to), inputs, source, index, frame, encode_options, offset, parent, regions)
     paths = [
         None if template.has_no_source(position) else template.render(position, variant)
         for position in range(len(inputs))
@@ -111,13 +115,13 @@ def is_template(to: str | os.PathLike[str]) -> bool:
     return bool(fields_in(os.fspath(to)))
 
 
-def template_columns(to: object, frame: pd.DataFrame | None) -> list[Hashable]:
-    """Return the columns of a frame that a template names; raise a KeyError if there is no such column."""
+def template_columns(to: object, frame: pd.DataFrame | None, index: pd.Index[Any]) -> list[Hashable]:
+    """Return the columns of a frame that a template names; raise a KeyError if no column or level has a name."""
     text = check_to(to)
     names = {name for name, _ in fields_in(text)}
     for name in names:
         if not is_builtin_field(name, frame):
-            column_values(name, frame, text)
+            column_values(name, frame, text, index)
     return [] if frame is None else [column for column in frame.columns if str(column) in names]
 
 
@@ -178,9 +182,10 @@ def _check_collision(path: str, item: tuple[int, int], other: tuple[int, int], t
 
 def _source_id(position: int, template: PathTemplate) -> Any:
     path, value = template.paths[position], template.inputs[position]
+    region = None if template.regions is None else template.regions[position]
     if path is None or is_encoded(value) or "://" in path:
-        return checksum(value)
-    return os.path.abspath(os.path.join(template.source.folder, path))
+        return checksum(value), region
+    return os.path.abspath(os.path.join(template.source.folder, path)), region
 
 
 def _same_file(path: str, source: str, folder: str) -> bool:

@@ -52,6 +52,7 @@ class ParquetSink(JournaledSink):
     """Sink in a folder of Parquet parts, with its journal in the folder; the result names the part of each row."""
 
     returns_parts = True
+    takes_any_rows = False  # a part for each run of neighbors
 
     def __init__(self, store: ResultStore, job: JobContext, journal: Journal) -> None:
         super().__init__(store, job, journal)

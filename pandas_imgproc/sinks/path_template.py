@@ -20,6 +20,7 @@ from pandas_imgproc.source.paths import ArchiveMember, through_archive
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from pandas_imgproc.regions import Regions
     from pandas_imgproc.source import Source
 
     Field = tuple[str, str]
@@ -92,6 +93,7 @@ class PathTemplate:
     encode_options: codec.EncodeOptions | None = None
     offset: int = 0
     parent: str | None = None
+    regions: Regions | None = None
 
     def __post_init__(self) -> None:
         self.paths = display_paths(self.inputs, self.source)
@@ -101,9 +103,8 @@ class PathTemplate:
             component if any(isinstance(piece, tuple) for piece in component) else "".join(map(str, component))
             for component in parse(self.to)
         ]
-        self._columns = {
-            name: column_values(name, self.frame, self.to) for name in names if not is_builtin_field(name, self.frame)
-        }
+        fields = [name for name in names if not is_builtin_field(name, self.frame)]
+        self._columns = {name: column_values(name, self.frame, self.to, self.index) for name in fields}
         self._check_dir_field()
         self._is_folder = not names
         is_file = self._is_folder and self.encode_options is not None and codec.format_of(self.to) is not None
@@ -290,14 +291,17 @@ def _list_fields() -> str:
     return ", ".join(f"{{{name}}}" for name in (*PATH_FIELDS, *ROW_FIELDS))
 
 
-def column_values(name: str, frame: pd.DataFrame | None, to: str) -> list[Any]:
-    """Return the values of a column that a template names."""
+def column_values(name: str, frame: pd.DataFrame | None, to: str, index: pd.Index[Any]) -> list[Any]:
+    """Return the values of a column, or of a level of the index, that a template names."""
+    columns = [] if frame is None else [column for column in frame.columns if str(column) == name]
+    levels = [k for k, level in enumerate(index.names) if level is not None and str(level) == name]
+    if not columns and len(levels) == 1:
+        return list(index.get_level_values(levels[0]))
     if frame is None:
         raise KeyError(
             f"to={to!r} names {{{name}}}, which is none of {_list_fields()}; to name columns, call it on the frame: "
             "df.img.save_resized('image_path', to=…)"
         )
-    columns = [column for column in frame.columns if str(column) == name]
     if len(columns) > 1:
         raise KeyError(f"to={to!r}: the frame has {len(columns)} columns named {name!r}; rename them")
     if not columns:

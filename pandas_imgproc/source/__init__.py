@@ -20,6 +20,7 @@
 
 from pandas_imgproc.source.chained import open_filesystem
 from pandas_imgproc.source.copies import CopiedFile, FileVersion, new_digest
+from pandas_imgproc.source.input_file import InputFile
 from pandas_imgproc.source.inputs import (
     FailedInput,
     RowInputs,
@@ -32,7 +33,7 @@ from pandas_imgproc.source.inputs import (
 from pandas_imgproc.source.local import MAX_FILE_BYTES, UNKNOWN_SIGNATURE, FileSignature, is_dir, signature_of
 from pandas_imgproc.source.redaction import StorageOptions
 from pandas_imgproc.source.redirects import FOLLOW_ALL
-from pandas_imgproc.source.source import InputFile, Source
+from pandas_imgproc.source.source import Source
 from pandas_imgproc.source.validation import check, make_source
 
 __all__ = [

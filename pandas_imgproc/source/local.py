@@ -44,6 +44,16 @@ def signature_of(status: os.stat_result) -> FileSignature:
     return status.st_size, status.st_mtime_ns
 
 
+def local_signature(path: object) -> FileSignature:
+    """Return the current signature of a local file; `UNKNOWN_SIGNATURE` if it cannot be read, or is none."""
+    if not isinstance(path, str):
+        return UNKNOWN_SIGNATURE
+    try:
+        return signature_of(os.stat(path))
+    except (OSError, ValueError):
+        return UNKNOWN_SIGNATURE
+
+
 def is_dir(entry: os.DirEntry[str]) -> bool:
     """Return whether an entry is a folder, or a link to one."""
     try:

@@ -16,23 +16,22 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from pandas_imgproc._file_uri import to_local_path
-from pandas_imgproc._text import shorten
-from pandas_imgproc._timing import add_bytes_read, timed
 from pandas_imgproc.errors import UnreadableImageError
 from pandas_imgproc.source import paths
+from pandas_imgproc.source.input_file import InputFile, InputFileGroup
 from pandas_imgproc.source.inputs import (
     FailedInput,
     RowInputs,
-    describe_input,
     is_encoded,
     path_or_bytes,
     read_in_memory,
 )
-from pandas_imgproc.source.local import BLOCK_NBYTES, UNKNOWN_SIGNATURE, FileSignature, read_file, signature_of
+from pandas_imgproc.source.local import BLOCK_NBYTES, UNKNOWN_SIGNATURE, FileSignature, local_signature, read_file
 from pandas_imgproc.source.paths import ArchiveMember, Location, RemoteLocation, RemotePath
 from pandas_imgproc.source.read_config import ReadConfig
 from pandas_imgproc.source.redaction import StorageOptions, redact_path, redact_url
 from pandas_imgproc.source.redirects import AllowedHost, RedirectPolicy
+from pandas_imgproc.source.shared_files import check_not_empty, checked, prefetched, shared_rows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -45,92 +44,6 @@ if TYPE_CHECKING:
 
 MAX_STAT_REQUESTS = 10_000
 """Maximum number of remote files whose signatures are requested: each takes a request."""
-
-
-class InputFile:
-    """Image of one row before it is decoded.
-
-    Parameters
-    ----------
-    value : object
-        Value of the column.
-    source : Source
-        Source that resolves and reads the value.
-    target : str, optional
-        Path that the task writes; the first one if there are several.
-    fetch : callable, optional
-        Function that returns the bytes and the signature of a prefetched file.
-    """
-
-    __slots__ = ("_fetch", "_source", "_value", "columns", "i", "signature", "target")
-
-    def __init__(
-        self, value: Any, source: Source, target: str | None = None, fetch: Callable[[], ReadResult] | None = None
-    ) -> None:
-        self._value, self._source, self.target, self._fetch = value, source, target, fetch
-        self.signature = UNKNOWN_SIGNATURE  # until `data` has read the file
-        self.columns: Any = None  # frame of the partition, for functions that use other columns too
-        self.i = 0  # row of `columns`
-
-    @property
-    def path(self) -> str:
-        """Name of the file in the failure table."""
-        value = self._value.values[0] if isinstance(self._value, RowInputs) else self._value
-        if isinstance(value, Mapping):
-            path = value.get("path")
-            return self._source.redact_name(str(path)) if path else describe_input(value["bytes"])
-        if isinstance(value, FailedInput):
-            return value.path
-        if isinstance(value, float) and value.is_integer():
-            value = int(value)  # as `paths.to_path_text` reads it
-        if isinstance(value, str):
-            return self._source.redact_name(value + (self._source.suffix or ""))
-        if isinstance(value, int):
-            return f"{shorten(value)}{self._source.suffix or ''}"
-        return describe_input(value)
-
-    def data(self) -> Any:
-        """Return the encoded bytes, or the array of an image in memory.
-
-        Returns
-        -------
-        bytes, CopiedFile, or ndarray of uint8, shape (height, width, channels)
-
-        Raises
-        ------
-        UnreadableImageError
-            With the kind of failure and the reason.
-        """
-        with timed("read"):
-            read = self._source.data(self._value) if self._fetch is None else _counted(*self._fetch())
-        data, self.signature = read
-        return data
-
-
-class InputFileGroup:
-    """Images of one row, of several columns.
-
-    Parameters
-    ----------
-    files : list of InputFile
-    """
-
-    signature = UNKNOWN_SIGNATURE  # there is one for a row, and not for each file
-
-    def __init__(self, files: list[InputFile]) -> None:
-        self._files, self._current = files, files[0]
-        self.columns: Any = None
-        self.i = 0
-
-    def __iter__(self) -> Iterator[InputFile]:
-        for file in self._files:
-            self._current = file
-            yield file
-
-    @property
-    def path(self) -> str:
-        """Name of the file that was read last, in the failure table."""
-        return self._current.path
 
 
 @dataclass(frozen=True)
@@ -208,25 +121,42 @@ class Source:
         partition: PartitionInput,
         cancelled: Callable[[], bool] = lambda: False,
         output: Callable[[int], Output | None] | None = None,
+        block_rows: int | None = None,
     ) -> Iterator[tuple[int, InputFile]]:
         """Yield ``(i, file)`` for each row of a partition that names an image; missing rows are skipped.
 
         A remote file is not awaited any longer once `cancelled` returns True. With `output` large files are copied into
-        the output of row i, and their data are a `CopiedFile`.
+        the output of row i, and their data are a `CopiedFile`. Regions of one image are yielded one after the other;
+        with `block_rows` only those of the same block of so many positions.
         """
+        if partition.regions is not None:
+            yield from self._read_regions(partition, cancelled, block_rows)
+            return
         if isinstance(next((value for value in partition.inputs if value is not None), None), RowInputs):
             yield from self._read_groups(partition, cancelled)  # type: ignore[misc]  # for tasks of several images
             return
-        remote = self._remote_inputs(partition.inputs, with_large=output is not None)
-        with self._prefetcher(remote, cancelled, output) if remote else contextlib.nullcontext() as prefetcher:
+        remote = self.remote_inputs(partition.inputs, with_large=output is not None)
+        with self.prefetcher(remote, cancelled, output) if remote else contextlib.nullcontext() as prefetcher:
             for i, (value, target) in enumerate(zip(partition.inputs, _first_targets(partition), strict=True)):
                 if value is not None:
-                    fetch = functools.partial(prefetcher.read, i) if prefetcher is not None and i in remote else None
+                    fetch = prefetched(prefetcher, i) if prefetcher is not None and i in remote else None
                     if prefetcher is not None and fetch is not None and output is not None:
                         prefetcher.wait(i)  # before the row is in flight, whose time is limited
                     file = InputFile(value, self, target, fetch)
                     file.columns, file.i = partition.columns, i
                     yield i, file
+
+    def _read_regions(
+        self, partition: PartitionInput, cancelled: Callable[[], bool], block_rows: int | None
+    ) -> Iterator[tuple[int, InputFile]]:
+        """Yield ``(i, file)`` for each row of a partition of regions, image by image."""
+        assert partition.regions is not None
+        targets = _first_targets(partition)
+        for i, shared in shared_rows(self, partition, cancelled, block_rows):
+            region = partition.regions[i], shared
+            file = InputFile(partition.inputs[i], self, targets[i], shared.read, region)
+            file.columns, file.i = partition.columns, i
+            yield i, file
 
     def _read_groups(
         self, partition: PartitionInput, cancelled: Callable[[], bool]
@@ -240,17 +170,18 @@ class Source:
             group.columns, group.i = partition.columns, i
             yield i, group
 
-    def _prefetcher(
+    def prefetcher(
         self,
         files: dict[int, Location],
         cancelled: Callable[[], bool],
-        output: Callable[[int], Output | None] | None,
+        output: Callable[[int], Output | None] | None = None,
     ) -> Prefetcher:
+        """Return the prefetcher of files by number."""
         from pandas_imgproc.source.prefetch import Prefetcher  # imports asyncio
 
         return Prefetcher(self.reader, files, cancelled, output)
 
-    def _remote_inputs(self, inputs: Sequence[Any], *, with_large: bool) -> dict[int, Location]:
+    def remote_inputs(self, inputs: Sequence[Any], *, with_large: bool = False) -> dict[int, Location]:
         """Return the locations of remote files, and those of large local ones too, by position in the partition."""
         locations: dict[int, Location] = {}
         skips_names = self.is_local and not with_large
@@ -287,9 +218,9 @@ class Source:
                 raise UnreadableImageError(value.kind, value.message)
             if is_encoded(value):
                 data = read_in_memory(value)
-                return _check_not_empty(data) if isinstance(data, bytes) else data, UNKNOWN_SIGNATURE
+                return check_not_empty(data) if isinstance(data, bytes) else data, UNKNOWN_SIGNATURE
         location = self.resolve(value)
-        return _counted(*(read_file(location) if isinstance(location, str) else self._read_remote(location)))
+        return checked(*(read_file(location) if isinstance(location, str) else self._read_remote(location)))
 
     def _read_remote(self, location: RemoteLocation) -> ReadResult:
         from pandas_imgproc.source import archive
@@ -311,7 +242,7 @@ class Source:
 
     def signature(self, value: Any) -> FileSignature:
         """Return the current signature of an input's local file; `UNKNOWN_SIGNATURE` if it has none."""
-        return _local_signature(self.try_resolve(value))
+        return local_signature(_file_of(self.try_resolve(value)))
 
     def signatures(self, inputs: Sequence[Any], of: int = 0) -> list[FileSignature]:
         """Return the current signatures of the inputs' files, `UNKNOWN_SIGNATURE` for an input without one.
@@ -320,7 +251,7 @@ class Source:
         number, if the inputs are some of more.
         """
         locations = [self.try_resolve(value) for value in inputs]
-        signatures = [_local_signature(location) for location in locations]
+        signatures = [local_signature(_file_of(location)) for location in locations]
         remote = {i: location for i, location in enumerate(locations) if isinstance(location, RemotePath)}
         if remote and max(of, len(remote)) <= MAX_STAT_REQUESTS:
             for i, signature in zip(remote, self.reader.signatures(list(remote.values())), strict=True):
@@ -364,35 +295,18 @@ class Source:
             raise UnreadableImageError("invalid_path", "it cannot be a URL") from None
 
 
+def _file_of(location: Location | None) -> str | RemotePath | None:
+    return location.archive if isinstance(location, ArchiveMember) else location
+
+
 def _is_remote(location: Location) -> bool:
-    return isinstance(location.archive if isinstance(location, ArchiveMember) else location, RemotePath)
+    return isinstance(_file_of(location), RemotePath)
 
 
 def _is_large(location: Location) -> bool:
-    return isinstance(location, str) and _local_signature(location)[0] > BLOCK_NBYTES
+    return isinstance(location, str) and local_signature(location)[0] > BLOCK_NBYTES
 
 
 def _first_targets(partition: PartitionInput) -> Sequence[str | None]:
     n, targets = len(partition), partition.targets
     return targets[:: len(targets) // n] if targets else [None] * n
-
-
-def _local_signature(location: Location | None) -> FileSignature:
-    path = location.archive if isinstance(location, ArchiveMember) else location
-    if not isinstance(path, str):
-        return UNKNOWN_SIGNATURE
-    try:
-        return signature_of(os.stat(path))
-    except (OSError, ValueError):
-        return UNKNOWN_SIGNATURE
-
-
-def _counted(data: bytes, signature: FileSignature) -> ReadResult:
-    add_bytes_read(len(data))
-    return _check_not_empty(data), signature
-
-
-def _check_not_empty(data: bytes) -> bytes:
-    if not data:
-        raise UnreadableImageError("empty", "the file has no bytes")
-    return data

@@ -12,6 +12,7 @@ import pandas as pd
 
 from pandas_imgproc import codec
 from pandas_imgproc._timing import timed
+from pandas_imgproc.regions import file_data
 from pandas_imgproc.tasks.base import Task, with_labels
 from pandas_imgproc.tasks.fingerprint import function_fingerprint
 from pandas_imgproc.tasks.user_function import user_code
@@ -148,11 +149,12 @@ class _FeatureInputs:
 
     @cached_property
     def bytes(self) -> bytes | None:
-        return self._data if isinstance(self._data, bytes) else None
+        data = file_data(self._data)
+        return data if isinstance(data, bytes) else None
 
     @cached_property
     def header(self) -> codec.Header:
-        return codec.read_header(self._data, self._decode_options)
+        return codec.read_header(file_data(self._data), self._decode_options)
 
     @cached_property
     def full(self) -> Values:

@@ -115,8 +115,8 @@ def test_frame_of_animation_is_decoded(name):
         middle = pixels(data, 8, frame=i)[4, 4]
         assert middle.argmax() == i
         assert middle.max() > 240
-    assert kind_of(data, frame=3) == "unsupported"
-    assert kind_of(encoded(frames[0]), frame=1) == "unsupported"
+    assert kind_of(data, frame=3) == "region"
+    assert kind_of(encoded(frames[0]), frame=1) == "region"
 
 
 @pytest.mark.parametrize("channels", [1, 3, 4])

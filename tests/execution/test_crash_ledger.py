@@ -160,6 +160,17 @@ def test_missing_last_row_of_a_group_ends_it(no_grace_period):
     assert (ledger.in_flight(), GATE.is_exclusive()) == ([], False)
 
 
+def test_rows_in_flight_of_partitions_that_interleave_have_their_own_processes():
+    ledger = CrashLedger.in_memory(10)
+    ledger.start_attempt([0, 4, 8])
+    ledger.enter_row(8)
+    other = CrashLedger(ledger._pids.base, 10)
+    other._pids[2], other._first_rows[[2, 6]], other._flags[6] = 4242, 2, 1
+    assert sorted(ledger.in_flight()) == [(6, 4242), (8, os.getpid())]
+    ledger.exit_row(8)
+    ledger.release()
+
+
 def test_group_in_flight_is_watched_at_its_last_row(no_grace_period):
     """A group may take longer than a row may."""
     ledger = CrashLedger.in_memory(40)
@@ -167,7 +178,7 @@ def test_group_in_flight_is_watched_at_its_last_row(no_grace_period):
         ledger.start_attempt(range(20))
     ledger.enter_row(0), ledger.exit_row(0), ledger.enter_row(1)
     other = CrashLedger(ledger._pids.base, 40)
-    other._pids[20], other._flags[25] = 4242, 1
+    other._pids[20], other._first_rows[25], other._flags[25] = 4242, 20, 1
     assert ledger.in_flight() == [(1, os.getpid()), (25, 4242)]
     assert (ledger.explains_death(4242), ledger.explains_death(4243)) == (True, False)
     ledger.release()

@@ -82,6 +82,8 @@ class FrameImageAccessor:
     augment = _frame_method(SeriesImageAccessor.augment)
     batches = _frame_method(SeriesImageAccessor.batches)
     dataset = _frame_method(SeriesImageAccessor.dataset)
+    frames = _frame_method(SeriesImageAccessor.frames)
+    tiles = _frame_method(SeriesImageAccessor.tiles)
     metadata = _frame_method(SeriesImageAccessor.metadata)
     features = _frame_method(SeriesImageAccessor.features)
     hash = _frame_method(SeriesImageAccessor.hash)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pandas_imgproc.accessor._tracebacks import trim_tracebacks
-from pandas_imgproc.accessor.features import _FeatureMethods
+from pandas_imgproc.accessor.explode import _ExplodeMethods
 from pandas_imgproc.accessor.feed import _FeedingMethods
 from pandas_imgproc.accessor.load import _LoadMethods
 from pandas_imgproc.accessor.map_batches import _BatchMethods
@@ -14,7 +14,7 @@ from pandas_imgproc.accessor.transform import _TransformMethods
 
 @trim_tracebacks
 class SeriesImageAccessor(
-    _LoadMethods, _SaveMethods, _TransformMethods, _BatchMethods, _FeatureMethods, _FeedingMethods, _DisplayMethods
+    _LoadMethods, _SaveMethods, _TransformMethods, _BatchMethods, _ExplodeMethods, _FeedingMethods, _DisplayMethods
 ):
     """Accessor ``series.img``: methods for a column of paths, encoded bytes, ``{bytes, path}`` structs or images.
 

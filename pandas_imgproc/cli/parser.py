@@ -28,6 +28,7 @@ PROGRAM = "python -m pandas_imgproc"
 EXAMPLES: dict[str, tuple[str, ...]] = {
     "load-resized": (
         "train.csv image_path --size 64 --out train_64.npy",
+        "boxes.csv image_path --size 224 --box x,y,w,h --out crops.npy",
         'train.csv image_path --size 224x224 --fit crop --root "s3://bucket/train" --out train_224.parquet',
         '"photos/**/*.jpg" --size 64 --out photos_64.npy --failures failed.csv',
     ),
@@ -40,6 +41,8 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "unpack": ("train.tar.gz train", "photos.zip photos --encoding cp932 --failures refused.csv"),
     "verify": ("photos --out verified.csv", "train.csv image_path --failures broken.csv"),
     "metadata": ("photos --out metadata.parquet",),
+    "frames": ("scans --out pages.csv",),
+    "tiles": ("slides --size 256 --stride 128 --out tiles.csv", "train.csv image_path --size 512 --no-keep-partial"),
     "features": (
         "train.csv image_path --out features.csv",
         "train.csv image_path --include width,height,blur,phash --out features.parquet",

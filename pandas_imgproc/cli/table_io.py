@@ -164,12 +164,19 @@ def read(path: str, column: str | None, storage_options: Mapping[str, Any] | Non
 def join_result(df: pd.DataFrame, result: pd.Series[Any] | pd.DataFrame, command: str) -> pd.DataFrame:
     """Return a frame with a result in new columns; a name that is taken gets the command as a suffix.
 
+    A result with a row for each part of an image gets the number of the part as a column.
+
     Examples
     --------
     >>> join_result(pd.DataFrame({"path": ["a"]}), pd.Series(["b"], name="path"), "save-thumbnails")
       path path_save_thumbnails
     0    a                    b
     """
+    if result.index.nlevels > df.index.nlevels:  # an exploded frame, which has the columns
+        level = result.index.names[-1]
+        table = result.reset_index(level=-1)
+        table.insert(len(df.columns), str(level), table.pop(str(level)))
+        return table
     columns = result.to_frame() if isinstance(result, pd.Series) else result
     taken = {name: f"{name}_{command.replace('-', '_')}" for name in columns if name in df.columns}
     return pd.concat([df, columns.rename(columns=taken)], axis=1)

@@ -28,6 +28,7 @@ from pandas_imgproc.codec.options import (
     DecodeKwargs,
     DecodeOptions,
     decode_options,
+    parse_size,
 )
 from pandas_imgproc.codec.pillow_globals import PillowSettings, pillow_settings, restore_functions
 
@@ -52,6 +53,7 @@ __all__ = [
     "encode_options",
     "format_of",
     "load",
+    "parse_size",
     "pillow_settings",
     "preinit",
     "read_header",

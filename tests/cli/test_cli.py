@@ -157,6 +157,15 @@ def test_output_naming_the_input_table_is_a_usage_error(folder, capfd):
     assert not Path("v.csv").exists()
 
 
+def test_table_of_tiles_is_an_input_of_other_commands(folder, capfd):
+    assert run("tiles train.csv image_path --size 20 --out tiles.csv --no-progress", capfd)[0] == EXIT_OK
+    tiles = pd.read_csv("tiles.csv")
+    assert tiles.columns.tolist()[-5:] == ["tile", "x", "y", "w", "h"]
+    code, _, _ = run("load-resized tiles.csv image_path --size 8 --box x,y,w,h --out tiles.npy --no-progress", capfd)
+    assert code == EXIT_OK
+    assert len(np.load("tiles.npy")) == len(tiles) > len(pd.read_csv("train.csv"))
+
+
 def test_show_command_writes_a_contact_sheet(folder, capfd):
     assert run("show train.csv image_path --title label,id --n 4 --out sheet.png", capfd) == (EXIT_OK, "", "")
     with Image.open("sheet.png") as sheet:
@@ -280,6 +289,8 @@ def test_examples_parse_into_the_methods_parameters(command):
         ("--size 8 --size 9 --max_pixels 1000", {"size": 9, "max_pixels": 1000}),
         ("--size 8 --formats PNG,GIF --schemes sftp", {"size": 8, "formats": ["PNG", "GIF"], "schemes": ["sftp"]}),
         ("""--size 8 --storage-options '{"anon": true}'""", {"size": 8, "storage_options": {"anon": True}}),
+        ("--size 8 --box x,y,w,h --frame page", {"size": 8, "box": ["x", "y", "w", "h"], "frame": "page"}),
+        ("--size 8 --box bbox --frame 3 --margin 0.1", {"size": 8, "box": "bbox", "frame": 3, "margin": 0.1}),
         ("--size 8 --background none --suffix none", {"size": 8, "background": None, "suffix": "none"}),
     ],
 )

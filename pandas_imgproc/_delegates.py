@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING, ParamSpec, TypeVar
 from pandas_imgproc.errors import did_you_mean
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 
-def delegates(*to: tuple[Callable[..., object], Iterable[str]]) -> Callable[[Callable[P, R]], Callable[P, R]]:
+def delegates(
+    *to: tuple[Callable[..., object], Iterable[str]], absent: Mapping[str, str] | None = None
+) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Return a decorator for functions that pass their ``**options`` on to others.
 
     The signature shows these options with their defaults; any other is a TypeError.
@@ -24,6 +26,8 @@ def delegates(*to: tuple[Callable[..., object], Iterable[str]]) -> Callable[[Cal
     ----------
     *to : tuple of (callable, iterable of str)
         Function, and the names of its parameters that are passed on.
+    absent : dict of str to str, optional
+        Reasons why the function has no arguments of these names.
 
     Examples
     --------
@@ -49,7 +53,8 @@ def delegates(*to: tuple[Callable[..., object], Iterable[str]]) -> Callable[[Cal
             for name in kwargs:
                 if name not in full.parameters:
                     legal = [known for known in full.parameters if known != "self"]
-                    raise TypeError(f"{method.__name__}() has no argument {name!r}; {did_you_mean(name, legal)}")
+                    reason = (absent or {}).get(name) or did_you_mean(name, legal)
+                    raise TypeError(f"{method.__name__}() has no argument {name!r}; {reason}")
             return method(*args, **kwargs)
 
         wrapper.__signature__ = full  # type: ignore[attr-defined]

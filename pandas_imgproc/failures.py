@@ -146,12 +146,12 @@ def count_kinds(failures: Sequence[Failure]) -> str:
 
 
 def _problem(failures: Sequence[Failure]) -> str:
-    return "gave no result" if _is_user_function_failure(failures) else "could not be read"
+    return "gave no result" if _concern_functions(failures) else "could not be read"
 
 
-def _is_user_function_failure(failures: Sequence[Failure]) -> bool:
-    """Return whether the user's function failed, and not the images."""
-    return any(failed["kind"] == "function" for failed in failures)
+def _concern_functions(failures: Sequence[Failure]) -> bool:
+    """Return whether not only reading failed: the user's function, or a process, for whichever of the two."""
+    return any(failed["kind"] in ("function", "worker_died") for failed in failures)
 
 
 def _warning_text(failures: Sequence[Failure], n: int, index: pd.Index[Any], outcome: str, hint: str) -> str:
@@ -165,10 +165,10 @@ def _warning_text(failures: Sequence[Failure], n: int, index: pd.Index[Any], out
 def _all_failed_text(
     failures: Sequence[Failure], index: pd.Index[Any], source: Source, coerce_hint: str = _COERCE_HINT
 ) -> str:
-    outcome = "gave a result" if _is_user_function_failure(failures) else "could be read"
+    outcome = "gave a result" if _concern_functions(failures) else "could be read"
     text = f"none of {len(failures):,} images {outcome} ({count_kinds(failures)}); "
     text += f"the first was {_format_failure(failures[0], index)}\n"
-    if _is_user_function_failure(failures):
+    if _concern_functions(failures):
         return text + coerce_hint
     if failures[0]["kind"] == "missing":
         text += f"{_search_path(source)}\n"

@@ -125,6 +125,11 @@ def test_mistyped_column_lists_near_names():
         twice.img.load_resized("label", size=8)
 
 
+def test_verify_has_no_argument_strict_for_a_reason(folder):
+    with pytest.raises(TypeError, match="'strict'; it is always strict"):
+        pd.Series([str(folder / "0.png")]).img.verify(strict=True)
+
+
 def test_verify_finds_broken_images(folder):
     (folder / "text.png").write_text("no image")
     frame = pd.DataFrame({"image_path": ["0.png", "text.png", None, "gone.png"]}, index=[5, 5, 6, 7])

@@ -195,7 +195,7 @@ class _LoadMethods(_ImageAccessorBase):
         column: pd.Series[Any] = self._run(LoadResized(decode_options), read_options, store)
         return column
 
-    @delegates(LIMITS, (read_options, ("npartitions", "progress")), SOURCE)
+    @delegates(LIMITS, (read_options, ("npartitions", "progress")), SOURCE, absent={"strict": "it is always strict"})
     def verify(self, **options: Unpack[InspectKwargs]) -> pd.DataFrame:
         """Find the broken images, by reading each to its last pixel without storing any.
 

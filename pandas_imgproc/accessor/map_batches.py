@@ -68,6 +68,7 @@ class _BatchMethods(_ImageAccessorBase):
             cannot be read are left out, and nothing is padded.
         prefix : str, optional
             Names of the columns of a vector before their number: ``"emb_"`` gives ``emb_0``, ``emb_1``, …
+            With a dict or a frame, it is put before each name.
         dtype : dtype, ImageDtype, or dict of dtype by column, optional
             Of the result, as in `map`; ``"float32"`` is that of all columns of a vector.
         n_columns : int, optional

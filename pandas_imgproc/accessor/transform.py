@@ -68,6 +68,7 @@ class _TransformMethods(_ImageAccessorBase):
             A single dtype is that of all columns of a vector.
         prefix : str, optional
             Names of the columns of a 1-D array before their number, which is their name by default: ``"0"``, …
+            With a dict, it is put before each key.
         with_columns : list of labels, optional
             Columns of the frame of which the function is given the row too, as its last argument: a Series.
         out, overwrite, retry

@@ -200,6 +200,8 @@ def validate_image(value: Any, subtype: np.dtype[Any], shape: tuple[int, ...]) -
             f"an image column holds arrays of shape {shape} and dtype {subtype}, cells and missing values, "
             f"got {value!r} of type {type(value).__name__}"
         )
+    if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
+        raise ValueError("a masked array has no pixels where it is masked; array.filled(0) replaces them")
     pixels = np.asarray(value)
     if pixels.ndim == 2 and shape[2] == 1:
         pixels = pixels[:, :, None]

@@ -35,6 +35,12 @@ class UnsupportedOpsMixin(ExtensionArray):
         """Raise TypeError: images have no order."""
         raise_unordered()
 
+    def _quantile(self, *_: Any, **__: Any) -> NoReturn:
+        raise TypeError(
+            "images have no order, so the column has no quantiles; of each pixel: "
+            "np.quantile(series.img.to_numpy(), q, axis=0), and .median() is one"
+        )
+
     def _rank(self, *_: Any, **__: Any) -> NoReturn:
         raise_unordered()
 

@@ -94,10 +94,14 @@ MAX_GROUPS = 8
 LOOKBACK_ROWS = 2
 """Rows before a crashed one that are groups of one: the death may have been noticed late."""
 
-WORKER_DIED: tuple[FailureKind, str] = ("worker_died", "the processes that read it died, each time")
+WORKER_DIED: tuple[FailureKind, str] = (
+    "worker_died",
+    "the processes that worked on it died, each time: by an exit, a crash, or too little memory (memory-limit)",
+)
 DIED_OUTSIDE: tuple[FailureKind, str] = (
-    "worker_died", "the processes that received it died before it was read, or before its result had arrived, each time"
-)  # fmt: skip
+    "worker_died",
+    "the processes that received it died before its row began, or before its result had arrived, each time",
+)
 TIMED_OUT: tuple[FailureKind, str] = ("timeout", "it took longer than pandas-imgproc.row-timeout allows")
 
 # Flags of a row. Plain integers and no IntFlag, which NumPy would promote to int64, and which costs more per row.

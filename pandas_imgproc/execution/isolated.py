@@ -67,7 +67,7 @@ def run_isolated(
         If most rows end their process, or the partition does so with no row in flight, or no child can be started.
     """
     header = pickle.dumps(sys.path) + dumps((os.getpid(), dask.config.config, partition.positions))
-    shared = pickle.dumps((handle, job.source, settings))
+    shared = pickle.dumps((handle, job.source, settings, job.task.function_names))
     payload = header + shared + pickle.dumps((serialize_task(job.task), dumps(portable_partition(partition))))
     n_failed_starts = 0
     while True:
@@ -188,12 +188,12 @@ def run_child() -> None:
 
 def _attempt(positions: Any, results: Connection) -> bytes:
     try:
-        handle, source, settings = pickle.load(sys.stdin.buffer)
+        handle, source, settings, names = pickle.load(sys.stdin.buffer)
         with handle.open() as ledger:
             ledger.start_attempt(positions)  # before the function is unpickled, which may end the process
             results.send_bytes(_STARTED)
             pickled, partition = pickle.load(sys.stdin.buffer)
-            task = ProcessTask(lambda: pickle.loads(pickled)).build(ledger, "")
+            task = ProcessTask(lambda: pickle.loads(pickled)).build(ledger, names)
             return dumps(run_partition(task, pickle.loads(partition), source, ledger, settings))
     except BaseException as exc:  # the worker raises it: the task fails as it would there
         return _dump_exception(exc)

@@ -171,13 +171,20 @@ def _check_collision(path: str, item: tuple[int, int], other: tuple[int, int], t
     if variant == other_variant and _source_id(row, template) == _source_id(other_row, template):
         return
     both = f"{template.row_label(other_row)} and {template.row_label(row)}"
-    fields = "a column, {name} or {position}"
+    fields = _different_fields(row, other_row, template)
     if row == other_row:
         both, fields = f"two variants of {template.row_label(row)}", "{variant}"
     raise ValueError(
         f"to={template.to!r}: {both} would both be written to {path!r}; add a field to to= that differs, such as "
         f"{fields}"
     )
+
+
+def _different_fields(row: int, other_row: int, template: PathTemplate) -> str:
+    """Return fields that differ between two rows: the position, and the suffix of their files if it does."""
+    path, other = template.paths[row], template.paths[other_row]
+    differs = path is not None and other is not None and os.path.splitext(path)[1] != os.path.splitext(other)[1]
+    return "a column, {suffix} or {position}" if differs else "a column or {position}"
 
 
 def _source_id(position: int, template: PathTemplate) -> Any:

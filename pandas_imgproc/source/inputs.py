@@ -181,7 +181,12 @@ def read_in_memory(value: Any) -> bytes | np.ndarray[Any, np.dtype[np.uint8]] | 
     """
     if isinstance(value, (bytes, bytearray, memoryview)):
         return bytes(value)
-    return _copy_image(value) if isinstance(value, Image.Image) else _check_pixels(np.asarray(value))
+    if isinstance(value, Image.Image):
+        return _copy_image(value)
+    if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
+        text = "a masked array has no pixels where it is masked; array.filled(0) replaces them"
+        raise UnreadableImageError("unsupported", text)
+    return _check_pixels(np.asarray(value))
 
 
 def content_bytes(value: Any) -> bytes:

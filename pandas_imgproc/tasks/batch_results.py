@@ -17,6 +17,7 @@ from pandas_imgproc._text import shorten, truncate
 from pandas_imgproc.array import ImageArray
 from pandas_imgproc.errors import BatchLengthError, UserFunctionError
 from pandas_imgproc.tasks.result_columns import nullable
+from pandas_imgproc.tasks.user_function import check_unmasked
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Mask = np.ndarray[Any, np.dtype[np.bool_]]
@@ -25,8 +26,10 @@ _STORABLE_KINDS = "biufcmM"
 """Kinds of dtypes that lie in shared memory."""
 
 
-def to_arrays(result: Any) -> dict[str, Array] | Array:
+def to_arrays(result: Any, prefix: str = "") -> dict[str, Array] | Array:
     """Return the return value of a function as an array, or as a dict of arrays; a tensor of images channels last.
+
+    `prefix` begins the names of a dict or a frame.
 
     Examples
     --------
@@ -35,7 +38,7 @@ def to_arrays(result: Any) -> dict[str, Array] | Array:
     """
     if isinstance(result, Mapping | pd.DataFrame):
         _check_unique(map(str, result))
-        return {str(name): _to_array(value) for name, value in result.items()}
+        return {f"{prefix}{name}": _to_array(value) for name, value in result.items()}
     return _to_array(result)
 
 
@@ -46,6 +49,7 @@ def _check_unique(names: Iterable[str]) -> None:
 
 
 def _to_array(value: Any) -> Array:
+    check_unmasked(value)
     array = np.asarray(value)
     if array.ndim == 4 and type(value).__module__.partition(".")[0] == "torch":
         array = np.moveaxis(array, 1, 3)

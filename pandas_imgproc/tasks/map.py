@@ -19,7 +19,7 @@ from pandas_imgproc.errors import UserFunctionError
 from pandas_imgproc.tasks import result_columns
 from pandas_imgproc.tasks.base import Task, with_labels
 from pandas_imgproc.tasks.result_columns import describe_form
-from pandas_imgproc.tasks.user_function import as_image_array, load_pixels, store_result, user_code
+from pandas_imgproc.tasks.user_function import as_image_array, check_unmasked, load_pixels, store_result, user_code
 from pandas_imgproc.tasks.user_instance import build_function, function_name
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ class Map(Task):
     strict : bool
         Whether `dtype` declares all columns of the result, because all partitions must have the same ones.
     prefix : str, optional
-        Names of the columns of a vector before their number.
+        Names of the columns before the number of a vector's element, or before the key of a dict.
     column_names : tuple, optional
         Names of other columns of the frame, of which the function receives a row too.
     """
@@ -97,7 +97,10 @@ class Map(Task):
             arguments.append(file.columns.iloc[file.i])
         with timed("function"), user_code():
             result = self.func(*arguments)
-        store_result(out, 0, self._validate_result(normalize_result(result)))
+        result = normalize_result(result)
+        if self.prefix and isinstance(result, dict):
+            result = {f"{self.prefix}{name}": value for name, value in result.items()}
+        store_result(out, 0, self._validate_result(result))
 
     def _validate_result(self, result: Any) -> Any:
         """Return a result that `dtype` allows, or raise a UserFunctionError."""
@@ -195,6 +198,7 @@ def normalize_result(result: Any) -> Any:
     >>> normalize_result((1, 2)), normalize_result(np.zeros((4, 6))).shape
     (array([1, 2]), (4, 6, 1))
     """
+    check_unmasked(result)
     if isinstance(result, _SCALARS):
         return result
     if isinstance(result, pd.Series | Mapping):

@@ -122,7 +122,7 @@ class MapBatches(Task):
         if self.column_names:
             arguments.append(files[0].columns.iloc[[file.i for file in files]])
         with timed("function"), seeded(self.func, 0, position, 0), user_code():
-            arrays = batch_results.to_arrays(self.func(*arguments))
+            arrays = batch_results.to_arrays(self.func(*arguments), self.prefix or "")
         for row, value in zip(out, self._split(arrays, len(items)), strict=True):
             store_result(row, 0, value)
 

@@ -8,6 +8,7 @@ import traceback
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 
 from pandas_imgproc import codec
 from pandas_imgproc._text import INTERRUPTS, MAX_MESSAGE_CHARS, format_exception, truncate
@@ -37,7 +38,7 @@ class user_code:  # noqa: N801  reads as a statement: with user_code()
         codec.restore_functions()
         # Ctrl-C reaches the main thread alone: in any other, KeyboardInterrupt was raised by the function.
         is_interrupt = isinstance(exc, INTERRUPTS) and threading.current_thread() is threading.main_thread()
-        if exc is not None and not is_interrupt:
+        if exc is not None and type(exc) is not UserFunctionError and not is_interrupt:
             last = format_exception(exc)
             frames = [frame for frame in traceback.extract_tb(tb) if not frame.filename.startswith(_PACKAGE_DIR)]
             location = f" ({_describe(frames[0])})" if frames else ""
@@ -57,6 +58,13 @@ def load_pixels(data: Any, decode_options: codec.DecodeOptions) -> np.ndarray[An
     return pixels if pixels.ndim == 3 else pixels[:, :, np.newaxis]
 
 
+def check_unmasked(value: Any) -> None:
+    """Raise a UserFunctionError for a masked array: its mask would be lost, and the values below it are arbitrary."""
+    if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
+        text = f"a masked array of shape {np.shape(value)}; return array.filled(value), or np.nan where it is masked"
+        raise UserFunctionError(f"it returned {text}")
+
+
 def as_image_array(result: Any) -> np.ndarray[Any, Any] | None:
     """Return the pixels of a function's result, or None if the result is not an image.
 
@@ -69,7 +77,10 @@ def as_image_array(result: Any) -> np.ndarray[Any, Any] | None:
     -------
     ndarray, shape (height, width, channels)
     """
+    check_unmasked(result)
     if not (hasattr(result, "__array__") or hasattr(result, "__array_interface__")):
+        return None
+    if isinstance(result, pd.DataFrame):  # a table, which may have any shape
         return None
     pixels = np.asarray(result)
     if pixels.ndim == 2:

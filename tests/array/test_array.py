@@ -212,6 +212,14 @@ class TestToPixels:
 
 
 class TestSetting:
+    def test_masked_array_is_refused(self, frame):
+        with pytest.raises(ValueError, match="masked"):
+            frame["image"].array[0] = np.ma.masked_array(image_of(1), mask=np.ones_like(image_of(1)))
+
+    def test_quantile_names_the_alternative(self, frame):
+        with pytest.raises(TypeError, match=r"no quantiles.*to_numpy\(\), q, axis=0"):
+            frame["image"].quantile(0.5)
+
     def test_setitem_of_one_row(self, frame):
         frame = frame.reset_index(drop=True)
         frame.at[0, "image"] = image_of(1)

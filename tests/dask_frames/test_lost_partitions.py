@@ -203,3 +203,25 @@ def test_stopped_child_process_is_killed(threads_client, df, tmp_path):
         result = compute_after_losses(threads_client, lazy, [0], n_losses=1)
     assert function.marker.exists()
     assert result.tolist() == list(range(4))
+
+
+class EndsWhileUnpickled:
+    """Function that ends each child process which unpickles it."""
+
+    def __reduce__(self):
+        return _end_child, ()
+
+    def __call__(self, pixels):
+        return row_of(pixels)
+
+
+def _end_child():
+    if "isolated" in multiprocessing.current_process().name:
+        os._exit(3)
+    return EndsWhileUnpickled()
+
+
+def test_function_that_ends_each_child_is_named(threads_client, df):
+    lazy = dd.from_pandas(df[:4], npartitions=2).img.map("image_path", EndsWhileUnpickled(), dtype="int64")
+    with pytest.raises(ClusterError, match="3 worker processes died while they received or built EndsWhileUnpickled"):
+        compute_after_losses(threads_client, lazy, [0], n_losses=1)

@@ -20,7 +20,7 @@ from distributed import Client, LocalCluster
 from image_factory import row_image, row_of
 
 from conftest import wait_until
-from pandas_imgproc import ClusterError, cluster
+from pandas_imgproc import ClusterError, UnreadableImageWarning, cluster
 from pandas_imgproc.execution import crash_loop
 
 cloudpickle.register_pickle_by_value(image_factory)
@@ -110,7 +110,8 @@ def test_row_after_a_delayed_kill_is_not_blamed(paths, restored_workers, tmp_pat
             time.sleep(100)
         return row
 
-    result = paths[:20].img.map(number, errors="coerce", npartitions=1)
+    with pytest.warns(UnreadableImageWarning, match=r"(?s)1 of 20 images gave no result.*memory-limit"):
+        result = paths[:20].img.map(number, npartitions=1)
     assert result.img.failures["kind"].to_dict() == {5: "worker_died"}
 
 

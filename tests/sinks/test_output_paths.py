@@ -217,3 +217,14 @@ def test_file_beside_a_member_of_an_archive_is_refused_before_writing(tmp_path):
     paths = pd.Series([f"{tmp_path}/x.zip/a/1.jpg"])
     with pytest.raises(ValueError, match=r"row 0 .*is in an archive, .*\{dir\} must be a folder"):
         paths.img.save_resized("{dir}/{stem}_8.jpg", size=8)
+
+
+@pytest.mark.parametrize(
+    ("names", "advice"), [(["a.png", "a.jpg"], "{suffix}"), (["a.png", "b/a.png"], "column or {pos")]
+)
+def test_advice_names_fields_that_differ(tmp_path, names, advice):
+    for row, name in enumerate(names):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        row_image(row).save(tmp_path / name)
+    with pytest.raises(ValueError, match=f"would both be written.*{advice}"):
+        pd.Series(names).img.save_resized(tmp_path / "out/{stem}.png", size=8, root=tmp_path)

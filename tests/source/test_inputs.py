@@ -190,3 +190,12 @@ def test_image_of_many_threads_is_decoded_once():
         [thread.start() for thread in threads]
         [thread.join() for thread in threads]
         assert [result == expected for result in results] == [True] * 4
+
+
+def test_masked_array_is_no_image_and_an_unmasked_one_is():
+    pixels = np.ma.masked_array(np.ones((3, 3, 3), np.uint8))
+    assert type(read_in_memory(pixels)) is np.ndarray
+    pixels[0, 0] = np.ma.masked
+    with pytest.raises(UnreadableImageError, match=r"masked; array\.filled\(0\)") as raised:
+        read_in_memory(pixels)
+    assert raised.value.kind == "unsupported"

@@ -413,3 +413,36 @@ def test_function_that_damages_pillow_does_not_fail_later_rows(frame, scheduler)
         assert paths.img.map(row_of).tolist() == [0, 1, 2, 3]
     assert callable(Image.open)
     assert callable(Image.fromarray)
+
+
+def test_prefix_begins_names_of_dicts_too(frame):
+    mean = frame.img.map("image_path", lambda pixels: {"mean": pixels.mean(), 7: 1}, prefix="x_", dtype={"x_7": "int8"})
+    assert (mean.columns.tolist(), mean["x_7"].dtype) == (["x_7", "x_mean"], "int8")
+    batch = frame.img.map_batches("image_path", lambda p: {"mean": p.mean(axis=(1, 2, 3))}, size=4, prefix="x_")
+    assert batch.columns.tolist() == ["x_mean"]
+
+
+MASKED = np.ma.masked_array(np.zeros((4, 4, 3), np.uint8), mask=np.eye(4, 4)[:, :, None] * [1, 1, 1])
+
+
+@pytest.mark.parametrize(
+    ("result", "message"),
+    [
+        (pd.DataFrame({"a": [1]}), r"returned DataFrame of shape \(1, 1\)"),
+        (MASKED, r": it returned a masked array of shape \(4, 4, 3\); return array\.filled"),
+        (np.ma.masked, "masked array"),
+        (MASKED[0, 0], "masked array"),
+    ],
+)
+def test_table_or_masked_array_is_no_result(frame, result, message):
+    with pytest.raises(NoReadableImageError, match=message):
+        frame.img.map("image_path", lambda _: result)
+
+
+def test_masked_batch_is_no_result_and_unmasked_one_is(frame):
+    def masked(pixels):
+        return np.ma.masked_array(pixels.mean(axis=(1, 2)), mask=pixels.mean(axis=(1, 2)) >= 0)
+
+    with pytest.raises(NoReadableImageError, match="png': it returned a masked array"):
+        frame.img.map_batches("image_path", masked, size=4)
+    assert frame.img.map("image_path", lambda pixels: np.ma.masked_array([1.0, 2.0])).shape == (40, 2)

@@ -2,6 +2,7 @@
 
 import functools
 import inspect
+import io
 import itertools
 import json
 import os
@@ -16,7 +17,8 @@ import dask
 import numpy as np
 import pandas as pd
 import pytest
-from image_factory import bomb, image_bytes, row_image
+from image_factory import bomb, chunk, image_bytes, png, row_image, tiff
+from PIL import Image
 
 import pandas_imgproc
 from pandas_imgproc.accessor import FrameImageAccessor, SeriesImageAccessor
@@ -219,17 +221,62 @@ def test_quoted_cluster_messages_are_in_the_source():
         assert all(part in source for part in re.split(r" ?… ?", heading.removeprefix("ClusterError: ")))
 
 
+def holed():
+    noisy = io.BytesIO()
+    Image.effect_noise((160, 120), 90).save(noisy, "JPEG")
+    data = noisy.getvalue()
+    return data[:2000] + bytes(500) + data[2500:]
+
+
+def many_scans():
+    file = io.BytesIO()
+    Image.effect_noise((16, 16), 90).save(file, "JPEG", progressive=True)
+    data, scan = file.getvalue(), file.getvalue().rindex(b"\xff\xda")
+    return data[:scan] + data[scan:-2] * 65 + data[-2:]
+
+
+def damaged_deflate():
+    file = io.BytesIO()
+    Image.effect_noise((64, 64), 90).save(file, "TIFF", compression="tiff_adobe_deflate")
+    tags, data = Image.open(file).tag_v2, bytearray(file.getvalue())
+    data[tags[273][0] + tags[279][0] - 1] ^= 1  # of its checksum
+    return bytes(data)
+
+
 def test_failure_messages_are_in_table_of_kinds(tmp_path):
     files = {
         "html": b"<!DOCTYPE html><h1>404</h1>", "text": b"hello there", "zeros": bytes(5000), "empty": b"",
         "lfs": b"version https://git-lfs.github.com/spec/v1", "heic": b"\0\0\0\x18ftypheic" + bytes(100),
         "half": image_bytes(0)[:-100], "ended": image_bytes(0)[:-40] + b"\xff\xd9", "bomb": bomb(14_000, 14_000),
+        "cr3": b"\0\0\0\x18ftypcrx " + bytes(100), "fits": b"SIMPLE  =" + b" " * 99, "apple": b"\0\5\x16\7" + bytes(99),
+        "bands": tiff(np.zeros((8, 40), np.uint8), 8, 5, n_bands=5),
+        "ls": image_bytes(0).replace(b"\xff\xc0", b"\xff\xf7"),
+        "xcode":
+        b"\x89PNG\r\n\x1a\n" + chunk(b"CgBI", bytes(4)) + png(np.zeros((8, 8)), 8, 0)[8:33] + chunk(b"IDAT", bytes(9)),
+        "flipped": image_bytes(0, "PNG").replace(b"IDATx\x9c", b"IDATx\x9d"),
+        "rows": png(np.zeros((8, 8)), 8, 0, size=(8, 9)),
+        "hole": holed(), "many": many_scans(), "deflate": damaged_deflate(),
+        "codes": image_bytes(0).replace(b"\xff\xda", b"stray\xff\xda"),
     }  # fmt: skip
     for name, data in files.items():
         (tmp_path / name).write_bytes(data)
     (tmp_path / "folder").mkdir()
-    inputs = [*files, "folder", "gone", "", "a\0b", 17, "../x.jpg", "ftp://host/a.jpg"]
+    data_uri = "data:image/png;base64,iVBORw0KGgo="
+    inputs = [
+        *files,
+        "folder",
+        "gone",
+        "",
+        "a\0b",
+        17,
+        "../x.jpg",
+        {"image": b""},
+        data_uri,
+        np.zeros((3, 8, 8), np.uint8),
+    ]
     report = pd.Series(inputs, dtype=object).img.verify(root=tmp_path)
+    report = pd.concat([report, pd.Series(["ftp://host/a.jpg", "http://host:x/a.jpg"]).img.verify()])
+    assert report["kind"].notna().all()
     table, kinds = {}, []
     for line in FAILURES.split("## Failure kinds")[1].split("\n## ")[0].splitlines():
         if line.startswith(("| `", "| |")):
@@ -240,6 +287,12 @@ def test_failure_messages_are_in_table_of_kinds(tmp_path):
     assert set(table) == set(pandas_imgproc.FAILURE_KINDS)
     for kind, message in report.itertuples(index=False):
         assert any(pattern(listed).fullmatch(message) for listed in table[kind]), (kind, message)
+    source = "".join(path.read_text() for path in (ROOT / "pandas_imgproc").rglob("*.py"))
+    source = re.sub(r'"\s*\n\s*f?"', "", source)
+    for kind, listed in ((kind, listed) for kind, messages in table.items() for listed in messages):
+        is_provoked = any(pattern(listed).fullmatch(message) for message in report["message"][report["kind"] == kind])
+        in_source = all(part in source for part in re.split(r" ?… ?", listed))
+        assert is_provoked or in_source or kind == "function" or "redirect" in listed, f"{kind}: {listed}"
 
 
 # ---- API reference

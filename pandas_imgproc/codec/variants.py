@@ -109,11 +109,10 @@ def _rare_tiff(data: bytes) -> str:
 def _rare_jpeg(data: bytes) -> str:
     """Return a description of a JPEG file of a kind that libjpeg does not decode, else empty."""
     marker = frame_marker(data)
-    if is_lossless(data) and data[6:10] == b"JFIF":
-        return "a lossless JPEG file"  # of YCbCr, which libjpeg does not convert
-    if marker is None or marker in READABLE_FRAMES:
-        return ""
-    return "a JPEG-LS file" if marker == JPEG_LS else f"a JPEG file of a rare kind (SOF{marker - 0xC0})"
+    if marker is not None and marker not in READABLE_FRAMES:
+        return "a JPEG-LS file" if marker == JPEG_LS else f"a JPEG file of a rare kind (SOF{marker - 0xC0})"
+    # A file with a JFIF segment is of YCbCr, which libjpeg does not convert without losses.
+    return "a lossless JPEG file" if is_lossless(data) and data[6:10] == b"JFIF" else ""
 
 
 def _rare_jpeg2000(data: bytes) -> str:

@@ -10,7 +10,7 @@ from pandas_imgproc._delegates import delegates
 from pandas_imgproc.errors import UnreadableImageError
 from pandas_imgproc.kernel import NullLedger, run_partition
 from pandas_imgproc.partition import PartitionInput
-from pandas_imgproc.source import check, make_source
+from pandas_imgproc.source import check, decode_data_uri, is_data_uri, make_source
 from pandas_imgproc.tasks import LoadResized
 
 if TYPE_CHECKING:
@@ -64,6 +64,7 @@ def load_image(
     """
     task = LoadResized(codec.decode_options(size=size, frame=frame, **options))
     value = os.fspath(source) if isinstance(source, os.PathLike) else source
+    value = decode_data_uri(value) if is_data_uri(value) else value
     reader = make_source(storage_options=storage_options, schemes=schemes, redirect_hosts=redirect_hosts)
     check(reader, [value])
     # The kernel, for one row: any exception of a decoder becomes a kind and a message.

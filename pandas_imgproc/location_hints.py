@@ -42,10 +42,6 @@ _CORRECTIONS: tuple[tuple[Callable[[str], str], str], ...] = (
 )
 _CONTENTS: tuple[tuple[str, str], ...] = (
     (
-        r"data:[\w.+-]+/[\w.+-]+;base64,",
-        "It is a data: URI; the bytes in it can be read: .str.partition(',')[2].map(base64.b64decode).",
-    ),
-    (
         r"(/9j/|iVBORw0KGgo|R0lGOD|UklGR|SUkqA|TU0AK|Qk)[A-Za-z0-9+/\s]{24,}={0,2}",
         "It is base64; the bytes in it can be read: .map(base64.b64decode).",
     ),
@@ -65,12 +61,12 @@ def suggest(name: str, source: Source) -> str | None:
     source : Source
         Source of the call, whose root is searched.
     """
-    content = next((hint for pattern, hint in _CONTENTS[:3] if re.match(pattern, name, re.DOTALL)), None)
+    content = next((hint for pattern, hint in _CONTENTS[:2] if re.match(pattern, name, re.DOTALL)), None)
     if content or "://" in name or "\0" in name:
         return content
     finder = _FileFinder(source) if source.is_local_dir else _member_finder(source)
     found = finder and (finder.hint(name) or _hint_for_corrected(finder, name))
-    return found or next((hint for pattern, hint in _CONTENTS[3:] if re.match(pattern, name)), None)
+    return found or next((hint for pattern, hint in _CONTENTS[2:] if re.match(pattern, name)), None)
 
 
 def _hint_for_corrected(finder: _Finder, name: str) -> str | None:

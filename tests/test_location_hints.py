@@ -10,11 +10,12 @@ import unicodedata
 import zipfile
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 from image_factory import image_bytes
 
-from pandas_imgproc import NoReadableImageError
+from pandas_imgproc import NoReadableImageError, load_image
 from pandas_imgproc.location_hints import suggest
 from pandas_imgproc.source import make_source
 
@@ -94,7 +95,6 @@ def test_folder_behind_a_link_is_searched_once(here, tmp_path_factory):
     ("name", "expected"),
     [
         (base64.b64encode(image_bytes(1)).decode(), "base64"),
-        ("data:image/jpeg;base64," + base64.b64encode(image_bytes(1)).decode(), "data: URI"),
         (str(image_bytes(1)), "ast.literal_eval"),
         ("b77e8bbf11bb9f008bdf3fe93904180b", "method='md5'"),
         ("11688158587130310939", "astype('UInt64')"),
@@ -117,6 +117,18 @@ def test_link_to_itself_is_no_obstacle(here):
     assert "There is 'a.PNG' with root='data'" in hint("a.png")
     with pytest.raises(NoReadableImageError, match="There is no folder"):
         pd.Series(["a.png"] * 2).img.load_resized(8, root="data/gone")
+
+
+@pytest.mark.parametrize("dtype", [object, "str", "string"])
+def test_column_of_data_uris_is_read(here, dtype):
+    head = "data:image/jpeg;base64,"
+    uri = head + base64.b64encode(image_bytes(1)).decode()
+    put("a.jpg")
+    texts = pd.Series([None, uri, uri.replace("+", "%2B"), "a.jpg", f"{head}*", f"{head}AAAA"], dtype=dtype)
+    images = texts.img.load_resized(8, errors="coerce")
+    assert images.isna().tolist() == [True, False, False, False, True, True]
+    assert images.img.failures["kind"].tolist() == ["invalid_path", "unidentified"]
+    assert (load_image(uri, size=8) == np.asarray(images[1])).all()
 
 
 def test_data_uri_is_named_in_its_failure(here):

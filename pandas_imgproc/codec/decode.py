@@ -12,6 +12,7 @@ from pandas_imgproc._timing import timed
 from pandas_imgproc.codec.color_profile import find_conversion
 from pandas_imgproc.codec.convert import convert_mode
 from pandas_imgproc.codec.crop import Decoded, crop, draft_size, resolve_box
+from pandas_imgproc.codec.gif_canvas import clear_outside, gif_frame_box
 from pandas_imgproc.codec.identify import check_max_pixels, explain_errors, open_image, verify_png_crc
 from pandas_imgproc.codec.jpeg_turbo import decode_exactly
 from pandas_imgproc.codec.libjpeg import can_be_strict
@@ -107,11 +108,14 @@ def _decode_all(data: Any, options: DecodeOptions, reduced_for: Region | None = 
         to_srgb = find_conversion(image, options, samples)
         visible = _draft(image, data, options, transpose, reduced_for, in_color=to_srgb is not None)
         check_decoding(image, data, options.limits)
+        frame_box = gif_frame_box(image)
         pixels = _decode(data, image, options)
     with timed("resize"):
         if image.format not in ORIENTED_BEFORE_LOAD:
             # PNG and WebP may carry EXIF after the pixels, and a TIFF file is turned by Pillow at load
             transpose, full_size = exif_transpose_op(image, options), image.size
+        if frame_box is not None and options.mode != "P":
+            pixels = clear_outside(to_image(pixels), frame_box)
         pixels, pending = convert_mode(pixels, options, samples, to_srgb)
         profile = None if to_srgb else image.info.get("icc_profile")
         return Decoded(pixels, transpose, full_size, visible, profile, pending)

@@ -43,6 +43,7 @@ FORMAT_OF: dict[str, str] = {
 READ_SUFFIXES: frozenset[str] = frozenset(FORMAT_OF) | {
     ".mpo", ".pbm", ".dib", ".apng", ".avifs", ".j2k", ".jpc", ".jpf", ".jpx", ".j2c", ".ico", ".tga", ".heic", ".heif",
 }  # fmt: skip
+_MAX_SIDES = {"JPEG": 65_500, "GIF": 65_535}  # beyond them libjpeg prints a message and gives no reason
 _LOSSY_FORMATS = ("JPEG", "WEBP", "AVIF")
 _PROFILE_SPACES = {"RGB": b"RGB ", "RGBA": b"RGB ", "L": b"GRAY"}
 _ENCODER_ERRORS = (OSError, ValueError, SyntaxError, RuntimeError, LookupError, struct.error, OverflowError)
@@ -131,6 +132,7 @@ def encode(image: Image.Image, options: EncodeOptions, name: str) -> bytes:
     format_name = options.format or format_of(name)
     if format_name is None:
         raise UnreadableImageError("unsupported", f"the suffix of {name!r} names no format")
+    _check_sides(image, format_name)
     params: dict[str, Any] = {"quality": options.quality} if format_name in _LOSSY_FORMATS else {}
     profile = image.info.get("icc_profile")
     # A profile describes the colors of the input file: that of a CMYK file does not describe RGB.
@@ -151,6 +153,15 @@ def encode(image: Image.Image, options: EncodeOptions, name: str) -> bytes:
             message = f"an image of {image.width} x {image.height} pixels cannot be written as {format_name}: {exc}"
             raise UnreadableImageError("unsupported", message) from exc
     return buffer.getvalue()
+
+
+def _check_sides(image: Image.Image, format_name: str) -> None:
+    """Raise an UnreadableImageError if an image is larger than its format allows."""
+    limit = _MAX_SIDES.get(format_name)
+    if limit is not None and max(image.size) > limit:
+        size = f"{image.width} x {image.height}"
+        message = f"an image of {size} pixels cannot be written as {format_name}: its sides have at most {limit}"
+        raise UnreadableImageError("unsupported", message)
 
 
 def _complete_palette(image: Image.Image) -> None:

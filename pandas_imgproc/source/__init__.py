@@ -3,6 +3,7 @@
 `source`         iterator over the files of a partition, in the order of the rows
 `validation`     checked arguments of a source
 `inputs`         values of a column as plain Python values, and images in memory
+`data_uri`       data URIs as bytes
 `paths`          locations of names and URLs, never outside of the root
 `local`          local files
 `archive`        members of zip and tar archives
@@ -20,6 +21,7 @@
 
 from pandas_imgproc.source.chained import open_filesystem
 from pandas_imgproc.source.copies import CopiedFile, FileVersion, new_digest
+from pandas_imgproc.source.data_uri import decode_data_uri, is_data_uri
 from pandas_imgproc.source.input_file import InputFile
 from pandas_imgproc.source.inputs import (
     FailedInput,
@@ -51,6 +53,8 @@ __all__ = [
     "check",
     "column_values",
     "content_bytes",
+    "decode_data_uri",
+    "is_data_uri",
     "is_dir",
     "is_encoded",
     "make_source",

@@ -17,6 +17,7 @@ from PIL import Image
 
 from pandas_imgproc._text import INTERRUPTS, format_exception, shorten
 from pandas_imgproc.errors import UnreadableImageError
+from pandas_imgproc.source.data_uri import decode_data_uri, holds_data_uris, is_data_uri
 from pandas_imgproc.source.redaction import redact_url
 
 if TYPE_CHECKING:
@@ -104,6 +105,8 @@ def column_values(column: pd.Series[Any]) -> Sequence[Any]:
     >>> column_values(pd.Series([Path("a.jpg"), None, float("nan"), 7], dtype=object))
     ['a.jpg', None, None, 7]
     """
+    if holds_data_uris(column):
+        return [_to_bytes(value) for value in column]
     if isinstance(column.dtype, pd.StringDtype) and column.dtype.storage == "pyarrow":
         return ArrowTexts(pa.chunked_array(pa.array(column.array)))
     values = column.to_numpy(dtype=object, copy=True)
@@ -112,6 +115,14 @@ def column_values(column: pd.Series[Any]) -> Sequence[Any]:
         values[missing] = None
         return values.tolist()
     return [None if na else _to_plain(value) for value, na in zip(values.tolist(), missing.tolist(), strict=True)]
+
+
+def _to_bytes(value: Any) -> Any:
+    """Return the bytes of a data URI, and any other value as a plain Python value."""
+    try:
+        return decode_data_uri(value) if is_data_uri(value) else None if _is_na(value) else _to_plain(value)
+    except UnreadableImageError as exc:
+        return FailedInput(_redacted(value), exc.kind, exc.message)
 
 
 def paths_to_series(paths: Sequence[str] | np.ndarray[Any, Any], index: Any = None) -> pd.Series[Any]:

@@ -89,7 +89,9 @@ def to_path_text(name: object, *, has_suffix: bool) -> str:
         if "\0" in name:
             raise UnreadableImageError("invalid_path", "the path holds a NUL character")
         if name[:5] == "data:" and ";base64," in name[:100]:
-            advice = "decode it: .str.partition(',')[2].map(base64.b64decode)"
+            advice = (
+                "a column is read whose first text is one; decode this one: base64.b64decode(uri.partition(',')[2])"
+            )
             raise UnreadableImageError("invalid_path", f"it is a data: URI, which holds the image itself; {advice}")
         return name
     if has_suffix and isinstance(name, numbers.Integral):

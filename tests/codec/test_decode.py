@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import struct
 
 import numpy as np
 import pytest
@@ -14,8 +15,9 @@ from PIL import Image, ImageOps
 
 from pandas_imgproc import codec
 from pandas_imgproc._timing import collect_timings
+from pandas_imgproc.codec.encode import EncodeOptions, encode
 from pandas_imgproc.codec.options import FITS
-from pandas_imgproc.errors import FAILURE_KINDS
+from pandas_imgproc.errors import FAILURE_KINDS, UnreadableImageError
 
 RESAMPLES = ("nearest", "box", "bilinear", "hamming", "bicubic", "lanczos")
 
@@ -174,3 +176,29 @@ def test_damaged_files_give_pixels_or_failure():
     for _ in range(500):
         _, data = mutated(rng.choice(rotated), rng.choice(rotated), rng)
         assert_pixels_or_failure(data, rng.choice(OPTIONS))
+
+
+def gif_patch(first_box=(1, 0, 2, 2), transparent=False):
+    """Return a GIF file of 3 x 2 pixels whose frame has the color 1, white, in a box only; the background is red."""
+    colors = bytes([255, 0, 0, 255, 255, 255])
+    control = b"!\xf9\4\1\0\0\0\0" if transparent else b""
+    left, top, right, bottom = first_box
+    frame = b"," + struct.pack("<HHHHB", left, top, right - left, bottom - top, 0)
+    return b"GIF89a" + struct.pack("<HHBBB", 3, 2, 0x80, 0, 0) + colors + control + frame + b"\2\2\x4c\x0a\0;"
+
+
+@pytest.mark.parametrize("transparent", [False, True])
+def test_canvas_around_the_first_frame_of_a_gif_is_empty(transparent):
+    data = gif_patch(transparent=transparent)
+    alpha = pixels(data, mode="RGBA")[:, :, 3]
+    assert alpha.tolist() == [[0, 255, 0]] * 2
+    assert (pixels(data, background="#204060")[:, [0, 2]] == [0x20, 0x40, 0x60]).all()
+    assert pixels(data, mode="P").tolist() == [[0, 1, 0]] * 2
+    assert pixels(data, mode="L").tolist() == [[255, 255, 255]] * 2
+
+
+@pytest.mark.parametrize(("name", "side"), [("JPEG", 65_501), ("GIF", 65_536)])
+def test_limit_of_a_format_is_named(name, side):
+    with pytest.raises(UnreadableImageError, match=f"cannot be written as {name}: its sides have at most {side - 1}"):
+        encode(Image.new("L", (side, 1)), EncodeOptions(name, 75), "image")
+    encode(Image.new("L", (side - 1, 1)), EncodeOptions(name, 75), "image")

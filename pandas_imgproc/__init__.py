@@ -32,6 +32,7 @@ from pandas_imgproc.errors import (
     UnreadableImageError,
     UnreadableImageWarning,
     UserFunctionError,
+    UserFunctionWarning,
 )
 from pandas_imgproc.features import register_feature, unregister_feature
 from pandas_imgproc.feeding import ImageBatches, ImageDataset
@@ -58,6 +59,7 @@ __all__ = [
     "UnreadableImageError",
     "UnreadableImageWarning",
     "UserFunctionError",
+    "UserFunctionWarning",
     "__version__",
     "close",
     "from_glob",

@@ -13,7 +13,7 @@ The exceptions form one tree::
     └── UserFunctionError                    a user's function raised, or returned an unusable value
         └── BatchLengthError                 it returned another number of rows than it was given images
 
-The warning, `UnreadableImageWarning`, is shown each time, not once per line.
+The warnings, `UnreadableImageWarning` and `UserFunctionWarning`, are shown each time, not once per line.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypedDict, get_args
 import numpy as np
 
 from pandas_imgproc._text import MAX_QUOTED_CHARS, shorten, truncate, truncate_path
+from pandas_imgproc._user_traceback import dump_exception, load_exception
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -125,8 +126,20 @@ class ClusterError(ImgprocError, RuntimeError):
 class UserFunctionError(ImgprocError):
     """Exception or unusable return value of a user's function.
 
-    The kernel turns it into a failure of the row, of kind ``"function"``.
+    It ends a call if the function fails on all of the first images, or on any with ``errors="raise"``; else it is a
+    failure of its row, of kind ``"function"``. Its ``__cause__`` is the exception of the function, with its traceback,
+    also from a worker.
     """
+
+    def __reduce__(self) -> Any:
+        # Python's own pickle of an exception has neither cause nor traceback.
+        return _rebuild_function_error, (type(self), self.args, dump_exception(self.__cause__))
+
+
+def _rebuild_function_error(cls: type[UserFunctionError], args: tuple[Any, ...], cause: Any) -> UserFunctionError:
+    error = cls(*args)
+    error.__cause__ = load_exception(cause)
+    return error
 
 
 class BatchLengthError(UserFunctionError):
@@ -137,9 +150,14 @@ class UnreadableImageWarning(UserWarning):
     """Warning that some images of a call could not be read; their rows are missing values."""
 
 
+class UserFunctionWarning(UserWarning):
+    """Warning that a user's function failed on some images of a call; their rows are missing values."""
+
+
 # Python shows a warning once per line of code: the second call in a loop would lose images without a warning.
 # Appended, so that the user's own filters still come first.
 warnings.filterwarnings("always", category=UnreadableImageWarning, append=True)
+warnings.filterwarnings("always", category=UserFunctionWarning, append=True)
 
 
 def failure(position: int, path: Any, kind: FailureKind, message: str) -> Failure:

@@ -26,6 +26,8 @@ from pandas_imgproc.errors import (
     NoReadableImageError,
     UnreadableImageError,
     UnreadableImageWarning,
+    UserFunctionError,
+    UserFunctionWarning,
     did_you_mean,
     format_row,
     mentions_host,
@@ -47,9 +49,26 @@ _COERCE_HINT = "errors='coerce' gives missing values instead of this error."
 
 
 def apply_errors_policy(
-    errors: Errors, status: np.ndarray[Any, Any], failures: Sequence[Failure], index: pd.Index[Any], source: Source
+    errors: Errors,
+    status: np.ndarray[Any, Any],
+    failures: Sequence[Failure],
+    index: pd.Index[Any],
+    source: Source,
+    cause: BaseException | None = None,
 ) -> None:
     """Ignore, raise or warn of the failures of a call, according to `errors`.
+
+    Parameters
+    ----------
+    errors : {"warn", "coerce", "raise"}
+    status : ndarray of int
+        Status of each row.
+    failures : sequence of dict
+        Failures in the order of the rows.
+    index : Index
+    source : Source
+    cause : BaseException, optional
+        Exception of the user's function in the first row on which it failed.
 
     Raises
     ------
@@ -57,15 +76,39 @@ def apply_errors_policy(
         For the first failure, with ``errors="raise"``.
     NoReadableImageError
         If none of at least two images could be read, with ``errors="warn"``.
+    UserFunctionError
+        In place of both, if the user's function failed.
     """
     if not failures or errors == "coerce":
         return
     if errors == "raise":
-        raise UnreadableImageError(failures[0]["kind"], _format_failure(failures[0], index))
+        _raise_failure(failures[0], _format_failure(failures[0], index), cause)
+    of_function = [failed for failed in failures if failed["kind"] == "function"]
     if len(failures) > 1 and not (status == 0).any():
-        raise NoReadableImageError(_all_failed_text(failures, index, source))
-    text = _warning_text(failures, len(status), index, "are missing values", _FAILURES_HINT)
-    warnings.warn(text, UnreadableImageWarning, stacklevel=find_stack_level())
+        text = _all_failed_text(failures, index, source)
+        if of_function:
+            raise UserFunctionError(text) from cause
+        raise NoReadableImageError(text)
+    _warn([failed for failed in failures if failed["kind"] != "function"], len(status), index)
+    _warn(of_function, len(status), index)
+
+
+def _raise_failure(failed: Failure, text: str, cause: BaseException | None = None) -> NoReturn:
+    if failed["kind"] == "function":
+        raise UserFunctionError(text) from cause
+    raise UnreadableImageError(failed["kind"], text)
+
+
+def _warn(failures: Sequence[Failure], n: int, index: pd.Index[Any]) -> None:
+    """Warn of failures of images, or of those of the user's function."""
+    if failures:
+        text = _warning_text(failures, n, index, "are missing values", _FAILURES_HINT)
+        warnings.warn(text, _warning_class(failures), stacklevel=find_stack_level())
+
+
+def _warning_class(failures: Sequence[Failure]) -> type[Warning]:
+    of_function = any(failed["kind"] == "function" for failed in failures)
+    return UserFunctionWarning if of_function else UnreadableImageWarning
 
 
 @dataclass(frozen=True)
@@ -117,20 +160,29 @@ def raise_for_row(position: int, failures: Sequence[Failure], index: pd.Index[An
 
 
 def apply_errors_policy_for_partition(
-    errors: Errors, name: str, n: int, failures: Sequence[Failure], index: pd.Index[Any]
+    errors: Errors,
+    name: str,
+    n: int,
+    failures: Sequence[Failure],
+    index: pd.Index[Any],
+    cause: BaseException | None = None,
 ) -> None:
     """Ignore, raise or warn of the failures of one partition of a Dask frame, in the process that computes it."""
     if not failures or errors == "coerce":
         return
-    first = _format_failure(failures[0], index)
     if errors == "raise":
-        raise UnreadableImageError(failures[0]["kind"], f"{name}: in its partition {first}")
-    worker_rpc.warn_on_client(
-        UnreadableImageWarning(
-            f"{name}: {len(failures):,} of {n:,} images of a partition {_problem(failures)} ({count_kinds(failures)}); "
-            f"in its partition the first is {first}. "
-            "The table of all is result.img.failures; errors='coerce' is silent."
-        )
+        _raise_failure(failures[0], f"{name}: in its partition {_format_failure(failures[0], index)}", cause)
+    for are_of_function in (False, True):
+        some = [failed for failed in failures if (failed["kind"] == "function") == are_of_function]
+        if some:
+            worker_rpc.warn_on_client(_warning_class(some)(_partition_warning_text(name, n, some, index)))
+
+
+def _partition_warning_text(name: str, n: int, failures: Sequence[Failure], index: pd.Index[Any]) -> str:
+    return (
+        f"{name}: {len(failures):,} of {n:,} images of a partition {_problem(failures)} ({count_kinds(failures)}); "
+        f"in its partition the first is {_format_failure(failures[0], index)}. "
+        "The table of all is result.img.failures; errors='coerce' is silent."
     )
 
 

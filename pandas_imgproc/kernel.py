@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from pandas_imgproc import _timing, codec
 from pandas_imgproc._text import INTERRUPTS
-from pandas_imgproc.errors import BatchLengthError, OutputError
+from pandas_imgproc.errors import BatchLengthError, OutputError, UserFunctionError
 from pandas_imgproc.partition import PartitionInput, PartitionResult
 
 if TYPE_CHECKING:
@@ -172,7 +172,7 @@ class _Run:
         for block in self._blocks(rows):
             ready = [row for row in block if self._is_ready(row)]
             self._run_block(sorted(ready, key=_position) if self._fills_blocks else ready)
-            if self._ledger.cancelled:
+            if self._ledger.cancelled or self._result.is_ended:
                 break
         self._ledger.exit_partition()
 
@@ -214,7 +214,15 @@ class _Run:
 
     def _fail(self, row: _Row, exc: BaseException) -> None:
         self._result.add_failure(row.i, row.file.path, *self._task.classify_error(exc))
+        if isinstance(exc, UserFunctionError):
+            self._count_function_error(row.position, exc)
         self._out(row)[:] = self._task.allocate(self._n_outputs)
+
+    def _count_function_error(self, position: int, error: UserFunctionError) -> None:
+        errors = self._result.function_errors
+        errors.add(position, error)
+        if errors.n == self._partition.probation_rows and errors.are_alike:
+            self._result.is_ended = not (self._result.status == 0).any()
 
     def _out(self, row: _Row) -> Values:
         assert self._result.values is not None

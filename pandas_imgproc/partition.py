@@ -7,13 +7,15 @@ that is resumed. Positions are a `range` where there is no gap, and else a list.
 from __future__ import annotations
 
 import bisect
+import pickle
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pandas_imgproc.errors import Failure, FailureKind, failure
+from pandas_imgproc._user_traceback import user_line
+from pandas_imgproc.errors import Failure, FailureKind, UserFunctionError, failure
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -43,6 +45,9 @@ class PartitionInput:
         Other columns of the frame, for functions that use them.
     regions : Regions of ``len(inputs)`` rows, optional
         Boxes and frames of the rows; None is the image of each.
+    probation_rows : int
+        Number of rows on which the user's function may fail, all alike and before its first result, until the partition
+        ends; 0 if it does not end.
     """
 
     positions: Sequence[int]
@@ -51,6 +56,7 @@ class PartitionInput:
     offset: int = 0
     columns: pd.DataFrame | None = field(default=None, repr=False)
     regions: Regions | None = field(default=None, repr=False)
+    probation_rows: int = 0
 
     def __len__(self) -> int:
         return len(self.inputs)
@@ -194,6 +200,39 @@ class PendingRows:
 
 
 @dataclass
+class FunctionErrors:
+    """Errors of the user's function in some rows: that of the first row, and whether all were raised alike.
+
+    Errors are alike if they are of one type, and from one line of the user's code.
+    """
+
+    first: UserFunctionError | None = None
+    position: int = -1
+    n: int = 0
+    are_alike: bool = True
+
+    def add(self, position: int, error: UserFunctionError) -> None:
+        """Count an error."""
+        self.merge(FunctionErrors(error, position, 1))
+
+    def merge(self, other: FunctionErrors) -> None:
+        """Count the errors of other rows."""
+        if self.first is not None and other.first is not None:
+            self.are_alike &= other.are_alike and _line_of(self.first) == _line_of(other.first)
+        if self.first is None or (other.first is not None and other.position < self.position):
+            self.first, self.position = other.first, other.position
+        self.n += other.n
+
+    def detach(self) -> None:
+        """Drop the frames of the first error, which hold the values of the partition."""
+        self.first = self.first and pickle.loads(pickle.dumps(self.first))
+
+
+def _line_of(error: UserFunctionError) -> tuple[str, str, int]:
+    return user_line(error.__cause__ or error)
+
+
+@dataclass
 class PartitionResult:
     """Finished rows of a partition.
 
@@ -215,6 +254,10 @@ class PartitionResult:
         Seconds of wall time, with the writing of the values, and of CPU time, without.
     bytes_read : int
         Bytes read from disks and networks.
+    function_errors : FunctionErrors
+        Errors of the user's function.
+    is_ended : bool
+        Whether the function failed on all of the first rows, so that the others were not run.
     """
 
     positions: Sequence[int]
@@ -226,6 +269,8 @@ class PartitionResult:
     wall: float = 0.0
     cpu: float = 0.0
     bytes_read: int = 0
+    function_errors: FunctionErrors = field(default_factory=FunctionErrors)
+    is_ended: bool = False
 
     @classmethod
     def empty(cls, partition: PartitionInput, values: np.ndarray[Any, np.dtype[Any]]) -> PartitionResult:

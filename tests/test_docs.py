@@ -129,6 +129,12 @@ def growing_list(_, lengths):
     return [0.0] * next(lengths)
 
 
+def fails_in_two_ways(pixels, row):
+    if row["id"]:
+        raise KeyError("one")
+    raise ValueError("zero")
+
+
 def damaged_journal(frame):
     load_coerced(frame, out="damaged.npy")
     with Path("damaged.npy.journal").open("a") as file:
@@ -142,6 +148,8 @@ PROVOKED = [
     lambda f: load(f, "stem"),
     lambda f: load(f, "label"),
     lambda f: f.iloc[:2].img.map("image_path", lambda pixels: 1 / 0),
+    lambda f: f.iloc[:2].img.map("image_path", fails_in_two_ways, with_columns=["id"]),
+    lambda f: f.iloc[:2].img.map("image_path", lambda pixels, row: 1 / int(row["id"]), with_columns=["id"]),
     lambda f: load(f, errors="raise"),
     lambda _: pandas_imgproc.from_glob("nowhere"),
     lambda f: load(f, "image_pth"),

@@ -101,17 +101,23 @@ def test_usage_error_has_short_traceback(frame, call, kind, message):
         ("df.img.load_resized('image_path', 8, errors='raise', npartitions=2)", OSError, "there is no such file"),
         (
             "df[:4].img.map('image_path', ratio, errors='raise')",
-            OSError,
+            pandas_imgproc.UserFunctionError,
             f"(ratio, line {RATIO_LINE} of test_error_messages.py)",
         ),
         ("df.img.map('image_path', lambda pixels: pixels, errors='coerce')", ValueError, "func must return results"),
         ("df.img.map('image_path', held)", TypeError, "cannot be sent to another process: cannot pickle"),
-        ("df.img.map('image_path', str, dtype='float64', out='x.parquet')", OSError, "dtype='float64' cannot hold"),
+        (
+            "df.img.map('image_path', str, dtype='float64', out='x.parquet')",
+            pandas_imgproc.UserFunctionError,
+            "dtype='float64' cannot hold",
+        ),
     ],
 )
 def test_error_on_workers_has_no_frames_of_dask(frame, managed_cluster, call, kind, message):
     lines = traceback_lines(frame, call, kind, message)
-    assert len(lines) < MAX_LINES
+    own = next((k for k, line in enumerate(lines) if "direct cause" in line), 0)  # after the function's traceback
+    assert len(lines) - own < MAX_LINES
+    assert own < MAX_LINES
     assert not [line for line in lines if "distributed" in line or "cloudpickle" in line]
 
 

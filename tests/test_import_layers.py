@@ -10,8 +10,9 @@ import pytest
 import pandas_imgproc
 
 LAYERS = [
-    {"_text", "_file_uri"},
-    {"errors", "_timing", "config", "_version", "_pickling", "_validation", "_labels", "_uninterrupted", "_sigint"},
+    {"_text", "_file_uri", "_pickling"},
+    {"_user_traceback"},
+    {"errors", "_timing", "config", "_version", "_validation", "_labels", "_uninterrupted", "_sigint"},
     {"regions"},
     {"partition", "_shared_memory", "_delegates", "_atomic", "_atomic_imports"},
     {"source", "codec", "features", "array", "cluster"},

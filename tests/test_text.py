@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pandas_imgproc import NoReadableImageError, UnreadableImageError
+from pandas_imgproc import UserFunctionError
 from pandas_imgproc._text import exception_text, format_exception, shorten, truncate_path
 from pandas_imgproc.errors import did_you_mean, failure, format_row
 
@@ -61,7 +61,7 @@ def test_messages_of_function_are_short(photos, func):
     failed = paths.img.map(func, errors="coerce").img.failures
     assert failed["message"].str.len().max() <= 300
     for errors in ("warn", "raise"):
-        with pytest.raises((NoReadableImageError, UnreadableImageError)) as error:
+        with pytest.raises(UserFunctionError) as error:
             paths.img.map(func, errors=errors)
         assert len(str(error.value)) < 1600
 

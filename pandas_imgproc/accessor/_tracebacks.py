@@ -10,7 +10,7 @@ import traceback
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 from pandas_imgproc._text import truncate_path
-from pandas_imgproc.errors import ImgprocError, UnreadableImageError
+from pandas_imgproc.errors import ImgprocError, UnreadableImageError, UserFunctionError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -74,9 +74,12 @@ def _raised_by_package(exc: BaseException) -> bool:
 
 
 def _drop_frames(exc: BaseException) -> None:
-    """Remove the frames of an exception and of its causes. The causes stay: they hold the errno, for example."""
+    """Remove the frames of an exception and of its causes. The causes stay: they hold the errno, for example.
+
+    The exception of a user's function keeps its frames, which are of the user's code.
+    """
     cause: BaseException | None = exc
     while cause is not None:
         cause.__suppress_context__ = True
         cause.__traceback__ = None
-        cause = cause.__cause__
+        cause = None if isinstance(cause, UserFunctionError) else cause.__cause__

@@ -93,7 +93,8 @@ class _ImageAccessorBase:
         check_result_index(task, self._column.index)
         job = execution.Job(
             task, read_options.source, inputs, read_options.npartitions, read_options.progress,
-            fail_fast=read_options.errors == "raise", columns=self._extra_columns(task),
+            fail_fast=read_options.errors == "raise",
+            ends_on_bug=read_options.errors == "warn" and bool(task.user_functions), columns=self._extra_columns(task),
         )  # fmt: skip
         if self._others and read_options.regions is not None:
             raise ValueError("box= and frame= are of one column of images, and the function is given several")
@@ -116,9 +117,11 @@ class _ImageAccessorBase:
         return tuple(names)
 
     def _execute(self, job: execution.Job, sink: MemorySink, read_options: ReadOptions) -> Any:
-        execution.execute(job, sink)
+        error = execution.execute(job, sink).first
         status, failed = sink.status()
-        failures.apply_errors_policy(read_options.errors, status, failed, self._column.index, read_options.source)
+        failures.apply_errors_policy(
+            read_options.errors, status, failed, self._column.index, read_options.source, error and error.__cause__
+        )
         return sink.to_pandas(job.task, self._column.index)
 
 

@@ -107,6 +107,9 @@ class _BatchMethods(_ImageAccessorBase):
             If building it ends each worker process.
         TypeError, ValueError
             If an argument is wrong, or the function cannot be sent to another process.
+        UserFunctionError
+            If `func` fails alike on all images of the first two batches, unless ``errors="coerce"``; if it fails on
+            any, with ``errors="raise"``. The cause is its exception, with its traceback.
         NoReadableImageError, UnreadableImageError
             As in `load_resized`.
 
@@ -147,6 +150,7 @@ class _BatchMethods(_ImageAccessorBase):
         """Run a task whose images workers decode, and whose function this process calls."""
         load = LoadImages(task.decode_options, 1 + len(self._others))
         job = self._make_job(load, read_options, self._inputs())
+        job = dataclasses.replace(job, ends_on_bug=read_options.errors == "warn")
         columns = self._extra_columns(task)
         context = JobContext(task, self._column.index, job.inputs, job.source, columns)
         sink = memory_sink(task, len(job.inputs)) if store is None else store.open_sink(context)

@@ -96,6 +96,9 @@ class _TransformMethods(_ImageAccessorBase):
             If `func` cannot be called, or cannot be sent to another process.
         ValueError
             If no type and shape is that of more than half of the results.
+        UserFunctionError
+            If `func` fails alike on all of the first 16 images, unless ``errors="coerce"``; if it fails on any, with
+            ``errors="raise"``. The cause is its exception, with its traceback.
         NoReadableImageError, UnreadableImageError
             As in `load_resized`.
 
@@ -191,6 +194,9 @@ class _TransformMethods(_ImageAccessorBase):
         TypeError, ValueError
             If an argument is wrong; if no shape is that of more than half of the rows; if the frame has a column or an
             index level of a name that the result needs.
+        UserFunctionError
+            If `transform` fails alike on all of the first 16 images, unless ``errors="coerce"``; if it fails on any,
+            with ``errors="raise"``. The cause is its exception, with its traceback.
         NoReadableImageError, UnreadableImageError
             As in `load_resized`.
 

@@ -25,6 +25,7 @@ from pandas_imgproc.source import check, content_bytes, is_encoded
 if TYPE_CHECKING:
     from pandas_imgproc.accessor.options import ReadOptions, WriteOptions
     from pandas_imgproc.codec import EncodeOptions, PillowSettings
+    from pandas_imgproc.partition import FunctionErrors
     from pandas_imgproc.tasks import Task
 
 
@@ -76,7 +77,7 @@ class MapPartition:
         """Return the result of a column; `offset` holds the frame position of its first row, `frame` other columns."""
         job = self.make_job(column, frame)
         result = run_in_graph(job, self.process_task, self.settings, self.step, _to_int(offset))
-        self._apply_errors_policy(column, result.failures)
+        self._apply_errors_policy(column, result.failures, result.function_errors)
         assert result.values is not None
         return self.task.to_pandas(result.values, result.status, tuple(result.failures), column.index)
 
@@ -84,10 +85,11 @@ class MapPartition:
         """Return the job of a single partition; `frame` holds further image columns, and others for the function."""
         inputs = column_inputs(column)
         check(self.read_options.source, inputs)
+        ends_on_bug = self.read_options.errors == "warn" and bool(self.task.user_functions)
         if self.image_columns and frame is not None:
             inputs = join_inputs([inputs, *(column_inputs(frame[name]) for name in self.image_columns)])
         columns = frame[list(self.task.column_names)] if self.task.column_names and frame is not None else None
-        job = Job(self.task, self.read_options.source, inputs, columns=columns)
+        job = Job(self.task, self.read_options.source, inputs, ends_on_bug=ends_on_bug, columns=columns)
         return with_regions(job, self.read_options.regions, column.index, frame)
 
     def meta(self, column: pd.Series[Any]) -> Any:
@@ -96,10 +98,11 @@ class MapPartition:
         result.attrs.clear()
         return result
 
-    def _apply_errors_policy(self, column: pd.Series[Any], failed: Any) -> None:
+    def _apply_errors_policy(self, column: pd.Series[Any], failed: Any, errors: FunctionErrors) -> None:
         failures.apply_errors_policy_for_partition(
-            self.read_options.errors, self.task.name, len(column), failed, column.index
-        )
+            self.read_options.errors, self.task.name, len(column), failed, column.index,
+            errors.first and errors.first.__cause__,
+        )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -136,8 +139,8 @@ class MapAndWritePartition(MapPartition):
         sink = ImageFileSink(JobContext(self.task, column.index, job.inputs, source, regions=job.regions), targets)
         sink.open(overwrite=options.overwrite, retry=options.retry)
         job = dataclasses.replace(job, targets=targets)
-        write_in_graph(job, self.process_task, sink, self.settings, self.step, start)
-        self._apply_errors_policy(column, sink.status()[1])
+        errors = write_in_graph(job, self.process_task, sink, self.settings, self.step, start)
+        self._apply_errors_policy(column, sink.status()[1], errors)
         return sink.to_pandas(self.task, column.index)
 
 

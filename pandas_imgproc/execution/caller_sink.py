@@ -114,8 +114,8 @@ class CallerSink(MemorySink):
         slot = self._slots.setdefault(positions[0], next(iter(free), 0))
         return SlotWriter(self._ring.handle, slot * self._slot_nbytes)
 
-    def commit(self, part: PartitionResult) -> None:
-        """Run the function on the pixels of a partition, and store its results."""
+    def process(self, part: PartitionResult) -> PartitionResult:
+        """Return the results of the function for the pixels of a partition."""
         rows = as_position_array(part.positions)
         columns = None if self._columns is None else self._columns.iloc[rows]
         partition = PartitionInput(part.positions, self._inputs(part), columns=columns)
@@ -125,10 +125,14 @@ class CallerSink(MemorySink):
         for failed in result.failures:
             if failed["kind"] == "function":  # others were read by a worker, and have the path
                 failed["path"] = self._path_of(failed["position"])
-        part.status, part.failures, part.values = result.status, result.failures, None
-        writer = unfinished_writer(self._sink, self._unfinished, part.positions, in_caller=True)
-        self._sink.commit(writer(result))
         self._slots.pop(part.positions[0], None)
+        result.seconds, result.wall, result.cpu, result.bytes_read = part.seconds, part.wall, part.cpu, part.bytes_read
+        return result
+
+    def commit(self, part: PartitionResult) -> None:
+        """Store the results of the function."""
+        writer = unfinished_writer(self._sink, self._unfinished, part.positions, in_caller=True)
+        self._sink.commit(writer(part))
 
     def _inputs(self, part: PartitionResult) -> list[Any]:
         """Return the pixels of rows as inputs of the function; those of a slot are views of it."""

@@ -139,7 +139,7 @@ class _ClientRun:
         partitions: list[Sequence[int]] = []
         for positions in batch:
             job, writer = self._state.job, self._state.writer(positions)
-            payload = build_payload(job.partition(positions), writer, job.task)
+            payload = build_payload(self._state.partition(positions), writer, job.task)
             if payloads and sum(map(len, payloads.values())) + len(payload) > MAX_BATCH_NBYTES:
                 self._send(payloads, partitions)
                 payloads, partitions = {}, []

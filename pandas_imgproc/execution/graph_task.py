@@ -10,6 +10,7 @@ import numpy as np
 
 from pandas_imgproc.execution.graph_ledger import graph_ledger
 from pandas_imgproc.execution.isolated import run_isolated
+from pandas_imgproc.execution.probation import Probation, probation_rows
 from pandas_imgproc.kernel import run_partition
 from pandas_imgproc.partition import PendingRows
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from pandas_imgproc.execution.job import Job
     from pandas_imgproc.execution.process_task import ProcessTask
     from pandas_imgproc.kernel import RowLedger
-    from pandas_imgproc.partition import Mask, PartitionInput, PartitionResult
+    from pandas_imgproc.partition import FunctionErrors, Mask, PartitionInput, PartitionResult
     from pandas_imgproc.sinks import ImageFileSink
 
 WRITE_BATCH_ROWS = 256
@@ -36,18 +37,36 @@ def run_in_graph(
     `step` names the step among those that Dask has fused into one task; `offset` is the position of the first row in
     the user's frame.
     """
-    with _attempts(job, process_task, settings, step, np.ones(len(job.inputs), dtype=bool)) as run:
-        return run(job.partition(range(len(job.inputs)), offset))
+    pending = np.ones(len(job.inputs), dtype=bool)
+    probation = _probation(job, pending)
+    with _attempts(job, process_task, settings, step, pending) as run:
+        result = run(job.partition(range(len(job.inputs)), offset, probation_rows=probation.n_rows_of(0)))
+    probation.admit(result)
+    result.function_errors = probation.errors
+    return result
 
 
 def write_in_graph(
     job: Job, process_task: ProcessTask, sink: ImageFileSink, settings: PillowSettings, step: str, offset: int = 0
-) -> None:
+) -> FunctionErrors:
     """Run the pending rows of a partition as `run_in_graph` does, and write their files batch by batch."""
     pending = PendingRows(sink.pending())
+    probation = _probation(job, pending.mask(), has_results=sink.has_results)
     with _attempts(job, process_task, settings, step, pending.mask()) as run:
         while pending:
-            sink.commit(run(job.partition(pending.take(WRITE_BATCH_ROWS), offset)))
+            positions = pending.take(WRITE_BATCH_ROWS)
+            n_rows = probation.n_rows_of(positions[0])
+            for admitted in probation.admit(run(job.partition(positions, offset, probation_rows=n_rows))):
+                sink.commit(admitted)
+    for admitted in probation.release():  # no end of the computation: other partitions may have results
+        sink.commit(admitted)
+    return probation.errors
+
+
+def _probation(job: Job, pending: Mask, *, has_results: bool = False) -> Probation:
+    """Return the probation of a function over the first rows of a partition: no task knows those of the frame."""
+    may_end = job.ends_on_bug and not has_results and bool(pending.any())
+    return Probation(job.task.name, pending, probation_rows(job.task.block_rows) if may_end else 0)
 
 
 @contextlib.contextmanager

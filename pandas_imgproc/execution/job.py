@@ -16,6 +16,7 @@ from pandas_imgproc import _timing
 from pandas_imgproc.codec import PillowSettings
 from pandas_imgproc.config import setting
 from pandas_imgproc.errors import failure
+from pandas_imgproc.execution.probation import Probation, probation_rows
 from pandas_imgproc.execution.process_task import ProcessTask
 from pandas_imgproc.execution.progress import ESTIMATE_THRESHOLD, Progress, format_bytes, format_duration
 from pandas_imgproc.execution.stats import JobStats
@@ -74,6 +75,7 @@ class Job:
     npartitions: int | None = None  # a job with a number always runs on a cluster
     progress: bool | None = None  # whether progress is shown; None: where there is a terminal or a notebook
     fail_fast: bool = False  # whether the first failure ends the job
+    ends_on_bug: bool = False  # whether failures of the user's function in all of the first rows end the job
     targets: Sequence[str | None] = ()  # output paths, `task.n_outputs` for each row, for tasks that write files
     columns: pd.DataFrame | None = None  # other columns of the frame, for tasks that use them
     regions: Regions | None = None  # boxes and frames of the rows
@@ -82,12 +84,13 @@ class Job:
         """Return the name of a row's file in the failure table."""
         return InputFile(self.inputs[position], self.source).path
 
-    def partition(self, positions: Sequence[int], offset: int = 0) -> PartitionInput:
+    def partition(self, positions: Sequence[int], offset: int = 0, *, probation_rows: int = 0) -> PartitionInput:
         """Return the partition at these positions; `offset` is the position of row 0 in the user's frame."""
         targets = values_at(self.targets, positions, self.task.n_outputs)
         columns = None if self.columns is None else self.columns.iloc[as_position_array(positions)]
         regions = None if self.regions is None else self.regions.take(as_position_array(positions))
-        return PartitionInput(positions, values_at(self.inputs, positions), targets, offset, columns, regions)
+        inputs = values_at(self.inputs, positions)
+        return PartitionInput(positions, inputs, targets, offset, columns, regions, probation_rows)
 
 
 @dataclass
@@ -119,6 +122,9 @@ class JobState:
         self.pending = PendingRows(fill_blocks(self.unfinished, self.block_rows), order)
         task = self.job.task  # not `self`, which would keep the result until Python collects garbage
         self._process_task = ProcessTask(lambda: task)
+        may_end = self.job.ends_on_bug and self.pending and not self.sink.has_results
+        n_rows = probation_rows(self.block_rows) if may_end else 0
+        self.probation = Probation(self.job.task.name, self.pending.mask() if may_end else self.unfinished, n_rows)
 
     def _work_order(self) -> tuple[np.ndarray[Any, Any] | None, list[int]]:
         """Return the order of the work, if it is not that of the rows, and the places where the image changes."""
@@ -226,10 +232,14 @@ class JobState:
 
     def local_task(self, positions: Sequence[int], ledger: RowLedger) -> Callable[[], PartitionResult]:
         """Return a zero-argument callable that runs a partition in this process and writes its values to the sink."""
-        job, partition, writer = self.job, self.job.partition(positions), self.writer(positions, in_caller=True)
+        job, partition, writer = self.job, self.partition(positions), self.writer(positions, in_caller=True)
         return lambda: run_and_write(
             self._process_task.for_thread(), partition, job.source, ledger, self.settings, writer
         )
+
+    def partition(self, positions: Sequence[int]) -> PartitionInput:
+        """Return the partition at these positions."""
+        return self.job.partition(positions, probation_rows=self.probation.n_rows_of(positions[0]))
 
     def writer(self, positions: Sequence[int], *, in_caller: bool = False) -> PartitionWriter:
         """Return the writer of a partition, which leaves out the rows that were finished before."""
@@ -238,7 +248,9 @@ class JobState:
     def finish(self, result: PartitionResult) -> None:
         """Commit the result of a partition, and count its rows."""
         self.values_travel = result.values is not None
-        self.sink.commit(result)
+        result = self.sink.process(result)
+        for admitted in self.probation.admit(result):
+            self.sink.commit(admitted)
         self.n_done += len(result.status)
         self.n_failed += len(result.failures)
         self.wall += result.wall
@@ -246,6 +258,11 @@ class JobState:
         for stage, seconds in result.seconds.items():
             self.stage_seconds[stage] += seconds
         self.progress.update(len(result.status), self.n_failed)
+
+    def end_probation(self) -> None:
+        """Commit the results that are held; raise a UserFunctionError if the function has failed on all of them."""
+        for result in self.probation.end():
+            self.sink.commit(result)
 
     def reject_mismatched(self) -> None:
         """Fail the rows whose results have another form than most."""
@@ -327,12 +344,12 @@ def run_and_write(
 ) -> PartitionResult:
     """Run a partition in this thread, and write its values.
 
-    The values of a cancelled job are dropped: some of its rows are unfinished, and the next job may have written to the
-    same buffer.
+    The values of a cancelled or ended job are dropped: some of its rows are unfinished, and the next job may have
+    written to the same buffer.
     """
     output = writer.output if isinstance(writer, CopyWriter) else None
     result = run_partition(task, partition, source, ledger, settings, output)
-    if ledger.cancelled:
+    if ledger.cancelled or result.is_ended:
         result.values = None
         return result
     started_at = time.perf_counter()

@@ -164,6 +164,7 @@ def run_payload(payload: bytes, shared: bytes, version: str, scattered: bytes | 
         except _UNPICKLING_ERRORS as exc:
             return unpickling_message(exc, version)
         result = run_and_write(task, partition, source, ledger, settings, writer)
+    result.function_errors.detach()
     if socket.gethostname() != caller:
         _add_host(result)
     _report_metrics(result)

@@ -25,6 +25,7 @@ from pandas_imgproc.kernel import NullLedger
 from pandas_imgproc.source import UNKNOWN_SIGNATURE
 
 if TYPE_CHECKING:
+    from pandas_imgproc.partition import FunctionErrors
     from pandas_imgproc.sinks import MemorySink
 
 logger = logging.getLogger("pandas_imgproc")
@@ -50,8 +51,8 @@ class ExecutionPlan:
         return f"inline on {self.n_threads} thread{'s' * (self.n_threads > 1)}{self.reason}"
 
 
-def execute(job: Job, sink: MemorySink) -> None:
-    """Run the pending rows of a job.
+def execute(job: Job, sink: MemorySink) -> FunctionErrors:
+    """Run the pending rows of a job, and return the errors of the user's function.
 
     Parameters
     ----------
@@ -65,6 +66,8 @@ def execute(job: Job, sink: MemorySink) -> None:
     ------
     ClusterError
         If the cluster went away, or if it cannot be started and is requested.
+    UserFunctionError
+        If the user's function fails on all of the first rows, and the job ends on that.
     """
     release_import_lock()  # threads import codecs
     try:
@@ -72,11 +75,13 @@ def execute(job: Job, sink: MemorySink) -> None:
         with progress(job.task.name, int(unfinished.sum()), show=job.progress) as bar:
             state = JobState(job, sink, bar, unfinished)
             plan = _execute(state)
+            state.end_probation()
             state.reject_mismatched()
             stats = state.stats(plan)
             if state.n_done:
                 bar.close(str(stats))
             _emit(stats)
+            return state.probation.errors
     finally:
         sink.close()
 

@@ -12,7 +12,12 @@ import dask
 import numpy as np
 
 from pandas_imgproc import cluster, execution
-from pandas_imgproc.errors import NoReadableImageError, UnreadableImageWarning
+from pandas_imgproc.errors import (
+    NoReadableImageError,
+    UnreadableImageWarning,
+    UserFunctionError,
+    UserFunctionWarning,
+)
 from pandas_imgproc.execution.progress import format_duration, progress
 
 if TYPE_CHECKING:
@@ -56,6 +61,7 @@ def benchmark(call: Callable[[Any], Any], frames: Mapping[int, Any], repeat: int
         first = _run_once(call, frames[max_workers], max_workers, 0, client)
         bar.update(rows[max_workers], 0)
         warnings.simplefilter("ignore", UnreadableImageWarning)
+        warnings.simplefilter("ignore", UserFunctionWarning)
         for run, workers in interleaved_order(frames, repeat):
             client = _warm_up(call, frames[workers], workers, client)
             timed_run = _run_once(call, frames[workers], workers, run, client)
@@ -86,7 +92,9 @@ def _warm_up(call: Callable[[Any], Any], frame: Any, workers: int, client: Clien
     """Return a client with this many workers, each of which has processed a few rows."""
     resized = cluster.get_client(n_workers=workers)
     if resized is not client:
-        with contextlib.suppress(NoReadableImageError):  # the first run has shown that others can be read
+        with contextlib.suppress(
+            NoReadableImageError, UserFunctionError
+        ):  # the first run has shown that others can be read
             _call_on(call, subsample(frame, min(len(frame), WARMUP_ROWS * workers)), resized)
     return resized
 

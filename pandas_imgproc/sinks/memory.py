@@ -142,7 +142,8 @@ class MemorySink:
     """Sink of a job: values in the caller's memory, and the status of each row.
 
     Subclasses store the values in another way. The execution layer uses `pending`, `writer(positions)`,
-    `commit(part)`, `reject_mismatched()`, `fail(failure)`, `schema_known`, `nbytes` and `close()`; afterwards the
+    `process(part)`, `commit(part)`, `has_results`, `reject_mismatched()`, `fail(failure)`, `schema_known`, `nbytes` and
+    `close()`; afterwards the
     accessor uses `status()` and `to_pandas(task, index)`.
 
     Parameters
@@ -202,6 +203,15 @@ class MemorySink:
         With `in_caller` it is called in this process, before the job ends, and else by a worker.
         """
         return return_to_caller
+
+    def process(self, part: PartitionResult) -> PartitionResult:
+        """Return the result of a partition, after the work that is left to the caller, before its `commit`."""
+        return part
+
+    @property
+    def has_results(self) -> bool:
+        """Whether any row has a result, also of an earlier run."""
+        return bool((self.status()[0] == 0).any())
 
     def commit(self, part: PartitionResult) -> None:
         """Store the values that were returned to the caller, and record the rows as finished."""

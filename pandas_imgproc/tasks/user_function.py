@@ -12,12 +12,11 @@ import pandas as pd
 
 from pandas_imgproc import codec
 from pandas_imgproc._text import INTERRUPTS, MAX_MESSAGE_CHARS, format_exception, truncate
+from pandas_imgproc._user_traceback import user_traceback
 from pandas_imgproc.errors import UserFunctionError
 
 if TYPE_CHECKING:
     from types import TracebackType
-
-_PACKAGE_DIR = os.path.join(os.path.dirname(os.path.dirname(__file__)), "")
 
 
 class user_code:  # noqa: N801  reads as a statement: with user_code()
@@ -26,7 +25,7 @@ class user_code:  # noqa: N801  reads as a statement: with user_code()
     Raises
     ------
     UserFunctionError
-        With the last line of the traceback, and the line of the user's code.
+        With the last line of the traceback, and the line of the user's code; the exception itself is its cause.
     """
 
     __slots__ = ()
@@ -39,10 +38,10 @@ class user_code:  # noqa: N801  reads as a statement: with user_code()
         # Ctrl-C reaches the main thread alone: in any other, KeyboardInterrupt was raised by the function.
         is_interrupt = isinstance(exc, INTERRUPTS) and threading.current_thread() is threading.main_thread()
         if exc is not None and type(exc) is not UserFunctionError and not is_interrupt:
-            last = format_exception(exc)
-            frames = [frame for frame in traceback.extract_tb(tb) if not frame.filename.startswith(_PACKAGE_DIR)]
-            location = f" ({_describe(frames[0])})" if frames else ""
-            raise UserFunctionError(truncate(last, MAX_MESSAGE_CHARS - len(location)) + location) from exc
+            last, tb = format_exception(exc), user_traceback(tb)
+            location = "" if tb is None else f" ({_describe(traceback.extract_tb(tb, limit=1)[0])})"
+            text = truncate(last, MAX_MESSAGE_CHARS - len(location)) + location
+            raise UserFunctionError(text) from exc.with_traceback(tb)
 
 
 def _describe(frame: traceback.FrameSummary) -> str:

@@ -57,7 +57,7 @@ def build_instance(cls: Callable[..., Any]) -> Any:
         with user_code():
             return cls()
     except UserFunctionError as exc:
-        raise UserFunctionError(f"{function_name(cls)} could not be built: {exc}") from exc
+        raise UserFunctionError(f"{function_name(cls)} could not be built: {exc}") from exc.__cause__
 
 
 class SerializedFunction:

@@ -25,7 +25,7 @@ from image_factory import row_of
 from saved_files import numbered_paths
 
 from conftest import wait_until
-from pandas_imgproc import ClusterError, NoReadableImageError, UserFunctionError, cluster
+from pandas_imgproc import ClusterError, UserFunctionError, cluster
 from pandas_imgproc.execution import task_handle
 
 cloudpickle.register_pickle_by_value(image_factory)
@@ -189,7 +189,7 @@ class Fails(Rows):
 
 @pytest.mark.parametrize("function", [Rows, Fails])
 def test_function_is_released_when_the_call_has_ended(paths, managed_cluster, log, function):
-    with pytest.raises(NoReadableImageError) if function is Fails else contextlib.nullcontext():
+    with pytest.raises(UserFunctionError) if function is Fails else contextlib.nullcontext():
         paths.img.map(functools.partial(function, log), npartitions=12)
     assert wait_until(lambda: held_on_workers(managed_cluster) == 0)
 

@@ -19,7 +19,7 @@ from image_factory import row_image, row_of, scene
 from PIL import Image, ImageFilter
 
 import pandas_imgproc
-from pandas_imgproc import NoReadableImageError
+from pandas_imgproc import NoReadableImageError, UserFunctionError
 from pandas_imgproc.tasks import augment
 from pandas_imgproc.tasks.user_function import load_pixels
 
@@ -200,7 +200,7 @@ def test_output_path_without_variant_raises(frame, tmp_path):
     ],
 )
 def test_transform_with_unusable_result_raises(frame, transform, message):
-    with pytest.raises(NoReadableImageError, match=message):
+    with pytest.raises(UserFunctionError, match=message):
         frame.img.augment("image_path", transform)
 
 

@@ -18,7 +18,7 @@ from pandas_imgproc import (
     BatchLengthError,
     ImageDtype,
     JournalError,
-    NoReadableImageError,
+    UserFunctionError,
     read_result,
 )
 
@@ -188,7 +188,7 @@ def test_result_of_another_length_ends_the_call(frame, function, numbers, run_on
     ],
 )
 def test_result_of_unsupported_form_raises(frame, function, message):
-    with inline(), pytest.raises(NoReadableImageError, match=message.replace("20", "1")):
+    with inline(), pytest.raises(UserFunctionError, match=message.replace("20", "1")):
         frame.iloc[20:].img.map_batches("image_path", function, size=(24, 16), batch_size=20)
 
 
@@ -449,7 +449,7 @@ def test_call_inside_a_function_of_another_seeded_call_ends(frame, outer, inner)
     ],
 )
 def test_columns_of_one_name_are_refused(frame, result, name):
-    with inline(), pytest.raises(NoReadableImageError, match=f"several columns named {name!r}"):
+    with inline(), pytest.raises(UserFunctionError, match=f"several columns named {name!r}"):
         frame.img.map_batches("image_path", lambda images: result(len(images)), size=8)
 
 

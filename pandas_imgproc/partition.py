@@ -7,7 +7,6 @@ that is resumed. Positions are a `range` where there is no gap, and else a list.
 from __future__ import annotations
 
 import bisect
-import pickle
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import TYPE_CHECKING, Any
@@ -217,15 +216,24 @@ class FunctionErrors:
 
     def merge(self, other: FunctionErrors) -> None:
         """Count the errors of other rows."""
+        self.are_alike &= other.are_alike
         if self.first is not None and other.first is not None:
-            self.are_alike &= other.are_alike and _line_of(self.first) == _line_of(other.first)
+            self.are_alike &= _line_of(self.first) == _line_of(other.first)
         if self.first is None or (other.first is not None and other.position < self.position):
             self.first, self.position = other.first, other.position
         self.n += other.n
 
     def detach(self) -> None:
         """Drop the frames of the first error, which hold the values of the partition."""
-        self.first = self.first and pickle.loads(pickle.dumps(self.first))
+        self.__setstate__(self.__getstate__())
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Not by the pickle of the exception: a program may have registered others for all exceptions (tblib).
+        return vars(self) | {"first": self.first and self.first.__reduce__()}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        first = state["first"]
+        vars(self).update(state, first=first and first[0](*first[1]))
 
 
 def _line_of(error: UserFunctionError) -> tuple[str, str, int]:

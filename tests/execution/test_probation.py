@@ -1,7 +1,9 @@
 """A function that fails on all of the first images ends its call, with its exception."""
 
+import copyreg
 import functools
 import importlib
+import pickle
 import sys
 import traceback
 import warnings
@@ -13,9 +15,11 @@ import image_factory
 import numpy as np
 import pandas as pd
 import pytest
+import tblib.pickling_support
 from image_factory import row_image, row_of
 
 from pandas_imgproc import (
+    BatchLengthError,
     NoReadableImageError,
     UnreadableImageWarning,
     UserFunctionError,
@@ -249,8 +253,28 @@ def test_results_are_held_until_the_first_one():
     assert probation.release() == []
 
 
+def test_errors_travel_where_others_are_registered_for_exceptions():
+    class LocalError(Exception):
+        pass
+
+    errors = FunctionErrors()
+    errors.add(0, UserFunctionError("x"))
+    errors.first.__cause__ = LocalError(1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(copyreg.dispatch_table, UserFunctionError, tblib.pickling_support.pickle_exception)
+        errors.detach()
+        errors = pickle.loads(pickle.dumps(errors))
+    assert (str(errors.first), errors.first.__cause__.args) == ("x", (1,))
+
+
 def test_first_error_is_that_of_the_first_row():
     errors = FunctionErrors()
     for position in (5, 3, 9):
         errors.add(position, UserFunctionError(str(position)))
     assert (str(errors.first), errors.n, errors.are_alike) == ("3", 3, True)
+    other = FunctionErrors()
+    other.add(0, BatchLengthError("0"))
+    errors.merge(other)
+    several = FunctionErrors()
+    several.merge(errors)
+    assert (str(several.first), several.n, several.are_alike) == ("0", 4, False)

@@ -45,7 +45,7 @@ def load_image(
         As in `Series.img.load_resized`.
     mode, fit, resample, reducing_gap, background, exif_transpose, scale_depth
         As in `Series.img.load_resized`, with the same defaults.
-    max_pixels, limits, formats, strict, engine, color_profile
+    max_pixels, limits, formats, readers, strict, engine, color_profile
         As in `Series.img.load_resized`, with the same defaults.
 
     Returns

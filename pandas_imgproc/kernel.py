@@ -127,7 +127,7 @@ def run_partition(
     wall, cpu = time.perf_counter(), time.thread_time()
     with codec.pillow_settings(settings), _timing.collect_timings() as seconds:
         block_rows = task.block_rows if task.fills_blocks else None
-        files = source.read(partition, lambda: ledger.cancelled, output, block_rows)
+        files = source.read(partition, lambda: ledger.cancelled, output, block_rows, task.convert)
         _Run(result, task, partition, ledger).run(files)
     result.wall, result.cpu = time.perf_counter() - wall, time.thread_time() - cpu
     result.seconds, result.bytes_read = dict(seconds), seconds.bytes_read

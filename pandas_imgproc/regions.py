@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from pandas_imgproc.custom_files import CustomFile
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -65,8 +67,10 @@ class RegionData:
 
 
 def file_data(data: Any) -> Any:
-    """Return the data of the whole file, of a region of it or of itself."""
-    return data.data if isinstance(data, RegionData) else data
+    """Return the bytes or the image of a file, of a region of it, of one that a user's function reads, or of itself."""
+    if isinstance(data, RegionData):
+        data = data.data
+    return data.data if isinstance(data, CustomFile) else data
 
 
 @dataclass(frozen=True)

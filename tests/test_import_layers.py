@@ -13,6 +13,7 @@ LAYERS = [
     {"_text", "_file_uri", "_pickling"},
     {"_user_traceback"},
     {"errors", "_timing", "config", "_version", "_validation", "_labels", "_uninterrupted", "_sigint"},
+    {"custom_files"},
     {"regions"},
     {"partition", "_shared_memory", "_delegates", "_atomic", "_atomic_imports"},
     {"source", "codec", "features", "array", "cluster"},

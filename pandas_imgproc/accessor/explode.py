@@ -34,7 +34,7 @@ class _ExplodeMethods(_FeatureMethods):
 
         Parameters
         ----------
-        max_pixels, limits, formats
+        max_pixels, limits, formats, readers
             As in `load_resized`.
         errors, root, suffix, storage_options, schemes, redirect_hosts, npartitions, progress
             As in `load_resized`.
@@ -93,7 +93,7 @@ class _ExplodeMethods(_FeatureMethods):
         keep_partial : bool
             Whether there are tiles that reach beyond the right or the lower edge of the image. Without them a part of
             the image may be in no tile.
-        max_pixels, limits, formats
+        max_pixels, limits, formats, readers
             As in `load_resized`.
         errors, root, suffix, storage_options, schemes, redirect_hosts, npartitions, progress
             As in `load_resized`.

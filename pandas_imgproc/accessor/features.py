@@ -57,7 +57,7 @@ class _FeatureMethods(_ImageAccessorBase):
 
         Parameters
         ----------
-        max_pixels, limits, formats
+        max_pixels, limits, formats, readers
             As in `load_resized`.
         errors, root, suffix, storage_options, schemes, redirect_hosts, npartitions, progress
             As in `load_resized`.
@@ -106,7 +106,7 @@ class _FeatureMethods(_ImageAccessorBase):
         size : int or None
             The working size: pixels of the longest edge at which pixels are measured; smaller images are not
             enlarged. None measures the whole image. Header fields and hashes do not depend on it.
-        max_pixels, limits, formats, strict, engine, color_profile
+        max_pixels, limits, formats, readers, strict, engine, color_profile
             As in `load_resized`.
         frame, box, box_format, box_unit, margin, outside
             As in `load_resized`: pixel features and hashes of pixels are those of the box, header fields and ``md5``
@@ -155,7 +155,7 @@ class _FeatureMethods(_ImageAccessorBase):
             ``"ahash"`` (average), bit for bit those of the ``imagehash`` package, which knows no color profiles: with
             ``color_profile="ignore"``, or of files without another one than sRGB. 32 hexadecimal digits: ``"md5"`` of
             the file's bytes, for which nothing is decoded, and ``"pixel_md5"`` of the upright RGB image.
-        max_pixels, limits, formats, strict, engine, color_profile
+        max_pixels, limits, formats, readers, strict, engine, color_profile
             As in `load_resized`.
         frame, box, box_format, box_unit, margin, outside
             As in `load_resized`, except with ``"md5"``.
@@ -195,7 +195,7 @@ class _FeatureMethods(_ImageAccessorBase):
         max_distance : int
             Bits of 64 in which two hashes may differ; 0 to 64. Groups are the connected components of such pairs, so
             two images of one group may differ more.
-        max_pixels, limits, formats, strict, engine, color_profile
+        max_pixels, limits, formats, readers, strict, engine, color_profile
             As in `load_resized`.
         errors, root, suffix, storage_options, schemes, redirect_hosts, npartitions, progress
             As in `load_resized`.
@@ -262,7 +262,7 @@ class _FeatureMethods(_ImageAccessorBase):
             ``is_odd_aspect_ratio`` if the shorter edge / the longer edge is below.
         max_distance : int
             ``is_duplicate`` if another row's ``phash`` differs in at most this many bits; all rows of a group are.
-        max_pixels, limits, formats, strict, engine, color_profile
+        max_pixels, limits, formats, readers, strict, engine, color_profile
             As in `load_resized`.
         errors, root, suffix, storage_options, schemes, redirect_hosts, npartitions, progress
             As in `load_resized`.

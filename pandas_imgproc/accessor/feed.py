@@ -84,7 +84,7 @@ class _FeedingMethods(_ImageAccessorBase):
             As in `load_resized`.
         frame, box, box_format, box_unit, margin, outside
             As in `load_resized`.
-        max_pixels, limits, formats, strict, engine, color_profile
+        max_pixels, limits, formats, readers, strict, engine, color_profile
             As in `load_resized`.
         root, suffix, storage_options, schemes, redirect_hosts
             As in `load_resized`.
@@ -171,7 +171,7 @@ class _FeedingMethods(_ImageAccessorBase):
             As in `load_resized`.
         frame, box, box_format, box_unit, margin, outside
             As in `load_resized`.
-        max_pixels, limits, formats, strict, engine, color_profile
+        max_pixels, limits, formats, readers, strict, engine, color_profile
             As in `load_resized`.
         root, suffix, storage_options, schemes, redirect_hosts, npartitions, progress
             As in `load_resized`; the last two are of the pass that finds the rows that can be read.

@@ -100,6 +100,12 @@ class _LoadMethods(_ImageAccessorBase):
             the page about failures.
         formats : sequence of str
             Pillow's names of the formats that are read, by default `pandas_imgproc.FORMATS`; add those of a plugin.
+        readers : dict of str or (int, bytes) to callable, optional
+            Functions of yours for formats that Pillow does not know, by the suffix of a name or by a signature at an
+            offset: ``{".dcm": read_dicom}`` or ``{(128, b"DICM"): read_dicom}``. They come before Pillow and `formats`,
+            take the bytes of the file, and ``frame=`` if they have that argument, and return ndarray of uint8 or
+            uint16, shape (height, width) or (height, width, 1 to 4); 65,535 is white. They travel as the function of
+            `map` does, and an exception is that row's failure, of kind ``function``.
         strict : bool
             Whether a warning of the decoder is a failure, of kind ``truncated`` for a premature end and ``corrupt``
             otherwise. False accepts what Pillow accepts: half a JPEG with an end marker is gray below. It costs a
@@ -204,7 +210,7 @@ class _LoadMethods(_ImageAccessorBase):
 
         Parameters
         ----------
-        max_pixels, limits, formats
+        max_pixels, limits, formats, readers
             As in `load_resized`.
         root, suffix, storage_options, schemes, redirect_hosts, npartitions, progress
             As in `load_resized`.

@@ -85,7 +85,7 @@ class _BatchMethods(_ImageAccessorBase):
             As in `load_resized`.
         frame, box, box_format, box_unit, margin, outside
             As in `load_resized`.
-        max_pixels, limits, formats, strict, engine, color_profile
+        max_pixels, limits, formats, readers, strict, engine, color_profile
             As in `load_resized`.
         errors, root, suffix, storage_options, schemes, redirect_hosts, npartitions, progress
             As in `load_resized`.

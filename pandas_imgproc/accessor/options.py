@@ -61,6 +61,7 @@ class InspectKwargs(ReadKwargs, total=False):
     max_pixels: int | None
     limits: Mapping[str, Any] | None
     formats: str | Iterable[str]
+    readers: Mapping[Any, Callable[..., Any]] | None
 
 
 class DecodeInspectKwargs(InspectKwargs, total=False):
@@ -125,7 +126,10 @@ class FormatKwargs(TypedDict, total=False):
 
 
 class ShowKwargs(FrameKwargs, SourceKwargs, total=False):
-    """Keyword arguments of a method that shows images."""
+    """Keyword arguments of `show`."""
+
+    color_profile: str
+    readers: Mapping[Any, Callable[..., Any]] | None
 
 
 class BatchKwargs(codec.DecodeKwargs, RegionKwargs, SourceKwargs, FormatKwargs, total=False):
@@ -200,7 +204,8 @@ STORE = (open_store, ("out", "overwrite", "retry"))
 DECODE = (codec.decode_options, codec.DecodeKwargs.__annotations__)
 FRAME = (region_options, ("frame",))
 REGION = (region_options, ("frame", "box", "box_format", "box_unit", "margin", "outside"))
-LIMITS = (codec.decode_options, ("max_pixels", "limits", "formats"))
+LIMITS = (codec.decode_options, ("max_pixels", "limits", "formats", "readers"))
+READERS = (codec.decode_options, ("readers",))
 COLORS = (codec.decode_options, ("color_profile",))
 DECODING = (codec.decode_options, ("strict", "engine", "color_profile"))
 FORMAT = (pixel_format, FormatKwargs.__annotations__)

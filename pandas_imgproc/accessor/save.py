@@ -40,7 +40,18 @@ if TYPE_CHECKING:
 _MODE_OF = {1: "L", 3: "RGB", 4: "RGBA"}
 _THUMBNAIL = (
     codec.decode_options,
-    ("mode", "resample", "background", "max_pixels", "limits", "formats", "strict", "engine", "color_profile"),
+    (
+        "mode",
+        "resample",
+        "background",
+        "max_pixels",
+        "limits",
+        "formats",
+        "readers",
+        "strict",
+        "engine",
+        "color_profile",
+    ),
 )
 
 
@@ -87,7 +98,7 @@ class _SaveMethods(_ImageAccessorBase):
             As in `load_resized`.
         frame, box, box_format, box_unit, margin, outside
             As in `load_resized`.
-        max_pixels, limits, formats, strict, engine, color_profile
+        max_pixels, limits, formats, readers, strict, engine, color_profile
             As in `load_resized`.
         errors, root, suffix, storage_options, schemes, redirect_hosts, npartitions, progress
             As in `load_resized`.
@@ -156,7 +167,9 @@ class _SaveMethods(_ImageAccessorBase):
         reducing_gap : float or None
             As in `save_resized`. Pillow's own value for thumbnails is 2.0; with 1.5 an image of 500 pixels is
             decoded at half its scale, and the difference is less than the loss of JPEG.
-        format, quality, mode, resample, background, max_pixels, limits, formats, strict, engine, color_profile
+        format, quality, mode, resample, background
+            As in `save_resized`.
+        max_pixels, limits, formats, readers, strict, engine, color_profile
             As in `save_resized`.
         frame, box, box_format, box_unit, margin, outside
             As in `save_resized`.

@@ -15,6 +15,7 @@ from pandas_imgproc.accessor.display.html import TILE_SIZE, ContactSheet
 from pandas_imgproc.accessor.options import (
     COLORS,
     FRAME,
+    READERS,
     SOURCE,
     ReadOptions,
     ShowKwargs,
@@ -36,7 +37,7 @@ MAX_TILES = 200
 class _DisplayMethods(_ImageAccessorBase):
     """Method that shows images."""
 
-    @delegates(FRAME, COLORS, SOURCE)
+    @delegates(FRAME, COLORS, READERS, SOURCE)
     def show(self, n: int = 24, *, title: Any = None, **options: Unpack[ShowKwargs]) -> ContactSheet:
         """Show the first n rows as a contact sheet; no other image is read.
 
@@ -47,7 +48,7 @@ class _DisplayMethods(_ImageAccessorBase):
         title : name or Series, or a list of them, optional
             Captions, below the label of the row: columns of the frame (for ``df.img.show``), or other Series with the
             same index.
-        frame, color_profile
+        frame, color_profile, readers
             As in `load_resized`.
         root, suffix, storage_options, schemes, redirect_hosts
             As in `load_resized`.

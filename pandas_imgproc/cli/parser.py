@@ -123,7 +123,7 @@ def main_parser(version: str) -> App:
 def command_parser(command: str) -> App:
     """Return the parser of a command, with one option for each parameter of the method."""
     docs = _param_docs(method_name(command))
-    shared = (param for param in _parameters(command) if param.name not in ("out", *POSITIONALS))
+    shared = (param for param in _parameters(command) if param.name not in ("out", "readers", *POSITIONALS))
     options = [_option(param, docs[param.name]) for param in shared]
     options += _cli_options(command, docs)
 

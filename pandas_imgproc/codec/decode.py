@@ -22,6 +22,7 @@ from pandas_imgproc.codec.raster import Raster, to_image, to_raster
 from pandas_imgproc.codec.resize import can_draft, draft, resize_and_orient
 from pandas_imgproc.codec.stored_samples import StoredSamples
 from pandas_imgproc.codec.strict import check_complete, check_holes, complete_only, decodes_without_warning
+from pandas_imgproc.custom_files import CustomFile
 from pandas_imgproc.regions import Region, RegionData
 
 if TYPE_CHECKING:
@@ -99,6 +100,8 @@ _FULL_IMAGE = Region()
 
 def _decode_all(data: Any, options: DecodeOptions, reduced_for: Region | None = _FULL_IMAGE) -> Decoded:
     """Decode an image and convert its mode; at a reduced scale, if there is a region that needs no other."""
+    if isinstance(data, CustomFile):
+        data = data.read(options.frame)
     if isinstance(data, (np.ndarray, Image.Image)):
         return _from_memory(data, options)
     with timed("decode"), complete_only(options.strict):
@@ -184,7 +187,7 @@ premature end of data segment [truncated]
     """
     # A file that is not known to be intact is Pillow's to judge; and a worker may lack simplejpeg, unlike the caller.
     options = dataclasses.replace(options, engine="pillow", strict=options.strict and can_be_strict())
-    if options.strict and not isinstance(data, (np.ndarray, Image.Image)):
+    if options.strict and not isinstance(data, (np.ndarray, Image.Image, CustomFile)):
         with timed("decode"), complete_only(strict=True):
             image = open_image(data, options, options.frame)
             check_decoding(image, data, options.limits)
@@ -193,9 +196,9 @@ premature end of data segment [truncated]
     load(data, options)
 
 
-def _from_memory(data: NDArray[np.uint8] | Image.Image, options: DecodeOptions) -> Decoded:
+def _from_memory(data: NDArray[Any] | Image.Image, options: DecodeOptions) -> Decoded:
     with timed("resize"):
-        image = data if isinstance(data, Image.Image) else _fromarray(data)
+        image = data if isinstance(data, Image.Image) else _fromarray(data, options)
         check_max_pixels(image.size, options.max_pixels)
         transpose, samples = exif_transpose_op(image, options), StoredSamples()
         to_srgb = find_conversion(image, options, samples)
@@ -204,8 +207,14 @@ def _from_memory(data: NDArray[np.uint8] | Image.Image, options: DecodeOptions) 
         return Decoded(pixels, transpose, image.size, None, profile, pending)
 
 
-def _fromarray(pixels: NDArray[np.uint8]) -> Image.Image:
-    return Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
+def _fromarray(pixels: NDArray[Any], options: DecodeOptions) -> Image.Image:
+    """Return the image of an array of uint8, or of uint16 from a reader: Pillow has images of 16 bits in gray only."""
+    if pixels.shape[2] == 1:
+        return Image.fromarray(pixels[:, :, 0])
+    if pixels.dtype == np.uint16:
+        levels = (pixels.astype(np.uint32) * 255 + 32767) // 65535 if options.scale_depth else np.minimum(pixels, 255)
+        pixels = levels.astype(np.uint8)
+    return Image.fromarray(pixels)
 
 
 def decode_into(data: Any, options: DecodeOptions, out: NDArray[np.uint8]) -> None:

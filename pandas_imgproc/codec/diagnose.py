@@ -286,7 +286,7 @@ def _describe_content(data: bytes) -> str | None:
         return "a HEIC image, which needs pillow_heif: import and register it, and add 'HEIF' to formats="
     for offset, signature, name in _SIGNATURES:
         if data[offset : offset + len(signature)] == signature:
-            return name
+            return name + _reader_hint(name)
     if bytes(data[4:8]) == b"ftyp" and bytes(data[8:12]) not in (b"avif", b"avis"):
         return "an MP4 or QuickTime video"
     if (data[12:16] == b"IHDR" or data[1:4] == b"PNG") and data[:8] != b"\x89PNG\r\n\x1a\n":
@@ -294,6 +294,29 @@ def _describe_content(data: bytes) -> str | None:
     if _is_zero(data):
         return f"nothing but zero bytes ({len(data)} of them)"
     return _describe_text(bytes(data[:512]))
+
+
+_SUFFIXES = {
+    "a PDF document": ".pdf",
+    "an HDF5 file": ".h5",
+    "a DICOM file": ".dcm",
+    "a NumPy array (.npy)": ".npy",
+    "a FITS file": ".fits",
+    "a NetCDF file": ".nc",
+    "a NIfTI volume": ".nii",
+    "an OpenEXR image": ".exr",
+    "a DPX image": ".dpx",
+    "a JPEG XR image": ".jxr",
+}
+"""Suffixes of formats that other packages read."""
+
+
+def _reader_hint(name: str) -> str:
+    """Return a hint for a format that a function of the user may read, else an empty text."""
+    suffix = _SUFFIXES.get(name)
+    if suffix is None and name.startswith("a raw photograph"):
+        suffix = f".{name[name.rindex('(') + 1 : -1].lower()}"
+    return "" if suffix is None else f"; readers={{{suffix!r}: function}} reads it with a function of yours"
 
 
 def _is_zero(data: bytes) -> bool:

@@ -13,6 +13,8 @@ from PIL.ExifTags import IFD, Base
 from pandas_imgproc.codec.identify import check_max_pixels, open_image
 from pandas_imgproc.codec.limits import png_chunks
 from pandas_imgproc.codec.orientation import BROKEN_EXIF, EXIF_KEYS, check_exif
+from pandas_imgproc.custom_files import CustomFile
+from pandas_imgproc.regions import RegionData
 
 if TYPE_CHECKING:
     from pandas_imgproc.codec.options import DecodeOptions
@@ -69,8 +71,8 @@ def read_header(data: Any, options: DecodeOptions) -> Header:
 
     Parameters
     ----------
-    data : bytes, PIL.Image.Image, or ndarray of uint8, shape (height, width, channels)
-        As in `load`.
+    data : bytes, PIL.Image.Image, ndarray of uint8, shape (height, width, channels), RegionData or CustomFile
+        As in `load`; of a region that of its file.
     options : DecodeOptions
         Its formats, limits and plugins.
 
@@ -86,10 +88,14 @@ def read_header(data: Any, options: DecodeOptions) -> Header:
     >>> header.width, header.height, header.format
     (20, 30, 'JPEG')
     """
+    source = data.data if isinstance(data, RegionData) else data
+    data = source.read(options.frame) if isinstance(source, CustomFile) else source
     if isinstance(data, np.ndarray):
         height, width, channels = data.shape
         check_max_pixels((width, height), options.max_pixels)
-        return Header(width, height, _MEMORY_MODES[channels], channels, has_alpha=channels in (2, 4))
+        mode = "I;16" if data.dtype == np.uint16 and channels == 1 else _MEMORY_MODES[channels]
+        file_size = len(source.data) if isinstance(source, CustomFile) else None
+        return Header(width, height, mode, channels, has_alpha=channels in (2, 4), file_size=file_size)
     image = data if isinstance(data, Image.Image) else open_image(data, options, all_frames=True)
     check_max_pixels(image.size, options.max_pixels)
     exif = _exif(image, data, options)

@@ -5,19 +5,23 @@ from __future__ import annotations
 import importlib
 import math
 import numbers
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypedDict
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import numpy as np
 from PIL import Image, ImageColor
 
+from pandas_imgproc._text import shorten
 from pandas_imgproc._validation import check_bool, check_choice, check_int
 from pandas_imgproc.codec.color_profile import COLOR_PROFILES
 from pandas_imgproc.codec.engine import resolve_engine
 from pandas_imgproc.codec.libjpeg import require_simplejpeg
 from pandas_imgproc.codec.limits import Limits, parse_limits
 from pandas_imgproc.config import setting
+
+if TYPE_CHECKING:
+    from pandas_imgproc.custom_files import Readers
 
 Size = tuple[int, int]  # width and height in pixels, Pillow's order
 
@@ -73,6 +77,8 @@ class DecodeOptions:
         "simd" decodes and resizes with the SIMD packages what they cover, and with Pillow all else.
     color_profile : {"srgb", "ignore"}
         Whether colors are converted from the profile in the file to sRGB.
+    readers : tuple of (str or (int, bytes), callable)
+        Functions of the user that read files of these suffixes or signatures, before Pillow.
     """
 
     size: Size | None
@@ -91,6 +97,7 @@ class DecodeOptions:
     strict: bool = False
     engine: str = "pillow"
     color_profile: str = "srgb"
+    readers: Readers = ()
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -139,6 +146,7 @@ class DecodeKwargs(TypedDict, total=False):
     max_pixels: int | None
     limits: Mapping[str, Any] | None
     formats: str | Iterable[str]
+    readers: Mapping[Any, Callable[..., Any]] | None
     strict: bool
     engine: str
     color_profile: str
@@ -158,6 +166,7 @@ def decode_options(
     max_pixels: int | None = None,
     limits: Mapping[str, Any] | None = None,
     formats: str | Iterable[str] = FORMATS,
+    readers: Mapping[Any, Callable[..., Any]] | None = None,
     strict: bool = False,
     engine: str = "auto",
     color_profile: str = "srgb",
@@ -178,6 +187,9 @@ def decode_options(
     formats : str or iterable of str
         Names of formats that may be opened, for example ``(*FORMATS, "PSD")``; a plugin must be imported
         before its name is known.
+    readers : dict of str or (int, bytes) to callable, optional
+        Functions of the bytes of a file, by the suffix of its name or by a signature at an offset, that return ndarray
+        of uint8 or uint16, shape (height, width) or (height, width, channels).
     engine : {"auto", "simd", "pillow"}, default "auto"
         "auto" is "simd" if its packages are installed, and "pillow" with ``reducing_gap=None``.
     allow_any_size : bool, default False
@@ -227,6 +239,7 @@ def decode_options(
         max_pixels=None if max_pixels is None else check_int("max_pixels", max_pixels),
         limits=parse_limits(limits),
         formats=_parse_formats(formats),
+        readers=_parse_readers(readers),
         plugins=tuple(setting("plugins")),
         strict=_check_strict(strict),
         engine=resolve_engine(engine, gap),
@@ -338,6 +351,22 @@ def _check_strict(strict: Any) -> bool:
     if check_bool("strict", strict):
         require_simplejpeg()
     return bool(strict)
+
+
+def _parse_readers(value: Any) -> Readers:
+    """Return the keys of a mapping with their functions; suffixes in lower case."""
+    if value is None:
+        return ()
+    expected = "readers must be a dict of functions by suffix or signature, {'.dcm': read} or {(128, b'DICM'): read}"
+    if not isinstance(value, Mapping):
+        raise TypeError(f"{expected}, got {shorten(value)}")
+    for key, function in value.items():
+        is_signature = isinstance(key, tuple) and list(map(type, key)) == [int, bytes] and key[0] >= 0 and bool(key[1])
+        if not is_signature and not (isinstance(key, str) and key.startswith(".") and len(key) > 1):
+            raise ValueError(f"{expected}, got the key {shorten(key)}")
+        if not callable(function) or isinstance(function, type):
+            raise TypeError(f"{expected}; {shorten(function)} is no function of the bytes of a file")
+    return tuple((key.lower() if isinstance(key, str) else key, function) for key, function in value.items())
 
 
 def _parse_formats(value: Any) -> tuple[str, ...]:

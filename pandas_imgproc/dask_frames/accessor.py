@@ -133,7 +133,7 @@ class DaskSeriesImageAccessor(SeriesImageAccessor):
     def _map_partitions(self, function: MapPartition, others: list[Any]) -> Any:
         meta, function = function.meta(self._column._meta), function.with_token()
         apply: Any = function
-        if function.task.user_functions:
+        if function.task.runs_user_code:
             # A task of its own, whose result is sent to a worker once: it may hold the weights of a model.
             name = f"{function.task.name}-function-{function.step}"
             apply, others = call_function, [dask.delayed(function, name=name, traverse=False), *others]

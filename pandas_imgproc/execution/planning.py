@@ -107,7 +107,7 @@ def _run_on_cluster(state: JobState, plan: ExecutionPlan) -> str:
     with contextlib.ExitStack() as leases:
         try:
             lease = leases.enter_context(cluster.leased_cluster())
-            if not plan.is_requested and not state.job.task.needs_cluster and not lease.is_started:
+            if not plan.is_requested and not _needs_cluster(state.job) and not lease.is_started:
                 _run_during_start(state, lease, plan.n_threads)
             # Also if no row is left: Dask's settings for the start hold in the whole process until its end.
             client, name = lease.wait()
@@ -146,7 +146,12 @@ def _explicit_plan(job: Job) -> ExecutionPlan | None:
     context = cluster.pool_context()
     if context:
         return ExecutionPlan(CPU_COUNT, reason=f" ({context})")
-    return ExecutionPlan(on_cluster=True) if job.task.needs_cluster else None
+    return ExecutionPlan(on_cluster=True) if _needs_cluster(job) else None
+
+
+def _needs_cluster(job: Job) -> bool:
+    """Return whether rows run code of the user that may end its process: on a cluster, that costs one row only."""
+    return job.task.needs_cluster or bool(job.task.readers)
 
 
 def _plan_for_remote_files(state: JobState) -> ExecutionPlan | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from pandas_imgproc.source.filesystems import ReadResult
     from pandas_imgproc.source.shared_files import SharedFile
     from pandas_imgproc.source.source import Source
+
+    Convert = Callable[[str, Any], Any]
 
 
 class InputFile:
@@ -37,7 +40,7 @@ class InputFile:
         Region of the row, and its file, which other rows may share.
     """
 
-    __slots__ = ("_fetch", "_region", "_source", "_value", "columns", "i", "signature", "target")
+    __slots__ = ("_fetch", "_region", "_source", "_value", "columns", "convert", "i", "signature", "target")
 
     def __init__(
         self,
@@ -51,6 +54,7 @@ class InputFile:
         self.signature = UNKNOWN_SIGNATURE  # until `data` has read the file
         self.columns: Any = None  # frame of the partition, for functions that use other columns too
         self.i = 0  # row of `columns`
+        self.convert: Convert | None = None  # of the file's name and bytes, for formats of the user
 
     @property
     def path(self) -> str:
@@ -74,7 +78,7 @@ class InputFile:
 
         Returns
         -------
-        bytes, CopiedFile, ndarray of uint8, shape (height, width, channels), or RegionData
+        bytes, CopiedFile, CustomFile, ndarray of uint8, shape (height, width, channels), or RegionData
 
         Raises
         ------
@@ -85,8 +89,10 @@ class InputFile:
             read = self._source.data(self._value) if self._fetch is None else self._fetch()
         data, self.signature = read
         if self._region is None:
-            return data
+            return data if self.convert is None else self.convert(self.path, data)
         region, shared = self._region
+        if self.convert is not None:
+            data = shared.converted(functools.partial(self.convert, self.path, data))
         return RegionData(data, region, shared.memo)
 
 

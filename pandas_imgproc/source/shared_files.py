@@ -63,6 +63,7 @@ class SharedFile:
     def __init__(self, read: Callable[[], ReadResult], n_rows: int) -> None:
         self.read_again, self.n_rows = read, n_rows
         self._file: _Outcome | None = None
+        self._converted: Any = None
         self._image: tuple[Any, _Outcome] | None = None  # of one key: rows of a frame are neighbors
 
     def read(self) -> ReadResult:
@@ -71,6 +72,12 @@ class SharedFile:
             self._file = _Outcome(self.read_again)
         result: ReadResult = self._file.get()
         return result
+
+    def converted(self, convert: Callable[[], Any]) -> Any:
+        """Return the value of a function of the bytes, or that of an earlier call."""
+        if self._converted is None:
+            self._converted = convert()
+        return self._converted
 
     def memo(self, key: Any, function: Callable[[], Any]) -> Any:
         """Return the value of a function, or that of an earlier call for the same key."""
@@ -81,7 +88,7 @@ class SharedFile:
 
     def drop(self) -> None:
         """Drop the bytes and the image; the next row has them read again."""
-        self._file = self._image = None
+        self._file = self._image = self._converted = None
 
     @property
     def nbytes(self) -> int:

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from pandas_imgproc.partition import PartitionInput
     from pandas_imgproc.source.copies import Output
     from pandas_imgproc.source.filesystems import ReadResult
+    from pandas_imgproc.source.input_file import Convert
     from pandas_imgproc.source.prefetch import Prefetcher
     from pandas_imgproc.source.remote import RemoteReader
 
@@ -122,13 +123,25 @@ class Source:
         cancelled: Callable[[], bool] = lambda: False,
         output: Callable[[int], Output | None] | None = None,
         block_rows: int | None = None,
+        convert: Convert | None = None,
     ) -> Iterator[tuple[int, InputFile]]:
-        """Yield ``(i, file)`` for each row of a partition that names an image; missing rows are skipped.
+        """Return an iterator over ``(i, file)`` for each row of a partition that names an image.
 
-        A remote file is not awaited any longer once `cancelled` returns True. With `output` large files are copied into
-        the output of row i, and their data are a `CopiedFile`. Regions of one image are yielded one after the other;
-        with `block_rows` only those of the same block of so many positions.
+        Missing rows are skipped. A remote file is not awaited any longer once `cancelled` returns True. With `output`
+        large files are copied into the output of row i, and their data are a `CopiedFile`. Regions of one image are
+        yielded one after the other; with `block_rows` only those of the same block of so many positions. `convert`
+        makes `CustomFile` of the bytes of some files.
         """
+        files = self._read(partition, cancelled, output, block_rows)
+        return files if convert is None else _converted(files, convert)
+
+    def _read(
+        self,
+        partition: PartitionInput,
+        cancelled: Callable[[], bool],
+        output: Callable[[int], Output | None] | None,
+        block_rows: int | None,
+    ) -> Iterator[tuple[int, InputFile]]:
         if partition.regions is not None:
             yield from self._read_regions(partition, cancelled, block_rows)
             return
@@ -164,7 +177,7 @@ class Source:
         """Yield ``(i, files)`` for each row of a partition of several images a row."""
         rows = [i for i, value in enumerate(partition.inputs) if value is not None]
         inputs = [value for i in rows for value in partition.inputs[i].values]
-        files = self.read(dataclasses.replace(partition, inputs=inputs, targets=()), cancelled)
+        files = self._read(dataclasses.replace(partition, inputs=inputs, targets=()), cancelled, None, None)
         for i in rows:
             group = InputFileGroup([next(files)[1] for _ in partition.inputs[i].values])
             group.columns, group.i = partition.columns, i
@@ -293,6 +306,13 @@ class Source:
             return self.resolver(url)
         except UnicodeError:  # half of a surrogate pair, or an invalid name of a server
             raise UnreadableImageError("invalid_path", "it cannot be a URL") from None
+
+
+def _converted(files: Iterator[tuple[int, InputFile]], convert: Convert) -> Iterator[tuple[int, InputFile]]:
+    for i, file in files:
+        for one in file if isinstance(file, InputFileGroup) else (file,):
+            one.convert = convert
+        yield i, file
 
 
 def _file_of(location: Location | None) -> str | RemotePath | None:

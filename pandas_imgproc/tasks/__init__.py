@@ -12,6 +12,7 @@
 `map_batches`     results of a user's function for batches of images
 `batch_results`   rows of the arrays that it returns, and pandas columns
 `augment`         random variants of each image
+`readers`         calls of a user's readers of files
 `user_function`   input, result and errors of a user's function
 `user_instance`   instances of a user's classes, built once in a process
 `result_columns`  pandas columns from the results of a user's function

@@ -160,6 +160,7 @@ class SaveAugmented(FileTask):
         self.variants.check_installed()
 
     user_functions = property(operator.attrgetter("variants.user_functions"))
+    readers = property(operator.attrgetter("variants.readers"))
 
     def build(self) -> Self:
         """Return the task with an instance of the transform's class."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import pickle
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, Self
@@ -13,6 +14,7 @@ from pandas_imgproc import _pickling, codec
 from pandas_imgproc._labels import label_to_json
 from pandas_imgproc.errors import UserFunctionError
 from pandas_imgproc.tasks.fingerprint import function_fingerprint
+from pandas_imgproc.tasks.readers import custom_file
 from pandas_imgproc.tasks.user_instance import function_name, is_class
 
 if TYPE_CHECKING:
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
+    from pandas_imgproc.custom_files import Readers
     from pandas_imgproc.errors import Failure, FailureKind
     from pandas_imgproc.source import InputFile
 
@@ -149,6 +152,21 @@ class Task(ABC):
             codec.require_engine(options.engine)
 
     @property
+    def readers(self) -> Readers:
+        """Functions of the user that read files, by the keys of these files."""
+        return getattr(getattr(self, "decode_options", None), "readers", ())
+
+    @property
+    def convert(self) -> Callable[[str, Any], Any] | None:
+        """Function of a file's name and bytes that makes `CustomFile` of those that a user's function reads."""
+        return functools.partial(custom_file, self.readers) if self.readers else None
+
+    @property
+    def runs_user_code(self) -> bool:
+        """Whether a row calls a function of the user, which is sent to workers."""
+        return bool(self.user_functions or self.readers)
+
+    @property
     def user_functions(self) -> tuple[Callable[..., Any], ...]:
         """Functions and classes of the user that the task calls."""
         return ()
@@ -156,7 +174,7 @@ class Task(ABC):
     @property
     def function_names(self) -> str:
         """Names of the user's functions, for errors; empty without any."""
-        return ", ".join(map(function_name, self.user_functions))
+        return ", ".join(map(function_name, (*self.user_functions, *(function for _, function in self.readers))))
 
     @property
     def has_class(self) -> bool:
@@ -189,7 +207,17 @@ def _rebuild(pickled: bytes) -> Task:
     return task
 
 
+def decode_fingerprint(options: codec.DecodeOptions) -> dict[str, Any]:
+    """Return decode options as JSON-serializable values, without readers if there are none."""
+    values = dataclasses.asdict(dataclasses.replace(options, readers=()))
+    del values["readers"]
+    readers = [[str(key), function_fingerprint(function)] for key, function in options.readers]
+    return {**values, "readers": readers} if readers else values
+
+
 def _to_json(value: Any) -> Any:
+    if isinstance(value, codec.DecodeOptions):
+        return decode_fingerprint(value)
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return value.fingerprint() if isinstance(value, Task) else dataclasses.asdict(value)
     if callable(value):

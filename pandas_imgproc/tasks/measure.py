@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,7 @@ import pandas as pd
 from pandas_imgproc import codec
 from pandas_imgproc._timing import timed
 from pandas_imgproc.regions import file_data
-from pandas_imgproc.tasks.base import Task, with_labels
+from pandas_imgproc.tasks.base import Task, decode_fingerprint, with_labels
 from pandas_imgproc.tasks.fingerprint import function_fingerprint
 from pandas_imgproc.tasks.user_function import user_code
 
@@ -102,7 +102,7 @@ class Measure(Task):
         return {
             "method": self.name,
             "names": self.names,
-            "recipe": asdict(self.decode_options),
+            "recipe": decode_fingerprint(self.decode_options),
             "size": self.size,
             "functions": [function_fingerprint(function) for function in self.user_functions],
         }
@@ -154,7 +154,7 @@ class _FeatureInputs:
 
     @cached_property
     def header(self) -> codec.Header:
-        return codec.read_header(file_data(self._data), self._decode_options)
+        return codec.read_header(self._data, self._decode_options)
 
     @cached_property
     def full(self) -> Values:

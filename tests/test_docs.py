@@ -284,6 +284,10 @@ def test_failure_messages_are_in_table_of_kinds(tmp_path):
     ]
     report = pd.Series(inputs, dtype=object).img.verify(root=tmp_path)
     report = pd.concat([report, pd.Series(["ftp://host/a.jpg", "http://host:x/a.jpg"]).img.verify()])
+    photo = pd.Series([image_bytes(0)] * 2)
+    for options in ({"box": np.array([[4, 3, 0, 9], [99, 99, 9, 9]])}, {"frame": 9}):
+        regions = photo.img.load_resized(8, **options, errors="coerce").img.failures
+        report = pd.concat([report, regions[["kind", "message"]].astype(object)])
     assert report["kind"].notna().all()
     table, kinds = {}, []
     for line in FAILURES.split("## Failure kinds")[1].split("\n## ")[0].splitlines():

@@ -19,7 +19,7 @@ DECODE = decode_options(size=(8, 6))
 ENCODE = encode_options(format="PNG", quality=75)
 DECODE_KEYS = [
     "size", "mode", "fit", "resample", "reducing_gap", "background", "exif_transpose", "scale_depth", "frame",
-    "max_pixels", "limits", "formats", "plugins", "strict", "engine",
+    "max_pixels", "limits", "formats", "plugins", "strict", "engine", "color_profile",
 ]  # fmt: skip
 AUGMENT_KEYS = ["method", "transform", "n", "recipe", "seed", "keep_original", "shape"]
 

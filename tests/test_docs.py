@@ -339,3 +339,39 @@ def test_notebook_outputs_are_of_one_complete_run(name):
     assert "UnreadableImageWarning" in text
     assert len(text.encode()) < 500_000
     assert not re.search(r"/(tmp|home|root|Users)/", text)
+
+
+# ---- masks and boxes
+
+
+def test_page_of_masks_and_boxes_runs_on_tables_of_competitions(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("images", "labels"):
+        (tmp_path / name).mkdir()
+    masks, annotations = [], []
+    for k in range(3):
+        ids = np.zeros((240, 320), "uint8")
+        ids[60:180, 80:240] = 1 + k
+        Image.fromarray(ids).save(f"{k}_mask.png")
+        Image.fromarray(np.stack([80 * ids] * 3, -1)).save(f"images/{k}.jpg")
+        masks.append((f"images/{k}.jpg", f"{k}_mask.png", "train"))
+        annotations += [{"id": k, "image_id": 7 + k, "category_id": 1 + k, "bbox": [80.0, 60.0, 160.0, 120.0]}] * 2
+        (tmp_path / "labels" / f"{k}.txt").write_text("1 0.5 0.5 0.5 0.5\n0 0.1 0.1 0.1 0.1\n")
+    pd.DataFrame(masks, columns=["image_path", "mask_path", "split"]).to_csv("segmentation.csv", index=False)
+    images = [{"id": 7 + k, "file_name": f"{k}.jpg", "width": 320, "height": 240} for k in range(3)]
+    Path("annotations.json").write_text(json.dumps({"images": images, "annotations": annotations}))
+    names: dict[str, object] = {}
+    page = (DOCS / "segmentation-and-detection.md").read_text()
+    for block in re.findall(r"^```python\n(.*?)^```", page, re.MULTILINE | re.DOTALL):
+        exec(block, names)  # the page as a user runs it
+    assert sorted(set(names["y"][..., 0].ravel().tolist())) == [0, 1, 2, 3]
+    assert names["aug"][["x", "y", "w", "h"]].notna().all().all()
+    assert np.asarray(Image.open("aug/2_4_mask.png")).max() == 3
+    assert len(list(Path("aug/images").iterdir())) == 15 + 1  # and the manifest
+    for file in Path("aug/labels").glob("*.txt"):
+        label, x, y, w, h = map(float, file.read_text().splitlines()[0].split())
+        pixels = np.asarray(Image.open(f"aug/images/{file.stem}.jpg"))
+        top, bottom = round(256 * (y - h / 2)), round(256 * (y + h / 2))
+        left, right = round(256 * (x - w / 2)), round(256 * (x + w / 2))
+        assert label == 1
+        assert pixels[top + 6 : bottom - 6, left + 6 : right - 6].min() > 40

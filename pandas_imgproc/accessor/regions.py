@@ -16,6 +16,7 @@ from pandas_imgproc._text import shorten
 from pandas_imgproc._validation import check_choice
 from pandas_imgproc.errors import did_you_mean
 from pandas_imgproc.regions import Regions
+from pandas_imgproc.tasks import to_corners
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -106,7 +107,7 @@ class RegionOptions:
             box = np.stack(columns, axis=1) if columns else np.empty((0, 4))
         else:
             box = _to_boxes(self.box if _is_array(self.box) else lookup("box", self.box, index, frame), index)
-        return _with_margin(_to_corners(box, self.box_format), self.margin)
+        return _with_margin(to_corners(box, self.box_format), self.margin)
 
     def _frames(self, index: pd.Index[Any], frame: pd.DataFrame | None) -> Array | None:
         if self.frame is None:
@@ -257,15 +258,6 @@ def _check_length(argument: str, values: Any, array: Array, index: pd.Index[Any]
     if array.ndim == 0 or len(array) != len(index):
         n = len(array) if array.ndim else "no"
         raise ValueError(f"{argument}= has {n} rows, and the column has {len(index):,}")
-
-
-def _to_corners(box: Array, box_format: str) -> Array:
-    """Return left, top, right and bottom."""
-    first, second = box[:, :2], box[:, 2:]
-    if box_format == "xyxy":
-        return box
-    start = first if box_format == "xywh" else first - second / 2
-    return np.concatenate([start, start + second], axis=1)
 
 
 def _with_margin(box: Array, margin: float) -> Array:

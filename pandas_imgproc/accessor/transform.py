@@ -9,7 +9,6 @@ import numpy as np
 from pandas_imgproc import codec
 from pandas_imgproc._delegates import delegates
 from pandas_imgproc._validation import check_bool, check_int
-from pandas_imgproc.accessor.base import _ImageAccessorBase
 from pandas_imgproc.accessor.options import (
     DECODE,
     READ,
@@ -24,18 +23,19 @@ from pandas_imgproc.accessor.options import (
     select_kwargs,
     write_options,
 )
+from pandas_imgproc.accessor.pairs import PairArguments, _PairMethods, warn_of_mixed_ids
 from pandas_imgproc.array import ImageDtype
 from pandas_imgproc.tasks import Augment, Map, SaveAugmented
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from typing import Unpack
 
     import pandas as pd
 
 
-class _TransformMethods(_ImageAccessorBase):
+class _TransformMethods(_PairMethods):
     """Methods that call a function on each image."""
 
     @delegates(DECODE, REGION, STORE, READ)
@@ -143,7 +143,10 @@ class _TransformMethods(_ImageAccessorBase):
         size: int | tuple[int, int] | None = None,
         seed: int = 0,
         keep_original: bool = False,
-        to: str | os.PathLike[str] | None = None,
+        masks: Any = None,
+        boxes: Sequence[Any] | None = None,
+        group: Any = None,
+        to: str | os.PathLike[str] | Mapping[str, str | os.PathLike[str]] | None = None,
         format: str | None = None,  # noqa: A002  Pillow's word
         quality: int = 75,
         **options: Unpack[LoadKwargs],
@@ -166,9 +169,19 @@ class _TransformMethods(_ImageAccessorBase):
             its number alone, and not on the process that runs it.
         keep_original : bool
             Whether variant 0 is the image itself.
-        to : path, optional
+        masks : label or Series, or a list of them, optional
+            Columns of masks, which are augmented with their image: gray or palette images of class numbers, of the size
+            of the upright image. They are read with ``mode="P"``, resized as the image is, by ``"nearest"``, and padded
+            with class 0.
+        boxes : list of label, optional
+            Four columns of a box of the upright image: each row is a box, and several are of one image. Their meaning
+            is that of `box_format` and `box_unit`, as of `box`.
+        group : label, optional
+            With `boxes`, the column that is equal in the rows of one image; by default that of the images.
+        to : path, or dict of path, optional
             Write each variant to a file, as in `save_resized`: a folder, where ``_0``, ``_1``, … are added to the
-            names, or a template with ``{variant}`` in it. Images may then be of any size.
+            names, or a template with ``{variant}`` in it. Images may then be of any size. With masks a dict, such as
+            ``{"image": "{stem}_{variant}.jpg", "mask": "{stem}_{variant}.png"}``; fields are those of the image.
         format, quality, overwrite, retry
             Of the files, as in `save_resized`.
         out : path, optional
@@ -188,6 +201,9 @@ class _TransformMethods(_ImageAccessorBase):
             Of a frame, the exploded frame: every row n times, all its columns, and ``image``, which replaces the image
             column that is augmented if it has that name; or with `to` the ``path`` of each file, or with parts as `out`
             the ``part``. Of a series, that column alone. The index has one more level, ``variant``, from 0 to n - 1.
+            With `masks` also ``mask``, or ``mask_0``, ``mask_1``, … for a list; with a dict as `to` the paths have the
+            names of its keys. With `boxes` the four columns hold the box of each variant, missing where it is outside
+            of the image.
 
         Raises
         ------
@@ -206,6 +222,12 @@ class _TransformMethods(_ImageAccessorBase):
         ``set_random_seed`` is called; afterwards their states are restored. An exception of the transform is that
         row's failure, of kind ``function``.
 
+        A transform is given masks and boxes as keywords: ``mask=``, or ``masks=`` for a list, and ``bboxes=``; a
+        function returns a dict of the same. Transforms of ``torchvision.transforms.v2`` are given tensors of
+        ``tv_tensors``. An image or mask that cannot be read, or a mask of another size, makes image and masks of its
+        row missing, and the failure names the file. With `boxes` the position of an image is its number among the
+        images.
+
         Examples
         --------
         >>> def darker(pixels, rng):
@@ -215,9 +237,14 @@ class _TransformMethods(_ImageAccessorBase):
         >>> aug["image"].img.to_numpy().shape, aug["label"].tolist()
         ((6, 32, 32, 3), [0, 0, 0, 1, 1, 1])
         """
-        decode_options, read_options, store = load_options(size, options)
+        arguments = PairArguments.of(masks, boxes, group, options)
+        decode_options, read_options, store = load_options(size, arguments.without_form(options))
+        self._check_pair_arguments(arguments, to, store, read_options)
         parts = store is not None and store.sink_class.returns_parts
-        self._check_names_are_free("path" if to is not None else "part" if parts else "image")
+        paths_only = to is not None and not isinstance(to, dict)
+        self._check_names_are_free(*(("path",) if paths_only else ("part",) if parts else arguments.names))
+        if decode_options.mode == "P":
+            warn_of_mixed_ids(transform)
         task = Augment(
             check_callable("transform", transform),
             check_int("n", n),
@@ -226,14 +253,17 @@ class _TransformMethods(_ImageAccessorBase):
             check_bool("keep_original", keep_original),
             self._variant_shape(decode_options, store, to),
         )
-        if to is None:
+        output = None if to is None else write_options(to, **select_kwargs(options, WriteKwargs))
+        encode_options = codec.encode_options(format, quality)
+        if not arguments.is_empty or isinstance(to, dict):
+            return self._explode(self._augment_pairs(task, arguments, read_options, output, encode_options), n)
+        if output is None:
             return self._explode(self._run(task, read_options, store), n)
-        files = SaveAugmented(task, codec.encode_options(format, quality))
-        output = write_options(to, **select_kwargs(options, WriteKwargs))
+        files = SaveAugmented(task, encode_options)
         paths = self._write(files, read_options, output, encode_options=files.encode_options, variants=range(n))
         return self._explode(paths, n)
 
-    def _check_names_are_free(self, name: str) -> None:
+    def _check_names_are_free(self, *names: str) -> None:
         """Raise a ValueError if the frame has columns or levels of names that the exploded frame needs."""
         column, frame = self._column, self._frame
         levels = getattr(column.index, "names", [column.index.name])  # an index of Dask has one level
@@ -244,8 +274,9 @@ class _TransformMethods(_ImageAccessorBase):
             )
         columns = () if frame is None else frame.columns
         # Images of a column are replaced by their variants; anything else of that name would be lost.
-        names = ["variant"] if column.name == name and isinstance(column.dtype, ImageDtype) else ["variant", name]
-        taken = next((needed for needed in names if needed in columns), None)
+        replaced = column.name if isinstance(column.dtype, ImageDtype) else None
+        needed = ["variant", *(name for name in names if name != replaced)]
+        taken = next((name for name in needed if name in columns), None)
         if taken is not None:
             raise ValueError(
                 f"the frame has a column {taken!r}, and the result of augment needs that name; rename it, for example "
@@ -265,16 +296,19 @@ class _TransformMethods(_ImageAccessorBase):
             raise ValueError(f"{strict_for} needs size=: the shape of all images must be known before the first one")
         return decode_options.shape
 
-    def _explode(self, variants: pd.Series[Any], n: int) -> pd.Series[Any] | pd.DataFrame:
+    def _explode(self, variants: Any, n: int) -> pd.Series[Any] | pd.DataFrame:
         """Return the variants with the columns of the frame, if there is one."""
-        return variants if self._frame is None else explode_variants(self._frame, variants, n)
+        result: pd.Series[Any] | pd.DataFrame = variants
+        return result if self._frame is None else explode_variants(self._frame, variants, n)
 
 
-def explode_variants(frame: pd.DataFrame, variants: pd.Series[Any], n: int) -> pd.DataFrame:
-    """Return each row of a frame n times, with its variants as a column."""
+def explode_variants(frame: pd.DataFrame, variants: Any, n: int) -> pd.DataFrame:
+    """Return each row of a frame n times, with its variants as one column or several."""
     exploded = frame.take(np.repeat(np.arange(len(frame)), n))
     exploded.index = variants.index
-    name: Any = (variants.name, *[""] * (frame.columns.nlevels - 1))  # of all levels
-    exploded[name if frame.columns.nlevels > 1 else variants.name] = variants.array
+    columns = {variants.name: variants} if variants.ndim == 1 else dict(variants.items())
+    for name, column in columns.items():
+        all_levels = (name, *[""] * (frame.columns.nlevels - 1))
+        exploded[name if name in frame.columns or frame.columns.nlevels == 1 else all_levels] = column.array
     exploded.attrs.update(variants.attrs)  # the failures, unless the array of images has them
     return exploded

@@ -18,7 +18,7 @@ from pandas_imgproc.codec.encode import (
     format_of,
 )
 from pandas_imgproc.codec.engine import require_engine
-from pandas_imgproc.codec.header import Header, read_header
+from pandas_imgproc.codec.header import Header, read_header, read_upright_size
 from pandas_imgproc.codec.identify import preinit
 from pandas_imgproc.codec.libjpeg import can_be_strict
 from pandas_imgproc.codec.limits import Limits
@@ -28,9 +28,11 @@ from pandas_imgproc.codec.options import (
     DecodeKwargs,
     DecodeOptions,
     decode_options,
+    mask_options,
     parse_size,
 )
 from pandas_imgproc.codec.pillow_globals import PillowSettings, pillow_settings, restore_functions
+from pandas_imgproc.codec.resize import resized_geometry
 
 __all__ = [
     "CHANNELS",
@@ -53,11 +55,14 @@ __all__ = [
     "encode_options",
     "format_of",
     "load",
+    "mask_options",
     "parse_size",
     "pillow_settings",
     "preinit",
     "read_header",
+    "read_upright_size",
     "require_engine",
+    "resized_geometry",
     "restore_functions",
     "verify",
 ]

@@ -100,15 +100,34 @@ def read_header(data: Any, options: DecodeOptions) -> Header:
     check_max_pixels(image.size, options.max_pixels)
     exif = _exif(image, data, options)
     orientation = _orientation(exif)
-    width, height = image.size
-    if orientation in (5, 6, 7, 8) and image.format != "TIFF":  # Pillow gives the oriented size of a TIFF file
-        width, height = height, width
+    width, height = _upright_size(image, orientation)
     return Header(
         width=width, height=height, mode=image.mode, channels=len(image.getbands()), format=image.format,
         n_frames=_n_frames(image), file_size=None if image is data else len(data), orientation=orientation,
         has_alpha=image.has_transparency_data, has_icc=bool(image.info.get("icc_profile")),
         camera=_camera(exif), taken_at=_taken_at(exif),
     )  # fmt: skip
+
+
+def read_upright_size(data: Any, options: DecodeOptions) -> tuple[int, int]:
+    """Return width and height of an image as `load` shows it without a size; no pixel is decoded.
+
+    Examples
+    --------
+    >>> from pandas_imgproc.codec import decode_options
+    >>> read_upright_size((getfixture("photos") / "blue.jpg").read_bytes(), decode_options())
+    (20, 30)
+    """
+    if isinstance(data, np.ndarray):
+        return data.shape[1], data.shape[0]
+    image = data if isinstance(data, Image.Image) else open_image(data, options, options.frame)
+    return _upright_size(image, _orientation(_exif(image, data, options)) if options.exif_transpose else None)
+
+
+def _upright_size(image: Image.Image, orientation: int | None) -> tuple[int, int]:
+    width, height = image.size
+    # Pillow gives the oriented size of a TIFF file.
+    return (height, width) if orientation in (5, 6, 7, 8) and image.format != "TIFF" else (width, height)
 
 
 def _exif(image: Image.Image, data: bytes, options: DecodeOptions) -> Image.Exif:

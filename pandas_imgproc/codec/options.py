@@ -6,7 +6,7 @@ import importlib
 import math
 import numbers
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypedDict
 
 import numpy as np
@@ -244,6 +244,19 @@ def decode_options(
         strict=_check_strict(strict),
         engine=resolve_engine(engine, gap),
         color_profile=check_choice("color_profile", color_profile, COLOR_PROFILES),
+    )
+
+
+def mask_options(options: DecodeOptions) -> DecodeOptions:
+    """Return options with which the mask of an image has its size and shape, and class 0 where it is padded.
+
+    Examples
+    --------
+    >>> mask_options(decode_options(64, fit="pad")).shape
+    (64, 64, 1)
+    """
+    return replace(
+        options, mode="P", resample="nearest", reducing_gap=None, background=(0, 0, 0), frame=0, color_profile="ignore"
     )
 
 

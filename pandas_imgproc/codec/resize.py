@@ -107,6 +107,27 @@ def _contain(full_size: Sides, size: Size) -> Size:
     return size
 
 
+def resized_geometry(full_size: Size, options: DecodeOptions) -> tuple[tuple[float, float], tuple[float, float]]:
+    """Return the scale and the offset in x and y by which a point of the upright image moves when it is resized.
+
+    Examples
+    --------
+    >>> from pandas_imgproc.codec import decode_options
+    >>> resized_geometry((200, 100), decode_options(50, fit="pad"))
+    ((0.25, 0.25), (0, 12))
+    """
+    if options.size is None:
+        return (1.0, 1.0), (0.0, 0.0)
+    width, height = options.size
+    if options.fit == "crop":
+        left, top, right, bottom = _crop_box((0.0, 0.0, *full_size), options.size)
+        scale = width / (right - left), height / (bottom - top)
+        return scale, (-left * scale[0], -top * scale[1])
+    inner = target_size(full_size, options, None)
+    offset = round((width - inner[0]) * 0.5), round((height - inner[1]) * 0.5)
+    return (inner[0] / full_size[0], inner[1] / full_size[1]), offset
+
+
 def _thumbnail(full_size: Sides, size: Size) -> Size:
     """Return the largest size of the same aspect within `size`, never enlarged, as `PIL.Image.Image.thumbnail`."""
     (width, height), aspect = size, full_size[0] / full_size[1]

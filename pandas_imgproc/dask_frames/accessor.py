@@ -84,6 +84,17 @@ class DaskSeriesImageAccessor(SeriesImageAccessor):
         frame = self._frame[names] if names and self._frame is not None else None
         return self._map_partitions(function, [offsets] if frame is None else [offsets, frame])
 
+    def _write_pairs(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ARG002
+        raise ValueError(
+            "to={…} is for pandas; call it on the pandas frame of each partition, by ddf.map_partitions(function)"
+        )
+
+    def _group_rows(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ARG002
+        raise ValueError(
+            "boxes= is for pandas, because the rows of one image may lie in several partitions; if they do not, "
+            "ddf.map_partitions calls a function on the pandas frame of each partition"
+        )
+
     def _run_in_caller(self, task: Any, read_options: ReadOptions, store: ResultStore | None) -> Any:  # noqa: ARG002
         raise ValueError("run_on='caller' is for pandas; a Dask frame is computed by its workers")
 

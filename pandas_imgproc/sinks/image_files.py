@@ -19,7 +19,16 @@ from pandas_imgproc.sinks.lease import Lease, LeaseHandle, discard
 from pandas_imgproc.sinks.manifest import FilePart, FileRecord, FolderManifest, TaskSpec, record_written
 from pandas_imgproc.sinks.memory import ArraySpec, MemorySink
 from pandas_imgproc.sinks.part_file import PartFile, write_error
-from pandas_imgproc.source import UNKNOWN_SIGNATURE, CopiedFile, FileSignature, InputFile, is_encoded, signature_of
+from pandas_imgproc.source import (
+    UNKNOWN_SIGNATURE,
+    CopiedFile,
+    FileSignature,
+    InputFile,
+    combine_signatures,
+    images_of,
+    is_encoded,
+    signature_of,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -112,8 +121,12 @@ class ImageFileSink(MemorySink):
     def _current_signatures(self) -> dict[int, FileSignature]:
         """Return the present signatures of the sources of recorded files, which one batch of requests fetches."""
         positions = [i for i in range(self.n) if any(map(self._in_manifest, self._row_targets(i)))]
-        inputs = [self._job.inputs[position] for position in positions]
-        return dict(zip(positions, self._job.source.signatures(inputs), strict=True))
+        images = [images_of(self._job.inputs[position]) for position in positions]
+        signatures = iter(self._job.source.signatures([one for row in images for one in row]))
+        return {
+            position: combine_signatures([next(signatures) for _ in row])
+            for position, row in zip(positions, images, strict=True)
+        }
 
     def _in_manifest(self, target: str) -> bool:
         manifest, name = self._manifest_of(target)
@@ -169,6 +182,10 @@ class ImageFileSink(MemorySink):
 
     def _path_checksum(self, position: int, folder: str) -> int:
         value = self._job.inputs[position]
+        checksums = [self._checksum_of(one, folder) for one in images_of(value)]
+        return checksums[0] if len(checksums) == 1 else checksum(" ".join(map(str, checksums)))
+
+    def _checksum_of(self, value: Any, folder: str) -> int:
         path = None if is_encoded(value) else self._job.source.path(value)
         if path is None or "://" in path:
             return checksum(value if path is None else path)

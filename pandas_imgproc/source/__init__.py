@@ -28,11 +28,19 @@ from pandas_imgproc.source.inputs import (
     RowInputs,
     column_values,
     content_bytes,
+    images_of,
     is_encoded,
     paths_to_series,
     read_in_memory,
 )
-from pandas_imgproc.source.local import MAX_FILE_BYTES, UNKNOWN_SIGNATURE, FileSignature, is_dir, signature_of
+from pandas_imgproc.source.local import (
+    MAX_FILE_BYTES,
+    UNKNOWN_SIGNATURE,
+    FileSignature,
+    combine_signatures,
+    is_dir,
+    signature_of,
+)
 from pandas_imgproc.source.redaction import StorageOptions
 from pandas_imgproc.source.redirects import FOLLOW_ALL
 from pandas_imgproc.source.source import Source
@@ -52,8 +60,10 @@ __all__ = [
     "StorageOptions",
     "check",
     "column_values",
+    "combine_signatures",
     "content_bytes",
     "decode_data_uri",
+    "images_of",
     "is_data_uri",
     "is_dir",
     "is_encoded",

@@ -13,7 +13,7 @@ from pandas_imgproc.source.inputs import FailedInput, RowInputs, describe_input
 from pandas_imgproc.source.local import UNKNOWN_SIGNATURE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from pandas_imgproc.regions import Region
     from pandas_imgproc.source.filesystems import ReadResult
@@ -110,6 +110,7 @@ class InputFileGroup:
         self._files, self._current = files, files[0]
         self.columns: Any = None
         self.i = 0
+        self.targets: Sequence[str | None] = ()  # paths that the task writes
 
     def __iter__(self) -> Iterator[InputFile]:
         for file in self._files:

@@ -93,6 +93,11 @@ class ArrowTexts(Sequence[Any]):
             yield from self[start : start + self._BLOCK_ROWS]
 
 
+def images_of(value: Any) -> tuple[Any, ...]:
+    """Return the inputs of a row, one for each image column."""
+    return value.values if isinstance(value, RowInputs) else (value,)
+
+
 def column_values(column: pd.Series[Any]) -> Sequence[Any]:
     """Return the values of a column as plain Python values, None where missing.
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from pandas_imgproc.errors import ImgprocError, UnreadableImageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from pandas_imgproc.errors import FailureKind
 
@@ -137,3 +137,16 @@ def os_error_reason(exc: OSError) -> UnreadableImageError:
         return UnreadableImageError("not_a_file", "it is a pipe, a socket or a device")
     kind: FailureKind = "remote" if exc.errno in _IO_ERRNOS else "invalid_path"
     return UnreadableImageError(kind, f"it could not be opened: {exc.strerror or exc}")
+
+
+def combine_signatures(signatures: Sequence[FileSignature]) -> FileSignature:
+    """Return one signature of the files of a row, which changes if that of any does.
+
+    Examples
+    --------
+    >>> combine_signatures([(10, 5), (20, 3)]), combine_signatures([(10, 5), UNKNOWN_SIGNATURE])
+    ((30, 5), (-1, -1))
+    """
+    if UNKNOWN_SIGNATURE in signatures:
+        return UNKNOWN_SIGNATURE
+    return sum(size for size, _ in signatures), max(time for _, time in signatures)

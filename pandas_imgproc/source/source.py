@@ -178,9 +178,11 @@ class Source:
         rows = [i for i, value in enumerate(partition.inputs) if value is not None]
         inputs = [value for i in rows for value in partition.inputs[i].values]
         files = self._read(dataclasses.replace(partition, inputs=inputs, targets=()), cancelled, None, None)
+        n_targets = len(partition.targets) // len(partition)
         for i in rows:
             group = InputFileGroup([next(files)[1] for _ in partition.inputs[i].values])
             group.columns, group.i = partition.columns, i
+            group.targets = partition.targets[i * n_targets : (i + 1) * n_targets]
             yield i, group
 
     def prefetcher(

@@ -130,7 +130,7 @@ class Augment(Task):
 
     def to_pandas(
         self, values: Values, status: Values, failures: tuple[Failure, ...], index: pd.Index[Any]
-    ) -> pd.Series[Any]:
+    ) -> pd.Series[Any] | pd.DataFrame:
         """Return the Series named ``image``, each row n times, with the level ``variant`` in its index."""
         if values.dtype == object:  # no row has a result: the shape is a guess
             width, height = self.decode_options.size or (1, 1)
@@ -175,9 +175,14 @@ class SaveAugmented(FileTask):
         images = self.variants.allocate(self.n_outputs)
         self.variants.fill(images, position, file)
         for variant, pixels in enumerate(images):
-            if pixels.dtype != np.uint8:
-                raise UserFunctionError(f"the transform returned pixels of {pixels.dtype}; files hold uint8")
-            out[variant] = codec.encode(_to_pil(pixels), self.encode_options, file.target or "")
+            out[variant] = encode_variant(pixels, self.encode_options, file.target)
+
+
+def encode_variant(pixels: Pixels, options: codec.EncodeOptions, target: str | None) -> bytes:
+    """Return the encoded file of a variant; raise a UserFunctionError if files cannot hold its pixels."""
+    if pixels.dtype != np.uint8:
+        raise UserFunctionError(f"the transform returned pixels of {pixels.dtype}; files hold uint8")
+    return codec.encode(to_pil(pixels), options, target or "")
 
 
 def variant_index(index: pd.Index[Any], n: int) -> pd.MultiIndex:
@@ -202,13 +207,13 @@ def calling_convention(transform: Callable[..., Any]) -> Callable[[Pixels, np.ra
     """
     family = {cls.__module__.partition(".")[0] for cls in type(transform).__mro__}
     if "torchvision" in family:
-        return lambda pixels, _: transform(_to_pil(pixels))
+        return lambda pixels, _: transform(to_pil(pixels))
     parameters = [] if "albumentations" in family else _parameters(transform)
     if not parameters or parameters[0].kind in (inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.VAR_KEYWORD):
         return lambda pixels, _: transform(image=pixels)
     annotation = parameters[0].annotation
     takes_pil = annotation is not inspect.Parameter.empty and "Image" in str(annotation)
-    convert: Callable[[Pixels], Any] = _to_pil if takes_pil else np.asarray
+    convert: Callable[[Pixels], Any] = to_pil if takes_pil else np.asarray
     if any(parameter.name == "rng" for parameter in parameters):
         return lambda pixels, rng: transform(convert(pixels), rng=rng)
     return lambda pixels, _: transform(convert(pixels))
@@ -221,5 +226,6 @@ def _parameters(transform: Callable[..., Any]) -> list[inspect.Parameter]:
         return [inspect.Parameter("pixels", inspect.Parameter.POSITIONAL_ONLY)]
 
 
-def _to_pil(pixels: Pixels) -> Image.Image:
+def to_pil(pixels: Pixels) -> Image.Image:
+    """Return pixels of shape (height, width, channels) as an image."""
     return Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)

@@ -222,7 +222,9 @@ def _to_json(value: Any) -> Any:
         return value.fingerprint() if isinstance(value, Task) else dataclasses.asdict(value)
     if callable(value):
         return function_fingerprint(value)
-    return value if isinstance(value, int | float | str | list | tuple | None) else str(value)
+    if isinstance(value, list | tuple):
+        return list(map(_to_json, value))
+    return value if isinstance(value, int | float | str | None) else str(value)
 
 
 def with_labels(failures: tuple[Failure, ...], index: pd.Index[Any], n_outputs: int = 1) -> tuple[dict[str, Any], ...]:

@@ -35,7 +35,7 @@ class FileTask(Task):
         status: Values,  # noqa: ARG002  values are None where a row has no result
         failures: tuple[Failure, ...],
         index: pd.Index[Any],
-    ) -> pd.Series[Any]:
+    ) -> pd.Series[Any] | pd.DataFrame:
         """Return the Series of str named ``path``: the written files, missing where a row has none."""
         paths = paths_to_series(values, self.index(index)).rename("path")
         paths.attrs["failures"] = with_labels(failures, paths.index, self.n_outputs)

@@ -86,7 +86,7 @@ def as_image_array(result: Any) -> np.ndarray[Any, Any] | None:
         pixels = pixels[:, :, np.newaxis]
     if pixels.ndim != 3 or pixels.dtype.kind not in "buif" or 0 in pixels.shape:
         return None
-    if type(result).__module__.partition(".")[0] == "torch":
+    if type(result).__module__.partition(".")[0] in ("torch", "torchvision"):
         pixels = np.moveaxis(pixels, 0, 2)  # a tensor is (channels, height, width)
     return np.ascontiguousarray(pixels) if pixels.shape[2] in (1, 3, 4) else None
 

@@ -76,6 +76,7 @@ class FrameImageAccessor:
     save_resized = _frame_method(SeriesImageAccessor.save_resized)
     download = _frame_method(SeriesImageAccessor.download)
     save_thumbnails = _frame_method(SeriesImageAccessor.save_thumbnails)
+    save_shards = _frame_method(SeriesImageAccessor.save_shards)
     verify = _frame_method(SeriesImageAccessor.verify)
     map = _frame_method(SeriesImageAccessor.map)
     map_batches = _frame_method(SeriesImageAccessor.map_batches, several=True)

@@ -37,7 +37,9 @@ if TYPE_CHECKING:
 
     from pandas_imgproc.sinks import Retry
 
-_MODE_OF = {1: "L", 3: "RGB", 4: "RGBA"}
+MODE_OF = {1: "L", 3: "RGB", 4: "RGBA"}
+"""Mode of an image by its number of channels."""
+
 _THUMBNAIL = (
     codec.decode_options,
     (
@@ -275,7 +277,7 @@ class _SaveMethods(_ImageAccessorBase):
         ['/r.png', '/b.png']
         """
         dtype = self._image_array.dtype
-        mode = _MODE_OF.get(dtype.shape[2]) if dtype.subtype == np.uint8 else None
+        mode = MODE_OF.get(dtype.shape[2]) if dtype.subtype == np.uint8 else None
         if mode is None:
             raise TypeError(f"the column {self._column.name!r} holds {dtype}; files hold uint8 of 1, 3 or 4 channels")
         if isinstance(to, str | os.PathLike) and not is_template(to):

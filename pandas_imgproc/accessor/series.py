@@ -8,14 +8,16 @@ from pandas_imgproc.accessor.feed import _FeedingMethods
 from pandas_imgproc.accessor.load import _LoadMethods
 from pandas_imgproc.accessor.map_batches import _BatchMethods
 from pandas_imgproc.accessor.save import _SaveMethods
+from pandas_imgproc.accessor.shards import _ShardMethods
 from pandas_imgproc.accessor.show import _DisplayMethods
 from pandas_imgproc.accessor.transform import _TransformMethods
 
 
 @trim_tracebacks
 class SeriesImageAccessor(
-    _LoadMethods, _SaveMethods, _TransformMethods, _BatchMethods, _ExplodeMethods, _FeedingMethods, _DisplayMethods
-):
+    _LoadMethods, _SaveMethods, _ShardMethods, _TransformMethods, _BatchMethods, _ExplodeMethods, _FeedingMethods,
+    _DisplayMethods,
+):  # fmt: skip
     """Accessor ``series.img``: methods for a column of paths, encoded bytes, ``{bytes, path}`` structs or images.
 
     Parameters

@@ -37,6 +37,10 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "photos small --size 640x480 --fit pad --format WEBP --quality 80",
     ),
     "save-thumbnails": ('"photos/*.jpg" thumbs', 'photos "{dir}/{stem}_128.jpg" --out thumbnails.csv'),
+    "save-shards": (
+        'train.csv image_path "shards/train-{shard:06d}.tar" --columns label --size 256',
+        'photos "s3://bucket/train-{shard:05d}.parquet" --columns label --max-bytes "300 MB"',
+    ),
     "download": ("train.csv url train", "train.csv url train --errors raise --no-progress"),
     "unpack": ("train.tar.gz train", "photos.zip photos --encoding cp932 --failures refused.csv"),
     "verify": ("photos --out verified.csv", "train.csv image_path --failures broken.csv"),
@@ -64,7 +68,7 @@ _TABLE = "A table (.csv, .parquet, …): the input rows, with the result in new 
 _OUT = {
     "load-resized": "",
     "show": "The image file, such as sheet.png.",
-    **dict.fromkeys(("save-resized", "save-thumbnails", "download"), _TABLE),
+    **dict.fromkeys(("save-resized", "save-thumbnails", "save-shards", "download"), _TABLE),
     "unpack": "A table (.csv, .parquet, …) of the members and their files.",
 }
 

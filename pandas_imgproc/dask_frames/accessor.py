@@ -237,6 +237,11 @@ class DaskSeriesImageAccessor(SeriesImageAccessor):
     def batches(self, *args: Any, **kwargs: Any) -> ImageBatches:  # noqa: D102  as in pandas
         return SeriesImageAccessor(self._column.compute()).batches(*args, **kwargs)
 
+    def save_shards(self, to: Any, *, columns: Any = None, **kwargs: Any) -> pd.Series[Any]:  # noqa: D102  as in pandas
+        lazy: Any = None if self._frame is None or columns is None else self._frame[list(columns)]
+        column, frame = dask.compute(self._column, lazy)
+        return SeriesImageAccessor(column, frame).save_shards(to, columns=columns, **kwargs)
+
     def dataset(self, *args: Any, label: Any = None, **kwargs: Any) -> ImageDataset:  # noqa: D102  as in pandas
         if label is not None and self._frame is not None:
             lazy: Any = self._frame[label] if isinstance(label, list) else get_column(self._frame, label)

@@ -6,7 +6,10 @@
 `data_uri`       data URIs as bytes
 `paths`          locations of names and URLs, never outside of the root
 `local`          local files
-`archive`        members of zip and tar archives
+`archive`        members of zip and tar archives, read in place
+`archive_index`  their names and locations
+`archive_stream` the same members from the beginning to the end, to unpack them
+`decompressed`   compressed tars, decompressed once
 `remote`         reader of remote files, with these parts:
 `prefetch`       reads in flight while images are decoded, with a budget of bytes
 `transfer`       copies of files in blocks, and `copies` their versions and outputs
@@ -15,7 +18,7 @@
 `redirects`      redirects of web servers, which stay below the root, and whose headers stay with their server
 `chained`        file systems of any URL, also of a chained one
 `error_mapping`  exceptions of file systems as failure kinds and messages
-`read_config`    configuration of remote reads
+`read_config`    configuration of remote reads and archives
 `redaction`      storage options, and text and URLs without secrets
 """
 

@@ -4,6 +4,7 @@
 `load`            images as pixels of one shape
 `save`            images as encoded files
 `download`        files as they are
+`shard`           files for shards, as they are or encoded
 `verify`          checks that images are complete
 `readable`        checks that images can be loaded
 `thumbnail`       small images for display
@@ -35,6 +36,7 @@ from pandas_imgproc.tasks.measure import Measure
 from pandas_imgproc.tasks.pair_calls import PairForm, mixing_step, with_box_params
 from pandas_imgproc.tasks.readable import Readable
 from pandas_imgproc.tasks.save import SaveResized
+from pandas_imgproc.tasks.shard import SaveShards
 from pandas_imgproc.tasks.thumbnail import Thumbnail
 from pandas_imgproc.tasks.user_instance import function_name, is_class
 from pandas_imgproc.tasks.verify import Verify
@@ -54,6 +56,7 @@ __all__ = [
     "SaveAugmented",
     "SavePairs",
     "SaveResized",
+    "SaveShards",
     "Task",
     "Thumbnail",
     "Values",

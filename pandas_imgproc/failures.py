@@ -235,6 +235,8 @@ def _hint(failed: Failure, source: Source, coerce_hint: str) -> str:
         hint = location_hints.suggest(failed["path"].removesuffix(source.suffix or ""), source)
     if failed["message"].startswith("the archive cannot be read"):
         hint = f"Is root={source.redacted_root!r} an archive? {_COERCE_HINT}"
+    if failed["message"].startswith("the archive: there is no such file"):
+        hint = f"Is root={source.redacted_root!r} the path of the archive? {_COERCE_HINT}"
     is_image = kind in ("permission", "remote", "timeout", "worker_died")
     return hint or (coerce_hint if is_image else f"Is this the column of images? {coerce_hint}")
 

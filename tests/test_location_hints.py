@@ -171,3 +171,5 @@ def test_root_with_a_variable_or_that_is_no_archive_is_told(here):
     Path("page.zip").write_text("<html>no</html>")
     with pytest.raises(NoReadableImageError, match=r"Is root='page\.zip' an archive"):
         pd.Series(["a.jpg"] * 2).img.load_resized(8, root="page.zip")
+    with pytest.raises(NoReadableImageError, match=r"Is root='gone\.zip' the path of the archive"):
+        pd.Series(["a.jpg"] * 2).img.load_resized(8, root="gone.zip")

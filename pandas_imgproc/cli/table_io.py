@@ -23,9 +23,12 @@ PATH_COLUMN = "image_path"
 
 
 def _encoding_of(path: str) -> str:
-    """Return the encoding that the first bytes of a text file name, of which Excel writes two, or UTF-8."""
+    """Return the encoding that the first bytes of a text file name, of which Excel writes UTF-16, or UTF-8."""
     with open(path, "rb") as file:
-        return "utf-16" if file.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) else "utf-8"
+        head = file.read(4)
+    if head in (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE):  # the first of these begins like UTF-16
+        return "utf-32"
+    return "utf-16" if head[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) else "utf-8"
 
 
 def _read_text(path: str, column: str, sep: str = ",") -> pd.DataFrame:

@@ -1,4 +1,4 @@
-"""Messages of libtiff, which it prints to the standard error stream, as records of the log."""
+"""Messages of libtiff and of Pillow's TIFF plugin, which are printed to the standard error stream, in the log."""
 
 from __future__ import annotations
 
@@ -27,8 +27,9 @@ _thread = threading.local()
 
 @contextlib.contextmanager
 def log_libtiff_messages() -> Iterator[None]:
-    """Log the messages of libtiff in this thread at level INFO, until the context ends.
+    """Log the messages of libtiff in this thread at level INFO, until the context ends, and those of Pillow's plugin.
 
+    Without a configuration of logging, Python prints the errors that the plugin logs, beside the failure of the row.
     libtiff has one error handler per process. It is set once, and hands the messages of other threads and of the
     user's own code to the handler before it.
 
@@ -56,6 +57,17 @@ def take_libtiff_message() -> str:
     message: str = getattr(_thread, "message", "")
     _thread.message = ""
     return message
+
+
+def _relog(record: logging.LogRecord) -> bool:
+    """Log an error of Pillow's plugin at level INFO; return whether its own logger handles it instead."""
+    if not getattr(_thread, "active", False):
+        return True
+    logger.info("Pillow: %s", record.getMessage())
+    return False
+
+
+logging.getLogger("PIL.TiffImagePlugin").addFilter(_relog)
 
 
 @functools.cache

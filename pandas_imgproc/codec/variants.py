@@ -11,6 +11,7 @@ from PIL.TiffImagePlugin import (
     BITSPERSAMPLE,
     COMPRESSION,
     COMPRESSION_INFO,
+    MAX_SAMPLESPERPIXEL,
     PHOTOMETRIC_INTERPRETATION,
     SAMPLESPERPIXEL,
     TILEOFFSETS,
@@ -21,7 +22,7 @@ from PIL.TiffImagePlugin import (
 from pandas_imgproc.codec.libjpeg import JPEG_LS, READABLE_FRAMES, frame_marker, is_lossless
 from pandas_imgproc.errors import UnreadableImageError
 
-_MAX_BITS = 64
+_MAX_BITS, _MAX_BANDS = 64, 1024
 _COLOR_SPACES = {0: "gray", 1: "gray", 2: "RGB", 3: "palette", 5: "CMYK", 6: "YCbCr", 8: "Lab", 32803: "sensor data"}
 _YCBCR, _JPEG = 6, (6, 7)
 _TAG_ERRORS = (OSError, SyntaxError, ValueError, LookupError, TypeError, struct.error)
@@ -95,7 +96,7 @@ def _rare_tiff(data: bytes) -> str:
         tags = _tiff_tags(data)
         layout = f"a TIFF file{_layout(tags)}"
         compression = tags.get(COMPRESSION, 1)
-        if compression not in COMPRESSION_INFO:
+        if compression not in COMPRESSION_INFO or MAX_SAMPLESPERPIXEL < tags.get(SAMPLESPERPIXEL, 1) <= _MAX_BANDS:
             return layout
         if TILEWIDTH in tags and TILEOFFSETS not in tags:
             return f"{layout}, whose tiles are listed as strips,"

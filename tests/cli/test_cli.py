@@ -238,7 +238,7 @@ def test_unpack_command_writes_files_and_tables_and_continues(folder, capfd):
     assert run("unpack x.zip other --errors raise", capfd)[0] == EXIT_FAILED
 
 
-@pytest.mark.parametrize("encoding", ["utf-16", "utf-8-sig"])
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-32", "utf-8-sig"])
 def test_text_of_excel_is_read(folder, tmp_path, capfd, encoding):
     table = tmp_path / "excel.tsv"
     table.write_text("bild\ttitle\nphotos/a/000.jpg\tgrün\n", encoding=encoding)

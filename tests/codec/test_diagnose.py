@@ -80,7 +80,12 @@ def test_other_formats_are_called_by_their_names(head, words):
 
 @pytest.mark.parametrize(
     ("n_bands", "photometric", "words"),
-    [(5, 1, "5 bands of 8 bits .gray"), (2, 1, "2 bands of 8 bits .gray"), (4, 6, "4 bands of 8 bits .YCbCr")],
+    [
+        (5, 1, "5 bands of 8 bits .gray"),
+        (2, 1, "2 bands of 8 bits .gray"),
+        (7, 1, "7 bands of 8 bits .gray"),
+        (4, 6, "4 bands of 8 bits .YCbCr"),
+    ],
 )
 def test_whole_tiff_file_of_other_bands_is_unsupported(n_bands, photometric, words):
     levels = np.zeros((8, 8 * n_bands), np.uint8)

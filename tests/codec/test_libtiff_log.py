@@ -12,6 +12,7 @@ import dask
 import numpy as np
 import pandas as pd
 import pytest
+from image_factory import tiff
 from PIL import Image
 
 import pandas_imgproc  # noqa: F401
@@ -79,3 +80,15 @@ def test_message_of_other_thread_is_printed(broken):
     done.set()
     thread.join()
     assert text.count(b"\n") >= 1
+
+
+def test_error_that_pillow_logs_is_logged_and_not_printed(caplog):
+    data = tiff(np.zeros((8, 56), np.uint8), 8, 1, n_bands=7)
+    column = pd.Series([data])
+    with caplog.at_level(logging.INFO):
+        assert printed(lambda: column.img.load_resized(8, errors="coerce")) == b""
+    assert [(record.name, record.levelno) for record in caplog.records] == [("pandas_imgproc", logging.INFO)] * 3
+    caplog.clear()
+    with pytest.raises(OSError, match="cannot identify"):
+        Image.open(io.BytesIO(data))
+    assert [record.name for record in caplog.records] == ["PIL.TiffImagePlugin"]

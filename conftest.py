@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 
@@ -24,6 +25,15 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     data = (folder / "whole.jpg").read_bytes()
     (folder / "half.jpg").write_bytes(data[: len(data) // 2])
     return folder
+
+
+@pytest.fixture(autouse=True)
+def _folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Run an example in a folder of its own, in which it makes the files that it reads."""
+    with pytest.MonkeyPatch.context() as patch:
+        if isinstance(request.node, pytest.DoctestItem):
+            patch.chdir(tmp_path_factory.mktemp("example"))
+        yield
 
 
 @pytest.fixture(autouse=True)

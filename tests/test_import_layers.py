@@ -24,7 +24,7 @@ LAYERS = [
     {"feeding"},
     {"accessor", "api", "unpacking"},
     {"dask_frames"},
-    {"__init__", "cli"},
+    {"__init__", "cli", "sklearn"},
     {"__main__"},
 ]
 ROOT = Path(pandas_imgproc.__file__).parent

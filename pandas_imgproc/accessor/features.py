@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import re
+import warnings
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -26,6 +27,7 @@ from pandas_imgproc.accessor.options import (
     load_options,
 )
 from pandas_imgproc.array import ImageDtype
+from pandas_imgproc.failures import find_stack_level
 from pandas_imgproc.features import HASH_FEATURES, HEADER_FEATURES, issues, select_features
 from pandas_imgproc.features.duplicates import BITS, group_ids
 from pandas_imgproc.tasks import Measure
@@ -100,9 +102,12 @@ class _FeatureMethods(_ImageAccessorBase):
         Parameters
         ----------
         include : str or list of str, optional
-            Names of the columns, in the order of the result. By default all header fields and pixel features, also
-            those added with `pandas_imgproc.register_feature`, and no hash: ``"phash"``, ``"dhash"``, ``"ahash"``,
-            ``"md5"`` and ``"pixel_md5"`` must be named. Only the included columns are computed.
+            Names of the columns, in the order of the result; ``"all"`` is all of them. By default those that a model
+            takes as they are, the same for all images: header fields and pixel features that are numbers and that no
+            intact image lacks, and numeric ones added with `pandas_imgproc.register_feature`. These are no default:
+            ``mode``, ``format``, ``camera`` and ``taken_at`` (texts and times), ``hue`` (gray images have none),
+            ``file_size`` and ``bytes_per_pixel`` (images in memory have none), and the hashes ``phash``, ``dhash``,
+            ``ahash``, ``md5`` and ``pixel_md5``. Only the included columns are computed.
         size : int or None
             The working size: pixels of the longest edge at which pixels are measured; smaller images are not
             enlarged. None measures the whole image. Header fields and hashes do not depend on it.
@@ -275,7 +280,8 @@ class _FeatureMethods(_ImageAccessorBase):
         Notes
         -----
         On a frame without the name of a column, ``features.img.issues()``, the issues are computed from the columns
-        of the frame, as returned by `features`, and nothing is read.
+        of the frame, as returned by `features`, and nothing is read: all that these columns allow for, with a warning
+        that names the others, or those of `include`.
 
         Examples
         --------
@@ -301,7 +307,10 @@ class _FeatureMethods(_ImageAccessorBase):
             if name not in issues.Thresholds.__dataclass_fields__:
                 raise TypeError(f"{name}= needs a column of images: issues('image_path', {name}=...)")
         _check_distance(thresholds.get("max_distance", 0))
-        return cls._find_issues(frame, issues.select_issues(include), issues.Thresholds(**thresholds))
+        names = issues.select_issues(include)
+        if include is None:
+            names = _warn_not_computable(names, frame.columns) or names
+        return cls._find_issues(frame, names, issues.Thresholds(**thresholds))
 
     @classmethod
     def _find_issues(cls, features: pd.DataFrame, names: tuple[str, ...], thresholds: Thresholds) -> pd.DataFrame:
@@ -325,6 +334,21 @@ class _FeatureMethods(_ImageAccessorBase):
     ) -> Any:
         names, registered = select_features(include)
         return self._run(Measure(name, names, decode_options, working_size, registered), read_options, store)
+
+
+def _warn_not_computable(names: tuple[str, ...], columns: Iterable[Any]) -> tuple[str, ...]:
+    """Return the issues that can be derived from some columns, and warn of the others, unless none can."""
+    found = issues.computable(names, columns)
+    lacking = [name for name in names if name not in found]
+    if lacking and found:
+        required = [name for name in issues.required_features(lacking) if name not in set(columns)]
+        warnings.warn(
+            f"without {', '.join(lacking)}: the frame lacks {', '.join(map(repr, required))}; add the columns with "
+            f".img.features(column, include={required}), or select the issues: include=",
+            UserWarning,
+            stacklevel=find_stack_level(),
+        )
+    return found
 
 
 def _group_series(hashes: pd.Series[Any], distance: int) -> pd.Series[Any]:

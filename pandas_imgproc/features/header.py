@@ -38,7 +38,12 @@ def bytes_per_pixel(header: Any) -> float | None:
     return None if header.file_size is None else float(header.file_size / (header.width * header.height))
 
 
-_attribute("orientation", dtype="Int64")  # of EXIF, 1 to 8
+@_builtin_feature("orientation", dtype="Int64", input="header")
+def orientation(header: Any) -> int:
+    """Return the EXIF orientation, 1 to 8; 1 without a tag, which means the same."""
+    return int(header.orientation or 1)
+
+
 _attribute("has_alpha", "has_icc", dtype="boolean")  # transparency, color profile
 _attribute("camera", dtype="category")  # make and model in EXIF; without the make where the model begins with it
 _attribute("taken_at", dtype="datetime64[s]")  # DateTimeOriginal, else DateTimeDigitized, else DateTime of EXIF

@@ -139,6 +139,18 @@ def required_features(issues: Iterable[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name for issue in issues for name in _ISSUE_RULES[issue][0]))
 
 
+def computable(issues: Iterable[str], columns: Iterable[Any]) -> tuple[str, ...]:
+    """Return the issues that can be derived from some columns of features.
+
+    Examples
+    --------
+    >>> computable(["is_dark", "is_duplicate"], ["brightness_p99", "width"])
+    ('is_dark',)
+    """
+    known = set(columns)
+    return tuple(issue for issue in issues if known.issuperset(_ISSUE_RULES[issue][0]))
+
+
 def is_row_wise(issues: Iterable[str]) -> bool:
     """Return whether issues are derived from each row alone, without a comparison of rows.
 

@@ -30,6 +30,13 @@ DEFAULT_INPUTS: tuple[InputKind, ...] = ("header", "pixels", "grey")
 """Inputs of the built-in features that are computed by default: one hash costs as much as all of them together, and no
 model learns from it."""
 
+DEFAULT_DTYPES = ("float64", "Int64", "UInt64", "boolean")
+"""Dtypes of the features that are computed by default: a model takes no texts and no times."""
+
+SOMETIMES_MISSING = frozenset({"hue", "file_size", "bytes_per_pixel"})
+"""Numeric features that an intact image can lack: a gray one has no hue, one in memory has no file. They are no
+default, because a column without any value is an error of some models."""
+
 DTYPES: dict[str, str] = {
     "float64": "f8",
     "Int64": "i8",
@@ -192,6 +199,8 @@ def _check_names(names: tuple[Any, ...]) -> None:
         )
     if len(set(names)) < len(names):
         raise ValueError(f"register_feature(*names) names a column twice: {names!r}")
+    if set(names) & {"all"}:
+        raise ValueError("register_feature('all') is the word for all features; choose another name")
     builtin = [name for name in names if name in _registry and _registry[name].builtin]
     if builtin:
         raise ValueError(f"register_feature({builtin[0]!r}) is the name of a built-in feature; choose another")
@@ -240,13 +249,30 @@ def feature_names(*inputs: InputKind) -> tuple[str, ...]:
     return tuple(sorted(names, key=lambda name: (not _registry[name].builtin, order.index(_registry[name].input))))
 
 
+def default_features() -> tuple[str, ...]:
+    """Return the names of the columns of `features` by default, which a model takes as they are.
+
+    Examples
+    --------
+    >>> "width" in default_features(), "camera" in default_features(), "hue" in default_features()
+    (True, False, False)
+    """
+    return tuple(name for name in feature_names() if _is_default(name, _registry[name]))
+
+
+def _is_default(name: str, spec: FeatureSpec) -> bool:
+    if spec.dtype not in DEFAULT_DTYPES:
+        return False
+    return not spec.builtin or (spec.input in DEFAULT_INPUTS and name not in SOMETIMES_MISSING)
+
+
 def select_features(include: Any) -> tuple[tuple[str, ...], tuple[FeatureSpec, ...]]:
     """Return the requested names in their order, and the features that compute them, each once.
 
     Parameters
     ----------
     include : str, iterable of str, or None
-        None requests all except the built-in hashes.
+        None requests the default columns (see `default_features`), "all" all of them.
 
     Raises
     ------
@@ -262,15 +288,14 @@ def select_features(include: Any) -> tuple[tuple[str, ...], tuple[FeatureSpec, .
 
 def _requested_names(include: Any) -> tuple[str, ...]:
     if include is None:
-        specs = [(name, _registry[name]) for name in feature_names()]
-        return tuple(name for name, spec in specs if not spec.builtin or spec.input in DEFAULT_INPUTS)
+        return default_features()
     if isinstance(include, str):
-        return (include,)
+        return feature_names() if include == "all" else (include,)
     names = tuple(include) if isinstance(include, Iterable) else None
     if names is None or not all(isinstance(name, str) for name in names):
         raise TypeError(f"include={include!r:.200} is not a list of names of features, such as ['brightness', 'blur']")
     if not names:
-        raise ValueError("include=[] names no feature; None requests all except hashes")
+        raise ValueError("include=[] names no feature; None requests the default columns, 'all' all")
     if len(set(names)) < len(names):
         duplicate = next(name for name in names if names.count(name) > 1)
         raise ValueError(f"include names {duplicate!r} twice")

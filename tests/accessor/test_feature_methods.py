@@ -70,10 +70,53 @@ def test_empty_frame_has_same_dtypes(index):
     empty = pd.DataFrame({"image_path": pd.Series([], dtype=object)}).set_axis(index, axis=0)
     one = pd.Series([encoded(scene(8, 8))]).img.features()
     found = empty.img.features("image_path")
-    assert found.dtypes.drop(["mode", "format"]).equals(one.dtypes.drop(["mode", "format"]))
+    assert found.dtypes.equals(one.dtypes)
+    assert list(empty.img.features("image_path", "all")) == list(feature_names())
     assert found.index.equals(index)
     assert empty.img.issues("image_path").dtypes.eq("boolean").all()
     assert empty.img.duplicate_groups("image_path").dtype == "Int64"
+
+
+def test_default_features_are_a_matrix_without_gaps():
+    gray = encoded(scene(20, 30).convert("L"), "PNG")
+    columns = [
+        pd.Series([encoded(scene(20, 30)), gray]),
+        pd.Series([scene(20, 30), np.zeros((9, 9, 3), dtype=np.uint8)]),
+        pd.Series([encoded(scene(20, 30))] * 2).img.load_resized(8),
+    ]
+    found = [column.img.features() for column in columns]
+    assert all(f.dtypes.equals(found[0].dtypes) for f in found)
+    assert all(dtype.kind in "biuf" for dtype in found[0].dtypes)
+    assert all(f.notna().all(axis=None) for f in found)
+    assert found[0]["orientation"].tolist() == [1, 1]
+    assert not {"hue", "file_size", "mode", "camera", "taken_at", "phash"} & set(found[0])
+
+
+def test_registered_features_are_default_if_they_are_numeric():
+    pandas_imgproc.register_feature("corner", dtype="Int64")(lambda pixels: int(pixels[0, 0, 0]))
+    pandas_imgproc.register_feature("word", dtype="string")(lambda pixels: "a")
+    try:
+        column = pd.Series([encoded(scene(8, 8))])
+        assert "corner" in column.img.features()
+        assert "word" not in column.img.features()
+        assert "word" in column.img.features("all")
+    finally:
+        pandas_imgproc.unregister_feature("corner")
+        pandas_imgproc.unregister_feature("word")
+    with pytest.raises(ValueError, match=r"\('all'\) is the word for all features"):
+        pandas_imgproc.register_feature("all")
+
+
+def test_issues_of_default_features_name_what_they_lack(suspects):
+    features = suspects.img.features()
+    with pytest.warns(UserWarning, match=r"^without is_duplicate: the frame lacks 'phash'; add .*include=\['phash'\]"):
+        found = features.img.issues()
+    assert list(found) == [name for name in ISSUES if name != "is_duplicate"]
+    assert found.equals(suspects.img.features("all").img.issues()[list(found)])
+    with pytest.raises(KeyError, match="no column 'phash'"):
+        features.img.issues(include="is_duplicate")
+    with pytest.raises(KeyError, match="from which the issues are derived"):
+        features[["mean_r"]].img.issues()
 
 
 def test_features_are_equal_on_every_scheduler(frame, folder, managed_cluster):
@@ -121,10 +164,11 @@ def test_feature_not_included_is_not_computed(folder, managed_cluster):
         pandas_imgproc.unregister_feature("other")
 
 
-def test_default_features_are_all_but_hashes(folder):
+def test_default_features_are_all_but_hashes_and_those_that_images_lack(folder):
     found = pd.Series([str(folder / "1.jpg")]).img.features()
-    assert list(found.columns) == [name for name in feature_names() if name not in HASH_FEATURES]
-    assert list(found.columns[: len(HEADER_FEATURES)]) == list(HEADER_FEATURES)
+    others = {*HASH_FEATURES, "mode", "format", "camera", "taken_at", "hue", "file_size", "bytes_per_pixel"}
+    assert list(found.columns) == [name for name in feature_names() if name not in others]
+    assert list(found.columns[:4]) == list(HEADER_FEATURES[:4])
 
 
 def test_feature_is_independent_of_included_columns():

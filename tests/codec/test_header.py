@@ -111,7 +111,7 @@ def test_metadata_with_broken_exif_has_other_columns():
     files += [whole[:end] + chunk(b"eXIf", body) + whole[end:] for body in (b"junk", b"MM\0*\xff\xff\xff\xff", b"")]
     frame = pd.Series(files).img.metadata()
     assert frame["width"].tolist() == [40, 8, 8, 8]
-    assert frame["orientation"].isna().all()
+    assert frame["orientation"].eq(1).all()
 
 
 def test_metadata_reports_alpha_and_profile():
@@ -148,7 +148,7 @@ def test_metadata_of_an_image_column():
     images = pd.Series([encoded(scene(40, 30)), None]).img.load_resized((6, 4))
     frame = images.img.metadata()
     assert frame.loc[0, ["width", "height", "mode", "channels", "n_frames"]].tolist() == [6, 4, "RGB", 3, 1]
-    assert frame.loc[0, ["format", "file_size", "bytes_per_pixel", "orientation", "camera"]].isna().all()
+    assert frame.loc[0, ["format", "file_size", "bytes_per_pixel", "camera"]].isna().all()
     assert frame.loc[1].isna().all()
 
 

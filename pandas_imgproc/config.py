@@ -22,6 +22,7 @@ DEFAULTS: dict[str, Any] = {
     "n-workers": None,  # processes of the managed cluster; None: one per core of the machine or container
     "memory-limit": None,  # bytes (or "4GB") per process of the managed cluster; None: an equal share of the memory
     "dashboard": "token",  # pages of the managed cluster: "token" for this user, "open" for this machine, or "off"
+    "dashboard-thumbnails": None,  # images on its page Images: True or False; None: unless it is "open"
     # Predicted seconds up to which a job runs inline. On two cores, photos to 224 x 224 take as long on threads as on a
     # cluster that is started for them when they are 20 seconds of work, and half as long when they are two.
     "inline-threshold": 8.0,
@@ -48,7 +49,7 @@ DEFAULTS: dict[str, Any] = {
 dask.config.update_defaults({"pandas-imgproc": DEFAULTS})
 
 
-_OPTIONAL = ("row-timeout", "no-workers-timeout", "low-speed-limit", "archive-cache")
+_OPTIONAL = ("row-timeout", "no-workers-timeout", "low-speed-limit", "archive-cache", "dashboard-thumbnails")
 """Settings that may be None."""
 
 
@@ -118,6 +119,12 @@ def _number(value: Any) -> float:
     return float(value)
 
 
+def _boolean(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise TypeError
+    return value
+
+
 def _checked(number: float, *, above: float = -math.inf, minimum: float = -math.inf) -> float:
     if not (number > above and number >= minimum):  # also if it is not a number
         raise ValueError
@@ -134,6 +141,7 @@ _CHECKS: dict[str, tuple[Callable[[Any], Any], str]] = {
         (_not_negative, "a duration from 0 up: a number of seconds, or a text such as '10s'"),
     ),
     **dict.fromkeys(("max-connections", "retry-attempts"), (_count, "a whole number from 1 up")),
+    "dashboard-thumbnails": (_boolean, "True or False"),
     **dict.fromkeys(
         ("prefetch-bytes", "low-speed-limit"), (_nbytes, "a number of bytes above 0, or a text such as '64 MB'")
     ),

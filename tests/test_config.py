@@ -56,6 +56,8 @@ def test_default_is_legal(name):
         ("retry-attempts", 1.5),
         ("retry-attempts", "3"),
         ("max-connections", math.inf),
+        ("dashboard-thumbnails", "off"),
+        ("dashboard-thumbnails", 1),
         ("prefetch-bytes", "a lot"),
         ("prefetch-bytes", 0),
         ("low-speed-limit", -1),

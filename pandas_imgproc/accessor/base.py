@@ -49,6 +49,7 @@ class _ImageAccessorBase:
         job = self._make_job(task, read_options, self._inputs())
         if store is None:
             return self._execute(job, memory_sink(task, len(job.inputs)), read_options)
+        job = dataclasses.replace(job, target=store.path)
         return self._execute(job, store.open_sink(self._job_context(job)), read_options)
 
     def _inputs(self) -> Sequence[Any]:
@@ -75,7 +76,9 @@ class _ImageAccessorBase:
         check_modes(targets, encode_options, mode)
         sink = ImageFileSink(self._job_context(job), targets)
         sink.open(overwrite=write_options.overwrite, retry=write_options.retry)
-        return self._execute(dataclasses.replace(job, targets=targets), sink, read_options)
+        return self._execute(
+            dataclasses.replace(job, targets=targets, target=str(write_options.to)), sink, read_options
+        )
 
     def _job_context(self, job: execution.Job) -> JobContext:
         return JobContext(job.task, self._column.index, job.inputs, job.source, job.columns, job.regions)
@@ -95,6 +98,7 @@ class _ImageAccessorBase:
             task, read_options.source, inputs, read_options.npartitions, read_options.progress,
             fail_fast=read_options.errors == "raise",
             ends_on_bug=read_options.errors == "warn" and bool(task.user_functions), columns=self._extra_columns(task),
+            index=self._column.index, column="" if self._column.name is None else str(self._column.name),
         )  # fmt: skip
         if self._others and read_options.regions is not None:
             raise ValueError("box= and frame= are of one column of images, and the function is given several")

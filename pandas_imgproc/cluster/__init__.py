@@ -1,6 +1,7 @@
 """Dask clusters: the user's active client, or one managed local cluster."""
 
 from pandas_imgproc.cluster.dashboard import dashboard_link
+from pandas_imgproc.cluster.images_page import PageConnection
 from pandas_imgproc.cluster.manager import (
     ClusterLease,
     close,
@@ -21,6 +22,7 @@ from pandas_imgproc.cluster.manager import (
 
 __all__ = [
     "ClusterLease",
+    "PageConnection",
     "close",
     "dashboard_link",
     "default_client",

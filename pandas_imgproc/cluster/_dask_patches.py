@@ -24,7 +24,9 @@ from distributed.objects import SchedulerInfo
 from pandas_imgproc.cluster import preload, worker_rpc
 from pandas_imgproc.cluster.dashboard import with_token
 from pandas_imgproc.cluster.dashboard_guard import DashboardGuard
+from pandas_imgproc.cluster.images_page.plugin import ImagesPlugin
 from pandas_imgproc.cluster.log_silence import log_silence
+from pandas_imgproc.cluster.validation import shows_thumbnails
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -141,6 +143,9 @@ class _PatchedScheduler(Scheduler):  # type: ignore[misc]
         preload.remove_scratch_dir(self)
         self.handlers.update(worker_rpc.handlers)
         self.add_plugin(_TaskEventPlugin(self), name="pandas_imgproc")
+        if kwargs.get("dashboard_address") is not None:
+            thumbnails = shows_thumbnails(is_private=dashboard_token is not None)
+            self.add_plugin(ImagesPlugin(details=True, thumbnails=thumbnails))
 
     async def remove_worker(self, address: str, *args: Any, **kwargs: Any) -> Any:
         worker = self.workers.get(address)

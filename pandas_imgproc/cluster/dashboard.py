@@ -49,6 +49,18 @@ def with_token(link: str, token: str | None) -> str:
     return f"{address}{'&' if '?' in address else '?'}{TOKEN}={token}{mark}{fragment}"
 
 
+def images_link(link: str) -> str:
+    """Return the address of the page Images for that of the dashboard's status page.
+
+    Examples
+    --------
+    >>> images_link("http://127.0.0.1:8787/status?token=abc")
+    'http://127.0.0.1:8787/images?token=abc'
+    """
+    address, mark, query = link.partition("?")
+    return f"{address.removesuffix('/').removesuffix('/status')}/images{mark}{query}"
+
+
 def dashboard_link(client: Client) -> str | None:
     """Return the address of a client's dashboard, from Dask's template ``distributed.dashboard.link``.
 

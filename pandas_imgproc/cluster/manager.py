@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from dask.system import CPU_COUNT
 
 from pandas_imgproc.cluster import managed, worker_rpc
-from pandas_imgproc.cluster.dashboard import dashboard_link
+from pandas_imgproc.cluster.dashboard import dashboard_link, images_link
 from pandas_imgproc.cluster.managed import ManagedCluster
 from pandas_imgproc.cluster.monitor import WorkerMonitor
 from pandas_imgproc.cluster.validation import check_size, configured_dashboard, configured_size
@@ -254,7 +254,7 @@ def worker_pids() -> list[int]:
 
 
 def pop_dashboard_link(client: Client) -> str | None:
-    """Return the dashboard's address, once per start of the managed cluster.
+    """Return the address of the dashboard's page Images, once per start of the managed cluster.
 
     None the second time, for a client of the user, and if a browser cannot reach the dashboard.
     """
@@ -263,7 +263,8 @@ def pop_dashboard_link(client: Client) -> str | None:
         return None
     with managed.lock:
         shown, own.link_shown = own.link_shown, True
-    return None if shown else dashboard_link(client)
+    link = None if shown else dashboard_link(client)
+    return link and images_link(link)
 
 
 def default_client() -> Client | None:

@@ -10,6 +10,8 @@ import signal
 import sys
 from typing import TYPE_CHECKING
 
+import dask.config
+
 if TYPE_CHECKING:
     from distributed import Nanny, Scheduler, Worker
 
@@ -34,6 +36,8 @@ def dask_setup(worker: Worker) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     remove_scratch_dir(worker)
     worker._pandas_imgproc_managed = True  # `worker_rpc` may call the client process
+    if dask.config.get("pandas-imgproc.dashboard", "token") not in ("off", False):
+        worker._pandas_imgproc_reports = "details"  # for the dashboard's page
     sys.modules.pop(__name__, None)  # Dask imported it as plain "preload": a user's module may have that name
 
 

@@ -33,6 +33,12 @@ def configured_dashboard() -> str:
     return str(check_choice("pandas-imgproc.dashboard", "off" if value is False else value, ("token", "open", "off")))
 
 
+def shows_thumbnails(*, is_private: bool) -> bool:
+    """Return whether the dashboard shows thumbnails, as configured; by default if it is open to this user alone."""
+    value = setting("dashboard-thumbnails")
+    return is_private if value is None else value
+
+
 def check_size(
     n_workers: Any, memory_limit: Any, names: tuple[str, str] = ("n_workers", "memory_limit")
 ) -> tuple[int | None, str | float | None]:

@@ -8,6 +8,8 @@ import sys
 import warnings
 from typing import TYPE_CHECKING, Any, Protocol
 
+from pandas_imgproc.cluster.images_page.names import TOPIC
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -60,6 +62,21 @@ def call_parent(handler: str, **kwargs: Any) -> Any:
     from distributed.utils import sync
 
     return sync(worker.loop, getattr(worker.scheduler, handler), **kwargs)
+
+
+def report_mode() -> str | None:
+    """Return the mode in which the worker of this thread's task reports partitions to the dashboard; None: not at all.
+
+    ``"counts"`` or ``"details"``, which are paths, messages and labels of failures, and thumbnails.
+    """
+    mode: str | None = getattr(current_worker(), "_pandas_imgproc_reports", None)
+    return mode
+
+
+def report(event: dict[str, Any]) -> None:
+    """Send the event of a partition to the scheduler, with the next messages of the worker."""
+    worker = current_worker()
+    worker.log_event(TOPIC, {"threads": worker.state.nthreads, **event})
 
 
 def count_losses() -> tuple[int, int]:

@@ -89,7 +89,10 @@ class MapPartition:
         if self.image_columns and frame is not None:
             inputs = join_inputs([inputs, *(column_inputs(frame[name]) for name in self.image_columns)])
         columns = frame[list(self.task.column_names)] if self.task.column_names and frame is not None else None
-        job = Job(self.task, self.read_options.source, inputs, ends_on_bug=ends_on_bug, columns=columns)
+        job = Job(
+            self.task, self.read_options.source, inputs, ends_on_bug=ends_on_bug, columns=columns, index=column.index,
+            column=str(column.name),
+        )  # fmt: skip
         return with_regions(job, self.read_options.regions, column.index, frame)
 
     def meta(self, column: pd.Series[Any]) -> Any:

@@ -25,6 +25,7 @@ from pandas_imgproc.execution.flow import MANAGE_SECONDS, FlowControl
 from pandas_imgproc.execution.gathering import Gatherer
 from pandas_imgproc.execution.ledger_handle import shared_ledger
 from pandas_imgproc.execution.payload import build_payload, worker_function
+from pandas_imgproc.execution.reporting import CallReport
 from pandas_imgproc.execution.shared_task import SharedTask, shared_task
 from pandas_imgproc.execution.watchdog import kill_slow_rows
 from pandas_imgproc.partition import PartitionResult
@@ -65,11 +66,13 @@ def run_on_client(state: JobState, client: Client) -> None:
         if cluster.is_managed(client):
             stack.enter_context(cluster.worker_deaths_observed(crash_loop))
         stack.enter_context(span("pandas_imgproc", state.job.task.name))
+        state.report = CallReport(state, client)
         key = uuid.uuid4().hex
         task = stack.enter_context(shared_task(key, state.job.task, client))
         run = _ClientRun(state, client, ledger, worker_function(state, handle, task.handle), crash_loop, task)
         try:
             while run.fill() and not state.failed_fast:
+                state.report.update()
                 for result in run.next_results():
                     state.finish(result)
                     run.flow.add(result)
@@ -99,7 +102,8 @@ class _ClientRun:
         self._ranges = state.iter_partitions()
         self._monitor = cluster.worker_monitor(client)
         self._cluster = cluster.describe(client)
-        self._job_id, self._key_suffix = uuid.uuid4().hex[:8], count(1)
+        assert state.report is not None
+        self._report, self._key_suffix = state.report, count(1)
         self._warned_no_workers = False
         self._gatherer, self.flow = Gatherer(client), FlowControl(state)
         self._outstanding: dict[Future, Sequence[int]] = {}
@@ -139,7 +143,8 @@ class _ClientRun:
         partitions: list[Sequence[int]] = []
         for positions in batch:
             job, writer = self._state.job, self._state.writer(positions)
-            payload = build_payload(self._state.partition(positions), writer, job.task)
+            thumbnail = self._report.take_thumbnail()
+            payload = build_payload(self._state.partition(positions), writer, job.task, makes_thumbnail=thumbnail)
             if payloads and sum(map(len, payloads.values())) + len(payload) > MAX_BATCH_NBYTES:
                 self._send(payloads, partitions)
                 payloads, partitions = {}, []
@@ -158,7 +163,7 @@ class _ClientRun:
     def _key(self, positions: Sequence[int]) -> str:
         # The dashboard groups tasks by the key's text before the first dash.
         name = self._state.job.task.name
-        return f"{name}-{self._job_id}-{positions[0]}-{positions[-1]}-{next(self._key_suffix)}"
+        return f"{name}-{self._report.id}-{positions[0]}-{positions[-1]}-{next(self._key_suffix)}"
 
     def next_results(self) -> Iterator[PartitionResult]:
         """Yield the results that have arrived, after a wait for the first if no more can be submitted."""

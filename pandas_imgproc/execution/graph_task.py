@@ -11,6 +11,7 @@ import numpy as np
 from pandas_imgproc.execution.graph_ledger import graph_ledger
 from pandas_imgproc.execution.isolated import run_isolated
 from pandas_imgproc.execution.probation import Probation, probation_rows
+from pandas_imgproc.execution.reporting import PartitionReport
 from pandas_imgproc.kernel import run_partition
 from pandas_imgproc.partition import PendingRows
 
@@ -43,6 +44,9 @@ def run_in_graph(
         result = run(job.partition(range(len(job.inputs)), offset, probation_rows=probation.n_rows_of(0)))
     probation.admit(result)
     result.function_errors = probation.errors
+    report = PartitionReport(step, job.task.name)
+    report.add(result)
+    report.send_of_graph(job)
     return result
 
 
@@ -50,16 +54,19 @@ def write_in_graph(
     job: Job, process_task: ProcessTask, sink: ImageFileSink, settings: PillowSettings, step: str, offset: int = 0
 ) -> FunctionErrors:
     """Run the pending rows of a partition as `run_in_graph` does, and write their files batch by batch."""
-    pending = PendingRows(sink.pending())
+    pending, report = PendingRows(sink.pending()), PartitionReport(step, job.task.name)
     probation = _probation(job, pending.mask(), has_results=sink.has_results)
     with _attempts(job, process_task, settings, step, pending.mask()) as run:
         while pending:
             positions = pending.take(WRITE_BATCH_ROWS)
             n_rows = probation.n_rows_of(positions[0])
-            for admitted in probation.admit(run(job.partition(positions, offset, probation_rows=n_rows))):
+            result = run(job.partition(positions, offset, probation_rows=n_rows))
+            report.add(result)
+            for admitted in probation.admit(result):
                 sink.commit(admitted)
     for admitted in probation.release():  # no end of the computation: other partitions may have results
         sink.commit(admitted)
+    report.send_of_graph(job)
     return probation.errors
 
 

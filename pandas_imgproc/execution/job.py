@@ -19,6 +19,7 @@ from pandas_imgproc.errors import failure
 from pandas_imgproc.execution.probation import Probation, probation_rows
 from pandas_imgproc.execution.process_task import ProcessTask
 from pandas_imgproc.execution.progress import ESTIMATE_THRESHOLD, Progress, format_bytes, format_duration
+from pandas_imgproc.execution.reporting import FailureTally
 from pandas_imgproc.execution.stats import JobStats
 from pandas_imgproc.kernel import run_partition
 from pandas_imgproc.partition import (
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
+    from pandas_imgproc.execution.reporting import CallReport
     from pandas_imgproc.kernel import RowLedger
     from pandas_imgproc.partition import Mask
     from pandas_imgproc.regions import Regions
@@ -79,6 +81,10 @@ class Job:
     targets: Sequence[str | None] = ()  # output paths, `task.n_outputs` for each row, for tasks that write files
     columns: pd.DataFrame | None = None  # other columns of the frame, for tasks that use them
     regions: Regions | None = None  # boxes and frames of the rows
+    # For the dashboard:
+    index: pd.Index[Any] | None = None  # labels of the rows
+    column: str = ""  # name of the column
+    target: str = ""  # location of the results on disk
 
     def path(self, position: int) -> str:
         """Return the name of a row's file in the failure table."""
@@ -113,6 +119,9 @@ class JobState:
     n_workers: int = 1  # partitions that run concurrently
     min_seconds: float = 0.0  # shortest partitions of which all workers can be given the next one in time
     values_travel: bool = True  # whether the values of the last result were returned to the caller
+    failure_tally: FailureTally = field(default_factory=FailureTally)
+    report: CallReport | None = None  # to the dashboard of the job's cluster
+    _seconds: float | None = None  # of the finished job
 
     def __post_init__(self) -> None:
         self.n_total = int(self.unfinished.sum(dtype=np.int64))
@@ -253,6 +262,7 @@ class JobState:
             self.sink.commit(admitted)
         self.n_done += len(result.status)
         self.n_failed += len(result.failures)
+        self.failure_tally.add(result.failures)
         self.wall += result.wall
         self.cpu += result.cpu
         for stage, seconds in result.seconds.items():
@@ -267,7 +277,9 @@ class JobState:
     def reject_mismatched(self) -> None:
         """Fail the rows whose results have another form than most."""
         for position, message in self.sink.reject_mismatched():
-            self.sink.fail(failure(position, self.job.path(position), "function", message))
+            failed = failure(position, self.job.path(position), "function", message)
+            self.sink.fail(failed)
+            self.failure_tally.add([failed])
             self.n_failed += 1
 
     def eta(self) -> float:
@@ -284,11 +296,17 @@ class JobState:
                 f"{self.job.task.name}: about {format_duration(eta)}{memory} for {self.n_remaining:,} images"
             )
 
+    @property
+    def seconds(self) -> float:
+        """Wall time since the start, or of the finished job."""
+        return time.perf_counter() - self.started_at if self._seconds is None else self._seconds
+
     def stats(self, plan: str) -> JobStats:
         """Return the statistics of the finished job."""
+        self._seconds = self.seconds
         return JobStats(
             name=self.job.task.name, plan=plan, rows=self.n_done, n_skipped=len(self.job.inputs) - self.n_total,
-            failures=self.n_failed, seconds=time.perf_counter() - self.started_at, idle_seconds=self.idle_seconds,
+            failures=self.n_failed, seconds=self.seconds, idle_seconds=self.idle_seconds,
             worker_seconds=self.wall, cpu=self.cpu, stages=dict(self.stage_seconds),
         )  # fmt: skip
 

@@ -24,6 +24,7 @@ from pandas_imgproc._version import __version__
 from pandas_imgproc.cluster import worker_rpc
 from pandas_imgproc.errors import with_host
 from pandas_imgproc.execution.job import run_and_write
+from pandas_imgproc.execution.reporting import PartitionReport, ThumbnailWriter
 from pandas_imgproc.partition import PartitionResult
 from pandas_imgproc.source import FailedInput, InputFile, RowInputs, Source, is_encoded, read_in_memory
 from pandas_imgproc.source.inputs import describe_input, path_or_bytes
@@ -56,7 +57,8 @@ Outcome = PartitionResult | str  # a message if the payload cannot be unpickled,
 
 def worker_function(state: JobState, ledger: LedgerHandle, task: TaskHandle) -> Callable[..., Outcome]:
     """Return the function that runs the payloads of a job on a worker, with the parts that all of them share."""
-    return _self_contained(pickle.dumps((state.job.source, ledger, task, state.settings, socket.gethostname())))
+    call = ("" if state.report is None else state.report.id, state.job.task.name)
+    return _self_contained(pickle.dumps((state.job.source, ledger, task, state.settings, socket.gethostname(), call)))
 
 
 class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has no types
@@ -83,12 +85,15 @@ class _Unpickler(pickle.Unpickler):
         return self._task
 
 
-def build_payload(partition: PartitionInput, writer: PartitionWriter, task: Task) -> bytes:
-    """Return the payload of a partition: positions, then the pickled partition, and its writer."""
+def build_payload(partition: PartitionInput, writer: PartitionWriter, task: Task, *, makes_thumbnail: bool) -> bytes:
+    """Return the payload of a partition: positions, then the pickled partition, and its writer.
+
+    `makes_thumbnail`: whether the worker sends the dashboard a thumbnail of one of the images.
+    """
     partition = portable_partition(partition)
     with io.BytesIO() as file:
         _Pickler(file, task).dump(writer)
-        return pickle.dumps((partition.positions, cloudpickle.dumps(partition), file.getvalue()))
+        return pickle.dumps((partition.positions, cloudpickle.dumps(partition), file.getvalue(), makes_thumbnail))
 
 
 def portable_partition(partition: PartitionInput) -> PartitionInput:
@@ -152,22 +157,26 @@ def run_payload(payload: bytes, shared: bytes, version: str, scattered: bytes | 
     """
     with contextlib.ExitStack() as opened:
         try:
-            source, handle, task_handle, settings, caller = pickle.loads(shared)
+            source, handle, task_handle, settings, caller, call = pickle.loads(shared)
             process_task = task_handle.open(handle.file, scattered)
             if process_task is None:
                 return UNREACHABLE
             ledger = opened.enter_context(handle.open())
-            positions, partition, writer = pickle.loads(payload)
+            positions, partition, writer, makes_thumbnail = pickle.loads(payload)
             ledger.start_attempt(positions)  # before the function and the inputs: to unpickle them may end the process
             task = process_task.build(ledger, task_handle.names)
             partition, writer = pickle.loads(partition), _Unpickler(writer, task).load()
         except _UNPICKLING_ERRORS as exc:
             return unpickling_message(exc, version)
-        result = run_and_write(task, partition, source, ledger, settings, writer)
+        thumbnail = ThumbnailWriter(writer, partition, source) if makes_thumbnail else None
+        result = run_and_write(task, partition, source, ledger, settings, thumbnail or writer)
     result.function_errors.detach()
     if socket.gethostname() != caller:
         _add_host(result)
     _report_metrics(result)
+    report = PartitionReport(*call)
+    report.add(result)
+    report.send(**(thumbnail.values if thumbnail else {}))
     return result
 
 

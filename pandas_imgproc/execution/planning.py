@@ -19,6 +19,7 @@ from pandas_imgproc.errors import ClusterError
 from pandas_imgproc.execution.client import run_on_client
 from pandas_imgproc.execution.job import SAMPLE_ROWS, Job, JobState
 from pandas_imgproc.execution.progress import progress
+from pandas_imgproc.execution.reporting import end_reported
 from pandas_imgproc.execution.stats import _emit
 from pandas_imgproc.execution.threads import run_in_threads
 from pandas_imgproc.kernel import NullLedger
@@ -74,10 +75,11 @@ def execute(job: Job, sink: MemorySink) -> FunctionErrors:
         unfinished = sink.pending()
         with progress(job.task.name, int(unfinished.sum()), show=job.progress) as bar:
             state = JobState(job, sink, bar, unfinished)
-            plan = _execute(state)
-            state.end_probation()
-            state.reject_mismatched()
-            stats = state.stats(plan)
+            with end_reported(state):
+                plan = _execute(state)
+                state.end_probation()
+                state.reject_mismatched()
+                stats = state.stats(plan)
             if state.n_done:
                 bar.close(str(stats))
             _emit(stats)

@@ -60,7 +60,8 @@ def test_dashboard_link_is_reachable_or_none(managed_cluster, monkeypatch, envir
     with dask.config.set(configured):
         assert cluster.dashboard_link(managed_cluster) == (link and link.format(port=port, token=token))
         monkeypatch.setattr(cluster.manager._managed, "link_shown", False)
-        assert cluster.pop_dashboard_link(managed_cluster) == cluster.dashboard_link(managed_cluster)
+        expected = link and link.format(port=port, token=token).replace("/status", "/images")
+        assert cluster.pop_dashboard_link(managed_cluster) == expected
 
 
 def test_dashboard_shows_the_method_and_its_stages(browser, managed_cluster, tmp_path):

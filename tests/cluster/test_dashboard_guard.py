@@ -30,6 +30,9 @@ ROUTES = {
     "/status": 200,
     "/status/autoload.js?bokeh-autoload-element=x": 200,
     "/status/ws": 101,
+    "/images": 200,
+    "/images/ws": 101,
+    "/individual-images": 200,
     "/static/js/bokeh.min.js": 200,
     "/statics/css/base.css": 200,
     "/json/counts.json": 200,
@@ -48,7 +51,7 @@ ROUTES = {
     "/no/such/page": 404,
     "//status": 404,
 }
-SOCKETS = ("/status/ws", "/eventstream")
+SOCKETS = ("/status/ws", "/images/ws", "/eventstream")
 
 
 class Dashboard:

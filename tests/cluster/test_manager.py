@@ -16,6 +16,7 @@ from image_factory import row_image, row_of
 
 from conftest import wait_until
 from pandas_imgproc import cluster
+from pandas_imgproc.cluster.dashboard import images_link
 from pandas_imgproc.errors import ClusterError
 
 
@@ -186,7 +187,7 @@ class TestRestart:
         assert first is not before
         assert [w["memory_limit"] for w in first.scheduler_info()["workers"].values()] == [2**30]
         assert cluster.get_client(n_workers=1, memory_limit=2**30) is first
-        assert cluster.pop_dashboard_link(first) == first.dashboard_link
+        assert cluster.pop_dashboard_link(first) == images_link(first.dashboard_link)
         assert "Started a local cluster of 1 process" in caplog.text
         with dask.config.set({"pandas-imgproc.memory-limit": "2 GiB"}):
             second = cluster.get_client()

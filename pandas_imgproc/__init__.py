@@ -16,7 +16,7 @@ from pandas_imgproc.accessor.display.table import style
 from pandas_imgproc.accessor.display.tiles import thumbnail
 from pandas_imgproc.api import load_image
 from pandas_imgproc.array import ImageArray, ImageCell, ImageDtype
-from pandas_imgproc.cluster import close, get_client
+from pandas_imgproc.cluster import close, get_client, register_dashboard
 from pandas_imgproc.codec import FORMATS
 from pandas_imgproc.discovery import from_glob
 from pandas_imgproc.errors import (
@@ -66,6 +66,7 @@ __all__ = [
     "get_client",
     "load_image",
     "read_result",
+    "register_dashboard",
     "register_feature",
     "scaling_report",
     "style",

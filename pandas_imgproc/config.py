@@ -141,7 +141,7 @@ _CHECKS: dict[str, tuple[Callable[[Any], Any], str]] = {
         (_not_negative, "a duration from 0 up: a number of seconds, or a text such as '10s'"),
     ),
     **dict.fromkeys(("max-connections", "retry-attempts"), (_count, "a whole number from 1 up")),
-    "dashboard-thumbnails": (_boolean, "True or False"),
+    "dashboard-thumbnails": (_boolean, "a boolean"),
     **dict.fromkeys(
         ("prefetch-bytes", "low-speed-limit"), (_nbytes, "a number of bytes above 0, or a text such as '64 MB'")
     ),

@@ -17,11 +17,11 @@ HOST = "127.0.0.1"
 class SubprocessCluster:
     """Cluster of a scheduler and of workers that join and leave."""
 
-    def __init__(self, folder: Path, *options: str, dashboard: bool = False):
+    def __init__(self, folder: Path, *options: str, dashboard: bool = False, **env: str):
         self.folder, self.options, self.processes = folder, options, []
         self.file = folder / "scheduler.json"
         where = ["--dashboard-address", "127.0.0.1:0"] if dashboard else ["--no-dashboard"]
-        self.scheduler = self._start("scheduler", "--port", "0", "--scheduler-file", str(self.file), *where)
+        self.scheduler = self._start("scheduler", "--port", "0", "--scheduler-file", str(self.file), *where, **env)
 
     def worker(
         self, *options: str, command: tuple[str, ...] = (), host: str | None = HOST, **env: str

@@ -1,6 +1,6 @@
 """Dask clusters: the user's active client, or one managed local cluster."""
 
-from pandas_imgproc.cluster.dashboard import dashboard_link
+from pandas_imgproc.cluster.dashboard import dashboard_link, register_dashboard
 from pandas_imgproc.cluster.images_page import PageConnection
 from pandas_imgproc.cluster.manager import (
     ClusterLease,
@@ -35,6 +35,7 @@ __all__ = [
     "pool_context",
     "pop_dashboard_link",
     "preserved",
+    "register_dashboard",
     "worker_deaths_observed",
     "worker_monitor",
     "worker_pids",

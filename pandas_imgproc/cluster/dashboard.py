@@ -1,4 +1,4 @@
-"""Address of a dashboard, as a browser reaches it, with its token."""
+"""Address of a dashboard, as a browser reaches it, with its token; the page Images on clusters of the user."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ import sys
 from typing import TYPE_CHECKING
 
 import dask.config
+
+from pandas_imgproc._uninterrupted import import_atomically
+from pandas_imgproc.errors import ClusterError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -84,3 +87,36 @@ def _browser_is_remote(environment: Mapping[str, str]) -> bool:
     # and needs the port to forward it.
     forwards = any(name.startswith("VSCODE_") for name in environment)
     return "SSH_CONNECTION" in environment and "ipykernel" in sys.modules and not forwards
+
+
+def register_dashboard(client: Client, *, details: bool = False) -> None:
+    """Add the page Images to the Dask dashboard of a cluster of yours; the managed cluster has it already.
+
+    It shows the calls of all programs that use the cluster, and remains until the scheduler ends.
+
+    Parameters
+    ----------
+    client : distributed.Client
+        Client of the cluster. Its scheduler needs Dask and Bokeh, in the versions of this process, but not this
+        package.
+    details : bool
+        Whether the page also shows paths, labels and messages of failed rows, the locations of results, and small
+        copies of images, to all who can open the dashboard. By default it shows methods, columns, counts and times.
+
+    Raises
+    ------
+    TypeError
+        If `client` is no client.
+    ClusterError
+        If it is asynchronous, or the scheduler cannot be reached.
+
+    Examples
+    --------
+    >>> client = Client("tcp://10.0.0.5:8786")  # doctest: +SKIP
+    >>> pandas_imgproc.register_dashboard(client)  # doctest: +SKIP
+    """
+    registration = import_atomically("pandas_imgproc.cluster.images_page.registration")
+    try:
+        registration.register(client, details=bool(details))
+    except (OSError, TimeoutError) as exc:
+        raise ClusterError(f"the scheduler of client= cannot be reached: {exc}") from exc

@@ -16,9 +16,12 @@ import dask
 import numpy as np
 import pandas as pd
 import pytest
+from cluster_subprocess import SubprocessCluster
+from distributed import Client
 from image_factory import row_image
 from test_dashboard import Page
 
+import pandas_imgproc
 from conftest import wait_until
 from pandas_imgproc import cluster
 from pandas_imgproc.cluster.dashboard import images_link
@@ -344,3 +347,82 @@ def test_closed_page_has_no_viewer(managed_cluster):
 def test_thumbnails_are_off_by_configuration_and_where_others_see_the_page(configured, is_private, shown):
     with dask.config.set({"pandas-imgproc.dashboard-thumbnails": configured}):
         assert shows_thumbnails(is_private=is_private) is shown
+
+
+# ---- a cluster of the user
+
+
+@pytest.fixture(scope="module")
+def own_cluster(tmp_path_factory):
+    """A scheduler without this package and pandas, and a worker."""
+    folder = tmp_path_factory.mktemp("cluster")
+    (folder / "sitecustomize.py").write_text(
+        "import sys\nsys.modules['pandas_imgproc'] = sys.modules['pandas'] = None\n"
+    )
+    cluster = SubprocessCluster(folder, dashboard=True, PYTHONPATH=str(folder))
+    try:
+        cluster.worker()
+        with cluster.client(set_as_default=False) as client:
+            client.wait_for_workers(1)
+            yield client
+    finally:
+        cluster.close()
+
+
+def state_of(client):
+    """Return details of the newest call, and all that the plugin of the scheduler stores."""
+
+    def read(dask_scheduler, name=PLUGIN):
+        import cloudpickle
+
+        plugin = dask_scheduler.plugins[name]
+        plugin.refresh()
+        call = plugin.state.calls()[0]
+        return (call.method, call.n_done, call.n_failed, call.status, len(call.workers)), cloudpickle.dumps(
+            plugin.state
+        )
+
+    return client.run_on_scheduler(read)
+
+
+def test_own_cluster_shows_counts_and_with_a_second_switch_details(browser, own_cluster, photos):
+    paths = failing_paths(photos)
+    with own_cluster.as_current():
+        paths.img.load_resized(8, npartitions=4, errors="coerce", progress=False)
+        assert not own_cluster.get_events("pandas-imgproc"), "events of a cluster without the page"
+        pandas_imgproc.register_dashboard(own_cluster)
+        paths.img.load_resized(8, npartitions=4, errors="coerce", progress=False)
+        call, stored = state_of(own_cluster)
+        assert call == ("load_resized", 40, 4, "finished", 1)
+        details = [str(photos).encode(), b"ends too early", HOSTILE.encode() + b" 3"]
+        assert not [text for text in details if text in stored]
+        page = Page(browser, own_cluster.dashboard_link.replace("/status", "/images")).page
+        assert wait_until(lambda: "40 of 40" in "|".join(page.evaluate(CELLS)))
+        pandas_imgproc.register_dashboard(own_cluster, details=True)
+        paths.img.load_resized(8, npartitions=4, errors="coerce", progress=False)
+        _, stored = state_of(own_cluster)
+        assert [text for text in details if text in stored] == details
+        assert b"geheim" not in stored
+        assert wait_until(lambda: str(photos / "broken.png") in page.evaluate(CELLS))
+        page.close()
+
+
+def test_dask_frame_on_an_own_cluster(photos, tmp_path):
+    import dask.dataframe as dd
+
+    paths = failing_paths(photos)
+    ddf = dd.from_pandas(paths.drop(paths.index[6]).reset_index(drop=True).rename("p").to_frame(), npartitions=2)
+    options = {"processes": False, "n_workers": 1, "threads_per_worker": 2, "local_directory": tmp_path}
+    with Client(dashboard_address="127.0.0.1:0", **options) as client:
+        for details in (False, True):
+            pandas_imgproc.register_dashboard(client, details=details)
+            ddf.img.load_resized("p", 8 + details, errors="coerce").compute()
+            call, stored = state_of(client)
+            assert call == ("load_resized", 39, 3, "finished", 1)
+            assert (str(photos).encode() in stored) is details
+            assert b"geheim" not in stored
+
+
+def test_page_cannot_be_registered_without_a_client():
+    with pytest.raises(TypeError, match=r"client='tcp' is no distributed\.Client"):
+        pandas_imgproc.register_dashboard("tcp")

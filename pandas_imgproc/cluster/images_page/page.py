@@ -75,6 +75,7 @@ class ImagesPage:
         from bokeh.models import Div
 
         self._current_state = current_state
+        self._state: PageState | None = None
         self._chosen: str | None = None  # identifier of the call that the user has selected
         self._shown: str | None = None
         self._is_selecting = False
@@ -161,6 +162,8 @@ class ImagesPage:
     def update(self) -> None:
         """Send the browser all that has changed since the last update."""
         state, now = self._current_state(), time.time()
+        if state is not self._state:  # the page was registered again
+            self._state, self._revision, self._shown = state, -1, None
         if state.revision == self._revision and not state.running:
             return
         calls = state.calls()

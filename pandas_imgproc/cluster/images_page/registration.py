@@ -5,23 +5,27 @@ from __future__ import annotations
 import pickle
 import sys
 import threading
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import cloudpickle
+import distributed
 from distributed.diagnostics.plugin import SchedulerPlugin, WorkerPlugin
 
+from pandas_imgproc._text import shorten
 from pandas_imgproc.cluster.images_page.plugin import ImagesPlugin, ReportingPlugin
-
-if TYPE_CHECKING:
-    from distributed import Client
+from pandas_imgproc.errors import ClusterError
 
 _PACKAGE = "pandas_imgproc.cluster.images_page"
 
 _lock = threading.Lock()
 
 
-def register(client: Client, *, details: bool) -> None:
-    """Register the plugins of the page on a cluster of the user."""
+def register(client: distributed.Client, *, details: bool) -> None:
+    """Register the plugins of the page on a cluster of the user; raise a TypeError if `client` is no client."""
+    if not isinstance(client, distributed.Client):
+        raise TypeError(f"client={shorten(client)} is no distributed.Client, such as Client('tcp://10.0.0.5:8786')")
+    if client.asynchronous:
+        raise ClusterError("client= is asynchronous and cannot be waited for; open it without asynchronous=True")
     client.register_plugin(_SchedulerPluginByValue(ImagesPlugin(details=details, thumbnails=details)))
     client.register_plugin(_WorkerPluginByValue(ReportingPlugin("details" if details else "counts")))
 

@@ -90,7 +90,7 @@ def _browser_is_remote(environment: Mapping[str, str]) -> bool:
 
 
 def register_dashboard(client: Client, *, details: bool = False) -> None:
-    """Add the page Images to the Dask dashboard of a cluster of yours; the managed cluster has it already.
+    """Add the page Images to the Dask dashboard of a cluster of yours, as the managed cluster has one.
 
     It shows the calls of all programs that use the cluster, and remains until the scheduler ends.
 

@@ -9,6 +9,7 @@ The exceptions form one tree::
     ├── ResultTooLargeError (MemoryError)    the result cannot fit into memory
     ├── JournalError (ValueError)            the result at out= or to= belongs to another job, or is damaged
     ├── MissingExtraError (ImportError)      a package for a URL scheme, plots or strict=True is missing
+    ├── OutputError (OSError)                a file cannot be written; finished ones stay
     ├── ClusterError (RuntimeError)          the cluster is gone or cannot be used
     └── UserFunctionError                    a user's function raised, or returned an unusable value
         └── BatchLengthError                 it returned another number of rows than it was given images

@@ -12,8 +12,10 @@ from pandas_imgproc._text import shorten
 from pandas_imgproc.accessor.options import ReadOptions, WriteOptions, check_column, get_column
 from pandas_imgproc.accessor.regions import with_regions
 from pandas_imgproc.array import ImageArray, is_image_dtype
-from pandas_imgproc.sinks import ImageFileSink, JobContext, check_row_memory, memory_sink
+from pandas_imgproc.sinks import JobContext, check_row_memory, memory_sink
+from pandas_imgproc.sinks.object_files import file_sink
 from pandas_imgproc.sinks.output_paths import resolve_output_paths
+from pandas_imgproc.sinks.path_template import check_to
 from pandas_imgproc.source import FailedInput, RowInputs, check, column_values
 
 if TYPE_CHECKING:
@@ -68,13 +70,15 @@ class _ImageAccessorBase:
         variants: Sequence[int] = (),
     ) -> Any:
         """Run a task that encodes files, write them, and return their paths."""
-        job = self._make_job(task, read_options, column_inputs(self._column))
+        inputs = column_inputs(self._column)
+        check(read_options.source, inputs, check_to(write_options.to))
+        job = self._make_job(task, read_options, inputs)
         targets = resolve_output_paths(
             write_options.to, job.inputs, read_options.source, index=self._column.index, frame=self._frame,
             encode_options=encode_options, variants=variants, regions=job.regions,
         )  # fmt: skip
         check_modes(targets, encode_options, mode)
-        sink = ImageFileSink(self._job_context(job), targets)
+        sink = file_sink(self._job_context(job), targets, write_options.to)
         sink.open(overwrite=write_options.overwrite, retry=write_options.retry)
         return self._execute(
             dataclasses.replace(job, targets=targets, target=str(write_options.to)), sink, read_options

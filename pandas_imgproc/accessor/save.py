@@ -14,7 +14,6 @@ from pandas_imgproc.accessor.options import (
     DECODE,
     READ,
     REGION,
-    RUN,
     WRITE,
     ReadKwargs,
     ReadOptions,
@@ -55,6 +54,7 @@ _THUMBNAIL = (
         "color_profile",
     ),
 )
+_COLUMN = (read_options, ("errors", "storage_options", "schemes", "npartitions", "progress"))
 
 
 class _SaveMethods(_ImageAccessorBase):
@@ -83,7 +83,7 @@ class _SaveMethods(_ImageAccessorBase):
             flat folder into those of a column. Fields are a column of the frame or a level of its index; ``dir``,
             ``stem``, ``name`` or
             ``suffix`` of the path; ``index`` and ``position``. Python's format specifications are allowed
-            (``{position:06d}``).
+            (``{position:06d}``). Both may be in a bucket, ``"s3://bucket/train/{stem}.jpg"``.
         size : int or (int, int) or None
             Pixels: one side of a square, or ``(width, height)``. None keeps each image's own size.
         format : str, optional
@@ -133,7 +133,8 @@ class _SaveMethods(_ImageAccessorBase):
         -----
         Files are written atomically. There is no EXIF, and the pixels are upright. They are in sRGB, without a color
         profile or with the file's own, if that is sRGB; ``color_profile="ignore"`` keeps every profile.
-        In each folder a hidden manifest, ``.pandas-imgproc.jsonl``, records the source of each file.
+        In each folder a hidden manifest, ``.pandas-imgproc.jsonl``, records the source of each file; in a bucket the
+        folder ``.pandas-imgproc`` does.
 
         Examples
         --------
@@ -208,7 +209,7 @@ class _SaveMethods(_ImageAccessorBase):
         retry: Retry = "transient",
         **options: Unpack[ReadKwargs],
     ) -> pd.Series[Any]:
-        """Copy each remote file unchanged to a local one: fetch once, train many times.
+        """Copy each remote file unchanged to a local one, or to a bucket: fetch once, train many times.
 
         The same call again continues, also within a file: existing files are left, unless their source has changed.
 
@@ -241,7 +242,7 @@ class _SaveMethods(_ImageAccessorBase):
         paths: pd.Series[Any] = self._write(Download(), read_options(**options), output)
         return paths
 
-    @delegates(RUN)
+    @delegates(_COLUMN)
     def save(
         self,
         to: str | os.PathLike[str],
@@ -261,7 +262,7 @@ class _SaveMethods(_ImageAccessorBase):
             in `save_resized`: ``"train/{label}/{index}.jpg"``. Images have no path, so that ``{stem}`` means nothing.
         format, quality
             As in `save_resized`.
-        errors, npartitions, progress, overwrite, retry
+        errors, storage_options, schemes, npartitions, progress, overwrite, retry
             As in `save_resized`; missing images are missing files, with the reason of the image.
 
         Returns

@@ -19,7 +19,8 @@ from pandas_imgproc.accessor.base import column_inputs, join_inputs
 from pandas_imgproc.accessor.regions import with_regions
 from pandas_imgproc.dask_frames.pickled_function import reduce_function
 from pandas_imgproc.execution import Job, ProcessTask, run_in_graph, write_in_graph
-from pandas_imgproc.sinks import ImageFileSink, JobContext, output_paths
+from pandas_imgproc.sinks import JobContext, output_paths
+from pandas_imgproc.sinks.object_files import file_sink
 from pandas_imgproc.source import check, content_bytes, is_encoded
 
 if TYPE_CHECKING:
@@ -139,7 +140,8 @@ class MapAndWritePartition(MapPartition):
             options.to, job.inputs, source, index=column.index, frame=frame, encode_options=self.encode_options,
             variants=self.variants, offset=start, parent=self.parent, regions=job.regions,
         )  # fmt: skip
-        sink = ImageFileSink(JobContext(self.task, column.index, job.inputs, source, regions=job.regions), targets)
+        context = JobContext(self.task, column.index, job.inputs, source, regions=job.regions)
+        sink = file_sink(context, targets, options.to)
         sink.open(overwrite=options.overwrite, retry=options.retry)
         job = dataclasses.replace(job, targets=targets)
         errors = write_in_graph(job, self.process_task, sink, self.settings, self.step, start)

@@ -31,6 +31,7 @@ from pandas_imgproc.partition import (
     values_at,
 )
 from pandas_imgproc.sinks import CopyWriter
+from pandas_imgproc.sinks.object_files import ObjectCopyWriter
 from pandas_imgproc.source import InputFile
 
 if TYPE_CHECKING:
@@ -365,7 +366,7 @@ def run_and_write(
     The values of a cancelled or ended job are dropped: some of its rows are unfinished, and the next job may have
     written to the same buffer.
     """
-    output = writer.output if isinstance(writer, CopyWriter) else None
+    output = writer.output if isinstance(writer, CopyWriter | ObjectCopyWriter) else None
     result = run_partition(task, partition, source, ledger, settings, output)
     if ledger.cancelled or result.is_ended:
         result.values = None

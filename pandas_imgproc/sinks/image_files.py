@@ -11,7 +11,7 @@ import numpy as np
 
 from pandas_imgproc._atomic import atomic_write
 from pandas_imgproc._timing import timed
-from pandas_imgproc.errors import Failure, JournalError, failure
+from pandas_imgproc.errors import Failure, JournalError, OutputError, failure
 from pandas_imgproc.partition import values_at
 from pandas_imgproc.sinks.job_spec import PATH_BITS, checksum
 from pandas_imgproc.sinks.journaled import TRANSIENT_KINDS, versions, warn_version_change
@@ -86,14 +86,18 @@ class ImageFileSink(MemorySink):
                 self._aliases[position] = first_by_target[target]
                 continue
             self._is_pending[position] = self._needs_work(position, declarations, overwrite=overwrite, retry=retry)
-        for folder in self._manifests:
-            discard(os.path.join(folder, self._lease_name))  # of a caller that was killed
+        self._discard_leases()
         specs = {spec.digest: spec for manifest in self._manifests.values() for spec in manifest.tasks.values()}
         for spec in specs.values():
             warn_version_change(spec.versions)
         for manifest in self._manifests.values():
             manifest.compact()
         self._declare(declarations)
+
+    def _discard_leases(self) -> None:
+        """Delete the leases of a caller that was killed."""
+        for folder in self._manifests:
+            discard(os.path.join(folder, self._lease_name))
 
     # ---- existing files
 
@@ -221,10 +225,15 @@ class ImageFileSink(MemorySink):
     def _declare(self, declarations: Declarations) -> None:
         for folder, names in declarations.items():
             try:
-                os.makedirs(folder, exist_ok=True)
+                self._create_folder(folder)
                 self._manifests[folder].declare(self._task_spec, names)
+            except OutputError:
+                raise
             except OSError as exc:
                 raise write_error(folder, exc) from exc
+
+    def _create_folder(self, folder: str) -> None:
+        os.makedirs(folder, exist_ok=True)
 
     # ---- running
 

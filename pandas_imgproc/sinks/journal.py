@@ -66,6 +66,8 @@ class Journal(JsonJournal):
         '{"journal", delete it, and the same call writes its rows again'
     )
 
+    _storage: JournalStorage
+
     def __init__(self, storage: JournalStorage, *, lenient: bool = False) -> None:
         self.replaces = False
         self._header: dict[str, Any] | None = None  # to be written with the next line

@@ -15,7 +15,7 @@ import pathlib
 import re
 import stat
 import zlib
-from typing import IO, TYPE_CHECKING, Any, ClassVar
+from typing import IO, TYPE_CHECKING, Any, ClassVar, Protocol
 
 try:
     import fcntl
@@ -263,13 +263,25 @@ class ObjectStoreJournal:
 JournalStorage = LocalJournal | ObjectStoreJournal
 
 
+class LinesReader(Protocol):
+    """Storage of lines, as a journal reads it and appends to it."""
+
+    name: str
+
+    def read(self) -> bytes:
+        """Return all complete lines."""
+
+    def append(self, lines: bytes, *, sync: bool = True) -> None:
+        """Add lines, all or none; with `sync`, return when they are durable."""
+
+
 class JsonJournal:
     """Append-only log of JSON lines, replayed when it is opened; a damaged line raises a JournalError."""
 
     _intact: ClassVar[str]
     """Part of a message: what a damaged line has left intact, and the way to use it."""
 
-    def __init__(self, storage: JournalStorage, *, lenient: bool = False) -> None:
+    def __init__(self, storage: LinesReader, *, lenient: bool = False) -> None:
         self._storage = storage
         data = storage.read()
         for attempts in range(_READ_ATTEMPTS, 0, -1):

@@ -18,12 +18,13 @@ import zlib
 from collections import defaultdict
 from dataclasses import dataclass, field
 from itertools import chain
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from pandas_imgproc.sinks.job_spec import PATH_BITS, checksum, first_mismatch
 from pandas_imgproc.sinks.journal_storage import (
     FORMAT,
     JsonJournal,
+    LinesReader,
     LocalJournal,
     check_failure_kind,
     check_format,
@@ -43,6 +44,13 @@ _MIN_LINES = 64
 
 _NAMES_PER_LINE = 2**12
 """Files of a line of a manifest that is compacted."""
+
+
+class LinesFile(LinesReader, Protocol):
+    """Storage of a manifest, to which other processes may add lines."""
+
+    def rewrite(self, function: Callable[[bytes], bytes]) -> None:
+        """Replace all lines by those that a function of them returns."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +105,7 @@ class FolderManifest(JsonJournal):
 
     def __init__(self, folder: str) -> None:
         self.folder = folder
-        self._file = LocalJournal(os.path.join(folder, FILENAME))
+        self._file: LinesFile = LocalJournal(os.path.join(folder, FILENAME))
         super().__init__(self._file)
 
     def compact(self) -> None:

@@ -47,8 +47,8 @@ def resolve_output_paths(
     Parameters
     ----------
     to : path
-        A folder, which mirrors the sources' own folders below their root or common parent. Or a template with
-        ``{dir}`` (at the beginning: the source's folder), ``{stem}``, ``{suffix}``, ``{name}``, ``{position}``,
+        A folder or its URL, which mirrors the sources' own folders below their root or common parent. Or a template
+        with ``{dir}`` (at the beginning: the source's folder), ``{stem}``, ``{suffix}``, ``{name}``, ``{position}``,
         ``{index}``, ``{variant}``, columns of the frame and levels of its index; a column of such a name comes first.
     inputs, source, index : sequence, Source, Index
         Values of the column, None where missing; their root and suffix; and the index of the frame.
@@ -129,7 +129,8 @@ def _resolve_collisions(paths: list[str | None], template: PathTemplate, n_outpu
     """Return the paths, equal for equal files; raise if two sources, or a source and a file, have the same path."""
     folder = template.source.folder
     key = functools.partial(_collision_key, folder, functools.cache(os.path.realpath))
-    sources = {key(path): path for path in template.paths if path is not None and "://" not in path}
+    is_url = "://" in template.to
+    sources = {key(path): path for path in template.paths if path is not None and ("://" in path) == is_url}
     first_by_key: dict[str, int] = {}
     for k, path in enumerate(paths):
         if path is None:
@@ -197,6 +198,8 @@ def _source_id(position: int, template: PathTemplate) -> Any:
 
 def _same_file(path: str, source: str, folder: str) -> bool:
     """Return whether two paths name one file: equal keys do not prove that on file systems that respect case."""
+    if "://" in path:
+        return path == source
     try:
         return os.path.samefile(os.path.join(folder, path), os.path.join(folder, source))
     except OSError:
@@ -205,5 +208,7 @@ def _same_file(path: str, source: str, folder: str) -> bool:
 
 def _collision_key(folder: str, realpath: Callable[[str], str], path: str) -> str:
     """Return a key that all paths of a file share, also on file systems that ignore case and Unicode forms."""
+    if "://" in path:  # buckets distinguish them
+        return path
     head, tail = os.path.split(os.path.join(folder, path))
     return unicodedata.normalize("NFC", f"{realpath(head)}/{tail}").casefold()

@@ -38,12 +38,10 @@ ROW_FIELDS = ("position", "index", "variant")
 
 
 def check_to(to: object) -> str:
-    """Return ``to=`` as text; raise a TypeError or ValueError if it is not a path, or not a local one."""
+    """Return ``to=`` as text; raise a TypeError or ValueError if it is not a path or a URL."""
     if not isinstance(to, str | os.PathLike) or not isinstance(os.fspath(to), str):
         raise TypeError(f"to={to!r} is not a folder such as 'thumbs', or a template such as 'train/{{label}}/{{stem}}'")
     text = to_user_path(to)
-    if "://" in text:
-        raise ValueError(f"to={text!r} is not a local folder; write to one and copy it there")
     if not text.strip() or "\0" in text:
         raise ValueError(f"to={text!r} is not the name of a folder")
     return text
@@ -71,6 +69,25 @@ def parse(text: str) -> list[Component]:
                 raise ValueError(f"to={text!r}: a field in braces is a column, or one of {_list_fields()}")
             components[-1].append((field, spec or ""))
     return components
+
+
+def fixed_url(text: str) -> str:
+    """Return the folder of a URL before the first field, where the journal of its objects is.
+
+    Examples
+    --------
+    >>> fixed_url("s3://bucket/train/{label}/{stem}.jpg"), fixed_url("gs://bucket/raw/")
+    ('s3://bucket/train', 'gs://bucket/raw')
+    """
+    components = parse(text.rstrip("/"))
+    n = next((k for k, component in enumerate(components) if any(map(_is_field, component))), len(components))
+    if n < 3:
+        raise ValueError(f"to={text!r} does not name a bucket: 's3://bucket/{{label}}/{{stem}}.jpg'")
+    return "/".join("".join(map(str, component)) for component in components[:n])
+
+
+def _is_field(piece: Piece) -> bool:
+    return isinstance(piece, tuple)
 
 
 def fields_in(text: str) -> list[Field]:
@@ -107,6 +124,8 @@ class PathTemplate:
         self._columns = {name: column_values(name, self.frame, self.to, self.index) for name in fields}
         self._check_dir_field()
         self._is_folder = not names
+        if "://" in self.to:
+            fixed_url(self.to)
         is_file = self._is_folder and self.encode_options is not None and codec.format_of(self.to) is not None
         if is_file and not os.path.isdir(self.to):
             raise ValueError(

@@ -102,6 +102,7 @@ class ShardJournal(JsonJournal):
         Shards that may have a file without being finished: the process was killed between the two.
     """
 
+    _storage: JournalStorage
     _intact = "the shards are intact; overwrite=True writes all of them again"
 
     def _reset(self) -> None:

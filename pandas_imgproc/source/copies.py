@@ -117,5 +117,8 @@ class _Crc32c:
         self._checksum.update(data)
 
     def hexdigest(self) -> str:
+        return self.digest().hex()
+
+    def digest(self) -> bytes:
         digest: bytes = self._checksum.digest()
-        return digest.hex()
+        return digest

@@ -10,7 +10,7 @@ from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
-from pandas_imgproc.errors import UnreadableImageError
+from pandas_imgproc.errors import OutputError, UnreadableImageError
 
 if TYPE_CHECKING:
     from pandas_imgproc.errors import FailureKind
@@ -79,11 +79,11 @@ def http_status(exc: BaseException) -> tuple[int | None, Mapping[str, str]]:
 
 def is_transient(exc: BaseException) -> bool:
     """Return whether a retry may succeed: timeouts, resets, short bodies, 429 and 5xx; never a 404 or a 403."""
+    if not isinstance(exc, Exception) or isinstance(exc, OutputError):  # which has had its attempts
+        return False
     known = _image_error(exc)
     if known is not None:
         return known.kind == "timeout"
-    if not isinstance(exc, Exception):
-        return False
     status, _ = http_status(exc)
     if status is not None:
         return status >= 500 or status in _TRANSIENT_STATUS

@@ -165,7 +165,7 @@ async def read_bytes(fs: Any, location: RemotePath, byte_range: ByteRange | None
 
 
 async def _generic_read(fs: Any, url: str, byte_range: ByteRange | None) -> ReadResult:
-    path = _generic_path(fs, url)
+    path = generic_path(fs, url)
     start, stop = byte_range or (None, None)
     if fs.async_impl:
         return await fs._cat_file(path, start=start, end=stop), UNKNOWN_SIGNATURE
@@ -180,7 +180,7 @@ async def generic_body(
     version: str | None = None,  # noqa: ARG001  it is compared
 ) -> AsyncIterator[streams.Body]:
     """Open a file of any file system, as the bodies of `streams`."""
-    path, start = _generic_path(fs, url), byte_range[0] if byte_range else 0
+    path, start = generic_path(fs, url), byte_range[0] if byte_range else 0
     details = await (fs._info(path) if fs.async_impl else asyncio.to_thread(fs.info, path))
     size = details.get("size")
     file = await asyncio.to_thread(fs.open, path, "rb")
@@ -197,7 +197,8 @@ async def _read_chunks(file: Any) -> AsyncIterator[bytes]:
         yield chunk
 
 
-def _generic_path(fs: Any, url: str) -> Any:
+def generic_path(fs: Any, url: str) -> Any:
+    """Return the path of a URL, as its file system names it."""
     return fs._strip_protocol(split_chain(url)[1] if "::" in url else url)
 
 
@@ -206,7 +207,7 @@ async def info(fs: Any, location: RemotePath, timeout: StallTimeout) -> FileInfo
     family = protocol_family(location.scheme)
     if family == "http":
         return await _http_info(fs, location.path)
-    path = location.path if family in streams.OPENERS else _generic_path(fs, location.path)
+    path = location.path if family in streams.OPENERS else generic_path(fs, location.path)
     details = await (fs._info(path) if fs.async_impl else asyncio.to_thread(fs.info, path))
     version = details.get({"s3": "ETag", "gs": "crc32c"}.get(family, ""))
     return details.get("size"), ((details["size"], version_hash(version)) if version else UNKNOWN_SIGNATURE)

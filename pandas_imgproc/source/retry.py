@@ -27,10 +27,13 @@ MAX_RETRY_AFTER = 60.0
 MAX_LOCAL_COPIES = 4
 
 
-async def with_retries(request: Callable[[StallTimeout], Awaitable[T]], location: RemotePath, config: ReadConfig) -> T:
+async def with_retries(
+    request: Callable[[StallTimeout], Awaitable[T]], location: RemotePath, config: ReadConfig, purpose: str = "read"
+) -> T:
     """Return the result of a request, repeated while its error is transient and attempts remain.
 
-    Its argument is the timeout of the attempt, which counts the bytes that arrive.
+    Its argument is the timeout of the attempt, which counts the bytes that arrive. Requests of another purpose have
+    a limit of their own: a copy writes while it reads.
     """
     import tenacity  # costs an import that most calls do not need
 
@@ -43,15 +46,20 @@ async def with_retries(request: Callable[[StallTimeout], Awaitable[T]], location
 
     stop, retry = tenacity.stop_after_attempt(config.attempts), tenacity.retry_if_exception(is_transient)
     retrying = tenacity.AsyncRetrying(stop=stop, wait=wait, retry=retry, reraise=True)
-    result: T = await retrying(_with_limit, request, location, config)
+    result: T = await retrying(_with_limit, request, location, config, purpose)
     return result
 
 
-async def _with_limit(request: Callable[[StallTimeout], Awaitable[T]], location: RemotePath, config: ReadConfig) -> T:
+async def _with_limit(
+    request: Callable[[StallTimeout], Awaitable[T]], location: RemotePath, config: ReadConfig, purpose: str
+) -> T:
     # One attempt each: a request that waits for its next attempt is not in flight, and others use the connection.
     family = protocol_family(location.scheme)
     host = location.path.split("/")[2] if family == "http" else family
-    async with _host_semaphore(os.getpid(), host, config.max_concurrency), StallTimeout(config) as timeout:
+    async with (
+        _host_semaphore(os.getpid(), f"{purpose} {host}", config.max_concurrency),
+        StallTimeout(config) as timeout,
+    ):
         return await request(timeout)
 
 

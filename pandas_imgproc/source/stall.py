@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 _RESCHEDULE_SHARE = 0.02
 """Share of the limit by which the end of the wait may be early: it is not moved at each chunk."""
 
+_SENDING_SHARE = 9
+"""Maximum time to send a request, in units of the limit."""
+
 
 class StallTimeout:
     """Timeout of one attempt, counted from the last byte; a body that drips is too slow over a whole window.
@@ -73,6 +76,12 @@ class StallTimeout:
                 f"it took too long: it arrives with {self._n_in_window / seconds:,.3g} bytes a second, fewer than "
                 f"pandas-imgproc.low-speed-limit={self._low_speed_limit:,}",
             )
+
+    def allow_sending(self, nbytes: int) -> None:
+        """Add the time in which a request sends its bytes, of which none can be counted."""
+        if self._low_speed_limit is not None:
+            extra = min(nbytes / self._low_speed_limit, _SENDING_SHARE * self._seconds)
+            self._alarm.reschedule(self._loop.time() + self._seconds + extra)
 
     @contextlib.contextmanager
     def paused(self) -> Iterator[None]:

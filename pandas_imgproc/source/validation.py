@@ -106,8 +106,8 @@ def _prepare_archive(source: Source, inputs: Sequence[Any]) -> None:
             plain_archive(location.archive, source.config)
 
 
-def check(source: Source, inputs: Sequence[Any]) -> None:
-    """Raise before anything starts if a source cannot read its inputs.
+def check(source: Source, inputs: Sequence[Any], to: str | None = None) -> None:
+    """Raise before anything starts if a source cannot read its inputs, or the files not be written to a URL.
 
     Raises
     ------
@@ -116,11 +116,13 @@ def check(source: Source, inputs: Sequence[Any]) -> None:
     OSError
         If a compressed archive cannot be decompressed for lack of space or permission.
     ValueError
-        If fsspec does not know a scheme, or `storage_options` could be for several schemes.
+        If fsspec does not know a scheme, `storage_options` could be for several schemes, or `to` cannot be written.
     """
     _prepare_archive(source, inputs)
     used = used_protocols(inputs) if source.is_local else {paths.scheme_of(source.root or "") or ""}
     used = {scheme for scheme in used if set(scheme.split("::")) <= source.schemes}
+    if to is not None and (scheme := paths.scheme_of(to)) is not None:
+        used.add(_check_writable(to, scheme, source))
     if not used:
         return
     from pandas_imgproc.source.filesystems import check_installed
@@ -133,3 +135,11 @@ def check(source: Source, inputs: Sequence[Any]) -> None:
             f"storage_options= could be for {' or '.join(families)}: give them by protocol, as in "
             f"{{{families[0]!r}: {{…}}}}"
         )
+
+
+def _check_writable(to: str, scheme: str, source: Source) -> str:
+    if scheme in ("http", "https") or "::" in scheme:
+        raise ValueError(f"to={redact_url(to)!r}: {scheme}:// is not written; give a folder, s3://… or gs://…")
+    if scheme not in source.schemes:
+        raise ValueError(f"to={redact_url(to)!r}: {scheme}:// is not written; schemes={[scheme]!r} allows it")
+    return scheme

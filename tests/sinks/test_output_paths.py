@@ -111,7 +111,7 @@ def test_format_specification_cannot_make_parent_directory(frame, tmp_path):
         ("out/a.jpg", ValueError, "names one file"),
         ("out/same.jpg{label}.jpg", ValueError, "row 0 .* and row 3 .* would both be written"),
         ("{dir}/{name}", ValueError, "would be written over"),
-        ("s3://bucket/{name}", ValueError, "not a local folder"),
+        ("s3://{name}", ValueError, "does not name a bucket"),
         ("", ValueError, "not the name of a folder"),
         (7, TypeError, "not a folder"),
         (None, TypeError, "not a folder"),

@@ -22,6 +22,7 @@ from pandas_imgproc.codec.header import Header, read_header, read_upright_size
 from pandas_imgproc.codec.identify import preinit
 from pandas_imgproc.codec.libjpeg import can_be_strict
 from pandas_imgproc.codec.limits import Limits
+from pandas_imgproc.codec.option_values import parse_size
 from pandas_imgproc.codec.options import (
     CHANNELS,
     FORMATS,
@@ -29,7 +30,6 @@ from pandas_imgproc.codec.options import (
     DecodeOptions,
     decode_options,
     mask_options,
-    parse_size,
 )
 from pandas_imgproc.codec.pillow_globals import PillowSettings, pillow_settings, restore_functions
 from pandas_imgproc.codec.resize import resized_geometry

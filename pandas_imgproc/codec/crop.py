@@ -18,7 +18,8 @@ from pandas_imgproc.errors import UnreadableImageError
 
 if TYPE_CHECKING:
     from pandas_imgproc.codec.color_profile import ToSRGB
-    from pandas_imgproc.codec.options import DecodeOptions, Size
+    from pandas_imgproc.codec.option_values import Size
+    from pandas_imgproc.codec.options import DecodeOptions
     from pandas_imgproc.codec.resize import Sides
     from pandas_imgproc.regions import Box, Region
 

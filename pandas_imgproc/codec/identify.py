@@ -18,7 +18,8 @@ from pandas_imgproc.codec.variants import variant_error
 from pandas_imgproc.errors import UnreadableImageError
 
 if TYPE_CHECKING:
-    from pandas_imgproc.codec.options import DecodeOptions, Size
+    from pandas_imgproc.codec.option_values import Size
+    from pandas_imgproc.codec.options import DecodeOptions
 
 _DECODER_ERRORS = (OSError, SyntaxError, ValueError, RuntimeError, LookupError, struct.error)
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from PIL import Image
 
 from pandas_imgproc.codec.libjpeg import is_lossless
-from pandas_imgproc.codec.options import FILTERS, Size
+from pandas_imgproc.codec.options import FILTERS
 from pandas_imgproc.codec.orientation import oriented_size, transpose_box
 from pandas_imgproc.codec.raster import Raster, to_image
 from pandas_imgproc.codec.simd_resize import Box, covers
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from PIL import ImageFile
 
     from pandas_imgproc.codec.color_profile import ToSRGB
+    from pandas_imgproc.codec.option_values import Size
     from pandas_imgproc.codec.options import DecodeOptions
 
 Sides = tuple[float, float]

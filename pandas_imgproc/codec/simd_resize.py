@@ -19,7 +19,7 @@ from pandas_imgproc.codec.raster import Raster, to_raster
 if TYPE_CHECKING:
     from PIL import Image
 
-    from pandas_imgproc.codec.options import Size
+    from pandas_imgproc.codec.option_values import Size
 
 Box = tuple[float, float, float, float]
 

@@ -9,7 +9,7 @@ import pytest
 from decoding import BICUBIC
 
 from pandas_imgproc import codec
-from pandas_imgproc.codec.options import parse_size
+from pandas_imgproc.codec.option_values import parse_size
 
 
 @pytest.mark.parametrize("size", [64, np.int64(64), (64, 64), [64, 64], np.array([64, 64])])

@@ -16,7 +16,7 @@ from PIL import Image, ImageOps
 from pandas_imgproc import codec
 from pandas_imgproc._timing import collect_timings
 from pandas_imgproc.codec.encode import EncodeOptions, encode
-from pandas_imgproc.codec.options import FITS
+from pandas_imgproc.codec.option_values import FITS
 from pandas_imgproc.errors import FAILURE_KINDS, UnreadableImageError
 
 RESAMPLES = ("nearest", "box", "bilinear", "hamming", "bicubic", "lanczos")

@@ -7,7 +7,7 @@ import pytest
 from decoding import opened, pixels, psnr
 from image_factory import chunk, encoded, marked, oriented, png
 
-from pandas_imgproc.codec.options import FITS
+from pandas_imgproc.codec.option_values import FITS
 
 
 @pytest.mark.parametrize("size", [(96, 64), (64, 96)])

@@ -8,7 +8,7 @@ from decoding import opened, pixels, psnr
 from image_factory import encoded, marked, oriented, scene
 from PIL import Image, ImageFile
 
-from pandas_imgproc.codec.options import FITS
+from pandas_imgproc.codec.option_values import FITS
 
 
 def test_reducing_gap_equals_thumbnail_with_pillow():

@@ -128,8 +128,11 @@ def end_reported(state: JobState) -> Iterator[None]:
             status = "interrupted" if isinstance(exc, INTERRUPTS) else "failed"
             state.report.end(status, _printable(redact_text(format_exception(exc))))
         raise
-    if state.report is not None:
-        state.report.end("stopped" if state.failed_fast else "finished")
+    else:
+        if state.report is not None:
+            state.report.end("stopped" if state.failed_fast else "finished")
+    finally:
+        state.report = None  # it refers to the state: a cycle would keep the result until Python collects garbage
 
 
 # ---- on a worker

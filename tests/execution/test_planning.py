@@ -152,7 +152,7 @@ def test_result_larger_than_memory_raises_at_once(paths):
         many.img.load_resized((6000, 6000))
 
 
-def test_job_of_ten_images_imports_no_cluster_modules(paths):
+def test_job_of_ten_images_imports_no_large_modules(paths):
     code = textwrap.dedent(f"""
         import sys, timeit, pandas as pd, pandas_imgproc
         from pandas_imgproc import cluster
@@ -160,7 +160,7 @@ def test_job_of_ten_images_imports_no_cluster_modules(paths):
         assert cluster.existing_client() is None and cluster.nested_context() is None
         assert min(timeit.repeat(cluster.existing_client, number=100, repeat=5)) / 100 < 1e-4
         cluster.close()
-        heavy = {{"distributed", "dask.dataframe", "matplotlib", "IPython", "bokeh"}} & set(sys.modules)
+        heavy = {{"distributed", "dask.dataframe", "fsspec", "matplotlib", "IPython", "bokeh"}} & set(sys.modules)
         assert not heavy, heavy
     """)
     subprocess.run([sys.executable, "-c", code], check=True, env={**os.environ, "PYTHONPATH": os.getcwd()})

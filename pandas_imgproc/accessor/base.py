@@ -71,8 +71,7 @@ class _ImageAccessorBase:
     ) -> Any:
         """Run a task that encodes files, write them, and return their paths."""
         inputs = column_inputs(self._column)
-        check(read_options.source, inputs, check_to(write_options.to))
-        job = self._make_job(task, read_options, inputs)
+        job = self._make_job(task, read_options, inputs, check_to(write_options.to))
         targets = resolve_output_paths(
             write_options.to, job.inputs, read_options.source, index=self._column.index, frame=self._frame,
             encode_options=encode_options, variants=variants, regions=job.regions,
@@ -92,10 +91,12 @@ class _ImageAccessorBase:
         """Return a function's value for all rows of a result; `row_wise` if each row depends on itself alone."""
         return function(result)
 
-    def _make_job(self, task: Task, read_options: ReadOptions, inputs: Sequence[Any]) -> execution.Job:
+    def _make_job(
+        self, task: Task, read_options: ReadOptions, inputs: Sequence[Any], to: str | None = None
+    ) -> execution.Job:
         for column in (self._column, *self._others):
             check_column(column, read_options.source)
-        check(read_options.source, split_inputs(inputs) if self._others else inputs)
+        check(read_options.source, split_inputs(inputs) if self._others else inputs, to)
         check_row_memory(task)
         check_result_index(task, self._column.index)
         job = execution.Job(

@@ -75,6 +75,7 @@ class FrameImageAccessor:
     save = _frame_method(SeriesImageAccessor.save)
     save_resized = _frame_method(SeriesImageAccessor.save_resized)
     download = _frame_method(SeriesImageAccessor.download)
+    upload = _frame_method(SeriesImageAccessor.upload)
     save_thumbnails = _frame_method(SeriesImageAccessor.save_thumbnails)
     save_shards = _frame_method(SeriesImageAccessor.save_shards)
     verify = _frame_method(SeriesImageAccessor.verify)

@@ -27,7 +27,8 @@ from pandas_imgproc.accessor.options import (
     write_options,
 )
 from pandas_imgproc.sinks.output_paths import is_template
-from pandas_imgproc.tasks import Download, SaveResized
+from pandas_imgproc.source.paths import scheme_of
+from pandas_imgproc.tasks import Download, SaveResized, Upload
 
 if TYPE_CHECKING:
     from typing import Unpack
@@ -241,6 +242,56 @@ class _SaveMethods(_ImageAccessorBase):
         output = write_options(to, overwrite=overwrite, retry=retry)
         paths: pd.Series[Any] = self._write(Download(), read_options(**options), output)
         return paths
+
+    @delegates(READ)
+    def upload(
+        self,
+        to: str,
+        *,
+        overwrite: bool = False,
+        retry: Retry = "transient",
+        **options: Unpack[ReadKwargs],
+    ) -> pd.Series[Any]:
+        """Copy each file unchanged to a bucket: the twin of `download`, many files at a time.
+
+        The same call again continues: objects that it has written are left, unless their source has changed.
+
+        Parameters
+        ----------
+        to : str
+            URL of a folder in a bucket or on another file system of fsspec, ``"gs://bucket/raw"``, or of a template, as
+            in `save_resized`. Names are unchanged.
+        errors, root, suffix, storage_options, schemes, redirect_hosts, npartitions, progress, overwrite, retry
+            As in `save_resized`. Options for sources and for the bucket are given by protocol.
+
+        Returns
+        -------
+        Series
+            Named ``path``, as of `save_resized`: the URLs of the objects.
+
+        Raises
+        ------
+        ValueError
+            If `to` is no URL that can be written; and as in `save_resized`.
+        OutputError
+            If an object cannot be written; finished ones stay, and the same call continues. It is an OSError.
+
+        Notes
+        -----
+        Nothing is decoded, and files have any size: large ones are sent in parts of 8 MiB and more, one while the next
+        is read. An object is there when its last part is.
+
+        Examples
+        --------
+        >>> names, folder = pd.Series(["red.png", "blue.jpg"]), getfixture("photos")
+        >>> names.img.upload("memory://raw", root=folder, schemes=["memory"]).tolist()
+        ['memory://raw/red.png', 'memory://raw/blue.jpg']
+        """
+        if not isinstance(to, str) or scheme_of(to) in (None, "file"):
+            raise ValueError(f"to={to!r} is no URL, such as 'gs://bucket/raw'; download copies to a local folder")
+        output = write_options(to, overwrite=overwrite, retry=retry)
+        uploaded: pd.Series[Any] = self._write(Upload(), read_options(**options), output)
+        return uploaded
 
     @delegates(_COLUMN)
     def save(

@@ -42,6 +42,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         'photos "s3://bucket/train-{shard:05d}.parquet" --columns label --max-bytes "300 MB"',
     ),
     "download": ("train.csv url train", "train.csv url train --errors raise --no-progress"),
+    "upload": ("train gs://bucket/raw", "train.csv image_path s3://bucket/raw --out uploaded.csv"),
     "unpack": ("train.tar.gz train", "photos.zip photos --encoding cp932 --failures refused.csv"),
     "verify": ("photos --out verified.csv", "train.csv image_path --failures broken.csv"),
     "metadata": ("photos --out metadata.parquet",),
@@ -68,7 +69,7 @@ _TABLE = "A table (.csv, .parquet, …): the input rows, with the result in new 
 _OUT = {
     "load-resized": "",
     "show": "The image file, such as sheet.png.",
-    **dict.fromkeys(("save-resized", "save-thumbnails", "save-shards", "download"), _TABLE),
+    **dict.fromkeys(("save-resized", "save-thumbnails", "save-shards", "download", "upload"), _TABLE),
     "unpack": "A table (.csv, .parquet, …) of the members and their files.",
 }
 

@@ -30,6 +30,8 @@ from pandas_imgproc.dask_frames.map_partitions import (
 )
 from pandas_imgproc.dask_frames.offsets import lazy_index, partition_offsets, source_rows
 from pandas_imgproc.sinks import check_row_memory, output_paths
+from pandas_imgproc.sinks.path_template import check_to
+from pandas_imgproc.source import check
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -115,6 +117,7 @@ class DaskSeriesImageAccessor(SeriesImageAccessor):
         inputs, regions = list(paths), None
         if read_options.regions is not None:
             inputs, regions = read_options.regions.to_regions(inputs, paths.index, frame)
+        check(source, list(paths), check_to(write_options.to))
         targets = output_paths.resolve_output_paths(
             write_options.to, inputs, source, index=paths.index, frame=frame, encode_options=encode_options,
             variants=variants, regions=regions,

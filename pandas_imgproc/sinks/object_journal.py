@@ -7,11 +7,13 @@ by one; the objects that it has read are deleted after the new one is there.
 
 from __future__ import annotations
 
+import contextlib
 import re
 import uuid
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from pandas_imgproc.errors import OutputError
 from pandas_imgproc.sinks.journal_storage import JsonJournal
 from pandas_imgproc.sinks.manifest import FolderManifest
 from pandas_imgproc.source.writer import gather
@@ -26,6 +28,9 @@ FOLDER = ".pandas-imgproc"
 
 MAX_OBJECTS = 32
 """Objects of lines that are not worth to be replaced by one."""
+
+_READ_ATTEMPTS = 4
+"""Times that the objects are listed again because some of them are gone."""
 
 _NAME = re.compile(r"(\d{8})-[01]-[0-9a-f]+\.jsonl")
 
@@ -71,6 +76,13 @@ class ObjectJournal:
 
     def read(self) -> bytes:
         """Return all lines."""
+        for _ in range(_READ_ATTEMPTS):
+            with contextlib.suppress(OutputError):  # another call has replaced some of them
+                return self._read()
+            self._names = self._list()
+        return self._read()
+
+    def _read(self) -> bytes:
         return b"".join(self._writer.run(gather(self._writer.read(f"{self.name}/{name}") for name in self._names)))
 
     def append(self, lines: bytes, *, sync: bool = True) -> None:

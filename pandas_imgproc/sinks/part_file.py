@@ -58,6 +58,8 @@ class PartFile:
         self._file: Any = None
         self._anonymous: contextlib.ExitStack | None = None  # of a file in place of the part
 
+    is_remote = False
+
     # ---- as a copy knows an output
 
     async def resume(self) -> tuple[int, FileVersion] | None:

@@ -70,6 +70,9 @@ class CopiedFile:
 class Output(Protocol):
     """Output of one file, into which blocks are copied; its methods raise an OutputError if it cannot be written."""
 
+    is_remote: bool
+    """Whether a network is slower than the disk that a local file is read from."""
+
     async def resume(self) -> tuple[int, FileVersion] | None:
         """Return the number of bytes that are there, and their version; None if there is no part."""
 

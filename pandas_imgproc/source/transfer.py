@@ -13,6 +13,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 from typing import TYPE_CHECKING, Any, Self
 
@@ -52,7 +53,7 @@ async def copy_file(location: Location, reader: RemoteReader, output: Output) ->
 
 
 async def _copy_local(path: str, output: Output) -> tuple[Any, FileSignature]:
-    async with local_copies():
+    async with contextlib.nullcontext() if output.is_remote else local_copies():
         with open_regular(path) as (fd, status):
             signature, n = signature_of(status), 0
             version = FileVersion(f"{signature[1]}", status.st_size)

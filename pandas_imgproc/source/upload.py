@@ -63,6 +63,8 @@ class ObjectOutput:
         names = {"md5", *([version.digest[0]] if version.digest else [])}
         self._digests = {name: new_digest(name) for name in names}
 
+    is_remote = True
+
     # ---- as a copy knows an output
 
     async def resume(self) -> None:

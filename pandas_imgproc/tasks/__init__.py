@@ -28,7 +28,7 @@ from pandas_imgproc.tasks.augment import Augment, SaveAugmented, variant_index
 from pandas_imgproc.tasks.augment_pairs import BOXES, AugmentPairs, SavePairs
 from pandas_imgproc.tasks.base import Task, Values, with_labels
 from pandas_imgproc.tasks.box_format import from_corners, sides, to_corners
-from pandas_imgproc.tasks.download import Download
+from pandas_imgproc.tasks.download import Download, Upload
 from pandas_imgproc.tasks.load import LoadResized
 from pandas_imgproc.tasks.map import Map
 from pandas_imgproc.tasks.map_batches import LoadImages, MapBatches
@@ -59,6 +59,7 @@ __all__ = [
     "SaveShards",
     "Task",
     "Thumbnail",
+    "Upload",
     "Values",
     "Verify",
     "from_corners",

@@ -1,9 +1,9 @@
-"""Task of `download`: files as they are."""
+"""Tasks of `download` and `upload`: files as they are."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pandas_imgproc.errors import UnreadableImageError
 from pandas_imgproc.source import CopiedFile
@@ -27,3 +27,14 @@ class Download(FileTask):
         if not isinstance(data, bytes | CopiedFile):
             raise UnreadableImageError("unsupported", "it is an image in memory, not a file; write it with .img.save")
         out[0] = data
+
+
+@dataclass(frozen=True)
+class Upload(Download):
+    """Bytes of the files for a bucket; one that `download` has written there is finished for `upload`, too."""
+
+    name = "upload"
+
+    def fingerprint(self) -> dict[str, Any]:
+        """Return the parameters of `Download`."""
+        return Download().fingerprint()

@@ -22,6 +22,7 @@ import pandas_imgproc
 from conftest import wait_until
 from pandas_imgproc import JournalError
 from pandas_imgproc.errors import OutputError
+from pandas_imgproc.source.local import BLOCK_NBYTES
 from pandas_imgproc.source.upload import PART_NBYTES
 
 N = 8
@@ -208,6 +209,48 @@ def test_large_files_are_copied_in_parts(bucket, images, http_server, tmp_path):
         bucket.proxy.requests.clear()
         urls.img.download(bucket.url, storage_options=options)
         assert not bucket.proxy.writes()
+
+
+@only_s3
+def test_upload_copies_files_and_continues(bucket, images):
+    names = pd.Series(["large.bin", "3.jpg", "gone.jpg"])
+    options = {"root": images, "storage_options": bucket.options, "errors": "coerce"}
+    bucket.proxy.fault = every_fifth_fails
+    with dask.config.set(scheduler="synchronous"):
+        paths = names.img.upload(f"{bucket.url}/raw", **options)
+        assert paths[:2].tolist() == [f"{bucket.url}/raw/large.bin", f"{bucket.url}/raw/3.jpg"]
+        assert paths.img.failures["kind"].tolist() == ["missing"]
+        assert bucket.objects() == {"raw/large.bin": LARGE, "raw/3.jpg": image_bytes(3)}
+        for method in (names.img.upload, names.img.download):
+            bucket.proxy.requests.clear()
+            pd.testing.assert_series_equal(method(f"{bucket.url}/raw", **options), paths)
+            assert not bucket.proxy.writes()
+
+
+@only_s3
+def test_uploads_of_files_of_a_block_are_in_flight_together(bucket, tmp_path):
+    n = 6
+    for k in range(n):
+        (tmp_path / f"{k}.bin").write_bytes(LARGE[k : k + BLOCK_NBYTES + 1])
+
+    def fault(method, path, k):
+        n_writes = len(bucket.proxy.writes(".bin"))
+        if n_writes == 1:
+            bucket.proxy.gate.clear()
+        if n_writes == n:
+            bucket.proxy.gate.set()
+
+    bucket.proxy.fault = fault
+    one_attempt = {"pandas-imgproc.read-timeout": 20, "pandas-imgproc.retry-attempts": 1, "scheduler": "synchronous"}
+    with dask.config.set(one_attempt):
+        pd.Series([f"{k}.bin" for k in range(n)]).img.upload(bucket.url, root=tmp_path, storage_options=bucket.options)
+    assert len(bucket.objects()) == n
+
+
+@pytest.mark.parametrize("to", ["raw", Path("raw"), "file:///raw", None])
+def test_upload_needs_a_url(images, to):
+    with pytest.raises(ValueError, match="is no URL, such as 'gs://bucket/raw'; download copies to a local folder"):
+        pd.Series(["1.jpg"]).img.upload(to, root=images)
 
 
 @only_s3

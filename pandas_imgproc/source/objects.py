@@ -114,7 +114,7 @@ class S3Objects:
 
     async def signatures(self, fs: Any, folder: str) -> AsyncIterator[dict[str, FileSignature]]:
         """Yield the signatures of the objects in a folder, page by page: s3fs would hold a dict of each object."""
-        bucket, prefix, _ = fs.split_path(f"{folder}/")
+        bucket, prefix = _prefix(fs, folder)
         token: dict[str, str] = {}
         while True:
             page = await fs._call_s3("list_objects_v2", Bucket=bucket, Prefix=prefix, Delimiter="/", **token)
@@ -123,6 +123,12 @@ class S3Objects:
             if not page.get("IsTruncated"):
                 return
             token = {"ContinuationToken": page["NextContinuationToken"]}
+
+
+def _prefix(fs: Any, folder: str) -> tuple[str, str]:
+    """Return the bucket of a folder, and the beginning of the names in it; versions of s3fs differ in the last slash."""
+    bucket, key, _ = fs.split_path(folder.rstrip("/"))
+    return bucket, f"{key}/" if key else ""
 
 
 def _key(fs: Any, path: str) -> dict[str, str]:
@@ -180,7 +186,7 @@ class GoogleObjects:
 
     async def signatures(self, fs: Any, folder: str) -> AsyncIterator[dict[str, FileSignature]]:
         """Yield the signatures of the objects in a folder, page by page."""
-        bucket, prefix, _ = fs.split_path(f"{folder}/")
+        bucket, prefix = _prefix(fs, folder)
         token: dict[str, str] = {}
         while True:
             page = await fs._call("GET", "b/{}/o", bucket, delimiter="/", prefix=prefix, json_out=True, **token)

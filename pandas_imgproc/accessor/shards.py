@@ -14,10 +14,17 @@ from pandas_imgproc._file_uri import to_user_path
 from pandas_imgproc._text import shorten
 from pandas_imgproc._validation import check_bool, check_choice
 from pandas_imgproc.accessor.base import _ImageAccessorBase
-from pandas_imgproc.accessor.options import DECODE, READ, ImageKwargs, ReadOptions, decode_and_read_options, get_column
+from pandas_imgproc.accessor.options import (
+    DECODE,
+    READ,
+    REGION,
+    ImageKwargs,
+    ReadOptions,
+    decode_and_read_options,
+    get_column,
+)
 from pandas_imgproc.accessor.save import MODE_OF
 from pandas_imgproc.array import ImageArray
-from pandas_imgproc.sinks.job_spec import JobContext
 from pandas_imgproc.sinks.shard_format import FORMATS, check_columns, format_for
 from pandas_imgproc.sinks.shard_journal import ShardTemplate
 from pandas_imgproc.sinks.shards import ShardSink, check_max_bytes, image_names
@@ -28,14 +35,15 @@ if TYPE_CHECKING:
     from typing import Unpack
 
 _PIXEL_ARGUMENTS = (
-    "mode", "fit", "resample", "reducing_gap", "background", "exif_transpose", "scale_depth", "frame",
+    "mode", "fit", "resample", "reducing_gap", "background", "exif_transpose", "scale_depth", "color_profile", "frame",
+    "box",
 )  # fmt: skip
 
 
 class _ShardMethods(_ImageAccessorBase):
     """Method that packs the images of a column into few files."""
 
-    @delegates(DECODE, READ)
+    @delegates(DECODE, REGION, READ)
     def save_shards(
         self,
         to: str | os.PathLike[str],
@@ -75,8 +83,10 @@ class _ShardMethods(_ImageAccessorBase):
             have transparency or class numbers.
         quality
             As in `save_resized`.
-        mode, fit, resample, reducing_gap, background, exif_transpose, scale_depth, frame
+        mode, fit, resample, reducing_gap, background, exif_transpose, scale_depth, color_profile
             As in `save_resized`.
+        frame, box, box_format, box_unit, margin, outside
+            As in `load_resized`.
         max_pixels, limits, formats, strict, engine
             As in `load_resized`.
         errors, root, suffix, storage_options, schemes, redirect_hosts, npartitions, progress
@@ -148,7 +158,7 @@ class _ShardMethods(_ImageAccessorBase):
     ) -> Any:
         job = self._make_job(task, read_options, self._inputs())
         names = image_names([read_options.source.path(value) for value in job.inputs], range(len(job.inputs)))
-        context = JobContext(task, self._column.index, job.inputs, job.source, frame if len(frame.columns) else None)
+        context = dataclasses.replace(self._job_context(job), columns=frame if len(frame.columns) else None)
         sink = ShardSink(context, template, FORMATS[task.shard_format](frame), task.max_bytes, names)
         sink.open(overwrite=overwrite)
         return self._execute(dataclasses.replace(job, columns=None), sink, read_options)

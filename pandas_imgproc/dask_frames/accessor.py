@@ -241,7 +241,9 @@ class DaskSeriesImageAccessor(SeriesImageAccessor):
         return SeriesImageAccessor(self._column.compute()).batches(*args, **kwargs)
 
     def save_shards(self, to: Any, *, columns: Any = None, **kwargs: Any) -> pd.Series[Any]:  # noqa: D102  as in pandas
-        lazy: Any = None if self._frame is None or columns is None else self._frame[list(columns)]
+        lazy: Any = self._frame
+        if lazy is not None and not {"box", "frame"} & set(kwargs):  # which may name other columns
+            lazy = None if columns is None else lazy[list(columns)]
         column, frame = dask.compute(self._column, lazy)
         return SeriesImageAccessor(column, frame).save_shards(to, columns=columns, **kwargs)
 

@@ -340,6 +340,18 @@ def test_masks_keep_their_numbers(tmp_path):
     assert np.asarray(Image.open(io.BytesIO(read_tars(result)[0]["png"]))).tolist() == [[3, 9], [0, 3]]
 
 
+def test_boxes_of_the_rows_are_packed(tmp_path):
+    image = Image.new("RGB", (32, 24), "red")
+    image.paste("blue", (16, 0, 32, 24))
+    frame = pd.DataFrame({"image": [encoded(image, "PNG")] * 2, "box": [(0, 0, 8, 8), (20, 0, 8, 4)]})
+    result = frame.img.save_shards("image", f"{tmp_path}/{{shard}}.tar", box="box", image_format="PNG")
+    rows = [Image.open(io.BytesIO(row["png"])) for row in read_tars(result.unique()).values()]
+    assert [(row.size, row.getpixel((0, 0))) for row in rows] == [((8, 8), (255, 0, 0)), ((8, 4), (0, 0, 255))]
+    other = frame.assign(box=frame["box"][::-1].to_numpy())
+    with pytest.raises(JournalError, match="had other images"):
+        other.img.save_shards("image", f"{tmp_path}/{{shard}}.tar", box="box", image_format="PNG")
+
+
 def test_dask_frame_is_packed_as_the_frame_that_it_computes_to(frame):
     save(frame.drop(columns="tags"))
     with dask.config.set(scheduler="synchronous"):

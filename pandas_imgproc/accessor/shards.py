@@ -70,8 +70,8 @@ class _ShardMethods(_ImageAccessorBase):
         columns : sequence of str, optional
             Other columns of the frame that are packed too, such as labels.
         size : int or (int, int) or None
-            As in `save_resized`. None copies the bytes of each file unchanged, unless another argument changes pixels:
-            of such a file only the format is checked, and `verify` finds broken ones.
+            Pixels: one side of a square, or ``(width, height)``. None copies the bytes of each file unchanged, unless
+            another argument changes pixels: of such a file only the format is checked, and `verify` finds broken ones.
         format : {"webdataset", "huggingface"}, optional
             Tar files with ``000000012.jpg`` and ``000000012.json`` for the row at position 12; or Parquet files with a
             column ``image`` of ``{bytes, path}`` that is declared as the feature Image, and categories as ClassLabel.
@@ -143,7 +143,7 @@ class _ShardMethods(_ImageAccessorBase):
             decode_options, None if is_copy else _encode_options(image_format, quality, decode_options.mode),
             shard_format, tuple(map(str, frame.columns)), check_max_bytes(max_bytes),
         )  # fmt: skip
-        template = ShardTemplate(template_text, read_options.source.options)
+        template = ShardTemplate(template_text, read_options.source)
         result: pd.Series[Any] = self._write_shards(task, read_options, template, frame, overwrite=overwrite)
         return result
 

@@ -9,7 +9,8 @@
 `image_files`     one file per result; `manifest` records them, `output_paths` and `path_template` name them
 `part_file`       the part of a file that is copied
 `object_files`    the same in buckets; `object_journal` is the manifest there
-`shards`          files of many images; `shard_format` writes them, `shard_journal` names and records them
+`shards`          files of many images; `shard_format` writes them, `shard_journal` names and records them, and
+                  `object_folder` is their folder in a bucket
 `unpacked_files`  files of an unpacked archive
 `journal`         the finished rows of a result on disk; `journal_storage` holds its lines, `job_spec` its job
 `out`             parsing of ``out=``, and reading of the results on disk

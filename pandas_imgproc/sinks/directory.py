@@ -59,11 +59,6 @@ class Directory:
         fs, path = self._fs_and_path
         return int(fs.info(f"{path}/{name}")["size"])
 
-    def upload(self, name: str, source: str) -> None:
-        """Write a file from a local one, and return when its bytes are durable; for file systems that are not local."""
-        fs, path = self._fs_and_path
-        fs.put_file(source, f"{path}/{name}")
-
     def write(self, name: str, data: bytes) -> None:
         """Write a file atomically, and return when its bytes are durable.
 

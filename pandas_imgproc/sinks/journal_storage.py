@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from pandas_imgproc.sinks.directory import Directory
+    from pandas_imgproc.sinks.object_folder import ObjectFolder
 
 FORMAT = 1
 
@@ -211,7 +212,7 @@ def _truncate_partial_line(file: IO[bytes]) -> int:
 class ObjectStoreJournal:
     """Lines in a folder of an object store, which cannot append: one object for each addition."""
 
-    def __init__(self, folder: Directory) -> None:
+    def __init__(self, folder: Directory | ObjectFolder) -> None:
         self._folder, self.name = folder, folder.url
         self._next: int | None = None  # number of the next object; None before the first addition
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 from dataclasses import dataclass
@@ -18,9 +19,12 @@ from pandas_imgproc.sinks.journal_storage import (
     check_failure_kind,
     check_format,
 )
+from pandas_imgproc.sinks.object_folder import ObjectFolder
+from pandas_imgproc.source.redaction import redact_url
+from pandas_imgproc.source.writer import RemoteWriter
 
 if TYPE_CHECKING:
-    from pandas_imgproc.source import StorageOptions
+    from pandas_imgproc.source import Source
 
 _FIELD = re.compile(r"\{shard(?::0?\d*d?)?\}")
 _TEMPLATE = re.compile(r"(?:[^{}]*/)?[^{}/]*" + _FIELD.pattern + r"[^{}/]*", re.DOTALL)
@@ -34,26 +38,31 @@ class ShardTemplate:
     ----------
     to : str
         Folder and name, with the field ``{shard}`` in the name.
-    options : StorageOptions
-        Options of the file system of a URL.
+    source : Source
+        Source of the images, with the options of the file system of a URL.
     """
 
     to: str
-    options: StorageOptions
+    source: Source
 
     def __post_init__(self) -> None:
         if _TEMPLATE.fullmatch(self.to) is None:
             raise ValueError(
-                f"to={self.to!r} does not number the shards; give a folder and a name with one field {{shard}}, such "
-                "as 'shards/train-{shard:06d}.tar'"
+                f"to={self.redacted!r} does not number the shards; give a folder and a name with one field {{shard}}, "
+                "such as 'shards/train-{shard:06d}.tar'"
             )
 
     @property
-    def folder(self) -> Directory:
+    def redacted(self) -> str:
+        """Folder and name without secrets."""
+        return redact_url(self.to)
+
+    @functools.cached_property
+    def folder(self) -> Directory | ObjectFolder:
         """Folder of the shards."""
         folder, slash, _ = self.to.rpartition("/")
         if "://" in self.to:
-            return Directory(folder, self.options)
+            return ObjectFolder(folder, RemoteWriter.from_source(self.source))
         return Directory(os.path.abspath(folder or slash or "."))
 
     def name(self, shard: int) -> str:
@@ -75,7 +84,9 @@ class ShardTemplate:
         """Return the storage of the journal, a hidden file or folder beside the shards."""
         folder = self.folder
         path = f"{folder.url}/.{_FIELD.sub('shard', self.to.rpartition('/')[2])}.jsonl"
-        return LocalJournal(path) if folder.is_local else ObjectStoreJournal(Directory(path, self.options))
+        if isinstance(folder, Directory):
+            return LocalJournal(path)
+        return ObjectStoreJournal(ObjectFolder(path, folder.writer))
 
 
 @dataclass(frozen=True)

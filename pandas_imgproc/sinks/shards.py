@@ -17,10 +17,12 @@ import numpy as np
 
 from pandas_imgproc._atomic import atomic_write
 from pandas_imgproc._text import shorten
-from pandas_imgproc.errors import JournalError
+from pandas_imgproc.errors import ImgprocError, JournalError
 from pandas_imgproc.sinks.job_spec import JobContext, JobSpec, first_mismatch
 from pandas_imgproc.sinks.memory import ArraySpec, MemorySink
+from pandas_imgproc.sinks.object_folder import ObjectFolder
 from pandas_imgproc.sinks.shard_journal import Shard, ShardJournal, ShardTemplate
+from pandas_imgproc.source.redaction import redact_url
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -104,8 +106,9 @@ class _OpenShard:
         self._writer.close()
         self._file.flush()
         size = os.fstat(self._file.fileno()).st_size
-        if not self._template.folder.is_local:
-            self._template.folder.upload(self._template.name(self.number), self._file.name)
+        folder = self._template.folder
+        if isinstance(folder, ObjectFolder):
+            folder.upload(self._template.name(self.number), self._file.name, size)
         self._file.close()  # before its descriptor, which may be of another file then
         self._stack.close()
         return size
@@ -199,14 +202,14 @@ class ShardSink(MemorySink):
                 difference = difference or f"rows {rows} had other images or columns"
         if difference and self._journal.shards:
             raise JournalError(
-                f"the shards {self._template.to!r} belong to another job: {difference}; choose another to=, or "
+                f"the shards {self._template.redacted!r} belong to another job: {difference}; choose another to=, or "
                 "overwrite=True writes all of them again"
             )
         foreign = {name for name in existing if self._template.number(name) not in (None, *known)}
         if foreign:
             raise JournalError(
-                f"{min(foreign)!r} exists in {self._template.folder.url!r}, and it was not written by this job; choose "
-                "another to=, or overwrite=True replaces it"
+                f"{min(foreign)!r} exists in {redact_url(self._template.folder.url)!r}, and it was not written by this "
+                "job; choose another to=, or overwrite=True replaces it"
             )
 
     def _restore(self, shard: Shard, existing: set[str]) -> None:
@@ -335,6 +338,8 @@ class ShardSink(MemorySink):
         """Name the shard in errors of its file."""
         try:
             yield
+        except ImgprocError:  # of an object, which names it
+            raise
         except OSError as exc:
             path = self._template.path(number)
             raise OSError(

@@ -346,3 +346,26 @@ def test_source_in_bucket_is_not_written_over(s3):
 def test_options_of_two_stores_are_given_by_protocol(images):
     with pytest.raises(ValueError, match="could be for gs or s3"):
         pd.Series(["s3://bucket/a.jpg"]).img.download("gs://bucket/x", storage_options={"anon": True})
+
+
+def save_shards(bucket, images, folder="shards", **options):
+    names = pd.Series([f"{k}.jpg" for k in range(N)])
+    to = f"{bucket.url}/{folder}/{{shard:02d}}.tar"
+    with dask.config.set(scheduler="synchronous"):
+        return names.img.save_shards(
+            to, size=64, max_bytes=15_000, root=images, storage_options=bucket.options, **options
+        )
+
+
+def test_shards_are_packed_into_unreliable_bucket_and_second_call_writes_none(bucket, images):
+    expected = save_shards(bucket, images, "expected")
+    bucket.proxy.fault = every_fifth_fails
+    shards = save_shards(bucket, images)
+    assert shards.nunique() > 2
+    for path in shards.unique():
+        other = path.replace("/shards/", "/expected/")
+        assert bucket.fs.cat_file(path) == bucket.fs.cat_file(other)
+    bucket.proxy.requests.clear()
+    pd.testing.assert_series_equal(save_shards(bucket, images), shards)
+    assert not bucket.proxy.writes()
+    assert expected.str.replace("/expected/", "/shards/").equals(shards)

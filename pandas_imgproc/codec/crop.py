@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -26,8 +24,7 @@ if TYPE_CHECKING:
 IntBox = tuple[int, int, int, int]
 
 
-@dataclass(frozen=True, slots=True)
-class Decoded:
+class Decoded(NamedTuple):
     """Decoded image in its mode, neither turned upright nor resized.
 
     Attributes
@@ -138,10 +135,10 @@ def crop(decoded: Decoded, box: Box, options: DecodeOptions) -> Decoded:
     part = left - outer[0], top - outer[1], right - outer[0], bottom - outer[1]
     is_all = part == (0, 0, outer[2] - outer[0], outer[3] - outer[1])
     sides = stored[2] - stored[0], stored[3] - stored[1]
-    cut = dataclasses.replace(decoded, full_size=sides, visible=None if is_all else part)
+    cut = decoded._replace(full_size=sides, visible=None if is_all else part)
     width, height = decoded.pixels.size
     inside = max(outer[0], 0), max(outer[1], 0), min(outer[2], width), min(outer[3], height)
-    cut = dataclasses.replace(cut, pixels=_cut(decoded.pixels, inside))
+    cut = cut._replace(pixels=_cut(decoded.pixels, inside))
     return cut if inside == outer else _padded(cut, outer, inside, options)
 
 
@@ -166,4 +163,4 @@ def _padded(cut: Decoded, box: IntBox, inside: IntBox, options: DecodeOptions) -
     canvas = Image.new(image.mode, size, background_color(options.background, options.mode))
     copy_palette(image, canvas)
     canvas.paste(image, (inside[0] - box[0], inside[1] - box[1]))
-    return dataclasses.replace(cut, pixels=canvas, to_srgb=None)
+    return cut._replace(pixels=canvas, to_srgb=None)

@@ -45,6 +45,8 @@ class _Outcome:
     @property
     def nbytes(self) -> int:
         """Bytes of the value: those of a file, or of a decoded image."""
+        if hasattr(self._value, "nbytes"):
+            return int(self._value.nbytes)
         data = self._value[0] if isinstance(self._value, tuple) else self._value
         return len(data) if isinstance(data, bytes) else getattr(data, "nbytes", 0)
 

@@ -113,6 +113,21 @@ class _ImageAccessorBase:
         """Return the columns of the frame that the task uses beside the images, if any."""
         return None if not task.column_names or self._frame is None else self._frame[list(task.column_names)]
 
+    def _frame_column(self, argument: str, name: Any, method: str) -> Any:
+        """Return a column of the frame by its name, or a Series with the same index."""
+        if isinstance(name, pd.Series):
+            if not name.index.equals(self._column.index):
+                raise ValueError(
+                    f"{argument}={name.name!r} is a column of another index; select the same rows of it first"
+                )
+            return name
+        if self._frame is None:
+            raise TypeError(
+                f"{argument}={name!r:.100} names a column of a frame: use df.img.{method}(column, {argument}=…), or "
+                f"give the column, {argument}=df[{name!r:.100}]"
+            )
+        return get_column(self._frame, name)
+
     def _check_extra_columns(self, names: Any) -> tuple[Any, ...] | None:
         """Return the names of other columns of the frame, a checked ``with_columns``."""
         if names is None:

@@ -125,7 +125,15 @@ class FormatKwargs(TypedDict, total=False):
     channels: str
 
 
-class ShowKwargs(FrameKwargs, SourceKwargs, total=False):
+class BoxKwargs(TypedDict, total=False):
+    """Keyword arguments of boxes that are drawn."""
+
+    box: Any
+    box_format: str
+    box_unit: str
+
+
+class ShowKwargs(BoxKwargs, FrameKwargs, SourceKwargs, total=False):
     """Keyword arguments of `show`."""
 
     color_profile: str
@@ -203,6 +211,7 @@ WRITE = (write_options, WriteKwargs.__annotations__)
 STORE = (open_store, ("out", "overwrite", "retry"))
 DECODE = (codec.decode_options, codec.DecodeKwargs.__annotations__)
 FRAME = (region_options, ("frame",))
+BOX = (region_options, ("box", "box_format", "box_unit"))
 REGION = (region_options, ("frame", "box", "box_format", "box_unit", "margin", "outside"))
 LIMITS = (codec.decode_options, ("max_pixels", "limits", "formats", "readers"))
 READERS = (codec.decode_options, ("readers",))

@@ -16,7 +16,6 @@ from pandas_imgproc import codec
 from pandas_imgproc._text import shorten
 from pandas_imgproc._validation import check_choice
 from pandas_imgproc.accessor.base import _ImageAccessorBase, check_modes, column_inputs
-from pandas_imgproc.accessor.options import get_column
 from pandas_imgproc.accessor.regions import BOX_FORMATS, BOX_UNITS
 from pandas_imgproc.array import ImageDtype
 from pandas_imgproc.sinks import ImageFileSink
@@ -117,7 +116,7 @@ class _PairMethods(_ImageAccessorBase):
         encode_options: codec.EncodeOptions,
     ) -> Any:
         """Return the exploded frame of the variants, or their columns without a frame."""
-        masks = tuple(self._frame_column("masks", name) for name in arguments.mask_columns)
+        masks = tuple(self._frame_column("masks", name, "augment") for name in arguments.mask_columns)
         rows = None if arguments.boxes is None else self._group_rows(arguments, masks)
         columns = self if rows is None else self._first_rows(rows)
         accessor = type(self)(
@@ -147,28 +146,15 @@ class _PairMethods(_ImageAccessorBase):
         if to is not None:
             _templates(to, arguments.names)
 
-    def _frame_column(self, argument: str, name: Any) -> Any:
-        """Return a column of the frame by its name, or a Series with the same index."""
-        if isinstance(name, pd.Series):
-            if not name.index.equals(self._column.index):
-                raise ValueError(f"{argument}={name.name!r} is a column of another index; select the same rows of it")
-            return name
-        if self._frame is None:
-            raise TypeError(
-                f"{argument}={shorten(name)} names a column of a frame: use df.img.augment('image_path', …), or give "
-                f"the column, {argument}=df[{shorten(name)}]"
-            )
-        return get_column(self._frame, name)
-
     def _group_rows(self, arguments: PairArguments, masks: tuple[Any, ...]) -> _BoxRows:
         """Return the boxes of each image, for rows that are boxes."""
         if self._frame is None:
             raise ValueError("boxes= needs a frame: df.img.augment('image_path', …, boxes=['x', 'y', 'w', 'h'])")
-        key = self._column if arguments.group is None else self._frame_column("group", arguments.group)
+        key = self._column if arguments.group is None else self._frame_column("group", arguments.group, "augment")
         codes, _ = pd.factorize(key, use_na_sentinel=False)
         for column in (self._column, *masks):
             _check_one_value(column, codes, key)
-        boxes = np.stack([_to_floats(self._frame_column("boxes", name)) for name in arguments.boxes], axis=1)
+        boxes = np.stack([_to_floats(self._frame_column("boxes", name, "augment")) for name in arguments.boxes], axis=1)
         return _BoxRows.of(codes, to_corners(boxes, arguments.box_format))
 
     def _first_rows(self, rows: _BoxRows) -> Any:

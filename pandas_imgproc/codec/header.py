@@ -118,9 +118,14 @@ def read_upright_size(data: Any, options: DecodeOptions) -> tuple[int, int]:
     >>> read_upright_size((getfixture("photos") / "blue.jpg").read_bytes(), decode_options())
     (20, 30)
     """
+    frame = options.frame
+    if isinstance(data, RegionData):
+        data, frame = data.data, frame if data.region.frame is None else data.region.frame
+    if isinstance(data, CustomFile):
+        data = data.read(frame)
     if isinstance(data, np.ndarray):
         return data.shape[1], data.shape[0]
-    image = data if isinstance(data, Image.Image) else open_image(data, options, options.frame)
+    image = data if isinstance(data, Image.Image) else open_image(data, options, frame)
     return _upright_size(image, _orientation(_exif(image, data, options)) if options.exif_transpose else None)
 
 

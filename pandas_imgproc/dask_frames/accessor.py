@@ -5,6 +5,7 @@ The import of this module registers it, and happens only once dask.dataframe is 
 
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import dask
@@ -17,7 +18,7 @@ from pandas_imgproc.accessor import FrameImageAccessor, SeriesImageAccessor
 from pandas_imgproc.accessor.base import check_modes
 from pandas_imgproc.accessor.features import DIGEST_METHODS, parse_hash_column
 from pandas_imgproc.accessor.options import ReadOptions, WriteOptions, check_column, get_column
-from pandas_imgproc.accessor.show import make_contact_sheet
+from pandas_imgproc.accessor.show import Overlay, ShownRows, make_contact_sheet
 from pandas_imgproc.accessor.transform import explode_variants
 from pandas_imgproc.array import ImageArray, ImageDtype
 from pandas_imgproc.dask_frames.lookup import ResultLookup, lookup, with_row_keys
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from pandas_imgproc.accessor.display.html import ContactSheet
+    from pandas_imgproc.accessor.regions import RegionOptions
     from pandas_imgproc.feeding import ImageBatches, ImageDataset
     from pandas_imgproc.sinks import ResultStore
     from pandas_imgproc.tasks import Task
@@ -226,12 +228,21 @@ class DaskSeriesImageAccessor(SeriesImageAccessor):
         return frame.map_partitions(explode, headers, meta=meta, enforce_metadata=False, clear_divisions=True)
 
     def _contact_sheet(
-        self, n: int, titles: list[Any], decode_options: codec.DecodeOptions, read_options: ReadOptions
+        self,
+        n: int,
+        titles: list[Any],
+        masks: list[Any],
+        box: RegionOptions | None,
+        decode_options: codec.DecodeOptions,
+        read_options: ReadOptions,
     ) -> ContactSheet:
-        column, *computed = (_compute_head(lazy, n) for lazy in (self._column, *titles))
-        names = self._region_columns(read_options)
+        regions = (read_options, dataclasses.replace(read_options, regions=box))
+        names = [*dict.fromkeys(name for options in regions for name in self._region_columns(options))]
         frame = _compute_head(self._frame[names], n) if names and self._frame is not None else None
-        return make_contact_sheet(column, frame, computed, decode_options, read_options, None)
+        column, *computed = (_compute_head(lazy, n) for lazy in (self._column, *titles, *masks))
+        n_titles = len(titles)
+        rows = ShownRows(column, frame, computed[:n_titles], None)
+        return make_contact_sheet(rows, Overlay(computed[n_titles:], box), decode_options, read_options)
 
     def to_numpy(self, *args: Any, **kwargs: Any) -> np.ndarray[Any, Any]:  # noqa: D102  as in pandas
         self._image_array  # noqa: B018  raises for other dtypes

@@ -12,6 +12,7 @@ import pandas as pd
 from pandas_imgproc import codec
 from pandas_imgproc._timing import timed
 from pandas_imgproc.array import ImageArray
+from pandas_imgproc.custom_files import CustomFile
 from pandas_imgproc.errors import UnreadableImageError
 from pandas_imgproc.source import combine_signatures, paths_to_series
 from pandas_imgproc.tasks.augment import Augment, SaveAugmented, encode_variant
@@ -103,6 +104,8 @@ class AugmentPairs(Augment):
         size, masks = (0, 0), []
         for k, one in enumerate(files):  # a failure has the path of the file that was read last
             data = one.data()
+            if isinstance(data, CustomFile):
+                data = data.read(options.frame if not k else 0)  # once, for the size and the pixels
             if not k:
                 size, image = codec.read_upright_size(data, options), load_pixels(data, options)
                 continue

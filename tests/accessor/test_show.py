@@ -7,6 +7,7 @@ import io
 import re
 
 import dask
+import dask.dataframe as dd
 import numpy as np
 import pandas as pd
 import pytest
@@ -140,3 +141,96 @@ def test_thumbnail_formats_styled_table(frame):
 def test_title_name_on_series_raises(frame):
     with pytest.raises(TypeError, match=r"df\.img\.show"):
         frame["image_path"].img.show(title="name")
+
+
+# ---- overlays
+
+
+@pytest.fixture
+def overlaid(tmp_path):
+    """Return a frame of gray images of 200 x 100 pixels, with a mask of two classes and a box."""
+    Image.new("RGB", (200, 100), (100, 100, 100)).save(tmp_path / "a.png")
+    ids = np.zeros((100, 200), "uint8")
+    ids[:, 100:150], ids[:, 150:] = 1, 2
+    Image.fromarray(ids).save(tmp_path / "a_mask.png")
+    (tmp_path / "broken.png").write_bytes(b"no image")
+    paths = [str(tmp_path / "a.png")] * 4
+    masks = [str(tmp_path / name) for name in ("a_mask.png", "a_mask.png", "broken.png", "a_mask.png")]
+    frame = pd.DataFrame({"image_path": paths, "mask_path": masks, "kind": ["cup", "cat", "cup", "cup"]})
+    return frame.assign(x=50.0, y=50.0, w=100.0, h=50.0).astype({"kind": "str"})
+
+
+def is_painted(image, x, y):
+    """Return whether a pixel of a tile is not gray, as the image is; JPEG leaves gray nearly gray."""
+    pixel = image.getpixel((x, y))
+    return max(pixel) - min(pixel) > 40
+
+
+def test_show_lays_masks_over_images(overlaid):
+    sheet = overlaid.img.show("image_path", mask="mask_path")
+    first, second, last = images(sheet)
+    assert first.size == (160, 80)
+    for image in (first, second, last):
+        assert not is_painted(image, 40, 40)
+        left, right = image.getpixel((100, 40)), image.getpixel((140, 40))
+        assert is_painted(image, 100, 40)
+        assert is_painted(image, 140, 40)
+        assert np.abs(np.subtract(left, right)).max() > 40
+    assert sheet.failures == 1
+    assert "unidentified" in sheet._repr_html_()
+    assert overlaid.img.show("image_path", mask=overlaid["mask_path"])._repr_html_() == sheet._repr_html_()
+
+
+def test_show_draws_boxes_with_labels(overlaid):
+    overlaid.loc[3, "x"] = None
+    sheet = overlaid.img.show("image_path", title="kind", box=["x", "y", "w", "h"])
+    cup, cat, other, none = images(sheet)
+    for image in (cup, cat, other):
+        for x, y in ((40, 60), (80, 40), (80, 79), (119, 60)):  # its four sides, at 0.8 of the scale
+            assert is_painted(image, x, y)
+        assert is_painted(image, 42, 30)  # of the label above
+        assert not is_painted(image, 80, 60)
+        assert not is_painted(image, 20, 60)
+    assert not any(is_painted(none, x, y) for x, y in ((40, 60), (80, 40), (80, 79)))
+    color = np.array([image.getpixel((60, 40)) for image in (cup, cat, other)]).astype(int)
+    assert np.abs(color[0] - color[2]).max() < 10 < np.abs(color[0] - color[1]).max()
+
+
+def test_forms_of_boxes_are_drawn_alike(overlaid):
+    expected = overlaid.img.show("image_path", box=["x", "y", "w", "h"])._repr_html_()
+    corners, center = [[50, 50, 150, 100]] * 4, np.array([[0.5, 0.75, 0.5, 0.5]] * 4)
+    shown = overlaid["image_path"].img.show(box=np.array(corners), box_format="xyxy")
+    assert shown._repr_html_() == expected
+    shown = overlaid.img.show("image_path", box=center, box_format="cxcywh", box_unit="fraction")
+    assert shown._repr_html_() == expected
+    with dask.config.set(scheduler="synchronous"):
+        lazy = dd.from_pandas(overlaid, npartitions=2).img.show("image_path", box=["x", "y", "w", "h"])
+    assert lazy._repr_html_() == expected
+
+
+def test_image_columns_are_shown_with_masks_and_boxes(overlaid):
+    overlaid["image"] = overlaid.img.load_resized("image_path", size=(200, 100))
+    overlaid["mask"] = overlaid.img.load_resized("mask_path", size=(200, 100), mode="P", errors="coerce")
+    from_files = overlaid.img.show("image_path", mask="mask_path", box=["x", "y", "w", "h"])
+    assert overlaid.img.show("image", mask="mask", box=["x", "y", "w", "h"]).failures == 1
+    pairs = zip(
+        images(overlaid.img.show("image", mask="mask", box=["x", "y", "w", "h"])), images(from_files), strict=True
+    )
+    assert all(np.abs(np.asarray(one).astype(int) - np.asarray(other)).max() < 30 for one, other in pairs)
+    with dask.config.set(scheduler="synchronous"):
+        lazy = dd.from_pandas(overlaid, npartitions=2).img.show("image_path", mask="mask_path")
+    assert lazy._repr_html_() == overlaid.img.show("image_path", mask="mask_path")._repr_html_()
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"mask": "nothing"}, KeyError, "no column 'nothing'"),
+        ({"box": ["x", "y"]}, ValueError, "a box has four"),
+        ({"box": ["kind"] * 4}, TypeError, "and not numbers"),
+        ({"box_format": "xyxy"}, ValueError, "there is no box="),
+    ],
+)
+def test_wrong_overlay_raises(overlaid, options, error, message):
+    with pytest.raises(error, match=message):
+        overlaid.img.show("image_path", **options)

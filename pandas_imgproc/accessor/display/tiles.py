@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from pandas_imgproc.accessor.display.overlay import OverlaidImage
 from pandas_imgproc.array import ImageCell
 
 MAX_PNG_BYTES = 16_000  # bytes; above it a JPEG is smaller
@@ -56,8 +57,12 @@ def render_tile(image: Any, size: int) -> Image.Image | None:
     >>> render_tile(np.zeros((20, 50), dtype="uint8"), 128).size
     (100, 40)
     """
-    pixels = _load_pixels(image)
-    return None if pixels is None else _on_checkerboard(_fit(Image.fromarray(pixels), size))
+    overlaid = image if isinstance(image, OverlaidImage) else None
+    pixels = _load_pixels(image if overlaid is None else overlaid.image)
+    if pixels is None:
+        return None
+    tile = _on_checkerboard(_fit(Image.fromarray(pixels), size))
+    return tile if overlaid is None else overlaid.draw_on(tile)
 
 
 def to_data_uri(image: Image.Image) -> str:

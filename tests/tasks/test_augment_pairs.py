@@ -8,6 +8,7 @@ import warnings
 import albumentations as A  # noqa: N812  as in its documentation
 import cloudpickle
 import cv2
+import dask
 import dask.dataframe as dd
 import image_factory
 import numpy as np
@@ -386,6 +387,26 @@ def test_masks_and_boxes_together(boxes, folder):
     assert np.array_equal(ids_by_color(aug["image"].img.to_numpy()), aug["mask"].img.to_numpy()[..., 0])
     for row in aug[aug["name"] != 1].dropna(subset=["x"]).itertuples():  # another is in front of it
         assert np.abs(np.array([row.x, row.y, row.w, row.h]) - extent(np.asarray(row.image), row.name)).max() <= 0.01
+
+
+def test_images_and_masks_of_readers(boxes, tmp_path):
+    calls = []
+
+    def read(data):
+        calls.append(1)
+        return np.frombuffer(data, np.uint8).reshape((90, 120, -1))
+
+    table = boxes.assign(image_path=[f"{tmp_path}/{k}.raw" for k in boxes["image_id"]])
+    table["mask_path"] = [f"{tmp_path}/{k}_mask.raw" for k in boxes["image_id"]]
+    for k in range(3):
+        (tmp_path / f"{k}.raw").write_bytes(COLORS[class_ids(k)].tobytes())
+        (tmp_path / f"{k}_mask.raw").write_bytes(class_ids(k).tobytes())
+    options = {"boxes": ["x", "y", "w", "h"], "masks": "mask_path", "readers": {".raw": read}}
+    with dask.config.set(scheduler="synchronous"):
+        aug = table.img.augment("image_path", A.HorizontalFlip(p=1), n=1, **options)
+    assert len(calls) == 6
+    assert np.array_equal(ids_by_color(aug["image"].img.to_numpy()), aug["mask"].img.to_numpy()[..., 0])
+    assert aug["x"].tolist() == (120 - boxes["x"] - boxes["w"]).tolist()
 
 
 # ---- torchvision

@@ -177,16 +177,18 @@ _ON_HOST = " on host "
 
 
 def format_row(position: int, label: Any) -> str:
-    """Return the position and label of a row, for a message.
+    """Return the position of a row, and its label of the index if that is another, for a message.
 
     Examples
     --------
-    >>> format_row(3, np.int64(7)), format_row(0, ("a", np.int64(7)))
-    ('row 3 (label 7)', "row 0 (label ('a', 7))")
+    >>> format_row(3, np.int64(7)), format_row(0, ("a", np.int64(7))), format_row(3, 3)
+    ('row 3 (index 7)', "row 0 (index ('a', 7))", 'row 3')
     """
     levels = label if isinstance(label, tuple) else (label,)
     parts = [level.item() if isinstance(level, np.generic) else level for level in levels]
-    return f"row {position} (label {shorten(tuple(parts) if isinstance(label, tuple) else parts[0], MAX_QUOTED_CHARS)})"
+    value = tuple(parts) if isinstance(label, tuple) else parts[0]
+    is_position = type(value) is int and value == position  # of the default index
+    return f"row {position}" if is_position else f"row {position} (index {shorten(value, MAX_QUOTED_CHARS)})"
 
 
 def with_host(message: str, host: str) -> str:

@@ -87,7 +87,7 @@ def traceback_lines(frame, call, kind, message):
         ("df.img.load_resized('image_path', 8, out='x.csv')", ValueError, "out='x.csv' is neither"),
         ("df.img.load_resized('image_path', 8, out='no/x.npy')", OSError, "cannot be written"),
         ("df.img.save_resized('image_path', '/proc/no', 8)", OSError, "cannot be written"),
-        ("df.img.load_resized('image_path', 8, errors='raise')", OSError, "row 4 (label 4), 'data/gone.png'"),
+        ("df.img.load_resized('image_path', 8, errors='raise')", OSError, "row 4, 'data/gone.png'"),
         ("df['image_path'].img.to_numpy()", TypeError, "not images; load it first"),
     ],
 )

@@ -29,7 +29,7 @@ def test_warning_has_counts_and_first_three_at_users_line(folder):
         paths.img.load_resized(8, root=folder)
     text = str(caught[0].message)
     assert text.startswith("5 of 6 images could not be read and are missing values (5 missing):")
-    assert "row 1 (label 'b'), 'gone0.png': there is no such file" in text
+    assert "row 1 (index 'b'), 'gone0.png': there is no such file" in text
     assert "and 2 more" in text
     assert caught[0].filename == __file__
 
@@ -52,7 +52,7 @@ def test_errors_coerce_neither_warns_nor_raises(folder):
 
 def test_errors_raise_names_label_path_and_reason(folder):
     paths = pd.Series(["0.png", "gone.png", "1.png"], index=list("abc"))
-    with pytest.raises(UnreadableImageError, match=r"row 1 \(label 'b'\), 'gone.png': there is no such file") as caught:
+    with pytest.raises(UnreadableImageError, match=r"row 1 \(index 'b'\), 'gone.png': there is no such file") as caught:
         paths.img.load_resized(8, root=folder, errors="raise")
     assert caught.value.kind == "missing"
     assert pickle.loads(pickle.dumps(caught.value)).kind == "missing"

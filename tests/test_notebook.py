@@ -74,7 +74,7 @@ def bars(messages):
 def test_progress_bar_is_one_output_with_and_without_widgets(kernel, widgets):
     call = "_ = df.img.load_resized('image_path', 8, errors='coerce')"
     (states,) = bars(kernel.run(f"{widgets}\n{call}"))
-    running = r"load_resized: \d+ %, \d+ of 300 images, \d+ images/s, .* left, \d+ failed"
+    running = r"load_resized: \d+%, \d+ of 300 images, [\d,]+ images/s, .* left, \d+ failed"
     assert re.match(running, states[0]["text/plain"])
     assert re.match(r"load_resized: 300 images in .*; 100 failed; inline on", states[-1]["text/plain"])
     assert states[-1]["text/html"].startswith("<progress value='300' max='300'")

@@ -28,7 +28,7 @@ from pandas_imgproc.accessor.options import (
 )
 from pandas_imgproc.sinks.output_paths import is_template
 from pandas_imgproc.source.paths import scheme_of
-from pandas_imgproc.tasks import Download, SaveResized, Upload
+from pandas_imgproc.tasks import Download, SaveResized, SaveThumbnails, Upload
 
 if TYPE_CHECKING:
     from typing import Unpack
@@ -145,9 +145,7 @@ class _SaveMethods(_ImageAccessorBase):
         >>> paths.str.removeprefix(str(out)).tolist()
         ['/warm/red.jpg', '/cold/blue.jpg']
         """
-        decode_options, read_options = decode_and_read_options(size, options, allow_any_size=True)
-        task = SaveResized(decode_options, codec.encode_options(format, quality))
-        return self._save_images(task, read_options, write_options(to, **select_kwargs(options, WriteKwargs)))
+        return self._save_as(SaveResized, to, size, codec.encode_options(format, quality), options)
 
     @delegates(_THUMBNAIL, REGION, WRITE, READ)
     def save_thumbnails(
@@ -196,10 +194,16 @@ class _SaveMethods(_ImageAccessorBase):
         (12, 8)
         (8, 12)
         """
-        paths: pd.Series[Any] = self.save_resized(
-            to, size, fit="thumbnail", format=format, quality=quality, reducing_gap=reducing_gap, **options
-        )
-        return paths
+        encode_options = codec.encode_options(format, quality)
+        all_options = {"fit": "thumbnail", "reducing_gap": reducing_gap, **options}
+        return self._save_as(SaveThumbnails, to, size, encode_options, all_options)
+
+    def _save_as(
+        self, task_class: type[SaveResized], to: Any, size: Any, encode_options: codec.EncodeOptions, options: Any
+    ) -> pd.Series[Any]:
+        decode_options, read_options = decode_and_read_options(size, options, allow_any_size=True)
+        task = task_class(decode_options, encode_options)
+        return self._save_images(task, read_options, write_options(to, **select_kwargs(options, WriteKwargs)))
 
     @delegates(READ)
     def download(

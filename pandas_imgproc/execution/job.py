@@ -292,9 +292,10 @@ class JobState:
         eta = self.eta()
         if not self.estimate_logged and eta > ESTIMATE_THRESHOLD:
             self.estimate_logged = True
-            memory = f" and {format_bytes(self.sink.nbytes)}" if self.sink.nbytes else ""
+            memory = f", and {format_bytes(self.sink.nbytes)} in all" if self.sink.nbytes else ""
+            n_done, n = len(self.unfinished) - self.n_remaining, len(self.unfinished)
             self.progress.write(
-                f"{self.job.task.name}: about {format_duration(eta)}{memory} for {self.n_remaining:,} images"
+                f"{self.job.task.name}: about {format_duration(eta)} left after {n_done:,} of {n:,} images{memory}"
             )
 
     @property

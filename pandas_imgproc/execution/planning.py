@@ -73,7 +73,10 @@ def execute(job: Job, sink: MemorySink) -> FunctionErrors:
     release_import_lock()  # threads import codecs
     try:
         unfinished = sink.pending()
-        with progress(job.task.name, int(unfinished.sum()), show=job.progress) as bar:
+        n, n_pending = len(unfinished), int(unfinished.sum())
+        with progress(job.task.name, n, show=job.progress, n_before=n - n_pending) as bar:
+            if n_pending < n:
+                bar.write(_resumed_text(job.task.name, n, n_pending), always=True)
             state = JobState(job, sink, bar, unfinished)
             with end_reported(state):
                 plan = _execute(state)
@@ -86,6 +89,21 @@ def execute(job: Job, sink: MemorySink) -> FunctionErrors:
             return state.probation.errors
     finally:
         sink.close()
+
+
+def _resumed_text(name: str, n: int, n_pending: int) -> str:
+    """Return the line of a job that an earlier call has begun.
+
+    Examples
+    --------
+    >>> _resumed_text("map", 2500, 0)
+    'map: nothing to do: all 2,500 rows were finished before'
+    >>> _resumed_text("map", 2500, 500)
+    'map: continues after 2,000 of 2,500 rows, which were finished before'
+    """
+    if not n_pending:
+        return f"{name}: nothing to do: all {n:,} rows were finished before"
+    return f"{name}: continues after {n - n_pending:,} of {n:,} rows, which were finished before"
 
 
 def _execute(state: JobState) -> str:

@@ -47,9 +47,9 @@ class Progress:
 class _VisibleProgress(Progress):
     """Progress with counts; a line of a short job is logged at level DEBUG."""
 
-    def __init__(self, name: str, total: int) -> None:
-        self._name, self._total = name, total
-        self._n_done = self._n_failed = 0
+    def __init__(self, name: str, total: int, n_before: int) -> None:
+        self._name, self._total, self._n_before = name, total, n_before
+        self._n_done, self._n_failed = n_before, 0
         self._started_at = time.perf_counter()
         self._delay = setting("progress-delay")
 
@@ -67,26 +67,28 @@ class _VisibleProgress(Progress):
         return time.perf_counter() - self._started_at
 
     def _counts_text(self) -> str:
-        rate = self._n_done / self._seconds
+        rate = max(self._n_done - self._n_before, 1) / self._seconds
         return (
-            f"{self._name}: {self._n_done * 100 // self._total} %, {self._n_done} of {self._total} images, "
-            f"{rate:.0f} images/s, {format_duration((self._total - self._n_done) / rate)} left, {self._n_failed} failed"
+            f"{self._name}: {self._n_done * 100 // self._total}%, {self._n_done:,} of {self._total:,} images, "
+            f"{rate:,.0f} images/s, {format_duration((self._total - self._n_done) / rate)} left, "
+            f"{self._n_failed:,} failed"
         )
 
 
-def progress(name: str, total: int, *, show: bool | None = None) -> Progress:
+def progress(name: str, total: int, *, show: bool | None = None, n_before: int = 0) -> Progress:
     """Return the progress of a job of `total` rows: a bar if `show` is True, silence if False.
 
-    By default a bar in a terminal or notebook, and otherwise lines of logging.
+    By default a bar in a terminal or notebook, and otherwise lines of logging. `n_before` of the rows were finished
+    before.
     """
     shown = setting("progress") if show is None else show
     if shown is False or total == 0:
         return Progress()
     if _in_notebook():
-        return _NotebookProgress(name, total)
+        return _NotebookProgress(name, total, n_before)
     if is_terminal(sys.stderr) or (shown and is_open(sys.stderr)):
-        return _TqdmProgress(name, total)
-    return _LogProgress(name, total)
+        return _TqdmProgress(name, total, n_before)
+    return _LogProgress(name, total, n_before)
 
 
 def is_terminal(stream: Any) -> bool:
@@ -123,11 +125,12 @@ def _in_notebook() -> bool:
 class _TqdmProgress(_VisibleProgress):
     """Bar in a terminal."""
 
-    def __init__(self, name: str, total: int) -> None:
-        super().__init__(name, total)
+    def __init__(self, name: str, total: int, n_before: int) -> None:
+        super().__init__(name, total, n_before)
         self._bar = import_atomically("tqdm.std").tqdm(  # costs 0.08 s
-            total=total, desc=name, unit=" images", delay=self._delay, dynamic_ncols=True
-        )
+            total=total, initial=n_before, desc=name, unit=" images", delay=self._delay, dynamic_ncols=True,
+            bar_format="{desc}: {percentage:.0f}%|{bar}| {n:,}/{total:,} [{elapsed}<{remaining}, {rate_fmt}{postfix}]",
+        )  # fmt: skip
 
     def update(self, rows: int, failures: int) -> None:
         if failures:

@@ -28,10 +28,16 @@ class JobStats:
     cpu: float  # CPU time in `worker_seconds`
     stages: Mapping[str, float]  # seconds of `worker_seconds` by stage; the remainder belongs to no stage
 
+    @property
+    def _images(self) -> str:
+        if not self.n_skipped:
+            return f"{self.rows:,} images"
+        return f"the other {self.rows:,} of {self.rows + self.n_skipped:,} images"
+
     def __str__(self) -> str:
         rate = f"{self.rows / self.seconds:,.0f} images/s"
         text = (
-            f"{self.name}: {self.rows:,} images in {format_duration(self.seconds)} ({rate}); "
+            f"{self.name}: {self._images} in {format_duration(self.seconds)} ({rate}); "
             f"{format_duration(self.cpu)} of CPU time; {self.failures:,} failed; {self.plan}"
         )
         if not self.stages:

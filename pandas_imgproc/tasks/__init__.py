@@ -35,7 +35,7 @@ from pandas_imgproc.tasks.map_batches import LoadImages, MapBatches
 from pandas_imgproc.tasks.measure import Measure
 from pandas_imgproc.tasks.pair_calls import PairForm, mixing_step, with_box_params
 from pandas_imgproc.tasks.readable import Readable
-from pandas_imgproc.tasks.save import SaveResized
+from pandas_imgproc.tasks.save import SaveResized, SaveThumbnails
 from pandas_imgproc.tasks.shard import SaveShards
 from pandas_imgproc.tasks.thumbnail import Thumbnail
 from pandas_imgproc.tasks.user_instance import function_name, is_class
@@ -57,6 +57,7 @@ __all__ = [
     "SavePairs",
     "SaveResized",
     "SaveShards",
+    "SaveThumbnails",
     "Task",
     "Thumbnail",
     "Upload",

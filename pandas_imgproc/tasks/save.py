@@ -59,3 +59,14 @@ class SaveResized(FileTask):
         """Decode one image and write the encoded file into ``out[0]``."""
         image = codec.load(file.data(), self.decode_options)
         out[0] = codec.encode(image, self.encode_options, file.target or "")
+
+
+@dataclass(frozen=True)
+class SaveThumbnails(SaveResized):
+    """Encoded file of each image in a box, by the method of that name."""
+
+    name = "save_thumbnails"
+
+    def fingerprint(self) -> dict[str, Any]:
+        """Return the parameters as JSON-serializable values: those of `SaveResized`, which writes the same files."""
+        return super().fingerprint() | {"method": SaveResized.name}

@@ -191,7 +191,7 @@ def test_dtypes_partitions_and_divisions_are_known_before_compute(folder, df):
     )
     assert ddf.img.verify("image_path").img.failures.dtypes["kind"] == loaded.img.failure_kind.dtype
     with dask.config.set(scheduler="synchronous"):
-        with pytest.raises(UnreadableImageError, match=r"row 0 \(label 4\), '/nowhere/a.png': there is no such file"):
+        with pytest.raises(UnreadableImageError, match=r"row 0 \(index 4\), '/nowhere/a.png': there is no such file"):
             loaded.partitions[1].compute()
         # Other partitions may have readable images: a partition without any is no error.
         with pytest.warns(
@@ -261,7 +261,7 @@ def test_new_index_labels_output_paths_and_groups(df, tmp_path):
     ddf = dd.from_pandas(df.reset_index(drop=True), npartitions=3)
     with dask.config.set(scheduler="synchronous"):
         reset = ddf.reset_index(drop=True)  # 0 to 3 in each partition
-        with pytest.raises(ValueError, match=r"row 0 \(label 0\) and row 4 \(label 0\) would both be written"):
+        with pytest.raises(ValueError, match=r"row 0 and row 4 \(index 0\) would both be written"):
             reset.img.load_resized("image_path", 4).img.save(f"{tmp_path}/{{index}}.png")
         reindexed = ddf.assign(n=ddf["n"] + 100).set_index("n", sorted=True)
         loaded = reindexed.assign(image=reindexed.img.load_resized("image_path", 4, errors="coerce"))
@@ -360,7 +360,7 @@ def test_invalid_arguments_raise_before_compute(ddf, df, tmp_path):
         img.issues(include="is_dark")
     with dask.config.set(scheduler="synchronous"):
         # The rows are in two partitions, and nothing is written.
-        with pytest.raises(ValueError, match=r"row 0 .* and row 2 .* would both be written to"):
+        with pytest.raises(ValueError, match=r"row 0 and row 2 would both be written to"):
             img.save_resized("image_path", f"{tmp_path}/{{label}}.png", 4)
         images = ddf.assign(image=img.load_resized("image_path", 4)).img
         with pytest.raises(ValueError, match=r"row 0 .* and row 5 .* would both be written to"):

@@ -59,7 +59,7 @@ def test_tenths_are_logged_without_a_terminal(monkeypatch, paths, caplog):
     caplog.set_level(logging.INFO, logger="pandas_imgproc")
     assert run_and_capture(monkeypatch, paths, io.StringIO(), progress_delay=0) == ""
     lines = [record.getMessage() for record in caplog.records]
-    assert re.match(r"load_resized: 100 %, 100 of 100 images, \d+ images/s, .* left, 10 failed", lines[-2])
+    assert re.match(r"load_resized: 100%, 100 of 100 images, [\d,]+ images/s, .* left, 10 failed", lines[-2])
     assert lines[-1].startswith("load_resized: 100 images in")
     assert len(lines) <= 11
 
@@ -94,3 +94,44 @@ def test_stream_that_is_no_terminal_is_no_error(monkeypatch, paths, caplog, stre
         assert paths.img.load_resized(8, errors="coerce", progress=show).isna().sum() == 10
     if show is None or stream != "only writes":
         assert caplog.records[-1].getMessage().startswith("load_resized: 100 images in")
+
+
+def test_numbers_are_grouped_alike(monkeypatch, caplog):
+    caplog.set_level(logging.INFO, logger="pandas_imgproc")
+    with dask.config.set({"pandas-imgproc.progress-delay": 0}):
+        stream = _Terminal()
+        monkeypatch.setattr(sys, "stderr", stream)
+        with progress("map", 5403, show=True) as bar:
+            bar.update(1012, 2001)
+        assert re.search(r"1,012/5,403 \[.*, 2,001 failed\]", stream.getvalue())
+        monkeypatch.setattr(sys, "stderr", None)
+        with progress("map", 5403) as bar:
+            bar.update(1012, 2001)
+        assert re.match(r"map: 18%, 1,012 of 5,403 images, [\d,]+ images/s, .* 2,001 failed$", caplog.messages[-1])
+
+
+def test_resumed_job_says_what_it_continues(monkeypatch, paths, tmp_path, caplog):
+    monkeypatch.setattr(sys, "stderr", io.StringIO())
+    caplog.set_level(logging.INFO, logger="pandas_imgproc")
+    rows = paths[:90]
+    with dask.config.set({"pandas-imgproc.progress-delay": 0, "scheduler": "threads"}):
+        rows[:40].img.load_resized(8, out=tmp_path / "x.npy")
+        assert not [line for line in caplog.messages if "before" in line]
+        caplog.clear()
+        rows.img.load_resized(8, out=tmp_path / "x.npy")
+        assert caplog.messages[0] == "load_resized: continues after 40 of 90 rows, which were finished before"
+        assert all(" of 90 " in line for line in caplog.messages)
+        assert caplog.messages[-1].startswith("load_resized: the other 50 of 90 images in")
+        caplog.clear()
+        rows.img.load_resized(8, out=tmp_path / "x.npy")
+    assert caplog.messages == ["load_resized: nothing to do: all 90 rows were finished before"]
+
+
+def test_thumbnails_have_their_own_name_and_the_files_of_save_resized(monkeypatch, paths, tmp_path, caplog):
+    monkeypatch.setattr(sys, "stderr", io.StringIO())
+    caplog.set_level(logging.INFO, logger="pandas_imgproc")
+    with dask.config.set({"pandas-imgproc.progress-delay": 0, "scheduler": "threads"}):
+        paths[:1].img.save_thumbnails(tmp_path / "out", 8)
+        assert caplog.messages[-1].startswith("save_thumbnails: 1 images in")
+        paths[:1].img.save_resized(tmp_path / "out", 8, fit="thumbnail", reducing_gap=1.5)
+    assert caplog.messages[-1] == "save_resized: nothing to do: all 1 rows were finished before"

@@ -144,7 +144,7 @@ def test_left_out_rows_are_warned_of_once(frame):
     with pytest.warns(UnreadableImageWarning, match="4 of 50 images could not be read and were left out") as record:
         positions_of(batches)
     assert record[0].filename.endswith("photo_frame.py")
-    assert "row 3 (label" in str(record[0].message)
+    assert "row 3 (index" in str(record[0].message)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         positions_of(batches)
@@ -160,10 +160,10 @@ def test_file_that_is_repaired_is_in_the_next_pass(frame, tmp_path):
 
 
 def test_missing_raise_names_the_row(frame):
-    with pytest.raises(UnreadableImageError, match=r"row 4 \(label .*11.jpg'.*\[unidentified\]") as error:
+    with pytest.raises(UnreadableImageError, match=r"row 4 \(index .*11.jpg'.*\[unidentified\]") as error:
         list(make(frame.drop(columns="y").iloc[[4, 5, 6, 8, 11, 13]], missing="raise"))
     assert error.value.kind == "unidentified"
-    with pytest.raises(MissingImagesError, match=r"row 3 \(label .*has no image and no path"):
+    with pytest.raises(MissingImagesError, match=r"row 3 \(index .*has no image and no path"):
         list(make(frame.iloc[4:], missing="raise", batch_size=3))
 
 

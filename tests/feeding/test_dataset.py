@@ -125,7 +125,7 @@ def test_mask_is_used_without_reading_an_image(frame, tmp_path):
 def test_image_that_is_lost_later_is_an_error_of_its_item(frame, tmp_path):
     data = make(frame)
     (tmp_path / "5.jpg").unlink()
-    with pytest.raises(UnreadableImageError, match=r"row 5 \(label .*5.jpg': there is no such file"):
+    with pytest.raises(UnreadableImageError, match=r"row 5 \(index .*5.jpg': there is no such file"):
         data[data.positions.tolist().index(5)]
 
 

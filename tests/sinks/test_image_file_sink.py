@@ -153,7 +153,7 @@ def test_broken_images_are_missing_with_their_failure(frame, tmp_path):
         Path(frame.loc[row, "image_path"]).write_bytes(data)
     frame.loc["row 5", "image_path"] = str(tmp_path / "images" / "odd" / "gone.png")
     frame.loc["row 6", "image_path"] = None
-    with pytest.warns(UserWarning, match=r"4 of 40 images could not be read[^$]*row 1 \(label 'row 1'\)") as caught:
+    with pytest.warns(UserWarning, match=r"4 of 40 images could not be read[^$]*row 1 \(index 'row 1'\)") as caught:
         paths = frame.img.save_resized("image_path", tmp_path / "out", size=8)
     assert len(caught) == 1
     check_files(paths, frame.index, missing=(1, 2, 3, 5, 6))
@@ -193,7 +193,7 @@ import logging, os, signal, sys, dask, pandas as pd, pandas_imgproc, psutil
 folder, out, n, percent = sys.argv[1], sys.argv[2], int(sys.argv[3]), sys.argv[4]
 class Kill(logging.Handler):
     def emit(self, record):
-        if record.getMessage().startswith(f"save_resized: {percent} %"):
+        if record.getMessage().startswith(f"save_resized: {percent}%"):
             print(*(child.pid for child in psutil.Process().children(recursive=True)), flush=True)
             os.kill(os.getpid(), signal.SIGKILL)
 logging.getLogger("pandas_imgproc").setLevel("INFO")

@@ -74,7 +74,7 @@ def test_undecodable_name_is_unchanged(tmp_path):
         ("  ", "no name"),
         ("a\0b", "a name cannot contain"),
         ("a\nb", "a name cannot contain"),
-        (None, "missing in row 2 .label 'row 2'."),
+        (None, "missing in row 2 .index 'row 2'."),
         (float("nan"), "missing in row 2"),
         ("x" * 300, "longer than 255 bytes"),
         ("/etc", "a name cannot contain '/'"),
@@ -142,7 +142,7 @@ def test_names_equal_on_other_file_systems_collide(tmp_path, names):
         (tmp_path / "in" / name).parent.mkdir(parents=True, exist_ok=True)
         row_image(number).save(tmp_path / "in" / name)
     paths = pd.Series([f"{tmp_path}/in/{name}" for name in names], index=["p", "q"])
-    with pytest.raises(ValueError, match=r"row 0 \(label 'p'\) and row 1 \(label 'q'\) would both"):
+    with pytest.raises(ValueError, match=r"row 0 \(index 'p'\) and row 1 \(index 'q'\) would both"):
         paths.img.save_resized(f"{tmp_path}/out/{{stem}}.jpg", size=8)
     assert not (tmp_path / "out").exists()
 
@@ -196,7 +196,7 @@ def test_file_with_the_name_of_a_folder_of_others_is_refused_before_writing(tmp_
         row_image(row).save(source / "photos.png" / "deep" / f"{row}.png")
     column = pd.Series(["photos.png/deep/0.png", "photos.png", "photos.png/deep/1.png"], index=list("abc"))
     arguments = (to,) if method == "download" else (to, 8)
-    with pytest.raises(ValueError, match=r"row 1 \(label 'b'\) would be written to .* folder of the file of row 0"):
+    with pytest.raises(ValueError, match=r"row 1 \(index 'b'\) would be written to .* folder of the file of row 0"):
         getattr(column.img, method)(*arguments, root=source)
     assert not to.exists()
 

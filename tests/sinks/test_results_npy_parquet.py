@@ -55,7 +55,8 @@ def rows_done(caplog, call):
     with caplog.at_level(logging.DEBUG, logger="pandas_imgproc"):
         caplog.clear()
         result = call()
-    found = [re.match(r"load_resized: ([\d,]+) images in", record.getMessage()) for record in caplog.records]
+    summary = r"load_resized: (?:the other )?([\d,]+) (?:of [\d,]+ )?images in"
+    found = [re.match(summary, record.getMessage()) for record in caplog.records]
     return sum(int(match[1].replace(",", "")) for match in found if match), result
 
 
@@ -273,7 +274,7 @@ import logging, os, signal
 class AtProgress(logging.Handler):
     def __init__(self, percent, action):
         super().__init__()
-        self.start, self.action = f"load_resized: {percent} %", action
+        self.start, self.action = f"load_resized: {percent}%", action
     def emit(self, record):
         if record.getMessage().startswith(self.start):
             self.action()

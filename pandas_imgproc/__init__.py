@@ -17,6 +17,7 @@ from pandas_imgproc.accessor.display.tiles import thumbnail
 from pandas_imgproc.api import load_image
 from pandas_imgproc.array import ImageArray, ImageCell, ImageDtype
 from pandas_imgproc.cluster import close, get_client, register_dashboard
+from pandas_imgproc.cluster.notebook_page import dashboard
 from pandas_imgproc.codec import FORMATS
 from pandas_imgproc.discovery import from_glob
 from pandas_imgproc.errors import (
@@ -64,6 +65,7 @@ __all__ = [
     "UserFunctionWarning",
     "__version__",
     "close",
+    "dashboard",
     "from_glob",
     "get_client",
     "load_image",

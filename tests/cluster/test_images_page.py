@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import http.server
 import json
 import os
 import signal
@@ -23,7 +24,7 @@ from test_dashboard import Page
 
 import pandas_imgproc
 from conftest import wait_until
-from pandas_imgproc import cluster
+from pandas_imgproc import ClusterError, cluster
 from pandas_imgproc.cluster.dashboard import images_link
 from pandas_imgproc.cluster.images_page import call as call_module
 from pandas_imgproc.cluster.images_page import tables
@@ -333,6 +334,49 @@ def test_page_is_in_the_navigation_and_in_the_list_of_plots(browser, managed_clu
     assert page.goto(f"{address}/individual-plots.json").json()["Individual Images"] == "/individual-images"
     assert page.goto(f"{address}/individual-images").ok
     page.close()
+
+
+class Notebook(http.server.BaseHTTPRequestHandler):
+    """Server of a page with the output of a cell."""
+
+    def do_GET(self):
+        self.send_response(200)
+        self.send_header("Content-Type", "text/html")
+        self.end_headers()
+        self.wfile.write(pandas_imgproc.dashboard(height=600)._repr_html_().encode())
+
+    def log_message(self, *args):
+        pass
+
+
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1"])
+def test_notebook_shows_the_page_inline(browser, managed_cluster, host):
+    browser.clear_cookies()
+    page, shown = browser.new_page(), pandas_imgproc.dashboard()
+    assert repr(shown) == shown.link == images_link(managed_cluster.dashboard_link)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Notebook) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        page.goto(f"http://{host}:{server.server_port}/notebook")
+        page.frame_locator("iframe").locator(".slick-header-column").first.wait_for(state="attached")
+        assert page.locator("iframe").evaluate("frame => frame.clientHeight") == 600
+        assert page.get_by_text("Open the page in a tab").get_attribute("href") == shown.link
+        page.close()
+        server.shutdown()
+
+
+def test_page_that_cannot_be_shown_inline_is_an_error(managed_cluster, monkeypatch, tmp_path):
+    monkeypatch.setenv("COLAB_RELEASE_TAG", "x")
+    with pytest.raises(ClusterError, match=r"browser is on another machine: set .*distributed\.dashboard\.link"):
+        pandas_imgproc.dashboard()
+    monkeypatch.delenv("COLAB_RELEASE_TAG")
+    with pytest.raises(TypeError, match="height='tall'"):
+        pandas_imgproc.dashboard("tall")
+    options = {"processes": False, "n_workers": 1, "local_directory": tmp_path}
+    with Client(dashboard_address="127.0.0.1:0", **options) as client:
+        with pytest.raises(ClusterError, match=r"no page Images: pandas_imgproc\.register_dashboard\(client\)"):
+            pandas_imgproc.dashboard()
+        pandas_imgproc.register_dashboard(client)
+        assert pandas_imgproc.dashboard().link == client.dashboard_link.replace("/status", "/images")
 
 
 def test_closed_page_has_no_viewer(managed_cluster):

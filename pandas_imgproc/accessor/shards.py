@@ -127,7 +127,8 @@ class _ShardMethods(_ImageAccessorBase):
         >>> shards.str.removeprefix(str(out)).tolist()
         ['/train-000000.tar', '/train-000000.tar']
         >>> import tarfile
-        >>> tarfile.open(shards[0]).getnames()
+        >>> with tarfile.open(shards[0]) as shard:
+        ...     shard.getnames()
         ['000000000.jpg', '000000000.json', '000000001.jpg', '000000001.json']
         """
         check_bool("overwrite", overwrite)

@@ -126,7 +126,7 @@ class S3Objects:
 
 
 def _prefix(fs: Any, folder: str) -> tuple[str, str]:
-    """Return the bucket of a folder, and the beginning of the names in it; versions of s3fs differ in the last slash."""
+    """Return the bucket of a folder, and the beginning of the names in it: versions of s3fs differ in its slash."""
     bucket, key, _ = fs.split_path(folder.rstrip("/"))
     return bucket, f"{key}/" if key else ""
 

@@ -30,7 +30,8 @@ class _Outcome:
     __slots__ = ("_error", "_value")
 
     def __init__(self, function: Callable[[], Any]) -> None:
-        self._value = self._error = None
+        self._value: Any = None
+        self._error: Exception | None = None
         try:
             self._value = function()
         except Exception as exc:  # any error of a decoder

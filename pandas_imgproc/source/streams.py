@@ -170,14 +170,20 @@ async def _gs_body(
         header, is_part, n = response.headers, response.status == 206, response.content_length
         hashes = _google_hashes(header)
         crc = hashes.get("crc32c")
+        generation = header.get("X-Goog-Generation")
         yield Body(
-            response.content.iter_any(), n, is_part, crc, header.get("X-Goog-Generation") or crc,
+            response.content.iter_any(), n, is_part, crc, generation or crc,
             **_position(header.get("Content-Range"), n), digest=_google_digest(hashes),
         )  # fmt: skip
 
 
 def _google_hashes(headers: Any) -> dict[str, str]:
-    """Return the digests of an object of Google Cloud Storage, in base64 by their names."""
+    """Return the digests of an object of Google Cloud Storage, in base64 by their names.
+
+    Those of an object that is stored compressed are of other bytes than the server sends.
+    """
+    if headers.get("X-Goog-Stored-Content-Encoding", "identity") != "identity":
+        return {}
     pairs = ",".join(headers.getall("X-Goog-Hash", [])).split(",")
     return {name.strip(): value for name, _, value in (pair.partition("=") for pair in pairs)}
 

@@ -144,6 +144,13 @@ def test_wrong_digest_is_failure(server, tmp_path):
     assert not (tmp_path / "a.bin").exists()
 
 
+def test_digest_of_stored_compressed_bytes_is_not_compared(server, tmp_path):
+    server.headers["X-Goog-Hash"] = "md5=" + base64.b64encode(bytes(16)).decode()
+    server.headers["X-Goog-Stored-Content-Encoding"] = "gzip"
+    download(server.url("a.bin"), tmp_path)
+    assert content(tmp_path) == LARGE
+
+
 def test_part_of_another_program_is_left(server, tmp_path):
     (tmp_path / "a.bin.part").write_bytes(b"a browser's")
     download(server.url("a.bin"), tmp_path)

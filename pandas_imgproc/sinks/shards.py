@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 _MAX_PARTITION_NBYTES = 24 * 2**20
 """Bytes of the images of a partition: a worker holds them until the last one is encoded."""
 
-_FIRST_PARTITION_ROWS = 64
+_FIRST_PARTITION_ROWS = 16
 """Rows of a partition before the size of an image is known."""
 
 _MAX_WAITING_NBYTES = 2**27

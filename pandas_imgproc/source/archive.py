@@ -151,8 +151,11 @@ def _local_archive(path: str, signature: FileSignature, config: ReadConfig) -> _
 
 def list_members(path: str, encoding: str | None = None) -> list[str]:
     """Return the names of the members of a local archive; `encoding` is of names in a zip that are not UTF-8."""
-    archive, _ = open_local(path, ReadConfig.current())
-    return archive.index.names(encoding)
+    index = open_local(path, ReadConfig.current())[0].index
+    if index.damage is not None:
+        message = f"the archive is damaged behind {len(index.members):,} members: {index.damage}"
+        raise UnreadableImageError("corrupt", message)
+    return index.names(encoding)
 
 
 # ---- remote archives

@@ -10,7 +10,7 @@ import tarfile
 import zipfile
 import zlib
 from dataclasses import dataclass, field
-from typing import IO, TYPE_CHECKING, NamedTuple
+from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 from pandas_imgproc.errors import UnreadableImageError
 from pandas_imgproc.source.error_mapping import exception_chain
@@ -24,6 +24,9 @@ CODE_PAGES = (
     "cp1257", "cp862", "cp1255", "cp720", "cp1256", "cp874", "cp1258", "cp932", "gbk", "cp949", "cp950",
 )  # fmt: skip
 """Code pages of Windows, in which its own archiver and others write the names in a zip file."""
+
+MAX_HEADER_NBYTES = 2**24
+"""Bytes of the headers of one member of a tar: a long name, attributes."""
 
 _COMPRESSED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd")
 _MAX_LINKS = 8
@@ -54,10 +57,13 @@ class MemberIndex:
         Names without ``.`` and ``//``, and with slashes.
     raw_names : dict of bytes to str
         Names in `members` by their bytes in the archive, if these are in an unknown code page.
+    damage : str or None
+        Reason why there may be more members that cannot be found.
     """
 
     members: dict[str, MemberInfo] = field(default_factory=dict)
     raw_names: dict[bytes, str] = field(default_factory=dict)
+    damage: str | None = None
 
     @functools.cached_property
     def folders(self) -> frozenset[str]:
@@ -208,8 +214,20 @@ def _index_tar(file: IO[bytes]) -> MemberIndex:
     if file.read(8).startswith(_COMPRESSED):
         raise UnreadableImageError("unsupported", "the archive is a compressed tar, which cannot be read in place")
     file.seek(0)
-    index = MemberIndex()
-    with tarfile.open(fileobj=file, mode="r:") as archive:
+    members: dict[str, MemberInfo] = {}
+    try:
+        damage = _read_tar_headers(file, members)
+    except tarfile.TarError as exc:
+        if not members:
+            raise
+        damage = str(exc)
+    return MemberIndex(members, damage=damage)
+
+
+def _read_tar_headers(file: IO[bytes], members: dict[str, MemberInfo]) -> str | None:
+    """Add the members of a tar to some, and return a text if it is damaged behind them."""
+    reader: Any = _HeaderReader(file)
+    with tarfile.open(fileobj=reader, mode="r:") as archive:
         while (info := archive.next()) is not None:
             archive.members = []  # type: ignore[attr-defined]  # or a million members would stay in memory twice
             folder = posixpath.dirname(info.name) if info.issym() else ""
@@ -218,9 +236,31 @@ def _index_tar(file: IO[bytes]) -> MemberIndex:
                 if info.size < 0:  # tarfile would go back, and never end
                     raise tarfile.ReadError("a member has a negative size")
                 method = -1 if info.issparse() else None
-                member = MemberInfo(info.offset_data, info.size, info.size, method, link=link)
-                index.members[normalize_name(info.name)] = member
-    return index
+                members[normalize_name(info.name)] = MemberInfo(
+                    info.offset_data, info.size, info.size, method, link=link
+                )
+        file.seek(archive.offset)
+    return damaged_header(file.read(tarfile.BLOCKSIZE))
+
+
+def damaged_header(block: bytes) -> str | None:
+    """Return a text if a block behind the last member of a tar is not its end: tarfile stops without an error."""
+    if not block.strip(b"\0"):
+        return None
+    return "a header is damaged" if len(block) == tarfile.BLOCKSIZE else "it ends within a header"
+
+
+class _HeaderReader:
+    """Reader for tarfile that limits the bytes of a header, such as of a long name, which tarfile holds in memory."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file, self.seek, self.tell = file, file.seek, file.tell
+
+    def read(self, n: int) -> bytes:
+        """Return n bytes, fewer at the end."""
+        if n > MAX_HEADER_NBYTES:
+            raise UnreadableImageError("too_large", "a header of the archive is longer than 16 MiB")
+        return self._file.read(n)
 
 
 # ---- lookup
@@ -234,6 +274,8 @@ def find_member(index: MemberIndex, name: str) -> MemberInfo:
         if member is None:
             if key in index.folders:
                 raise UnreadableImageError("not_a_file", "it is a folder of the archive")
+            if index.damage is not None:
+                raise UnreadableImageError("corrupt", f"the archive is damaged, and has no such member: {index.damage}")
             raise UnreadableImageError("missing", "the archive has no such member")
         if member.link is None:
             return _check_supported(member)

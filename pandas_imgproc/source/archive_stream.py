@@ -16,14 +16,13 @@ from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any, Literal
 
 from pandas_imgproc.errors import UnreadableImageError
-from pandas_imgproc.source.archive_index import ZipNames
+from pandas_imgproc.source.archive_index import MAX_HEADER_NBYTES, ZipNames, damaged_header
 from pandas_imgproc.source.decompressed import is_compressed, open_decompressed, read_chunks, unpacked_bound
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-MAX_HEADER_NBYTES = 2**24
-"""Bytes of the headers of one member of a tar: a long name, attributes."""
+    from pandas_imgproc.errors import FailureKind
 
 MIN_MEMBER_NBYTES = 2**12
 """Bytes that a member counts at least: a file needs a block of the disk."""
@@ -235,7 +234,7 @@ class _BoundedReader:
         """Raise an UnreadableImageError if there is no end, but a damaged header, at an offset: tarfile is silent."""
         start = self._position - len(self._tail)
         block = self._tail[offset - start :][: tarfile.BLOCKSIZE] if offset >= start else b""
-        if len(block) < tarfile.BLOCKSIZE and block:
-            raise UnreadableImageError("truncated", "the archive ends within a header")
-        if block.strip(b"\0"):
-            raise UnreadableImageError("corrupt", "the archive cannot be read: the header of a member is damaged")
+        damage = damaged_header(block)
+        if damage is not None:
+            kind: FailureKind = "truncated" if len(block) < tarfile.BLOCKSIZE else "corrupt"
+            raise UnreadableImageError(kind, f"the archive cannot be read to its end: {damage}")

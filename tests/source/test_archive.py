@@ -13,6 +13,7 @@ import pytest
 from archive_factory import foreign_zip, make_tar, make_zip
 from image_factory import image_bytes, row_of
 
+from pandas_imgproc import from_glob
 from pandas_imgproc.errors import UnreadableImageError
 from pandas_imgproc.source import Source
 from pandas_imgproc.source import archive as archive_module
@@ -208,3 +209,30 @@ def test_sparse_member_and_negative_size_are_failures(tmp_path):
     data[148:156] = b"%06o\0 " % (sum(data[:148]) + 8 * 32 + sum(data[156:512]))
     (tmp_path / "x.tar").write_bytes(data)
     assert kind_of(tmp_path / "x.tar", "a.jpg") == "corrupt"
+
+
+@pytest.mark.parametrize("damage", ["flipped header", "cut", "cut in a header"])
+def test_members_before_the_damage_of_a_tar_are_read_and_those_behind_are_not_called_missing(tmp_path, damage):
+    files = {f"train/{k}.jpg": data for k, data in enumerate(FILES.values())}
+    data = make_tar(files)
+    k = data.index(b"train/9.jpg")
+    data = {
+        "flipped header": data[:k] + b"\xee" + data[k + 1 :],
+        "cut": data[: k + 700],
+        "cut in a header": data[: k + 99],
+    }[damage]
+    root = tmp_path / "x.tar"
+    root.write_bytes(data)
+    column = load(pd.Series([*files]), root=root, errors="coerce")
+    assert rows_of(column.dropna()) == list(range(9))
+    assert set(column.img.failures["kind"]) <= {"corrupt", "truncated"}
+    assert "the archive" in column.img.failures["message"].iloc[-1]
+    with pytest.raises(UnreadableImageError, match=r"x\.tar.*damaged behind (9|10) members"):
+        from_glob(root)
+
+
+def test_long_header_of_a_tar_is_not_read_into_memory(tmp_path):
+    info = tarfile.TarInfo("x")
+    info.type, info.size = tarfile.GNUTYPE_LONGNAME, 10**9
+    (tmp_path / "x.tar").write_bytes(info.tobuf() + bytes(1024))
+    assert kind_of(tmp_path / "x.tar", "a.jpg") == "too_large"

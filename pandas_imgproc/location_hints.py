@@ -64,9 +64,25 @@ def suggest(name: str, source: Source) -> str | None:
     content = next((hint for pattern, hint in _CONTENTS[:2] if re.match(pattern, name, re.DOTALL)), None)
     if content or "://" in name or "\0" in name:
         return content
+    inside = source.try_resolve(name)
+    if source.is_local_dir and isinstance(inside, ArchiveMember):
+        return _hint_in_archive(inside, name + (source.suffix or ""))
     finder = _FileFinder(source) if source.is_local_dir else _member_finder(source)
     found = finder and (finder.hint(name) or _hint_for_corrected(finder, name))
     return found or next((hint for pattern, hint in _CONTENTS[2:] if re.match(pattern, name)), None)
+
+
+def _hint_in_archive(location: ArchiveMember, name: str) -> str | None:
+    """Return a hint for a path, with the ``suffix=``, that goes on behind the name of an archive."""
+    try:
+        members = list_members(str(location.archive))
+    except Exception:  # the archive cannot be read: its failure has the reason
+        return None
+    searched = location.name.casefold()
+    tails = [searched, *(searched.partition("/")[2:])]  # also without its first folder
+    found = next((one for tail in tails for one in members if tail and f"/{one.casefold()}".endswith(f"/{tail}")), None)
+    start = name.removesuffix(location.name)
+    return found and f"There is {start + found!r}."
 
 
 def _hint_for_corrected(finder: _Finder, name: str) -> str | None:

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from archive_factory import make_zip
 from image_factory import image_bytes
 
 from pandas_imgproc import NoReadableImageError, load_image
@@ -173,3 +174,10 @@ def test_root_with_a_variable_or_that_is_no_archive_is_told(here):
         pd.Series(["a.jpg"] * 2).img.load_resized(8, root="page.zip")
     with pytest.raises(NoReadableImageError, match=r"Is root='gone\.zip' the path of the archive"):
         pd.Series(["a.jpg"] * 2).img.load_resized(8, root="gone.zip")
+
+
+@pytest.mark.parametrize("name", ["cat/1.jpg", "top/train/cat/1.JPG", "train/Cat/1.jpg"])
+def test_member_of_another_folder_is_suggested_for_a_path_through_an_archive(here, name):
+    Path("a.zip").write_bytes(make_zip({"train/cat/1.jpg": image_bytes(1)}))
+    assert hint(f"a.zip/{name}") == "There is 'a.zip/train/cat/1.jpg'."
+    assert hint("a.zip/other.jpg") == ""

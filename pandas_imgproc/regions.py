@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import zlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -59,11 +59,14 @@ class RegionData:
     memo : callable
         Function of a key and a function without arguments: it returns the value of the latter, or that of an earlier
         call for the same key of this file.
+    opened : list
+        The image at its latest frame, or nothing: the codec goes on from it to later frames of this file.
     """
 
     data: Any
     region: Region
     memo: Callable[[Any, Callable[[], Any]], Any]
+    opened: list[Any] = field(default_factory=list)
 
 
 def file_data(data: Any) -> Any:

@@ -12,6 +12,7 @@ from pandas_imgproc._timing import timed
 from pandas_imgproc.codec.color_profile import find_conversion
 from pandas_imgproc.codec.convert import convert_mode
 from pandas_imgproc.codec.crop import Decoded, crop, draft_size, resolve_box
+from pandas_imgproc.codec.frames import hold_frame, open_frame
 from pandas_imgproc.codec.gif_canvas import clear_outside, gif_frame_box
 from pandas_imgproc.codec.identify import check_max_pixels, explain_errors, open_image, verify_png_crc
 from pandas_imgproc.codec.jpeg_turbo import decode_exactly
@@ -82,7 +83,7 @@ def _load_region(data: RegionData, options: DecodeOptions) -> tuple[Image.Image 
     options = options if frame == options.frame else dataclasses.replace(options, frame=frame)
     # Pixels do not depend on the other rows of a partition: an image of several boxes is decoded at its full scale.
     reduced_for = None if region.box is not None and region.is_shared else region
-    decoded = data.memo(frame, lambda: _decode_all(data.data, options, reduced_for))
+    decoded = data.memo(frame, lambda: _decode_all(data.data, options, reduced_for, data.opened))
     with timed("resize"):
         if region.box is not None:
             decoded = crop(decoded, resolve_box(region, decoded.upright_size, options), options)
@@ -98,14 +99,22 @@ def _finish(decoded: Decoded, options: DecodeOptions) -> Image.Image | Raster:
 _FULL_IMAGE = Region()
 
 
-def _decode_all(data: Any, options: DecodeOptions, reduced_for: Region | None = _FULL_IMAGE) -> Decoded:
-    """Decode an image and convert its mode; at a reduced scale, if there is a region that needs no other."""
+def _decode_all(
+    data: Any,
+    options: DecodeOptions,
+    reduced_for: Region | None = _FULL_IMAGE,
+    opened: list[ImageFile.ImageFile] | None = None,
+) -> Decoded:
+    """Decode an image and convert its mode; at a reduced scale, if there is a region that needs no other.
+
+    With `opened` a frame is decoded from the one before, which it holds, if that is an earlier one of the same file.
+    """
     if isinstance(data, CustomFile):
         data = data.read(options.frame)
     if isinstance(data, (np.ndarray, Image.Image)):
         return _from_memory(data, options)
     with timed("decode"), complete_only(options.strict):
-        image = open_image(data, options, options.frame)
+        image = open_image(data, options, options.frame) if opened is None else open_frame(data, options, opened)
         transpose = exif_transpose_op(image, options) if image.format in ORIENTED_BEFORE_LOAD else None
         full_size, samples = image.size, StoredSamples.from_header(image, data)
         to_srgb = find_conversion(image, options, samples)
@@ -113,6 +122,8 @@ def _decode_all(data: Any, options: DecodeOptions, reduced_for: Region | None = 
         check_decoding(image, data, options.limits)
         frame_box = gif_frame_box(image)
         pixels = _decode(data, image, options)
+        if opened is not None:
+            pixels = hold_frame(image, pixels, opened)
     with timed("resize"):
         if image.format not in ORIENTED_BEFORE_LOAD:
             # PNG and WebP may carry EXIF after the pixels, and a TIFF file is turned by Pillow at load

@@ -51,7 +51,7 @@ def open_image(data: bytes, options: DecodeOptions, frame: int = 0, *, all_frame
     with explain_errors(data):
         image = _identify(data, options.formats, options.plugins)
         if frame:
-            _seek(image, frame, data)
+            seek(image, frame, data)
     check_pixels(image.size, options.max_pixels)
     return image
 
@@ -87,7 +87,8 @@ def _formats_with_signature(formats: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(names))
 
 
-def _seek(image: ImageFile.ImageFile, frame: int, data: bytes) -> None:
+def seek(image: ImageFile.ImageFile, frame: int, data: bytes) -> None:
+    """Go to a frame of an open image; raise an UnreadableImageError of kind "region" if there is none."""
     try:
         if frame < 0:
             raise EOFError

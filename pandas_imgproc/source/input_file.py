@@ -93,7 +93,7 @@ class InputFile:
         region, shared = self._region
         if self.convert is not None:
             data = shared.converted(functools.partial(self.convert, self.path, data))
-        return RegionData(data, region, shared.memo)
+        return RegionData(data, region, shared.memo, shared.opened)
 
 
 class InputFileGroup:

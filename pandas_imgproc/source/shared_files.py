@@ -67,6 +67,7 @@ class SharedFile:
         self.read_again, self.n_rows = read, n_rows
         self._file: _Outcome | None = None
         self._converted: Any = None
+        self.opened: list[Any] = []
         self._image: tuple[Any, _Outcome] | None = None  # of one key: rows of a frame are neighbors
 
     def read(self) -> ReadResult:
@@ -92,6 +93,7 @@ class SharedFile:
     def drop(self) -> None:
         """Drop the bytes and the image; the next row has them read again."""
         self._file = self._image = self._converted = None
+        self.opened = []
 
     @property
     def nbytes(self) -> int:

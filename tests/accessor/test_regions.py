@@ -14,7 +14,7 @@ from PIL import Image
 
 import pandas_imgproc
 from pandas_imgproc import codec
-from pandas_imgproc.codec import decode
+from pandas_imgproc.codec import decode, frames
 from pandas_imgproc.execution import job as job_module
 
 N_FILES, N_BOXES, SIZE = 6, 8, (16, 12)
@@ -121,8 +121,16 @@ def test_dask_frame_of_boxes_equals_pandas(boxes, inline, tmp_path):
     assert np.array_equal(column.img.to_numpy(), expected.img.to_numpy())
     files = ddf.img.save_resized("image_path", f"{tmp_path}/{{row}}.png", SIZE, box=BOX).compute()
     assert all(np.array_equal(Image.open(path), np.asarray(image)) for path, image in zip(files, expected, strict=True))
-    groups = ddf.img.hash("image_path", box=BOX).img.duplicate_groups().compute()
-    assert groups.tolist() == boxes.img.hash("image_path", box=BOX).img.duplicate_groups().tolist()
+    twice = pd.concat([boxes.iloc[:9], boxes.iloc[:3]]).reset_index(drop=True)
+    lazy = dd.from_pandas(twice, npartitions=2).img.features("image_path", "phash", box=BOX)
+    found = lazy.img.issues(include="is_duplicate").compute()["is_duplicate"]
+    assert (
+        found.tolist()
+        == twice.img.features("image_path", "phash", box=BOX)
+        .img.issues(include="is_duplicate")["is_duplicate"]
+        .tolist()
+    )
+    assert found.sum() == 6
     with pytest.raises(ValueError, match="names of columns"):
         ddf.img.load_resized("image_path", SIZE, box=np.zeros((len(boxes), 4)))
     with pytest.raises(KeyError, match=r"box='hh' is no column .* did you mean 'h'"):
@@ -259,6 +267,40 @@ def test_frame_beyond_the_last_is_a_failure_with_the_true_number(pages, inline):
     assert numbers_of(column) == [None, None, 3]
 
 
+def animation(name, mode):
+    """Return an animation of small changes, partly transparent."""
+    images = []
+    for k in range(6):
+        image = scene(60, 40).convert("RGBA")
+        image.paste((250, 20 * k, 0, 255), (5 * k, 4, 5 * k + 12, 20))
+        image.paste((0, 0, 0, 0), (40, 5 * k, 52, 5 * k + 8))
+        images.append(image.convert(mode))
+    options = {"disposal": 2} if name == "GIF" else {}
+    return encoded(images[0], name, save_all=True, append_images=images[1:], **options)
+
+
+@pytest.mark.parametrize(
+    ("name", "mode"),
+    [("GIF", "RGBA"), ("GIF", "P"), ("GIF", "L"), ("PNG", "RGBA"), ("PNG", "L"), ("WEBP", "RGBA"), ("TIFF", "RGB"),
+     ("TIFF", "P"), ("AVIF", "RGBA")],
+)  # fmt: skip
+def test_frames_of_one_file_are_those_of_the_file_opened_for_each(name, mode, inline, monkeypatch):
+    data, opened = animation(name, mode), []
+    open_image = frames.open_image
+    monkeypatch.setattr(frames, "open_image", lambda *args: opened.append(args[2]) or open_image(*args))
+    order = [4, 0, 2, 2, 5, 9, 1, 3, 4]
+    for options in ({}, {"mode": "RGBA", "background": None}, {"mode": "L", "strict": True}):
+        opened.clear()
+        column = pd.Series([data] * 9).img.load_resized(24, frame=order, errors="coerce", **options)
+        for number, image in zip(order, column, strict=True):
+            if number == 9:
+                assert image is pd.NA
+            else:
+                alone = pandas_imgproc.load_image(data, 24, frame=number, **options)
+                assert np.array_equal(image, alone), (number, options)
+        assert len(opened) < 7  # once in each partition
+
+
 # ---- work
 
 
@@ -290,7 +332,8 @@ def test_boxes_of_one_image_are_decoded_once_and_many_are_divided(tmp_path, coun
 def test_map_batches_decodes_each_image_once_in_each_partition(boxes, inline, counts):
     counter, partitions = counts
     frame = pd.concat([boxes] * 4)
-    frame.img.map_batches("image_path", lambda images: images.mean((1, 2, 3)), size=SIZE, batch_size=4, box=BOX)
+    numbers = frame.img.map_batches("image_path", lambda images: np.arange(len(images)), size=8, batch_size=4, box=BOX)
+    assert numbers.tolist() == [k % 4 for k in range(len(frame))]
     assert counter["decoded"] == sum(len(set(part.inputs)) for part in partitions)
 
 

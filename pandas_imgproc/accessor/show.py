@@ -42,12 +42,17 @@ if TYPE_CHECKING:
 
 MAX_TILES = 200
 
+ColumnLike = Any
+"""Name of a column of the frame, or a Series; in the shell a name."""
+
 
 class _DisplayMethods(_ImageAccessorBase):
     """Method that shows images."""
 
     @delegates(BOX, FRAME, COLORS, READERS, SOURCE)
-    def show(self, n: int = 24, *, title: Any = None, mask: Any = None, **options: Unpack[ShowKwargs]) -> ContactSheet:
+    def show(
+        self, n: int = 24, *, title: Any = None, mask: ColumnLike = None, **options: Unpack[ShowKwargs]
+    ) -> ContactSheet:
         """Show the first n rows as a contact sheet; no other image is read.
 
         Parameters

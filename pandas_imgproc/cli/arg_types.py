@@ -106,6 +106,7 @@ _TYPES: dict[str, tuple[Any, str | None]] = {
     "Sequence[str]": (parse_names, "A,B"),
     "Iterable[str]": (parse_names, "A,B"),
     "Any": (parse_names, "A,B"),
+    "ColumnLike": (str, "NAME"),
     "BoxLike": (parse_box, "X,Y,W,H"),
     "FrameLike": (parse_frame, "N|NAME"),
     "Mapping[str, Any]": (parse_json, "JSON"),

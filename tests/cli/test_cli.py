@@ -168,6 +168,10 @@ def test_table_of_tiles_is_an_input_of_other_commands(folder, capfd):
 
 def test_show_command_writes_a_contact_sheet(folder, capfd):
     assert run("show train.csv image_path --title label,id --n 4 --out sheet.png", capfd) == (EXIT_OK, "", "")
+    pd.DataFrame({"image": ["photos/a/000.jpg"], "mask": ["mask.png"], "x": 2, "y": 2, "s": 9}).to_csv("m.csv")
+    Image.new("L", (32, 24), 3).save("mask.png")
+    assert run("show m.csv image --mask mask --box x,y,s,s --out overlay.png", capfd) == (EXIT_OK, "", "")
+    assert max(Image.open("overlay.png").getpixel((60, 70))) > 90  # blue of class 3 over the dark image of row 0
     with Image.open("sheet.png") as sheet:
         assert sheet.width > 400
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import os
 import warnings
 from collections.abc import Mapping
@@ -18,8 +19,9 @@ from pandas_imgproc._validation import check_choice
 from pandas_imgproc.accessor.base import _ImageAccessorBase, check_modes, column_inputs
 from pandas_imgproc.accessor.regions import BOX_FORMATS, BOX_UNITS
 from pandas_imgproc.array import ImageDtype
-from pandas_imgproc.sinks import ImageFileSink
+from pandas_imgproc.sinks.object_files import file_sink
 from pandas_imgproc.sinks.output_paths import is_template, resolve_output_paths
+from pandas_imgproc.sinks.path_template import check_to, fixed_url
 from pandas_imgproc.tasks import (
     BOXES,
     AugmentPairs,
@@ -179,7 +181,8 @@ class _PairMethods(_ImageAccessorBase):
         columns = names if isinstance(write_options.to, Mapping) else ("path",)
         encodings = [encode_options, *(_mask_encoding(templates[name], encode_options) for name in names[1:])]
         task = SavePairs(pairs, encodings[0], tuple(encodings[1:]), columns)
-        job = self._make_job(task, read_options, self._inputs())
+        location = _common_location(list(templates.values()))
+        job = self._make_job(task, read_options, self._inputs(), location)
         inputs = column_inputs(self._column)
         targets = []
         for name, encoding in zip(names, encodings, strict=True):
@@ -192,9 +195,9 @@ class _PairMethods(_ImageAccessorBase):
             check_modes(targets[-1], encoding, "P" if len(targets) > 1 else None)
         _check_distinct(names, targets)
         files = [target for row in zip(*targets, strict=True) for target in row]
-        sink = ImageFileSink(self._job_context(job), files)
+        sink = file_sink(self._job_context(job), files, location)
         sink.open(overwrite=write_options.overwrite, retry=write_options.retry)
-        return self._execute(dataclasses.replace(job, targets=files), sink, read_options)
+        return self._execute(dataclasses.replace(job, targets=files, target=location), sink, read_options)
 
 
 @dataclass(frozen=True)
@@ -234,15 +237,23 @@ class _BoxRows:
     def expand(self, variants: pd.DataFrame, n: int, arguments: PairArguments, index: pd.Index[Any]) -> pd.DataFrame:
         """Return the variants of each row: images, and the box in place of four columns."""
         rows = (self.codes[:, np.newaxis] * n + np.arange(n)).ravel()
-        boxes = np.full((len(rows), 4), np.nan)
-        for k, (row, member) in enumerate(zip(rows, self.member.repeat(n), strict=True)):
-            found = variants[BOXES].array[row]
-            if found is not None:
-                boxes[k] = found[member]
+        boxes = _boxes_at(variants[BOXES].array, rows, self.member.repeat(n))
         result = variants.drop(columns=BOXES).take(rows).set_axis(variant_index(index, n))
         for k, name in enumerate(arguments.boxes):
             result[name] = boxes[:, k]
         return result
+
+
+def _boxes_at(boxes: Any, rows: Array, members: Array) -> Array:
+    """Return one box of each row: of arrays of boxes by row, None where missing, the one of a number."""
+    none = np.empty((0, 4))
+    arrays = [none if found is None else found for found in boxes]
+    lengths = np.fromiter(map(len, arrays), np.int64, len(arrays))
+    starts = np.cumsum(lengths) - lengths
+    result = np.full((len(rows), 4), np.nan)
+    valid = lengths[rows] > 0
+    result[valid] = np.concatenate([none, *arrays])[(starts[rows] + members)[valid]]
+    return result
 
 
 def warn_of_mixed_ids(transform: Any) -> None:
@@ -291,6 +302,19 @@ def _templates(to: object, names: tuple[str, ...]) -> dict[str, Any]:
     if set(to) != set(names):
         raise ValueError(f"to= has the keys {list(to)!r}, and the variants are {list(names)!r}; give each of them one")
     return dict(to)
+
+
+def _common_location(templates: list[Any]) -> str:
+    """Return the first of some local folders or templates, or the URL above all of them."""
+    texts = [check_to(to) for to in templates]
+    if not any("://" in text for text in texts):
+        return texts[0]
+    folders = [fixed_url(text).split("/") if "://" in text else [] for text in texts]
+    levels = itertools.takewhile(lambda names: len(set(names)) == 1, zip(*folders, strict=False))
+    common = [names[0] for names in levels]
+    if len(common) < 3:  # of the scheme, nothing, and the bucket
+        raise ValueError(f"to= has the locations {texts!r:.200}; give local folders only, or URLs of one bucket")
+    return "/".join(common)
 
 
 def _mask_encoding(to: Any, encode_options: codec.EncodeOptions) -> codec.EncodeOptions:

@@ -64,9 +64,9 @@ class ObjectFileSink(ImageFileSink):
     def _manifest_of(self, target: str) -> tuple[ObjectManifest, str]:
         return self._manifest, self._name(target)
 
-    def _source_checksum(self, position: int, folder: str) -> int:  # noqa: ARG002  there is one for all
-        """Return the checksum of a row's source: of its path relative to the root, which may move."""
-        value, source = self._job.inputs[position], self._job.source
+    def _checksum_of(self, value: Any, folder: str) -> int:  # noqa: ARG002  there is one for all
+        """Return the checksum of a source: of its path relative to the root, which may move."""
+        source = self._job.source
         path = None if is_encoded(value) else source.path(value)
         if path is None or "://" in path:
             return checksum(value if path is None else path)

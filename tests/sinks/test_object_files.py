@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import random
@@ -17,6 +18,7 @@ import pandas as pd
 import pytest
 from fault_proxy import FaultProxy
 from image_factory import image_bytes, row_of
+from PIL import Image
 
 import pandas_imgproc
 from conftest import wait_until
@@ -114,6 +116,60 @@ def test_images_are_saved_from_unreliable_bucket_and_second_call_writes_none(buc
     again = save(bucket, images, scheduler=scheduler)
     pd.testing.assert_series_equal(again, paths)
     assert not bucket.proxy.writes()
+
+
+@only_s3
+def test_variants_of_images_and_masks_are_written_below_one_url(bucket, images, tmp_path):
+    for k in range(N):
+        Image.new("L", (32, 24), k).save(tmp_path / f"{k}.png")
+    table = {
+        "image_path": [f"{images}/{k}.jpg" for k in range(N)],
+        "mask_path": [f"{tmp_path}/{k}.png" for k in range(N)],
+    }
+    to = {
+        "image": f"{bucket.url}/images/{{stem}}_{{variant}}.png",
+        "mask": f"{bucket.url}/masks/{{stem}}_{{variant}}.png",
+    }
+
+    def write():
+        return pd.DataFrame(table).img.augment(
+            "image_path", unchanged, n=1, masks="mask_path", to=to, storage_options=bucket.options
+        )
+
+    with dask.config.set(scheduler="synchronous"):
+        files = write()
+        assert files["mask"].tolist() == [f"{bucket.url}/masks/{k}_0.png" for k in range(N)]
+        objects = bucket.objects()
+        assert len(objects) == 2 * N
+        assert Image.open(io.BytesIO(objects["masks/5_0.png"])).getpixel((3, 3)) == 5
+        bucket.proxy.requests.clear()
+        assert write().equals(files)
+        assert not bucket.proxy.writes()
+        Image.new("L", (32, 24), 9).save(tmp_path / "5.png")
+        write()
+        assert len(bucket.proxy.writes("png")) == 2
+        to["mask"] = f"{tmp_path}/{{stem}}_{{variant}}.png"
+        with pytest.raises(ValueError, match="URLs of one bucket"):
+            write()
+
+
+@only_s3
+def test_object_of_another_box_is_not_overwritten(bucket, images):
+    frame = pd.DataFrame({"image_path": [f"{images}/0.jpg"], "x": 0, "y": 0, "side": 8})
+
+    def write(side):
+        return frame.assign(side=side).img.save_resized(
+            "image_path", bucket.url, size=4, box=["x", "y", "side", "side"], storage_options=bucket.options
+        )
+
+    with dask.config.set(scheduler="synchronous"):
+        assert write(8).equals(write(8))
+        with pytest.raises(JournalError):
+            write(9)
+
+
+def unchanged(**sample):
+    return sample
 
 
 @only_s3

@@ -2,8 +2,11 @@
 
 >>> import pandas as pd
 >>> import pandas_imgproc  # registers .img
+>>> from PIL import Image
+>>> Image.new("RGB", (30, 20), "red").save("red.png")
+>>> Image.new("RGB", (20, 30), "blue").save("blue.jpg")
 >>> df = pd.DataFrame({"image_path": ["red.png", "blue.jpg"]})
->>> df["image"] = df.img.load_resized("image_path", size=64, root=getfixture("photos"))
+>>> df["image"] = df.img.load_resized("image_path", size=64)
 >>> df["image"].img.to_numpy().shape
 (2, 64, 64, 3)
 """
@@ -12,6 +15,8 @@ from pandas_imgproc import _sigint  # noqa: F401, I001 - before the imports that
 from pandas_imgproc import _atomic_imports  # noqa: F401 - before all that imports Dask
 from pandas_imgproc import accessor, dask_frames
 from pandas_imgproc._version import __version__
+from pandas_imgproc.accessor import FrameImageAccessor as ImageAccessor
+from pandas_imgproc.accessor import SeriesImageAccessor
 from pandas_imgproc.accessor.display.table import style
 from pandas_imgproc.accessor.display.tiles import thumbnail
 from pandas_imgproc.api import load_image
@@ -47,6 +52,7 @@ __all__ = [
     "FORMATS",
     "BatchLengthError",
     "ClusterError",
+    "ImageAccessor",
     "ImageArray",
     "ImageBatches",
     "ImageCell",
@@ -59,6 +65,7 @@ __all__ = [
     "NoReadableImageError",
     "OutputError",
     "ResultTooLargeError",
+    "SeriesImageAccessor",
     "UnreadableImageError",
     "UnreadableImageWarning",
     "UserFunctionError",

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import functools
 import inspect
-from typing import TYPE_CHECKING, ParamSpec, TypeVar
+import sys
+from typing import TYPE_CHECKING, Literal, ParamSpec, TypeVar, get_origin
 
 from pandas_imgproc.errors import did_you_mean
 
@@ -13,6 +14,10 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+
+_FIRST = ("fit", "root", "suffix", "errors")
+"""Options that a signature shows before all others: those that most calls need."""
 
 
 def delegates(
@@ -41,7 +46,8 @@ def delegates(
     Traceback (most recent call last):
     TypeError: circle() has no argument 'colr'; did you mean 'color'?
     """
-    delegated = [inspect.signature(function).parameters[name] for function, names in to for name in names]
+    delegated = [_with_choices(function, name) for function, names in to for name in names]
+    delegated.sort(key=lambda item: _FIRST.index(item.name) if item.name in _FIRST else len(_FIRST))
 
     def decorate(method: Callable[P, R]) -> Callable[P, R]:
         signature = inspect.signature(method)
@@ -61,3 +67,13 @@ def delegates(
         return wrapper
 
     return decorate
+
+
+def _with_choices(function: Callable[..., object], name: str) -> inspect.Parameter:
+    """Return a parameter of a function, whose legal values are in its annotation if that names a Literal."""
+    parameter = inspect.signature(function).parameters[name]
+    names = [part.strip() for part in str(parameter.annotation).split("|")]
+    values = [getattr(sys.modules[function.__module__], part, None) for part in names]
+    choices = [value if get_origin(value) is Literal else part for value, part in zip(values, names, strict=True)]
+    texts = [str(choice).replace("typing.", "") for choice in choices]
+    return parameter.replace(annotation=" | ".join(texts)) if texts != names else parameter

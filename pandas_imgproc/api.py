@@ -59,7 +59,9 @@ def load_image(
 
     Examples
     --------
-    >>> load_image(getfixture("photos") / "red.png", size=(6, 4)).shape
+    >>> from PIL import Image
+    >>> Image.new("RGB", (30, 20), "red").save("red.png")
+    >>> load_image("red.png", size=(6, 4)).shape
     (4, 6, 3)
     """
     task = LoadResized(codec.decode_options(size=size, frame=frame, **options))

@@ -71,13 +71,13 @@ def from_glob(
 
     Examples
     --------
-    >>> folder = getfixture("tmp_path")
+    >>> from pathlib import Path
     >>> for name in ("cat/img10.jpg", "cat/img2.jpg", "dog/img1.jpg", "dog/notes.txt"):
-    ...     (folder / name).parent.mkdir(exist_ok=True)
-    ...     (folder / name).touch()
-    >>> df = from_glob(folder)
-    >>> df["image_path"].str.removeprefix(str(folder)).tolist()
-    ['/cat/img2.jpg', '/cat/img10.jpg', '/dog/img1.jpg']
+    ...     Path("photos", name).parent.mkdir(parents=True, exist_ok=True)
+    ...     Path("photos", name).touch()
+    >>> df = from_glob("photos")
+    >>> df["image_path"].tolist()
+    ['photos/cat/img2.jpg', 'photos/cat/img10.jpg', 'photos/dog/img1.jpg']
     >>> df["label"].tolist(), df["label"].cat.codes.tolist()
     (['cat', 'cat', 'dog'], [0, 0, 1])
     """

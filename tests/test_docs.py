@@ -316,7 +316,7 @@ def test_api_reference_lists_all_public_names():
         for name in (name for name in dir(accessor) if not name.startswith("_")):
             assert re.search(rf"^   {owner}\.img\.{name}$", reference, re.MULTILINE), f"{owner}.img.{name}"
     for name in set(pandas_imgproc.__all__) - {"__version__"}:
-        assert re.search(rf"^( {{3}}|\.\. autodata:: ){name}$", reference, re.MULTILINE), name
+        assert re.search(rf"^( {{3}}|\.\. py:data:: ){name}$", reference, re.MULTILINE), name
 
 
 def test_frame_methods_document_the_column():
@@ -375,3 +375,33 @@ def test_page_of_masks_and_boxes_runs_on_tables_of_competitions(tmp_path, monkey
         left, right = round(256 * (x - w / 2)), round(256 * (x + w / 2))
         assert label == 1
         assert pixels[top + 6 : bottom - 6, left + 6 : right - 6].min() > 40
+
+
+def _public_objects():
+    """Return all that a user can ask for help on, by name."""
+    found = {name: getattr(pandas_imgproc, name) for name in pandas_imgproc.__all__}
+    for accessor in (FrameImageAccessor, SeriesImageAccessor):
+        found |= {f"img.{name}": getattr(accessor, name) for name in dir(accessor) if not name.startswith("_")}
+    for cls in [value for value in found.values() if isinstance(value, type)]:
+        found |= {f"{cls.__name__}.{name}": value for name, value in vars(cls).items() if not name.startswith("_")}
+    return found | {"pandas_imgproc": pandas_imgproc}
+
+
+def test_examples_need_no_fixture():
+    for name, value in _public_objects().items():
+        assert "getfixture" not in (inspect.getdoc(value) or ""), name
+
+
+def test_signatures_begin_with_what_most_calls_need_and_name_choices():
+    signature = inspect.signature(FrameImageAccessor.load_resized)
+    assert list(signature.parameters)[2:7] == ["size", "fit", "root", "suffix", "errors"]
+    for name in ("fit", "errors", "mode", "resample", "engine", "color_profile", "box_format", "box_unit", "outside"):
+        parameter = signature.parameters[name]
+        assert "Literal[" in str(parameter.annotation), name
+        assert repr(parameter.default) in str(parameter.annotation), name
+
+
+def test_constants_are_described():
+    reference = (DOCS / "api.md").read_text()
+    for name in (name for name in pandas_imgproc.__all__ if name.isupper()):
+        assert re.search(rf"^\.\. py:data:: {name}\n   :type: .*\n\n   \w", reference, re.MULTILINE), name

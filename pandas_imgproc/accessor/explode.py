@@ -55,15 +55,15 @@ class _ExplodeMethods(_FeatureMethods):
 
         Examples
         --------
-        >>> df = pd.DataFrame({"image_path": ["red.png", "scan.tif"]})
-        >>> folder = getfixture("photos")
         >>> from PIL import Image
+        >>> Image.new("RGB", (30, 20), "red").save("red.png")
+        >>> df = pd.DataFrame({"image_path": ["red.png", "scan.tif"]})
         >>> pages = [Image.new("L", (8, 8), level) for level in (0, 100, 200)]
-        >>> pages[0].save(folder / "scan.tif", save_all=True, append_images=pages[1:])
-        >>> pages = df.img.frames("image_path", root=folder)
+        >>> pages[0].save("scan.tif", save_all=True, append_images=pages[1:])
+        >>> pages = df.img.frames("image_path")
         >>> pages["image_path"].tolist()
         ['red.png', 'scan.tif', 'scan.tif', 'scan.tif']
-        >>> images = pages.img.load_resized("image_path", size=4, root=folder, frame="frame")
+        >>> images = pages.img.load_resized("image_path", size=4, frame="frame")
         >>> images.img.to_numpy()[:, 0, 0, 1].tolist()
         [0, 0, 100, 200]
         """
@@ -116,8 +116,11 @@ class _ExplodeMethods(_FeatureMethods):
 
         Examples
         --------
+        >>> from PIL import Image
+        >>> Image.new("RGB", (30, 20), "red").save("red.png")
+        >>> Image.new("RGB", (20, 30), "blue").save("blue.jpg")
         >>> df = pd.DataFrame({"image_path": ["red.png", "blue.jpg"]})  # of 30 x 20 and 20 x 30 pixels
-        >>> tiles = df.img.tiles("image_path", size=20, root=getfixture("photos"))
+        >>> tiles = df.img.tiles("image_path", size=20)
         >>> tiles[["x", "y", "w", "h"]].values.tolist()
         [[0, 0, 20, 20], [20, 0, 20, 20], [0, 0, 20, 20], [0, 20, 20, 20]]
         >>> tiles.index.tolist()

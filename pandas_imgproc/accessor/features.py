@@ -79,8 +79,11 @@ class _FeatureMethods(_ImageAccessorBase):
 
         Examples
         --------
+        >>> from PIL import Image
+        >>> Image.new("RGB", (30, 20), "red").save("red.png")
+        >>> Image.new("RGB", (20, 30), "blue").save("blue.jpg")
         >>> df = pd.DataFrame({"image_path": ["red.png", "blue.jpg"]})
-        >>> df.img.metadata("image_path", root=getfixture("photos"))[["width", "height", "mode", "format"]]
+        >>> df.img.metadata("image_path")[["width", "height", "mode", "format"]]
            width  height mode format
         0     30      20  RGB    PNG
         1     20      30  RGB   JPEG
@@ -140,8 +143,11 @@ class _FeatureMethods(_ImageAccessorBase):
 
         Examples
         --------
+        >>> from PIL import Image
+        >>> Image.new("RGB", (30, 20), "red").save("red.png")
+        >>> Image.new("RGB", (20, 30), "blue").save("blue.jpg")
         >>> df = pd.DataFrame({"image_path": ["red.png", "blue.jpg"]}, index=["r", "b"])
-        >>> df.img.features("image_path", ["width", "brightness", "hue"], root=getfixture("photos")).round(2)
+        >>> df.img.features("image_path", ["width", "brightness", "hue"]).round(2)
            width  brightness    hue
         r     30        0.49    0.0
         b     20        0.26  240.0
@@ -174,7 +180,9 @@ class _FeatureMethods(_ImageAccessorBase):
 
         Examples
         --------
-        >>> pd.Series(["red.png", None]).img.hash("dhash", root=getfixture("photos"))
+        >>> from PIL import Image
+        >>> Image.new("RGB", (30, 20), "red").save("red.png")
+        >>> pd.Series(["red.png", None]).img.hash("dhash")
         0       0
         1    <NA>
         Name: dhash, dtype: UInt64
@@ -285,8 +293,11 @@ class _FeatureMethods(_ImageAccessorBase):
 
         Examples
         --------
+        >>> from PIL import Image
+        >>> Image.new("RGB", (30, 20), "red").save("red.png")
+        >>> Image.new("RGB", (20, 30), "blue").save("blue.jpg")
         >>> paths = pd.Series(["red.png", "blue.jpg"])
-        >>> paths.img.issues(["is_dark", "is_low_information"], root=getfixture("photos"))
+        >>> paths.img.issues(["is_dark", "is_low_information"])
            is_dark  is_low_information
         0    False                True
         1     True                True

@@ -117,9 +117,12 @@ class _FeedingMethods(_ImageAccessorBase):
 
         Examples
         --------
+        >>> from PIL import Image
+        >>> Image.new("RGB", (30, 20), "red").save("red.png")
+        >>> Image.new("RGB", (20, 30), "blue").save("blue.jpg")
         >>> df = pd.DataFrame({"image_path": ["red.png", None, "blue.jpg"], "label": [0, 1, 2]})
         >>> labels = df["label"].to_numpy()
-        >>> for positions, images in df.img.batches("image_path", size=32, batch_size=2, root=getfixture("photos")):
+        >>> for positions, images in df.img.batches("image_path", size=32, batch_size=2):
         ...     print(positions, labels[positions], images.shape, images.dtype)
         [0 2] [0 2] (2, 32, 32, 3) uint8
         """
@@ -199,8 +202,11 @@ class _FeedingMethods(_ImageAccessorBase):
 
         Examples
         --------
+        >>> from PIL import Image
+        >>> Image.new("RGB", (30, 20), "red").save("red.png")
+        >>> Image.new("RGB", (20, 30), "blue").save("blue.jpg")
         >>> df = pd.DataFrame({"image_path": ["red.png", None, "blue.jpg"], "label": [0, 1, 2]})
-        >>> data = df.img.dataset("image_path", size=32, label="label", root=getfixture("photos"))
+        >>> data = df.img.dataset("image_path", size=32, label="label")
         >>> [(position, image.shape, int(label)) for position, image, label in data]
         [(0, (32, 32, 3), 0), (2, (32, 32, 3), 2)]
         """

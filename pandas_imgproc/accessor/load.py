@@ -189,9 +189,11 @@ class _LoadMethods(_ImageAccessorBase):
 
         Examples
         --------
-        >>> folder = getfixture("photos")
+        >>> from PIL import Image
+        >>> Image.new("RGB", (30, 20), "red").save("red.png")
+        >>> Image.new("RGB", (20, 30), "blue").save("blue.jpg")
         >>> df = pd.DataFrame({"image_path": ["red.png", "blue.jpg", None]}, index=["r", "b", "none"])
-        >>> df["image"] = df.img.load_resized("image_path", size=(6, 4), root=folder)
+        >>> df["image"] = df.img.load_resized("image_path", size=(6, 4))
         >>> df["image"].dtype
         image[uint8, (4, 6, 3)]
         >>> df.dropna(subset=["image"])["image"].img.to_numpy().shape
@@ -223,9 +225,13 @@ class _LoadMethods(_ImageAccessorBase):
 
         Examples
         --------
-        >>> folder = getfixture("photos")
+        >>> from PIL import Image
+        >>> Image.new("RGB", (30, 20), "red").save("red.png")
+        >>> Image.new("RGB", (20, 30), "blue").save("blue.jpg")
+        >>> from pathlib import Path
+        >>> _ = Path("half.jpg").write_bytes(Path("blue.jpg").read_bytes()[:-50])
         >>> df = pd.DataFrame({"image_path": ["red.png", "half.jpg"]}, index=["r", "h"])
-        >>> df.img.verify("image_path", root=folder)["kind"].to_dict()
+        >>> df.img.verify("image_path")["kind"].to_dict()
         {'r': nan, 'h': 'truncated'}
         """
         strict = codec.can_be_strict()
@@ -297,7 +303,9 @@ class _LoadMethods(_ImageAccessorBase):
 
         Examples
         --------
-        >>> column = pd.Series(["red.png", "gone.png"]).img.load_resized(4, root=getfixture("photos"), errors="coerce")
+        >>> from PIL import Image
+        >>> Image.new("RGB", (30, 20), "red").save("red.png")
+        >>> column = pd.Series(["red.png", "gone.png"]).img.load_resized(4, errors="coerce")
         >>> column.img.failures
            position      path     kind                message
         1         1  gone.png  missing  there is no such file
@@ -315,7 +323,9 @@ class _LoadMethods(_ImageAccessorBase):
 
         Examples
         --------
-        >>> column = pd.Series(["red.png", "gone.png"]).img.load_resized(4, root=getfixture("photos"), errors="coerce")
+        >>> from PIL import Image
+        >>> Image.new("RGB", (30, 20), "red").save("red.png")
+        >>> column = pd.Series(["red.png", "gone.png"]).img.load_resized(4, errors="coerce")
         >>> column.img.failure_kind.tolist()
         [nan, 'missing']
         """

@@ -121,10 +121,13 @@ class _BatchMethods(_ImageAccessorBase):
 
         Examples
         --------
+        >>> from PIL import Image
+        >>> Image.new("RGB", (30, 20), "red").save("red.png")
+        >>> Image.new("RGB", (20, 30), "blue").save("blue.jpg")
         >>> def mean_color(images):
         ...     return images.mean(axis=(1, 2)).astype("float32")
         >>> df = pd.DataFrame({"image_path": ["red.png", None, "blue.jpg"]})
-        >>> emb = df.img.map_batches("image_path", mean_color, size=8, prefix="mean_", root=getfixture("photos"))
+        >>> emb = df.img.map_batches("image_path", mean_color, size=8, prefix="mean_")
         >>> emb.round().astype(object).where(emb.notna(), None).values.tolist()
         [[255.0, 0.0, 0.0], [None, None, None], [0.0, 0.0, 254.0]]
         """

@@ -12,8 +12,9 @@ import pandas as pd
 from pandas_imgproc import codec
 from pandas_imgproc._text import shorten
 from pandas_imgproc._validation import check_bool, check_choice, check_int
-from pandas_imgproc.accessor.regions import RegionOptions, is_frame_number, region_options
+from pandas_imgproc.accessor.regions import BoxFormat, BoxUnit, Outside, RegionOptions, is_frame_number, region_options
 from pandas_imgproc.array import ImageDtype, pixel_format
+from pandas_imgproc.codec.option_values import ColorProfile, Engine  # noqa: TC001  of signatures
 from pandas_imgproc.errors import did_you_mean
 from pandas_imgproc.failures import Errors
 from pandas_imgproc.sinks import ResultStore, Retry, check_retry
@@ -68,8 +69,8 @@ class DecodeInspectKwargs(InspectKwargs, total=False):
     """Keyword arguments of a method that inspects pixels."""
 
     strict: bool
-    engine: str
-    color_profile: str
+    engine: Engine
+    color_profile: ColorProfile
 
 
 class FrameKwargs(TypedDict, total=False):
@@ -82,10 +83,10 @@ class RegionKwargs(FrameKwargs, total=False):
     """Keyword arguments of `region_options`."""
 
     box: Any
-    box_format: str
-    box_unit: str
+    box_format: BoxFormat
+    box_unit: BoxUnit
     margin: float
-    outside: str
+    outside: Outside
 
 
 class ImageKwargs(codec.DecodeKwargs, RegionKwargs, ReadKwargs, total=False):
@@ -136,7 +137,7 @@ class BoxKwargs(TypedDict, total=False):
 class ShowKwargs(BoxKwargs, FrameKwargs, SourceKwargs, total=False):
     """Keyword arguments of `show`."""
 
-    color_profile: str
+    color_profile: ColorProfile
     readers: Mapping[Any, Callable[..., Any]] | None
 
 

@@ -7,7 +7,7 @@ import math
 import numbers
 from collections.abc import Hashable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 import pandas as pd
@@ -25,9 +25,12 @@ if TYPE_CHECKING:
 
     Array = np.ndarray[Any, np.dtype[Any]]
 
-BOX_FORMATS = ("xywh", "xyxy", "cxcywh")
-BOX_UNITS = ("pixel", "fraction")
-OUTSIDE = ("clip", "pad")
+BoxFormat = Literal["xywh", "xyxy", "cxcywh"]
+BoxUnit = Literal["pixel", "fraction"]
+Outside = Literal["clip", "pad"]
+BOX_FORMATS = get_args(BoxFormat)
+BOX_UNITS = get_args(BoxUnit)
+OUTSIDE = get_args(Outside)
 
 BoxLike = Any
 """Names of columns, or values of shape (n, 4); in the shell names."""
@@ -125,10 +128,10 @@ def region_options(
     *,
     frame: FrameLike = 0,
     box: BoxLike = None,
-    box_format: str = "xywh",
-    box_unit: str = "pixel",
+    box_format: BoxFormat = "xywh",
+    box_unit: BoxUnit = "pixel",
     margin: float = 0.0,
-    outside: str = "clip",
+    outside: Outside = "clip",
 ) -> RegionOptions | None:
     """Check the arguments; None if the rows are whole images of one frame.
 

@@ -35,9 +35,10 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
+    from pandas_imgproc.codec.option_values import Mode
     from pandas_imgproc.sinks import Retry
 
-MODE_OF = {1: "L", 3: "RGB", 4: "RGBA"}
+MODE_OF: dict[int, Mode] = {1: "L", 3: "RGB", 4: "RGBA"}
 """Mode of an image by its number of channels."""
 
 _THUMBNAIL = (
@@ -139,11 +140,13 @@ class _SaveMethods(_ImageAccessorBase):
 
         Examples
         --------
-        >>> folder, out = getfixture("photos"), getfixture("tmp_path")
+        >>> from PIL import Image
+        >>> Image.new("RGB", (30, 20), "red").save("red.png")
+        >>> Image.new("RGB", (20, 30), "blue").save("blue.jpg")
         >>> df = pd.DataFrame({"image_path": ["red.png", "blue.jpg"], "label": ["warm", "cold"]})
-        >>> paths = df.img.save_resized("image_path", f"{out}/{{label}}/{{stem}}.jpg", size=(60, 40), root=folder)
-        >>> paths.str.removeprefix(str(out)).tolist()
-        ['/warm/red.jpg', '/cold/blue.jpg']
+        >>> paths = df.img.save_resized("image_path", "small/{label}/{stem}.jpg", size=(60, 40))
+        >>> paths.tolist()
+        ['small/warm/red.jpg', 'small/cold/blue.jpg']
         """
         return self._save_as(SaveResized, to, size, codec.encode_options(format, quality), options)
 
@@ -185,9 +188,10 @@ class _SaveMethods(_ImageAccessorBase):
 
         Examples
         --------
-        >>> folder, out = getfixture("photos"), getfixture("tmp_path")
-        >>> paths = pd.Series(["red.png", "blue.jpg"]).img.save_thumbnails(out, size=12, root=folder)
         >>> from PIL import Image
+        >>> Image.new("RGB", (30, 20), "red").save("red.png")
+        >>> Image.new("RGB", (20, 30), "blue").save("blue.jpg")
+        >>> paths = pd.Series(["red.png", "blue.jpg"]).img.save_thumbnails("thumbs", size=12)
         >>> for path in paths:
         ...     with Image.open(path) as image:
         ...         print(image.size)
@@ -238,10 +242,11 @@ class _SaveMethods(_ImageAccessorBase):
 
         Examples
         --------
-        >>> out = getfixture("tmp_path")
-        >>> paths = pd.Series(["red.png", "gone.png"]).img.download(out, root=getfixture("photos"), errors="coerce")
-        >>> paths.str.removeprefix(str(out)).fillna("none").tolist()
-        ['/red.png', 'none']
+        >>> from PIL import Image
+        >>> Image.new("RGB", (30, 20), "red").save("red.png")
+        >>> paths = pd.Series(["red.png", "gone.png"]).img.download("copies", errors="coerce")
+        >>> paths.fillna("none").tolist()
+        ['copies/red.png', 'none']
         """
         output = write_options(to, overwrite=overwrite, retry=retry)
         paths: pd.Series[Any] = self._write(Download(), read_options(**options), output)
@@ -327,10 +332,12 @@ class _SaveMethods(_ImageAccessorBase):
 
         Examples
         --------
-        >>> out = getfixture("tmp_path")
-        >>> column = pd.Series(["red.png", "blue.jpg"], index=["r", "b"]).img.load_resized(4, root=getfixture("photos"))
-        >>> column.img.save(out).str.removeprefix(str(out)).tolist()
-        ['/r.png', '/b.png']
+        >>> from PIL import Image
+        >>> Image.new("RGB", (30, 20), "red").save("red.png")
+        >>> Image.new("RGB", (20, 30), "blue").save("blue.jpg")
+        >>> column = pd.Series(["red.png", "blue.jpg"], index=["r", "b"]).img.load_resized(4)
+        >>> column.img.save("images").tolist()
+        ['images/r.png', 'images/b.png']
         """
         dtype = self._image_array.dtype
         mode = MODE_OF.get(dtype.shape[2]) if dtype.subtype == np.uint8 else None

@@ -88,8 +88,13 @@ class _DisplayMethods(_ImageAccessorBase):
 
         Examples
         --------
+        >>> from PIL import Image
+        >>> Image.new("RGB", (30, 20), "red").save("red.png")
+        >>> Image.new("RGB", (20, 30), "blue").save("blue.jpg")
+        >>> from pathlib import Path
+        >>> _ = Path("half.jpg").write_bytes(Path("blue.jpg").read_bytes()[:-50])
         >>> df = pd.DataFrame({"image_path": ["red.png", "half.jpg"], "name": ["a cup", "half a cup"]})
-        >>> df.img.show("image_path", title="name", root=getfixture("photos"))
+        >>> df.img.show("image_path", title="name")
         <contact sheet of 2 of 2 rows, 1 failed; .image, or .save('sheet.png')>
         """
         if check_int("n", n) > MAX_TILES:

@@ -110,9 +110,11 @@ class _TransformMethods(_PairMethods):
 
         Examples
         --------
-        >>> folder = getfixture("photos")
+        >>> from PIL import Image
+        >>> Image.new("RGB", (30, 20), "red").save("red.png")
+        >>> Image.new("RGB", (20, 30), "blue").save("blue.jpg")
         >>> df = pd.DataFrame({"image_path": ["red.png", None, "blue.jpg"]})
-        >>> df.img.map("image_path", lambda pixels: int(pixels[:, :, 0].mean()), root=folder).tolist()
+        >>> df.img.map("image_path", lambda pixels: int(pixels[:, :, 0].mean())).tolist()
         [255, <NA>, 0]
         """
         decode_options, read_options, store = load_options(size, options)
@@ -230,10 +232,13 @@ class _TransformMethods(_PairMethods):
 
         Examples
         --------
+        >>> from PIL import Image
+        >>> Image.new("RGB", (30, 20), "red").save("red.png")
+        >>> Image.new("RGB", (20, 30), "blue").save("blue.jpg")
         >>> def darker(pixels, rng):
         ...     return (pixels * rng.uniform(0.5, 1)).astype("uint8")
         >>> df = pd.DataFrame({"image_path": ["red.png", "blue.jpg"], "label": [0, 1]})
-        >>> aug = df.img.augment("image_path", darker, n=3, size=32, root=getfixture("photos"))
+        >>> aug = df.img.augment("image_path", darker, n=3, size=32)
         >>> aug["image"].img.to_numpy().shape, aug["label"].tolist()
         ((6, 32, 32, 3), [0, 0, 0, 1, 1, 1])
         """

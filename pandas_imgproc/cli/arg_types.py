@@ -21,9 +21,17 @@ NONE_WORD = "none"
 """The word for None, where None differs from the default."""
 
 
+def type_names(parameter: inspect.Parameter) -> list[str]:
+    """Return the names of the types that a parameter may have; one of several texts is a text, unless it has a name."""
+    known = {str(value).removeprefix("typing."): name for name, value in (("Errors", Errors), ("Retry", Retry))}
+    return [
+        known.get(name, "str") if name.startswith("Literal[") else name for name in parameter.annotation.split(" | ")
+    ]
+
+
 def type_for(parameter: inspect.Parameter) -> Any:
     """Return the type of the option for a parameter; raise StopIteration if no word can express its type hint."""
-    members = parameter.annotation.split(" | ")
+    members = type_names(parameter)
     parse, metavar = next(_TYPES[hint] for hint in _TYPES if hint in members)
     if metavar is None:
         return parse | None if "None" in members or parameter.default is None else parse
@@ -38,7 +46,7 @@ def type_for(parameter: inspect.Parameter) -> Any:
 
 def takes_none(parameter: inspect.Parameter) -> bool:
     """Return whether None is a value of a parameter, and not its default."""
-    return "None" in parameter.annotation.split(" | ") and parameter.default is not None
+    return "None" in type_names(parameter) and parameter.default is not None
 
 
 def parse_size(text: str) -> int | tuple[int, int]:

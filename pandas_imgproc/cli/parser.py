@@ -13,7 +13,7 @@ from cyclopts import App, CycloptsError, Group, MissingArgumentError, Parameter
 
 from pandas_imgproc._sigint import PROGRAM_NAME
 from pandas_imgproc.accessor import FrameImageAccessor
-from pandas_imgproc.cli.arg_types import NONE_WORD, takes_none, type_for
+from pandas_imgproc.cli.arg_types import NONE_WORD, takes_none, type_for, type_names
 from pandas_imgproc.unpacking import unpack
 
 if TYPE_CHECKING:
@@ -257,7 +257,7 @@ def _examples(command: str, *lines: str) -> str:
 
 def _option(parameter: inspect.Parameter, doc: tuple[str, str]) -> inspect.Parameter:
     kind, text = doc
-    if kind.startswith("{") and "str" in parameter.annotation.split(" | "):
+    if kind.startswith("{") and "str" in type_names(parameter):
         text += f" One of {kind[1:].partition('}')[0]}.".replace('"', "")  # some with some formats only
     if takes_none(parameter):
         text += f" None is written {NONE_WORD}."

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import numbers
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from PIL import ImageColor
@@ -17,6 +17,13 @@ if TYPE_CHECKING:
     from pandas_imgproc.custom_files import Readers
 
 Size = tuple[int, int]  # width and height in pixels, Pillow's order
+
+# Legal values for editors and type checkers; the functions below check them.
+Mode = Literal["RGB", "L", "RGBA", "P", "CMYK"]
+Fit = Literal["stretch", "crop", "pad", "contain", "thumbnail"]
+Resample = Literal["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"]
+Engine = Literal["auto", "simd", "pillow"]
+ColorProfile = Literal["srgb", "ignore"]
 
 FITS: tuple[str, ...] = ("stretch", "crop", "pad")
 _FITS_OF_ANY_SIZE: tuple[str, ...] = ("contain", "thumbnail")

@@ -16,6 +16,11 @@ from pandas_imgproc.codec.libjpeg import require_simplejpeg
 from pandas_imgproc.codec.limits import Limits, parse_limits
 from pandas_imgproc.codec.option_values import (
     FITS,
+    ColorProfile,
+    Engine,
+    Fit,
+    Mode,
+    Resample,
     Size,
     check_fit,
     check_reducing_gap,
@@ -137,9 +142,9 @@ class DecodeOptions:
 class DecodeKwargs(TypedDict, total=False):
     """Keyword arguments of `decode_options`, without the number of the frame, which may be another one in each row."""
 
-    mode: str
-    fit: str
-    resample: str | int
+    mode: Mode
+    fit: Fit
+    resample: Resample | int
     reducing_gap: float | None
     background: str | int | tuple[int, ...] | None
     exif_transpose: bool
@@ -149,16 +154,16 @@ class DecodeKwargs(TypedDict, total=False):
     formats: str | Iterable[str]
     readers: Mapping[Any, Callable[..., Any]] | None
     strict: bool
-    engine: str
-    color_profile: str
+    engine: Engine
+    color_profile: ColorProfile
 
 
 def decode_options(
     size: Any = None,
     *,
-    mode: str = "RGB",
-    fit: str = "stretch",
-    resample: str | int = "bicubic",
+    mode: Mode = "RGB",
+    fit: Fit = "stretch",
+    resample: Resample | int = "bicubic",
     reducing_gap: float | None = 2.0,
     background: str | int | tuple[int, ...] | None = "white",
     exif_transpose: bool = True,
@@ -169,8 +174,8 @@ def decode_options(
     formats: str | Iterable[str] = FORMATS,
     readers: Mapping[Any, Callable[..., Any]] | None = None,
     strict: bool = False,
-    engine: str = "auto",
-    color_profile: str = "srgb",
+    engine: Engine = "auto",
+    color_profile: ColorProfile = "srgb",
     allow_any_size: bool = False,
 ) -> DecodeOptions:
     """Check the arguments and return the normalized options.

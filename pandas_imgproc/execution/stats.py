@@ -57,8 +57,11 @@ def collect_stats() -> Iterator[list[JobStats]]:
 
     Examples
     --------
+    >>> from PIL import Image
+    >>> Image.new("RGB", (30, 20), "red").save("red.png")
+    >>> Image.new("RGB", (20, 30), "blue").save("blue.jpg")
     >>> with collect_stats() as jobs:
-    ...     _ = pd.Series(["red.png", "blue.jpg"]).img.load_resized(8, root=getfixture("photos"))
+    ...     _ = pd.Series(["red.png", "blue.jpg"]).img.load_resized(8)
     >>> [(job.name, job.rows, job.failures) for job in jobs]
     [('load_resized', 2, 0)]
     """

@@ -167,11 +167,13 @@ def register_feature(
 
     Examples
     --------
+    >>> from PIL import Image
+    >>> Image.new("RGB", (30, 20), "red").save("red.png")
     >>> import pandas_imgproc
     >>> @pandas_imgproc.register_feature("redness")
     ... def redness(pixels):
     ...     return float((pixels[..., 0] > 200).mean())
-    >>> pd.Series(["red.png"]).img.features("redness", root=getfixture("photos"))
+    >>> pd.Series(["red.png"]).img.features("redness")
        redness
     0      1.0
     >>> pandas_imgproc.unregister_feature("redness")

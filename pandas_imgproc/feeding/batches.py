@@ -55,8 +55,11 @@ class ImageBatches:
 
     Examples
     --------
+    >>> from PIL import Image
+    >>> Image.new("RGB", (30, 20), "red").save("red.png")
+    >>> Image.new("RGB", (20, 30), "blue").save("blue.jpg")
     >>> df = pd.DataFrame({"image_path": ["red.png", "gone.png", "blue.jpg"], "y": [5, 6, 7]})
-    >>> batches = df.img.batches("image_path", size=4, batch_size=2, root=getfixture("photos"), missing=0)
+    >>> batches = df.img.batches("image_path", size=4, batch_size=2, missing=0)
     >>> for positions, images in batches:
     ...     print(df["y"].to_numpy()[positions], images.shape)
     [5 6] (2, 4, 4, 3)

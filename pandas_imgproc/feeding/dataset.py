@@ -53,9 +53,12 @@ class ImageDataset:
 
     Examples
     --------
+    >>> from PIL import Image
+    >>> Image.new("RGB", (30, 20), "red").save("red.png")
+    >>> Image.new("RGB", (20, 30), "blue").save("blue.jpg")
     >>> df = pd.DataFrame({"image_path": ["red.png", "gone.png", "blue.jpg"], "y": [5, 6, 7]})
     >>> readable = [True, False, True]
-    >>> data = df.img.dataset("image_path", size=4, label="y", root=getfixture("photos"), readable=readable)
+    >>> data = df.img.dataset("image_path", size=4, label="y", readable=readable)
     >>> len(data)
     2
     >>> position, image, label = data[1]

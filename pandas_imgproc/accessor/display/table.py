@@ -36,8 +36,10 @@ def style(frame: pd.DataFrame | pd.Series[Any], size: int = 96) -> Styler:
 
     Examples
     --------
+    >>> from PIL import Image
+    >>> Image.new("RGB", (30, 20), "red").save("red.png")
     >>> df = pd.DataFrame({"image_path": ["red.png"]}, index=pd.Index(["<b>cup</b>"], name="id"))
-    >>> df["image"] = df.img.load_resized("image_path", 8, root=getfixture("photos"))
+    >>> df["image"] = df.img.load_resized("image_path", 8)
     >>> html = style(df.head(20)).set_caption("Cups & plates").to_html()
     >>> "&lt;b&gt;cup&lt;/b&gt;" in html, "Cups &amp; plates" in html, html.count("<img")
     (True, True, 1)

@@ -292,8 +292,11 @@ class _SaveMethods(_ImageAccessorBase):
 
         Examples
         --------
-        >>> names, folder = pd.Series(["red.png", "blue.jpg"]), getfixture("photos")
-        >>> names.img.upload("memory://raw", root=folder, schemes=["memory"]).tolist()
+        >>> from PIL import Image
+        >>> Image.new("RGB", (30, 20), "red").save("red.png")
+        >>> Image.new("RGB", (20, 30), "blue").save("blue.jpg")
+        >>> names = pd.Series(["red.png", "blue.jpg"])
+        >>> names.img.upload("memory://raw", schemes=["memory"]).tolist()
         ['memory://raw/red.png', 'memory://raw/blue.jpg']
         """
         if not isinstance(to, str) or scheme_of(to) in (None, "file"):

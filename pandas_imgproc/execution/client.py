@@ -106,6 +106,7 @@ class _ClientRun:
         self._report, self._key_suffix = state.report, count(1)
         self._warned_no_workers = False
         self._gatherer, self.flow = Gatherer(client), FlowControl(state)
+        self._report.transfer_seconds = self._gatherer.transfer_seconds
         self._outstanding: dict[Future, Sequence[int]] = {}
         self._again: deque[Sequence[int]] = deque()  # partitions whose worker lacked the task
         # Rows of given up partitions, one after the other: the scheduler blames all tasks of a worker that dies.

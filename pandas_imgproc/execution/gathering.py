@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections import defaultdict
+from collections import Counter, defaultdict
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
 
@@ -62,6 +62,7 @@ class Gatherer:
         self._n_held, self._max_held, self._largest = 0, FIRST_HELD, 0
         self.round_trip = 0.0  # seconds of a recent query of the scheduler
         self._fetch_seconds = 0.0  # of recent results
+        self.transfer_seconds: Counter[str] = Counter()  # by address of the worker, for the dashboard
 
     def watch(self, futures: Iterable[Future]) -> None:
         """Gather the results of futures when they are done."""
@@ -163,6 +164,7 @@ class Gatherer:
                     n_late = len(futures)
                     self._free(n_late)
             self._fetch_seconds = smoothed(self._fetch_seconds, self._loop.time() - started_at)
+            self.transfer_seconds[address] += self._loop.time() - started_at
             return fetching.result() if fetching.done() else {}
         finally:
             fetching.cancel()

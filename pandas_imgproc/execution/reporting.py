@@ -6,6 +6,7 @@ import base64
 import contextlib
 import io
 import math
+import os
 import time
 import uuid
 from collections import Counter, deque
@@ -35,6 +36,9 @@ REPORT_SECONDS = 1.0
 
 MAX_FAILURES = 20
 """Failures of each kind that a message holds: the last ones."""
+
+MAX_WORKERS = 200
+"""Workers of which a message holds the time of transfers."""
 
 THUMBNAIL = codec.DecodeOptions((64, 64), fit="thumbnail", resample="box")
 """Options of a thumbnail from an encoded image."""
@@ -110,10 +114,11 @@ class CallReport:
             "call": self.id, "status": status, "method": job.task.name, "column": _printable(job.column),
             "total": state.n_total, "resumed": len(job.inputs) - state.n_total, "done": state.n_done,
             "elapsed": state.seconds, "failed": dict(tally.counts), "nbytes": state.sink.nbytes,
-            "inline": self._inline, "transfer": dict(self.transfer_seconds),
+            "inline": self._inline, "transfer": dict(list(self.transfer_seconds.items())[:MAX_WORKERS]),
         }  # fmt: skip
         if self._connection.details:
-            content |= {"target": _path(redact_url(job.target)), "message": message, "failures": tally.rows(job)}
+            target = _path(_relative(redact_url(job.target)))
+            content |= {"target": target, "message": message, "failures": tally.rows(job)}
             tally.unreported.clear()
         return content
 
@@ -251,6 +256,13 @@ def _label(job: Job, position: int) -> str:
 
 def _path(path: str) -> str:
     return _printable(truncate_path(path, MAX_MESSAGE_CHARS))
+
+
+def _relative(path: str) -> str:
+    """Return a path relative to the current folder, if it is below."""
+    with contextlib.suppress(OSError):  # the folder was removed
+        return path.removeprefix(os.path.join(os.getcwd(), ""))
+    return path
 
 
 def _printable(text: str) -> str:

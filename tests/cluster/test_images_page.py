@@ -119,9 +119,11 @@ def test_worker_and_client_that_are_lost():
     state = PageState(details=True, thumbnails=True)
     state.on_caller(message("c1", client="client-1"), 0)
     state.on_caller(message("c2", client="client-2"), 0)
-    state.on_worker_lost(["load_resized-c1-0-9-1", "load_resized-c1-10-19-2", "other-1"])
+    state.on_partition(partition("c1"), 0)
+    state.on_worker_lost("tls://a", ["load_resized-c1-0-9-1", "load_resized-c1-10-19-2", "other-1"])
     assert (state.running["c1"].n_deaths, state.running["c1"].n_retries) == (1, 2)
     assert state.running["c2"].n_deaths == 0
+    assert state.running["c1"].workers["tls://a"].waiting(100) == 0, "a worker that is lost does not wait"
     state.on_client_lost("client-1", 2)
     assert [(call.id, call.status) for call in state.calls()] == [("c2", "running"), ("c1", "interrupted")]
 
@@ -138,7 +140,7 @@ def test_without_details_no_text_of_a_row_is_stored():
 
 def test_slowest_worker_is_on_top_and_its_stage_is_long():
     state = PageState(details=True, thumbnails=True)
-    state.on_caller(message(inline={"rows": 2, "wall": 0.1, "seconds": {}}), 0)
+    state.on_caller(message(done=12, inline={"rows": 2, "wall": 0.1, "seconds": {}}), 0)
     state.on_partition(partition(worker="tls://fast"), 2)
     state.on_partition(partition(worker="tls://slow", seconds={"read": 8.0}, wall=9.0), 9)
     names, bars = tables.stages_table(state.running["c"])
@@ -217,6 +219,9 @@ def test_numbers_are_those_of_the_summary_line(managed_cluster, photos, tmp_path
     assert sum(worker.rows for worker in call.workers.values()) == 40
     seconds = pd.DataFrame([worker.stages for worker in call.workers.values()]).sum().to_dict()
     assert seconds == pytest.approx(dict(stats.stages))
+    assert all(seconds > 0 for seconds in call.transfer.values())
+    assert call.transfer
+    assert call.transfer.keys() <= call.workers.keys()
     listed = tables.failures_table(call, None)
     assert sorted(listed["path"]) == sorted(p.encode(errors="replace").decode() for p in result.img.failures["path"])
     shown = json.dumps([listed, tables.calls_table([call], 0), tables.headline(call, 0)])

@@ -33,6 +33,9 @@ MAX_CHARS = 300
 RECENT_SECONDS = 10.0
 """Seconds of which the rate of a call is that of now."""
 
+CALLER = "this process"
+"""Name of the caller, which runs the first rows of a call, and others while a cluster starts."""
+
 OTHER_WORKERS = "other workers"
 """Name of all workers beyond the first `MAX_WORKERS`."""
 
@@ -67,6 +70,7 @@ class WorkerState:
     began_at: float = 0.0
     seen_at: float = 0.0
     n_threads: int = 1
+    is_lost: bool = False
 
     def add(self, event: dict[str, Any], now: float) -> None:
         """Add a partition."""
@@ -83,7 +87,8 @@ class WorkerState:
 
     def waiting(self, ended_at: float | None) -> float:
         """Return the seconds that its threads have been without a partition, until the end or its last one."""
-        return max(0.0, ((ended_at or self.seen_at) - self.began_at) * self.n_threads - self.wall)
+        until = self.seen_at if ended_at is None or self.is_lost else ended_at
+        return max(0.0, (until - self.began_at) * self.n_threads - self.wall)
 
 
 class CallState:
@@ -146,8 +151,8 @@ class CallState:
         inline = message.get("inline")
         if isinstance(inline, dict) and as_number(inline.get("rows")):
             # Rows that the caller has run itself: the first ones, and those during the start of a cluster.
-            self.workers["this process"] = WorkerState()
-            self.workers["this process"].add(inline, now)
+            self.workers[CALLER] = WorkerState()
+            self.workers[CALLER].add(inline, now)
         self.transfer = {as_text(k): as_number(v) for k, v in _items(message.get("transfer"), MAX_WORKERS)}
         self._add_point(now, int(as_number(message.get("done"))))
         self.seconds = as_number(message.get("elapsed"))
@@ -243,9 +248,9 @@ class CallState:
         for address, worker in self.workers.items():
             stages: dict[str, float] = dict(worker.stages)
             stages["other"] = max(0.0, worker.wall - sum(stages.values()))
-            if address != "this process":
+            if address != CALLER:
                 stages["sending"] = self.transfer.get(address, 0.0)
-                stages["waiting"] = max(0.0, worker.waiting(self.ended_at) - stages["sending"])
+                stages["waiting"] = worker.waiting(self.ended_at)
             result[address] = (worker.rows, stages)
         return result
 

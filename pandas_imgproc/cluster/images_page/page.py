@@ -36,7 +36,7 @@ PROGRESS_BAR = (
 """Template of a cell, whose values Bokeh escapes."""
 
 WIDTHS = {
-    "state": 75, "method": 130, "column": 95, "target": 125, "rows": 145, "failed": 200, "now": 95, "rate": 60,
+    "state": 75, "method": 115, "column": 95, "target": 110, "rows": 145, "failed": 200, "now": 95, "rate": 60,
     "left": 85, "resumed": 65, "memory": 65, "deaths": 55, "retries": 55,
 }  # fmt: skip
 """Widths of the columns of the table of calls, in pixels."""

@@ -69,7 +69,7 @@ class ImagesPlugin(SchedulerPlugin):  # type: ignore[misc]
             self.state.on_partition(msg, time.time())
         elif topic == "all" and msg.get("action") == "remove-worker" and not msg.get("expected", False):
             keys = [*msg.get("processing-tasks", ()), *msg.get("lost-computed-tasks", ())]
-            self.state.on_worker_lost([str(key) for key in keys])
+            self.state.on_worker_lost(str(msg.get("worker")), [str(key) for key in keys])
 
     def remove_client(self, scheduler: Scheduler, client: str) -> None:  # noqa: ARG002  the names are Dask's
         """End the calls of a client that is gone."""

@@ -67,10 +67,12 @@ class PageState:
             call.is_graph = True
         call.on_partition(event, now, details=self.details)
 
-    def on_worker_lost(self, keys: list[str]) -> None:
+    def on_worker_lost(self, address: str, keys: list[str]) -> None:
         """Count the loss of a worker for the calls whose tasks it was running."""
         self.revision += 1
         for call in list(self.running.values()):
+            if address in call.workers:
+                call.workers[address].is_lost = True
             n = sum(call.group in key if call.is_graph and call.group else call.id in key for key in keys)
             if n:
                 call.n_deaths, call.n_retries = call.n_deaths + 1, call.n_retries + n

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from pandas_imgproc.cluster.images_page.call import CALLER
+
 if TYPE_CHECKING:
     from pandas_imgproc.cluster.images_page.call import CallState
 
@@ -122,7 +124,8 @@ def headline(call: CallState, now: float) -> str:
 def stages_table(call: CallState) -> tuple[list[str], dict[str, list[Any]]]:
     """Return the names of the bars, from bottom to top, and the milliseconds of an image by stage."""
     by_worker = {name: value for name, value in call.stages_by_worker().items() if value[0]}
-    names = sorted(by_worker, key=lambda name: _work(by_worker[name]))[-MAX_BARS:]
+    workers = [name for name in by_worker if name != CALLER or by_worker[name][0] > call.n_done / 10]
+    names = sorted(workers, key=lambda name: _work(by_worker[name]))[-MAX_BARS:]
     total: dict[str, float] = {}
     for _, stages in by_worker.values():
         for stage, seconds in stages.items():

@@ -18,9 +18,9 @@ from pandas_imgproc.source.filesystems import generic_path
 from pandas_imgproc.source.streams import version_hash
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
     from pandas_imgproc.source.local import FileSignature
+
+    Page = tuple[dict[str, FileSignature], str | None]
 
 _GENERIC_VERSIONS = ("ETag", "etag", "md5", "checksum", "mtime", "last_modified", "LastModified", "created")
 
@@ -46,8 +46,8 @@ class ObjectStore(Protocol):
     async def signature(self, fs: Any, path: str) -> FileSignature | None:
         """Return the signature of an object; None if there is none."""
 
-    def signatures(self, fs: Any, folder: str) -> AsyncIterator[dict[str, FileSignature]]:
-        """Yield the signatures of the objects in a folder by name, page by page."""
+    async def page(self, fs: Any, folder: str, token: str | None) -> Page:
+        """Return the signatures of objects in a folder by name, and the token of the next page, if there is one."""
 
 
 class Part:
@@ -112,17 +112,14 @@ class S3Objects:
             raise
         return response["ContentLength"], version_hash(response.get("ETag"))
 
-    async def signatures(self, fs: Any, folder: str) -> AsyncIterator[dict[str, FileSignature]]:
-        """Yield the signatures of the objects in a folder, page by page: s3fs would hold a dict of each object."""
+    async def page(self, fs: Any, folder: str, token: str | None) -> Page:
+        """Return a page of the objects in a folder: s3fs would hold a dict of each object."""
         bucket, prefix = _prefix(fs, folder)
-        token: dict[str, str] = {}
-        while True:
-            page = await fs._call_s3("list_objects_v2", Bucket=bucket, Prefix=prefix, Delimiter="/", **token)
-            objects = page.get("Contents", [])
-            yield {one["Key"][len(prefix) :]: (one["Size"], version_hash(one.get("ETag"))) for one in objects}
-            if not page.get("IsTruncated"):
-                return
-            token = {"ContinuationToken": page["NextContinuationToken"]}
+        more = {} if token is None else {"ContinuationToken": token}
+        page = await fs._call_s3("list_objects_v2", Bucket=bucket, Prefix=prefix, Delimiter="/", **more)
+        objects = page.get("Contents", [])
+        found = {one["Key"][len(prefix) :]: (one["Size"], version_hash(one.get("ETag"))) for one in objects}
+        return found, page.get("NextContinuationToken")
 
 
 def _prefix(fs: Any, folder: str) -> tuple[str, str]:
@@ -184,16 +181,13 @@ class GoogleObjects:
             return None
         return _google_signature(details)
 
-    async def signatures(self, fs: Any, folder: str) -> AsyncIterator[dict[str, FileSignature]]:
-        """Yield the signatures of the objects in a folder, page by page."""
+    async def page(self, fs: Any, folder: str, token: str | None) -> Page:
+        """Return a page of the objects in a folder."""
         bucket, prefix = _prefix(fs, folder)
-        token: dict[str, str] = {}
-        while True:
-            page = await fs._call("GET", "b/{}/o", bucket, delimiter="/", prefix=prefix, json_out=True, **token)
-            yield {one["name"][len(prefix) :]: _google_signature(one) for one in page.get("items", [])}
-            if not page.get("nextPageToken"):
-                return
-            token = {"pageToken": page["nextPageToken"]}
+        more = {} if token is None else {"pageToken": token}
+        page = await fs._call("GET", "b/{}/o", bucket, delimiter="/", prefix=prefix, json_out=True, **more)
+        found = {one["name"][len(prefix) :]: _google_signature(one) for one in page.get("items", [])}
+        return found, page.get("nextPageToken")
 
 
 def _google_signature(details: dict[str, Any]) -> FileSignature:
@@ -251,13 +245,15 @@ class AnyObjects:
         except FileNotFoundError:
             return None
 
-    async def signatures(self, fs: Any, folder: str) -> AsyncIterator[dict[str, FileSignature]]:
-        """Yield the signatures of the files in a folder."""
+    async def page(self, fs: Any, folder: str, token: str | None) -> Page:  # noqa: ARG002  there is one page
+        """Return the files in a folder."""
         fs.invalidate_cache()
-        with contextlib.suppress(FileNotFoundError):
+        try:
             entries = await _call(fs, "ls", generic_path(fs, folder), detail=True)
-            files = [entry for entry in entries if entry.get("type") != "directory"]
-            yield {entry["name"].rpartition("/")[2]: _generic_signature(entry) for entry in files}
+        except FileNotFoundError:
+            return {}, None
+        files = [entry for entry in entries if entry.get("type") != "directory"]
+        return {entry["name"].rpartition("/")[2]: _generic_signature(entry) for entry in files}, None
 
 
 def _generic_signature(details: dict[str, Any]) -> FileSignature:

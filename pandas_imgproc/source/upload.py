@@ -96,7 +96,8 @@ class ObjectOutput:
 
     def _next_part(self, nbytes: int, size: int | None = None) -> Part:
         start = self._n_bytes - len(self._buffer)
-        part = Part(self._n_parts, start, bytes(self._buffer[:nbytes]), size)
+        with memoryview(self._buffer) as view:
+            part = Part(self._n_parts, start, bytes(view[:nbytes]), size)
         del self._buffer[:nbytes]
         self._n_parts += 1
         return part

@@ -124,18 +124,17 @@ class RemoteWriter:
         location = self.location(f"{folder}/x")
         location = RemotePath(location.scheme, location.path.rpartition("/")[0])
 
-        async def listing(fs: Any, path: str) -> dict[str, FileSignature]:
-            found: dict[str, FileSignature] = {}
-            async for page in self.store(location).signatures(fs, path):
-                found |= {
-                    name: signature
-                    for name, signature in page.items()
-                    if name and (names is None or f"{folder}/{name}" in names)
-                }
-            return found
-
-        result: dict[str, FileSignature] = await self.request(listing, location)
-        return result
+        found: dict[str, FileSignature] = {}
+        token: str | None = None
+        while True:
+            page, token = await self.request(self.store(location).page, location, token)
+            found |= {
+                name: signature
+                for name, signature in page.items()
+                if name and (names is None or f"{folder}/{name}" in names)
+            }
+            if token is None:
+                return found
 
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """Return the result of a coroutine, run on fsspec's event loop, from another thread."""

@@ -190,8 +190,9 @@ def test_uploads_are_in_flight_together(bucket, images):
     assert len(bucket.objects()) == N
 
 
-@only_s3
-def test_missing_and_replaced_objects_are_written_again(bucket, images):
+@pytest.mark.parametrize(("bucket", "max_heads"), [("s3", 256), ("s3", 0), ("gs", 0)], indirect=["bucket"])
+def test_missing_and_replaced_objects_are_written_again(bucket, images, max_heads, monkeypatch):
+    monkeypatch.setattr("pandas_imgproc.source.writer.MAX_HEADS", max_heads)  # of more objects the folders are listed
     save(bucket, images)
     bucket.fs.rm_file(f"{bucket.folder}/4.png")
     bucket.fs.pipe_file(f"{bucket.folder}/5.png", b"another")

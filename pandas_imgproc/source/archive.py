@@ -131,7 +131,7 @@ def open_local(path: str, config: ReadConfig) -> tuple[_LocalArchive, FileSignat
     signature = signature_of(os.stat(path))
     with _lock():  # the index of a large archive takes seconds: one thread builds it, the others wait
         archive = _local_archive(path, signature, config)
-        if not os.path.exists(archive.path):  # a decompressed tar that was deleted
+        if archive.path != path and not os.path.exists(archive.path):  # a decompressed tar that was deleted
             _local_archive.cache_clear()
             archive = _local_archive(path, signature, config)
     if archive.error is not None:

@@ -293,25 +293,7 @@ def test_full_disk_keeps_finished_shards_and_the_call_continues(frame, tiny_file
             path.unlink()
 
 
-# ---- buckets, columns of images, Dask frames
-
-
-def test_shards_in_a_bucket_are_the_local_ones_and_continue(frame, s3):
-    suffix, (fs, options) = "parquet", s3
-    kwargs = {"columns": ["label"], "size": 8, "max_bytes": 25_000, "errors": "coerce"}
-    frame.img.save_shards("image_path", f"out/{{shard:03d}}.{suffix}", **kwargs)
-    to = f"s3://bucket/{suffix}/{{shard:03d}}.{suffix}"
-    result = frame.img.save_shards("image_path", to, storage_options=options, **kwargs)
-    names = [path.rpartition("/")[2] for path in fs.find(f"bucket/{suffix}") if "/." not in path]
-    assert {name: fs.cat_file(f"bucket/{suffix}/{name}") for name in names} == file_bytes()
-    assert result.iloc[0] == f"s3://bucket/{suffix}/000.{suffix}"
-    fs.rm_file(f"bucket/{suffix}/001.{suffix}")
-    modified = fs.info(f"bucket/{suffix}/000.{suffix}", refresh=True)["LastModified"]
-    again = frame.img.save_shards("image_path", to, storage_options=options, **kwargs)
-    assert again.equals(result)
-    fs.invalidate_cache()
-    assert fs.cat_file(f"bucket/{suffix}/001.{suffix}") == file_bytes()[f"001.{suffix}"]
-    assert fs.info(f"bucket/{suffix}/000.{suffix}")["LastModified"] == modified
+# ---- columns of images, Dask frames; `tests/sinks/test_object_files.py` has those in buckets
 
 
 def test_images_in_memory_are_png(frame):

@@ -76,11 +76,11 @@ class _LoadMethods(_ImageAccessorBase):
             the column, or of the level of the index, that holds the number of each row; or these numbers, shape (n,).
         box : list of four labels, label, or array-like of float, optional
             Box of each row that is loaded in place of the whole image: the names of four columns, or levels of the
-            index, such as ``["x", "y", "w", "h"]``; of one column of sequences of four numbers; or a frame or an array
-            of shape (n, 4). Boxes are in the pixels of the upright image, from its upper left corner, half-open and to
-            a fraction of a pixel. The image is cropped before it is resized: `fit` and `reducing_gap` are about the
-            crop. A row without a box is missing, without a failure; one whose box has no area, or none in the image, is
-            a failure of kind ``region``. A file of several rows is decoded once in each partition.
+            index, such as ``["x", "y", "w", "h"]``; of one column of sequences of four numbers, or of their texts; or a
+            frame or an array of shape (n, 4). Boxes are in the pixels of the upright image, from its upper left corner,
+            half-open and to a fraction of a pixel. The image is cropped before it is resized: `fit` and `reducing_gap`
+            are about the crop. A row without a box is missing, without a failure; one whose box has no area, or none in
+            the image, is a failure of kind ``region``. A file of several rows is decoded once in each partition.
         box_format : {"xywh", "xyxy", "cxcywh"}
             Four numbers of a box: corner, width and height (COCO); two corners (Pascal VOC); center, width and height
             (YOLO).

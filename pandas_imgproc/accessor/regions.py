@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import json
 import math
 import numbers
 from collections.abc import Hashable
@@ -81,7 +83,7 @@ class RegionOptions:
 
     def to_regions(
         self, inputs: Sequence[Any], index: pd.Index[Any], frame: pd.DataFrame | None
-    ) -> tuple[list[Any], Regions]:
+    ) -> tuple[Sequence[Any], Regions]:
         """Return the inputs, None where a box or a frame is missing, and the regions of all rows.
 
         Raises
@@ -94,7 +96,8 @@ class RegionOptions:
         for array in (boxes, frames):
             if array is not None:
                 missing |= np.isnan(np.atleast_2d(array.T).T).any(axis=1)
-        inputs = [None if na else value for value, na in zip(inputs, missing.tolist(), strict=True)]
+        if missing.any():
+            inputs = [None if na else value for value, na in zip(inputs, missing.tolist(), strict=True)]
         if frames is not None:
             frames = np.where(missing, 0, frames).astype(np.int64)
         return inputs, Regions.of_inputs(
@@ -243,16 +246,22 @@ def _to_boxes(values: Any, index: pd.Index[Any]) -> Array:
 
 
 def _stack(values: Any) -> Array:
-    """Return a column of sequences as an array, NaN where one is missing."""
-    missing = [math.nan] * 4
-    rows = [missing if value is None or (np.ndim(value) == 0 and pd.isna(value)) else value for value in values]
-    for row in rows:
-        if isinstance(row, str | bytes) or np.shape(row) != (4,):
-            raise TypeError(
-                f"box= holds {shorten(row)}, and not four numbers; boxes that were read as text are parsed by "
-                "df['bbox'].map(json.loads)"
-            )
-    return np.asarray(rows, dtype=np.float64).reshape(-1, 4)
+    """Return a column of sequences, or of their texts, as an array; NaN where one is missing."""
+    return np.asarray([_to_box(value) for value in values], dtype=np.float64).reshape(-1, 4)
+
+
+def _to_box(value: Any) -> Any:
+    if value is None or (np.ndim(value) == 0 and pd.isna(value)):
+        return [math.nan] * 4
+    box = value
+    if isinstance(value, str):  # of a CSV file, or of a Dask frame, which holds no lists
+        with contextlib.suppress(ValueError):
+            box = json.loads(value)
+    if isinstance(box, str | bytes) or np.shape(box) != (4,) or not all(isinstance(x, numbers.Real) for x in box):
+        raise TypeError(
+            f"box= holds {shorten(value)}, and not four numbers, or a text such as '[834.0, 222.0, 56, 36]'"
+        )
+    return box
 
 
 def _check_length(argument: str, values: Any, array: Array, index: pd.Index[Any]) -> None:

@@ -17,7 +17,15 @@ from pandas_imgproc import codec, failures
 from pandas_imgproc.accessor import FrameImageAccessor, SeriesImageAccessor
 from pandas_imgproc.accessor.base import check_modes
 from pandas_imgproc.accessor.features import DIGEST_METHODS, parse_hash_column
-from pandas_imgproc.accessor.options import ReadOptions, WriteOptions, check_column, get_column
+from pandas_imgproc.accessor.options import (
+    ReadOptions,
+    RegionKwargs,
+    WriteOptions,
+    check_column,
+    get_column,
+    select_kwargs,
+)
+from pandas_imgproc.accessor.regions import region_options
 from pandas_imgproc.accessor.show import Overlay, ShownRows, make_contact_sheet
 from pandas_imgproc.accessor.transform import explode_variants
 from pandas_imgproc.array import ImageArray, ImageDtype
@@ -119,7 +127,8 @@ class DaskSeriesImageAccessor(SeriesImageAccessor):
         meta: Any = None if self._frame is None else self._frame._meta
         names = output_paths.template_columns(write_options.to, meta, self._column._meta.index)
         paths, frame = self._compute_paths([*dict.fromkeys((*names, *self._region_columns(read_options)))])
-        inputs, regions = list(paths), None
+        inputs: Sequence[Any] = list(paths)
+        regions = None
         if read_options.regions is not None:
             inputs, regions = read_options.regions.to_regions(inputs, paths.index, frame)
         check(source, list(paths), check_to(write_options.to))
@@ -140,6 +149,8 @@ class DaskSeriesImageAccessor(SeriesImageAccessor):
         options = read_options.regions
         if options is None:
             return []
+        if self._others:
+            raise ValueError("box= and frame= are of one column of images, and the function is given several")
         if options.has_values:
             raise ValueError(
                 "box= and frame= of a Dask frame are names of columns: ddf.img.load_resized('image_path', size=64, "
@@ -252,7 +263,7 @@ class DaskSeriesImageAccessor(SeriesImageAccessor):
         return SeriesImageAccessor(self._column.compute()).to_numpy(*args, **kwargs)
 
     def batches(self, *args: Any, **kwargs: Any) -> ImageBatches:  # noqa: D102  as in pandas
-        return SeriesImageAccessor(self._column.compute()).batches(*args, **kwargs)
+        return self._computed(kwargs).batches(*args, **kwargs)
 
     def save_shards(self, to: Any, *, columns: Any = None, **kwargs: Any) -> pd.Series[Any]:  # noqa: D102  as in pandas
         lazy: Any = self._frame
@@ -265,7 +276,16 @@ class DaskSeriesImageAccessor(SeriesImageAccessor):
         if label is not None and self._frame is not None:
             lazy: Any = self._frame[label] if isinstance(label, list) else get_column(self._frame, label)
             label = lazy.compute()
-        return SeriesImageAccessor(self._column.compute()).dataset(*args, label=label, **kwargs)
+        return self._computed(kwargs).dataset(*args, label=label, **kwargs)
+
+    def _computed(self, options: dict[str, Any]) -> SeriesImageAccessor:
+        """Return the accessor of the computed column, with the columns of the frame that hold boxes and frames."""
+        regions = region_options(**select_kwargs(options, RegionKwargs))
+        lazy: Any = self._frame
+        if lazy is not None:
+            lazy = lazy[[name for name in (regions.names if regions is not None else ()) if name in lazy.columns]]
+        column, frame = dask.compute(self._column, lazy if regions is not None else None)
+        return SeriesImageAccessor(column, frame)
 
     @property
     def failures(self) -> Any:

@@ -46,16 +46,20 @@ numpydoc_show_class_members = False
 numpydoc_xref_param_type = False
 
 html_theme = "pydata_sphinx_theme"
-html_title = "pandas_imgproc"
+html_title = f"pandas_imgproc {release}"
+html_favicon = "_static/favicon.svg"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
 html_show_sourcelink = False
 html_copy_source = False
-html_sidebars = {"getting-started": [], "coming-from": [], "changelog": [], "contributing": []}
+html_sidebars = {
+    page: []
+    for page in ("getting-started", "ten-minutes", "cookbook", "why", "coming-from", "changelog", "contributing")
+}
 html_theme_options = {
     "navbar_align": "left",
     "navbar_end": ["theme-switcher"],
-    "header_links_before_dropdown": 7,
+    "header_links_before_dropdown": 5,
     "show_prev_next": False,
     "footer_start": ["copyright"],
     "footer_end": [],

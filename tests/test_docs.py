@@ -62,7 +62,7 @@ def test_readme_snippet_prints_the_quoted_output(tmp_path):
 def test_readme_parts_and_links_of_all_pages_exist():
     readme = (ROOT / "README.md").read_text()
     assert len(re.findall(r"^```sh$", readme, re.MULTILINE)) == 2
-    assert len(re.findall(r"^- .*\]\(", readme, re.MULTILINE)) == 6
+    assert len(re.findall(r"^- .*\]\(", readme, re.MULTILINE)) == 8
     assert (DOCS / "quickstart.png").stat().st_size < 300_000
     for page in [ROOT / "README.md", *DOCS.glob("*.md")]:
         for link in re.findall(r"\]\(([^)#\s]+)", page.read_text()):

@@ -29,6 +29,7 @@ from pandas_imgproc.cluster.dashboard import images_link
 from pandas_imgproc.cluster.images_page import call as call_module
 from pandas_imgproc.cluster.images_page import tables
 from pandas_imgproc.cluster.images_page.names import PLUGIN
+from pandas_imgproc.cluster.images_page.plugin import _document
 from pandas_imgproc.cluster.images_page.state import MAX_ENDED, PageState
 from pandas_imgproc.cluster.validation import shows_thumbnails
 from pandas_imgproc.execution import collect_stats
@@ -385,8 +386,15 @@ def test_page_that_cannot_be_shown_inline_is_an_error(managed_cluster, monkeypat
 
 
 def test_closed_page_has_no_viewer(managed_cluster):
-    # Bokeh ends the session of a closed page after 15 seconds, in case that its browser connects again.
-    assert wait_until(lambda: managed_cluster.cluster.scheduler.plugins[PLUGIN].n_viewers == 0)
+    from bokeh.document import Document
+
+    scheduler, doc = managed_cluster.cluster.scheduler, Document()
+    before = scheduler.plugins[PLUGIN].n_viewers
+    _document(scheduler, {}, doc, has_navigation=False)
+    assert scheduler.plugins[PLUGIN].n_viewers == before + 1
+    for callback in doc.session_destroyed_callbacks:  # Bokeh calls them 15 seconds after a page is closed
+        callback(None)
+    assert scheduler.plugins[PLUGIN].n_viewers == before
 
 
 @pytest.mark.parametrize(

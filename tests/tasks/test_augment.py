@@ -187,7 +187,7 @@ def test_saved_variants_are_written_once(frame, tmp_path):
 
 
 def test_output_path_without_variant_raises(frame, tmp_path):
-    with pytest.raises(ValueError, match=r"two variants of row 0 .* would both be written to .* such as \{variant\}"):
+    with pytest.raises(ValueError, match=r"two variants of row 0.* would both be written to .* such as \{variant\}"):
         frame.img.augment("image_path", noisy, n=2, to=f"{tmp_path}/{{stem}}.png")
 
 

@@ -37,7 +37,7 @@ TASKS = [
     (tasks.Download(), ["method"]),
     (tasks.SaveResized(DECODE, ENCODE), ["method", "recipe", "encoding"]),
     (tasks.Verify(DECODE), ["method", "recipe"]),
-    (tasks.Thumbnail(DECODE), ["method", "recipe"]),
+    (tasks.Thumbnail(DECODE), ["method", "recipe", "has_full_size"]),
     (tasks.Map(darker, DECODE), ["method", "func", "recipe", "dtype", "promised"]),
     (tasks.Augment(noisy, 3, DECODE), AUGMENT_KEYS),
     (tasks.SaveAugmented(tasks.Augment(noisy, 3, DECODE), ENCODE), ["method", "variants", "encoding"]),

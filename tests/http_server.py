@@ -51,8 +51,8 @@ class HTTPServer:
         Status and ``Location`` by decoded path, without the first slash.
     pace : (int, float)
         Bytes that are sent together, and the seconds between them.
-    headers : dict of str to str
-        More headers of responses with a file.
+    status, headers : int, dict of str to str
+        Status of responses with a complete file, and more headers of those with a file.
     n_sent : int
         Bytes of files that were sent.
     """
@@ -62,7 +62,7 @@ class HTTPServer:
         self.redirects: dict[str, tuple[int, str]] = {}
         self.latency, self.pace, self.headers = 0.0, (2**16, 0.0), dict[str, str]()
         self.n_sent = 0
-        self.ranges, self.ignores_if_range = True, False
+        self.ranges, self.ignores_if_range, self.status = True, False, 200
         self.retry_after = "0"
         self.fault: Callable[[str, int], str | None] = lambda path, k: None
         self.n_requests_by_path: Counter[str] = Counter()
@@ -89,7 +89,8 @@ class HTTPServer:
     def reset(self) -> None:
         """Clear the counts of requests, and have no latency and no faults."""
         self.latency, self.retry_after, self.fault = 0.0, "0", lambda path, k: None
-        self.ranges, self.ignores_if_range, self.pace, self.n_sent = True, False, (2**16, 0.0), 0
+        self.ranges, self.ignores_if_range, self.status = True, False, 200
+        self.pace, self.n_sent = (2**16, 0.0), 0
         self.headers.clear()
         self.max_in_flight, self.min_in_flight = 0, 1
         self.redirects.clear()
@@ -142,7 +143,7 @@ class HTTPServer:
 
     async def _send(self, request: web.Request, data: bytes, stop: int | None, *, holds: bool) -> web.StreamResponse:
         """Send a file, or the requested part of it; `stop` bytes are sent before it breaks, or holds."""
-        status, headers = 200, {"ETag": f'"{hash(data):x}"', "Accept-Ranges": "bytes", **self.headers}
+        status, headers = self.status, {"ETag": f'"{hash(data):x}"', "Accept-Ranges": "bytes", **self.headers}
         if data.startswith(b"<"):
             headers["Content-Type"] = "text/html"
         part = request.http_range

@@ -69,6 +69,21 @@ def test_readme_parts_and_links_of_all_pages_exist():
             assert "://" in link or (page.parent / link).exists(), f"{page.name}: {link}"
 
 
+def test_night_of_the_remote_page_runs_as_printed(http_server, s3, tmp_path, monkeypatch):
+    heading = "## From a list of URLs to a bucket"
+    block = (DOCS / "remote.md").read_text().partition(heading)[2].partition("```python\n")[2].partition("```")[0]
+    http_server.files.update({"a/0.jpg": image_bytes(0), "b/1.jpg": image_bytes(1), "b/2.jpg": b"<html>moved</html>"})
+    names = ["a/0.jpg", "b/1.jpg", "b/2.jpg", "gone.jpg"]
+    pd.DataFrame({"url": [http_server.url(name) for name in names]}).to_csv(tmp_path / "urls.csv", index=False)
+    fs, options = s3
+    monkeypatch.setattr("fsspec.config.conf", {"s3": options})
+    monkeypatch.chdir(tmp_path)
+    with dask.config.set(scheduler="synchronous"):
+        exec(block.replace("gs://bucket", "s3://bucket/night"), {"pd": pd})
+    for folder in ("raw", "small"):
+        assert sorted(fs.find(f"bucket/night/{folder}"))[-2:] == [f"bucket/night/{folder}/{name}" for name in names[:2]]
+
+
 # ---- Messages of docs/failures.md; … is a variable part
 
 

@@ -121,6 +121,16 @@ def overlapping_zip():
     return bytes(data)
 
 
+def tar_of_link_to_itself():
+    """Return a tar of a file, and of a hard link of its name to it."""
+    return tar_of(("ok.jpg", {}), ("ok.jpg", {"type": LNK, "linkname": "ok.jpg"}))
+
+
+def tar_of_link_as_a_folder():
+    """Return a tar of a link, and of a file in a folder of its name."""
+    return tar_of(("x", {"type": SYM, "linkname": "ok.jpg"}), ("x/y", {}))
+
+
 SYM, LNK = tarfile.SYMTYPE, tarfile.LNKTYPE
 REFUSED = {
     "climbs": ("../x.jpg", tar_of(("../x.jpg", {})), "outside_root", "climbs"),
@@ -134,6 +144,8 @@ REFUSED = {
     "hard link out": ("x", tar_of(("x", {"type": LNK, "linkname": "../../etc/passwd"})), "outside_root", "leads out"),
     "link out of a zip": ("x", zip_of("x", mode=stat.S_IFLNK | 0o777), "missing", "link to 'data'"),
     "loop of links": ("x", tar_of(("x", {"type": SYM, "linkname": "x"})), "missing", "no file of the archive"),
+    "link to itself": ("ok.jpg", tar_of_link_to_itself(), "invalid_path", "link to itself"),
+    "link as a folder": ("x", tar_of_link_as_a_folder(), "invalid_path", "that of a folder"),
     "device": ("x", tar_of(("x", {"type": tarfile.BLKTYPE})), "not_a_file", "device"),
     "pipe": ("x", tar_of(("x", {"type": tarfile.FIFOTYPE})), "not_a_file", "pipe"),
     "pipe in a zip": ("x", zip_of("x", mode=stat.S_IFIFO | 0o666), "not_a_file", "pipe"),
@@ -351,6 +363,13 @@ def test_last_member_of_a_name_wins_as_in_place(here):
     for _ in range(2):
         assert unpack("x.tar", "out").tolist() == ["out/a.jpg"] * 2
         assert tree() == {"a.jpg": b"newer"}
+
+
+def test_file_wins_over_a_link_before_it(here):
+    Path("x.tar").write_bytes(tar_of(("a.jpg", {"type": SYM, "linkname": "b.jpg"}), ("b.jpg", {}), ("a.jpg", {})))
+    for _ in range(2):
+        assert unpack("x.tar", "out").tolist() == ["out/a.jpg", "out/b.jpg", "out/a.jpg", "out/ok.jpg"]
+        assert inodes()["a.jpg"] != inodes()["b.jpg"]
 
 
 def test_names_of_windows_are_decoded(here):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import os
+import re
 import string
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -172,8 +173,11 @@ class PathTemplate:
     @functools.cached_property
     def _parent(self) -> str | None:
         """Folder below which the sources' own folders are mirrored."""
-        if self.source.root is not None:
-            return _absolute(os.path.join(self.source.folder, self.source.root))
+        root = self.source.root
+        if root is not None and "://" in root:  # as the paths below it: decoded, without user and query
+            return os.path.dirname(_absolute(self.source.path("name") or root))
+        if root is not None:
+            return _absolute(os.path.join(self.source.folder, root))
         return self.parent or common_parent(self.paths, self.source.folder)
 
     # ---- a template
@@ -287,6 +291,9 @@ def display_paths(inputs: Sequence[Any], source: Source) -> list[str | None]:
     return list(map(dataclasses.replace(source, folder="").path, inputs))
 
 
+_VERSION = re.compile(r"\?versionId=[^/]*\Z")  # of an object in S3; any other ? is a part of the name
+
+
 def common_parent(paths: Sequence[str | None], folder: str) -> str:
     """Return the deepest folder above all paths, of which relative ones start from `folder`."""
     return os.path.commonpath(
@@ -295,9 +302,9 @@ def common_parent(paths: Sequence[str | None], folder: str) -> str:
 
 
 def _absolute(path: str) -> str:
-    """Return the absolute path of a file; of a URL that on its host."""
+    """Return the absolute path of a file; of a URL, which has no query any longer, that on its host."""
     if "://" in path:
-        return os.path.normpath("/" + path.partition("://")[2].partition("?")[0].partition("#")[0])
+        return os.path.normpath("/" + _VERSION.sub("", path.partition("://")[2]))
     return os.path.abspath(path)
 
 

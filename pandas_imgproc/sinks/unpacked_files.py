@@ -312,8 +312,14 @@ class Unpacker(contextlib.AbstractContextManager["Unpacker"]):
         other = self._rows.get(posixpath.normpath(target))
         if other is None:
             raise UnreadableImageError("missing", f"it is a link to {target!r:.100}, which is no file of the archive")
+        if posixpath.normpath(target) == name:
+            raise UnreadableImageError("invalid_path", "it is a link to itself")
+        self._check_free(name)  # again: folders of later members may have its name
         path, source = os.path.join(self._folder, name), self._paths[other]
         assert source is not None
+        if self._rows.get(name, -1) > row:  # the file of a later member
+            self._paths[row] = path
+            return
         if os.path.lexists(path):
             if not self._may_replace(path, number) and not _is_same(path, source):
                 raise self._foreign(path)

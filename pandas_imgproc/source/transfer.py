@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from pandas_imgproc.source import filesystems, streams
 from pandas_imgproc.source.archive import read_remote_file
-from pandas_imgproc.source.copies import CopiedFile, FileVersion
+from pandas_imgproc.source.copies import CopiedFile, FileVersion, new_digest
 from pandas_imgproc.source.error_mapping import http_status, is_transient
 from pandas_imgproc.source.local import BLOCK_NBYTES, open_regular, signature_of
 from pandas_imgproc.source.paths import RemotePath
@@ -79,7 +79,7 @@ class _RemoteCopy:
         )
         self._position = self._start = 0  # bytes in the output, and those at the beginning of the attempt
         self._version: FileVersion | None = None  # of these bytes
-        self._is_opened = False
+        self._n_restarts = 0
 
     @classmethod
     async def open(cls, location: RemotePath, reader: RemoteReader, output: Output) -> Self:
@@ -103,7 +103,9 @@ class _RemoteCopy:
         except Exception as exc:
             error = exc
         # Outside of the block: the context of an exception counts as its reason.
-        if self._position >= self._start + BLOCK_NBYTES and is_transient(error):
+        # A server that never continues would send the same bytes without end: after some restarts attempts are counted.
+        is_progress = self._position >= self._start + BLOCK_NBYTES and self._n_restarts < self._reader.config.attempts
+        if is_progress and is_transient(error):
             return None
         if http_status(error)[0] == 416 and self._start:
             await self._restart("the file has become shorter")
@@ -111,9 +113,12 @@ class _RemoteCopy:
 
     async def _copy(self, timeout: StallTimeout) -> tuple[Any, FileSignature]:
         async with self._open_body(self._fs, self._location.path, *self._range()) as body:
+            if self._version is None and body.start:
+                raise DamagedTransferError("the server sent a part of the file that was not requested")
             if self._version is not None and not await self._continues(body):
                 await self._restart("the file has changed")
             if (data := await self._read(body, timeout)) is not None:
+                _check_data(body, data)
                 return data, body.signature(len(data))
             signature = body.signature(self._position)
         with timeout.paused():
@@ -136,13 +141,16 @@ class _RemoteCopy:
             return True
         if body.is_part:
             return False
-        self._position, self._version = 0, None
-        await self._output.restart()
+        await self._begin_anew()
         return True
 
-    async def _restart(self, reason: str) -> None:
+    async def _begin_anew(self) -> None:
         self._position, self._version = 0, None
+        self._n_restarts += 1
         await self._output.restart()
+
+    async def _restart(self, reason: str) -> None:
+        await self._begin_anew()
         raise DamagedTransferError(reason)
 
     async def _read(self, body: streams.Body, timeout: StallTimeout) -> bytes | None:
@@ -160,9 +168,9 @@ class _RemoteCopy:
             if block and self._version is not None:
                 await self._write(body, block)
             raise
-        if self._version is None:
+        if self._version is None and not self._n_restarts:
             return bytes(block)
-        await self._write(body, block)
+        await self._write(body, block)  # also a small file in place of a large one, whose part is there
         return None
 
     async def _write(self, body: streams.Body, block: bytearray) -> None:
@@ -180,11 +188,29 @@ class _RemoteCopy:
         assert self._version is not None
         size, digest = self._version.size, self._version.digest
         if size is not None and self._position < size:
-            raise DamagedTransferError("the response ended too early")
+            raise DamagedTransferError(_TOO_EARLY)
         if size is not None and self._position > size:
             await self._restart("there are more bytes than the server announced")
         if digest is not None and await self._output.digest(digest[0]) != digest[1]:
-            await self._restart(f"the {digest[0]} differs from the one that the server announced")
+            await self._restart(_wrong_digest(digest[0]))
+
+
+_TOO_EARLY = "the response ended too early"
+
+
+def _wrong_digest(name: str) -> str:
+    return f"the {name} differs from the one that the server announced"
+
+
+def _check_data(body: streams.Body, data: bytes) -> None:
+    """Raise a DamagedTransferError if the bytes of a small file are not those that the server announced."""
+    if body.size is not None and len(data) < body.size:
+        raise DamagedTransferError(_TOO_EARLY)
+    if body.digest is not None:
+        digest = new_digest(body.digest[0])
+        digest.update(data)
+        if digest.hexdigest() != body.digest[1]:
+            raise DamagedTransferError(_wrong_digest(body.digest[0]))
 
 
 async def _received(body: streams.Body, timeout: StallTimeout) -> AsyncIterator[bytes]:

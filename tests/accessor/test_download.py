@@ -69,6 +69,27 @@ def test_download_template_uses_frame_columns(http_server, names, tmp_path):
     assert contents(paths) == [image_bytes(k) for k in range(N)]
 
 
+@pytest.mark.parametrize("root", ["my%20d", "my d/", "my%20d?token=1"])
+def test_names_of_files_below_a_url_are_kept(http_server, tmp_path, root):
+    names = ["a.jpg", "#h?.jpg", "s/50%.jpg"]
+    http_server.files.update({f"my d/{name}": image_bytes(k) for k, name in enumerate(names)})
+    urls = [http_server.url(root).replace("://", "://me:secret@"), http_server.url(root)]
+    for url in urls:
+        paths = pd.Series(names).img.download(tmp_path / "out", root=url)
+        assert paths.tolist() == [f"{tmp_path}/out/{name}" for name in names]
+    assert contents(paths) == [image_bytes(k) for k in range(3)]
+
+
+def test_objects_with_hashes_keep_their_names(s3, tmp_path):
+    fs, options = s3
+    keys = ["bucket/hashes/a#1.jpg", "bucket/hashes/a#2.jpg", "bucket/hashes/?.jpg"]
+    for k, key in enumerate(keys):
+        fs.pipe_file(key, image_bytes(k))
+    paths = ("s3://" + pd.Series(keys)).img.download(tmp_path, storage_options=options)
+    assert contents(paths) == [image_bytes(k) for k in range(3)]
+    assert sorted(path.name for path in tmp_path.glob("*.jpg")) == ["?.jpg", "a#1.jpg", "a#2.jpg"]
+
+
 def test_download_urls_with_other_queries_collide(http_server, tmp_path):
     http_server.files["a.jpg"] = image_bytes(1)
     urls = pd.Series([http_server.url("a.jpg?size=1"), http_server.url("a.jpg?size=2")])

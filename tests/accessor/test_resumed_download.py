@@ -109,6 +109,32 @@ def test_shorter_file_begins_anew(server, tmp_path):
     assert content(tmp_path) == OTHER[: BLOCK_NBYTES + 1]
 
 
+def test_small_file_in_place_of_a_large_one_leaves_no_part(server, tmp_path):
+    end_within(server, tmp_path)
+    server.files["a.bin"] = b"<html>moved</html>"
+    download(server.url("a.bin"), tmp_path)
+    assert content(tmp_path) == b"<html>moved</html>"
+
+
+def test_server_that_never_continues_is_not_asked_for_ever(server, tmp_path):
+    def drop(path, k):
+        server.headers["ETag"] = f'"{k}"'
+        return f"drop {HALF}" if k < 40 else None
+
+    server.fault, server.ignores_if_range = drop, True
+    paths = download(server.url("a.bin"), tmp_path, errors="coerce")
+    assert paths.img.failures["message"].tolist() == ["the file has changed, each of 5 times"]
+    assert len(server.requests) < 20
+
+
+@pytest.mark.parametrize("nbytes", [1000, NBYTES])
+def test_part_that_was_not_requested_is_failure(server, tmp_path, nbytes):
+    server.files["a.bin"], server.status = LARGE[1:nbytes], 206
+    server.headers["Content-Range"] = f"bytes 1-{nbytes - 1}/{nbytes}"
+    paths = download(server.url("a.bin"), tmp_path, errors="coerce")
+    assert "that was not requested" in paths.img.failures["message"][0]
+
+
 def test_server_without_ranges_begins_anew(server, tmp_path):
     server.ranges = False
     server.fault = lambda path, k: None if k else f"drop {HALF}"
@@ -134,7 +160,9 @@ def test_damaged_bytes_are_read_again(server, tmp_path):
     assert content(tmp_path) == LARGE
 
 
-def test_wrong_digest_is_failure(server, tmp_path):
+@pytest.mark.parametrize("nbytes", [1000, NBYTES])
+def test_wrong_digest_is_failure(server, tmp_path, nbytes):
+    server.files["a.bin"] = LARGE[:nbytes]
     server.headers["X-Goog-Hash"] = "crc32c=AAAAAA==,md5=" + base64.b64encode(bytes(16)).decode()
     with dask.config.set({"pandas-imgproc.retry-attempts": 2}):
         paths = download(server.url("a.bin"), tmp_path, errors="coerce")

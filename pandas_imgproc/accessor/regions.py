@@ -7,6 +7,7 @@ import dataclasses
 import json
 import math
 import numbers
+import warnings
 from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, get_args
@@ -17,6 +18,7 @@ import pandas as pd
 from pandas_imgproc._text import shorten
 from pandas_imgproc._validation import check_choice
 from pandas_imgproc.errors import did_you_mean
+from pandas_imgproc.failures import find_stack_level
 from pandas_imgproc.regions import Regions
 from pandas_imgproc.tasks import to_corners
 
@@ -33,6 +35,7 @@ Outside = Literal["clip", "pad"]
 BOX_FORMATS = get_args(BoxFormat)
 BOX_UNITS = get_args(BoxUnit)
 OUTSIDE = get_args(Outside)
+_MAX_FRAME = 2.0**53  # float64 has all whole numbers below it
 
 BoxLike = Any
 """Names of columns, or values of shape (n, 4); in the shell names."""
@@ -113,7 +116,10 @@ class RegionOptions:
             box = np.stack(columns, axis=1) if columns else np.empty((0, 4))
         else:
             box = _to_boxes(self.box if _is_array(self.box) else lookup("box", self.box, index, frame), index)
-        return _with_margin(to_corners(box, self.box_format), self.margin)
+        warn_of_fractions("box", box, self.box_unit)
+        corners = _with_margin(to_corners(box, self.box_format), self.margin)
+        # The difference of two infinite numbers is NaN, which would be taken for a missing box.
+        return np.where(np.isnan(corners) & ~np.isnan(box).any(axis=1, keepdims=True), np.inf, corners)
 
     def _frames(self, index: pd.Index[Any], frame: pd.DataFrame | None) -> Array | None:
         if self.frame is None:
@@ -121,7 +127,7 @@ class RegionOptions:
         is_array = _is_array(self.frame)
         frames = _to_floats("frame", self.frame if is_array else lookup("frame", self.frame, index, frame))
         _check_length("frame", self.frame, frames, index)
-        wrong = frames[~np.isnan(frames) & (frames != np.floor(frames))]
+        wrong = frames[(np.abs(frames) >= _MAX_FRAME) | (frames != np.floor(frames)) & ~np.isnan(frames)]
         if len(wrong):
             raise ValueError(f"frame= holds {wrong[0]:g}, which is no number of a frame: they are whole, from 0 up")
         return frames
@@ -161,6 +167,19 @@ def region_options(
     return RegionOptions(_parse_box(box), box_format, box_unit, float(margin), outside, frames)
 
 
+def warn_of_fractions(argument: str, boxes: Array, box_unit: str) -> None:
+    """Warn if boxes in pixels are all within the first pixel, as fractions of the sides would be."""
+    numbers = boxes[~np.isnan(boxes).any(axis=1)]
+    if box_unit != "pixel" or not ((numbers >= 0) & (numbers <= 1)).all() or (numbers == np.floor(numbers)).all():
+        return
+    warnings.warn(
+        f"{argument}= holds numbers from 0 to 1 alone, which are taken for pixels: fractions of the sides of an image, "
+        "as of YOLO or Open Images, need box_unit='fraction'",
+        UserWarning,
+        stacklevel=find_stack_level(),
+    )
+
+
 def is_frame_number(frame: Any) -> bool:
     """Return whether a frame is that of all rows, rather than the name of a column, or values."""
     return frame is None or isinstance(frame, numbers.Number)
@@ -192,7 +211,8 @@ def lookup(argument: str, name: Any, index: pd.Index[Any], frame: pd.DataFrame |
                 f"give the values"
             )
         raise KeyError(
-            f"{argument}={name!r} is no column or level of the frame; {did_you_mean(name, [*columns, *levels])}"
+            f"{argument}={name!r} is no column or level of the frame; "
+            f"{did_you_mean(name, [*columns, *(level for level in levels if level is not None)])}"
         )
     column: Any = frame[name] if frame is not None else None
     if column.ndim == 2:
@@ -275,8 +295,9 @@ def _check_length(argument: str, values: Any, array: Array, index: pd.Index[Any]
 def _with_margin(box: Array, margin: float) -> Array:
     if not margin:
         return box
-    extra = margin * (box[:, 2:] - box[:, :2])
-    return np.concatenate([box[:, :2] - extra, box[:, 2:] + extra], axis=1)
+    with np.errstate(over="ignore", invalid="ignore"):
+        extra = margin * (box[:, 2:] - box[:, :2])
+        return np.concatenate([box[:, :2] - extra, box[:, 2:] + extra], axis=1)
 
 
 def with_regions(job: Job, options: RegionOptions | None, index: pd.Index[Any], frame: pd.DataFrame | None) -> Job:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from pandas_imgproc.regions import Box, Region
 
 IntBox = tuple[int, int, int, int]
+_MAX_SIDE = 2**31 - 1  # of an image of Pillow
 
 
 class Decoded(NamedTuple):
@@ -86,11 +87,15 @@ def resolve_box(region: Region, size: Sides, options: DecodeOptions) -> Box:
         # x / width * width may differ from x in the last bit, and would have a part of one more pixel.
         left, top, right, bottom = (round(box[k] * size[k % 2], 6) for k in range(4))
         box = left, top, right, bottom
-    if not (box[2] > box[0] and box[3] > box[1] and all(map(math.isfinite, box))):
+    if not all(map(math.isfinite, box)):
+        raise _no_region(region, size, "is not finite")
+    if not (box[2] > box[0] and box[3] > box[1]):
         raise _no_region(region, size, "has no area")
     inside = max(box[0], 0.0), max(box[1], 0.0), min(box[2], float(width)), min(box[3], float(height))
     if inside[0] >= inside[2] or inside[1] >= inside[3]:
         raise _no_region(region, size, "is outside of the image")
+    if region.pads and max(box[2] - box[0], box[3] - box[1]) > _MAX_SIDE:
+        raise _no_region(region, size, "is larger than any image")
     box = box if region.pads else inside
     if options.size is not None:
         return box

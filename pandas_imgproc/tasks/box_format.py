@@ -19,10 +19,11 @@ def to_corners(boxes: Boxes, box_format: str) -> Boxes:
     (array([[10., 20., 14., 22.]]), array([[ 8., 19., 12., 21.]]))
     """
     first, last = boxes[:, :2], boxes[:, 2:]
-    if box_format == "xywh":
-        return np.concatenate([first, first + last], axis=1)
-    if box_format == "cxcywh":
-        return np.concatenate([first - last / 2, first + last / 2], axis=1)
+    with np.errstate(over="ignore", invalid="ignore"):  # infinite numbers are boxes without an area
+        if box_format == "xywh":
+            return np.concatenate([first, first + last], axis=1)
+        if box_format == "cxcywh":
+            return np.concatenate([first - last / 2, first + last / 2], axis=1)
     return boxes
 
 

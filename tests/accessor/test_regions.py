@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import warnings
 
 import dask
 import dask.dataframe as dd
@@ -156,6 +157,37 @@ def test_missing_and_impossible_boxes_cost_their_rows_only(boxes, inline):
     assert all(text.endswith("the image has 120 x 90 pixels") for text in failures["message"])
 
 
+INF = float("inf")
+
+
+@pytest.mark.parametrize("outside", ["clip", "pad"])
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+def test_numbers_that_are_no_pixels_cost_their_rows_only(boxes, inline, outside):
+    huge = [(INF, 0, 5, 5), (-INF, 0, INF, 5), (0, 0, INF, 5), (1e308, 1e308, 1e308, 1e308), (5, 5, 10, 10)]
+    paths = boxes["image_path"].iloc[: len(huge)]
+    for options in ({}, {"box_format": "cxcywh"}, {"margin": 1e300}):
+        column = paths.img.load_resized(SIZE, box=huge, outside=outside, errors="coerce", **options)
+        failures = column.img.failures
+        assert failures["position"].tolist()[:4] == [0, 1, 2, 3]
+        assert set(failures["kind"]) == {"region"}
+        assert all("is not finite" in text for text in failures["message"][:3])
+    wide = paths.iloc[:1].img.load_resized(SIZE, box=[(0, 0, 1e200, 1e200)], outside=outside, errors="coerce")
+    assert wide.isna().tolist() == [outside == "pad"]
+    assert all("larger than any image" in text and len(text) < 150 for text in wide.img.failures["message"])
+
+
+def test_boxes_in_fractions_as_pixels_are_a_warning(boxes, inline):
+    box = boxes[BOX].to_numpy() / [120, 90, 120, 90]
+    with pytest.warns(UserWarning, match="box= holds numbers from 0 to 1 alone, .* need box_unit='fraction'") as seen:
+        boxes["image_path"].img.load_resized(SIZE, box=box)
+    assert seen[0].filename == __file__
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        boxes["image_path"].img.load_resized(SIZE, box=box, box_unit="fraction")
+        boxes["image_path"].img.load_resized(SIZE, box=np.tile([0, 1, 1, 1], (len(boxes), 1)))
+        boxes["image_path"].iloc[:0].img.load_resized(SIZE, box=box[:0])
+
+
 # ---- arguments
 
 
@@ -210,6 +242,9 @@ def test_box_is_four_columns_levels_of_the_index_one_column_or_values(boxes, inl
         ({"margin": 0.1}, ValueError, "margin= is about boxes"),
         ({"frame": "page"}, KeyError, "frame='page' is no column"),
         ({"frame": np.full(48, 0.5)}, ValueError, "frame= holds 0.5"),
+        ({"frame": np.full(48, np.inf)}, ValueError, "frame= holds inf"),
+        ({"frame": np.full(48, 1e300)}, ValueError, r"frame= holds 1e\+300"),
+        ({"frame": "nothing"}, KeyError, "there are 'image_path', 'x', 'y', 'w', 'h', 'n'\"$"),
         ({"frame": True}, TypeError, "frame=True"),
         ({"frame": 1.0}, TypeError, "frame=1.0"),
     ],

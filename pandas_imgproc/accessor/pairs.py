@@ -17,7 +17,7 @@ from pandas_imgproc import codec
 from pandas_imgproc._text import shorten
 from pandas_imgproc._validation import check_choice
 from pandas_imgproc.accessor.base import _ImageAccessorBase, check_modes, column_inputs
-from pandas_imgproc.accessor.regions import BOX_FORMATS, BOX_UNITS
+from pandas_imgproc.accessor.regions import BOX_FORMATS, BOX_UNITS, lookup, warn_of_fractions
 from pandas_imgproc.array import ImageDtype
 from pandas_imgproc.sinks.object_files import file_sink
 from pandas_imgproc.sinks.output_paths import is_template, resolve_output_paths
@@ -69,7 +69,8 @@ class PairArguments:
             raise ValueError(f"group={shorten(self.group)} is of rows that are boxes of one image; give boxes= too")
         if self.boxes is not None and not (isinstance(self.boxes, list | tuple) and len(self.boxes) == 4):
             raise ValueError(
-                f"boxes={shorten(self.boxes)} must name four columns: ['x', 'y', 'w', 'h'] with box_format='xywh'"
+                f"boxes={shorten(self.boxes)} must name four columns, ['x', 'y', 'w', 'h'] with box_format='xywh'; a "
+                "column of lists becomes four by df[['x', 'y', 'w', 'h']] = df['bbox'].tolist()"
             )
 
     @classmethod
@@ -152,12 +153,16 @@ class _PairMethods(_ImageAccessorBase):
         """Return the boxes of each image, for rows that are boxes."""
         if self._frame is None:
             raise ValueError("boxes= needs a frame: df.img.augment('image_path', …, boxes=['x', 'y', 'w', 'h'])")
-        key = self._column if arguments.group is None else self._frame_column("group", arguments.group, "augment")
+        key = self._column
+        if arguments.group is not None:
+            key = lookup("group", arguments.group, self._column.index, self._frame)
         codes, _ = pd.factorize(key, use_na_sentinel=False)
+        is_ungrouped = key.isna().to_numpy(dtype=bool)
         for column in (self._column, *masks):
-            _check_one_value(column, codes, key)
+            _check_one_value(column, codes, key, ~is_ungrouped)
         boxes = np.stack([_to_floats(self._frame_column("boxes", name, "augment")) for name in arguments.boxes], axis=1)
-        return _BoxRows.of(codes, to_corners(boxes, arguments.box_format))
+        warn_of_fractions("boxes", boxes, arguments.box_unit)
+        return _BoxRows.of(codes, to_corners(boxes, arguments.box_format), is_ungrouped)
 
     def _first_rows(self, rows: _BoxRows) -> Any:
         """Return the accessor of a frame with one row for each image, and its boxes as a column."""
@@ -166,7 +171,8 @@ class _PairMethods(_ImageAccessorBase):
         if BOXES in frame.columns:
             frame = frame.drop(columns=BOXES)
         frame = frame.assign(**{BOXES: pd.Series(rows.boxes, index=frame.index, dtype=object)})
-        return type(self)(self._column.iloc[rows.first], frame)
+        column = self._column.iloc[rows.first]
+        return type(self)(column.mask(rows.is_ungrouped) if rows.is_ungrouped.any() else column, frame)
 
     def _write_pairs(
         self,
@@ -214,20 +220,24 @@ class _BoxRows:
         For each row its number among the boxes of its image.
     boxes : list of ndarray of float64, shape (k, 4)
         For each image its boxes, as corners.
+    is_ungrouped : ndarray of bool, shape (n_images,)
+        Whether the group is missing: the rows are of no image, and missing, as in `DataFrameGroupBy.transform`.
     """
 
     codes: Array
     first: Array
     member: Array
     boxes: list[Array]
+    is_ungrouped: Array
 
     @classmethod
-    def of(cls, codes: Array, boxes: Array) -> _BoxRows:
+    def of(cls, codes: Array, boxes: Array, is_ungrouped: Array) -> _BoxRows:
         """Return the rows of the images with these codes."""
         _, first = np.unique(codes, return_index=True)
         member = pd.Series(codes).groupby(codes).cumcount().to_numpy()
         order = np.argsort(codes, kind="stable")
-        return cls(codes, first, member, np.split(boxes[order], np.flatnonzero(np.diff(codes[order])) + 1))
+        ends = np.flatnonzero(np.diff(codes[order], append=-1)) + 1
+        return cls(codes, first, member, np.split(boxes[order], ends)[:-1], is_ungrouped[first])
 
     @property
     def max_boxes(self) -> int:
@@ -277,13 +287,13 @@ def _to_floats(column: Any) -> Array:
     return floats
 
 
-def _check_one_value(column: Any, codes: Array, key: Any) -> None:
+def _check_one_value(column: Any, codes: Array, key: Any, is_grouped: Array) -> None:
     """Raise a ValueError if a column differs in the rows of one image."""
     if isinstance(column.dtype, ImageDtype) or column is key:
         return
     texts = np.array([str(value) for value in column], dtype=object)
     _, first = np.unique(codes, return_index=True)
-    differs = np.flatnonzero(texts != texts[first[codes]])
+    differs = np.flatnonzero(is_grouped & (texts != texts[first[codes]]))
     if len(differs):
         row = int(differs[0])
         raise ValueError(

@@ -179,7 +179,8 @@ class _TransformMethods(_PairMethods):
             Four columns of a box of the upright image: each row is a box, and several are of one image. Their meaning
             is that of `box_format` and `box_unit`, as of `box`.
         group : label, optional
-            With `boxes`, the column that is equal in the rows of one image; by default that of the images.
+            With `boxes`, the column, or level of the index, that is equal in the rows of one image; by default the
+            column of images. Rows in which it is missing are missing.
         to : path, or dict of path, optional
             Write each variant to a file, as in `save_resized`: a folder, where ``_0``, ``_1``, … are added to the
             names, or a template with ``{variant}`` in it. Images may then be of any size. With masks a dict, such as

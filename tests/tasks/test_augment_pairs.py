@@ -227,6 +227,7 @@ def test_folders_of_images_and_masks(frame, tmp_path):
         ({"masks": "nothing"}, "no column 'nothing'"),
         ({"group": "label"}, "give boxes= too"),
         ({"boxes": ["label"]}, "must name four columns"),
+        ({"boxes": "bbox"}, "becomes four by df[['x', 'y', 'w', 'h']] = df['bbox'].tolist()"),
         ({"boxes": ["image_path"] * 4}, "holds no numbers"),
         ({"boxes": ["label"] * 4, "box_format": "yolo"}, "box_format='yolo' is not one of"),
         ({"boxes": ["label"] * 4, "box_unit": "%"}, "box_unit='%' is not one of"),
@@ -354,6 +355,34 @@ def test_box_outside_is_missing_and_its_row_stays(boxes):
     odd = boxes.assign(w=boxes["w"].where(boxes["name"] != 2), h=boxes["h"].where(boxes["name"] != 3, -1))
     kept = odd.img.augment("image_path", crop, n=1, boxes=["x", "y", "w", "h"])
     assert kept["x"].isna().tolist() == [name != 1 for name in boxes["name"]]
+
+
+def test_rows_without_a_group_are_missing_and_levels_are_groups(boxes):
+    options = {"n": 1, "size": 30, "boxes": ["x", "y", "w", "h"]}
+    expected = boxes.img.augment("image_path", unchanged, group="image_id", **options)
+    level = boxes.set_index("image_id").img.augment("image_path", unchanged, group="image_id", **options)
+    assert np.array_equal(level[["x", "y", "w", "h"]], expected[["x", "y", "w", "h"]])
+    is_known = boxes.index.isin([0, 2, 4])
+    assert boxes.loc[~is_known, "image_path"].nunique() > 1
+    some = boxes.assign(image_id=boxes["image_id"].where(is_known))
+    aug = some.img.augment("image_path", unchanged, group="image_id", **options)
+    assert aug["image"].notna().tolist() == aug["x"].notna().tolist() == is_known.tolist()
+    assert len(aug["image"].img.failures) == 0
+    assert aug["x"].iloc[0] == expected["x"].iloc[0]
+
+
+@pytest.mark.parametrize("to", [None, "{stem}_{variant}.png"])
+def test_empty_table_of_boxes(boxes, to):
+    aug = boxes.iloc[:0].img.augment("image_path", unchanged, n=2, size=30, boxes=["x", "y", "w", "h"], to=to)
+    assert len(aug) == 0
+    assert aug.columns.tolist() == [*boxes.columns, "image" if to is None else "path"]
+
+
+def test_boxes_in_fractions_as_pixels_are_a_warning(boxes):
+    names = ["x", "y", "w", "h"]
+    table = boxes.assign(**{name: boxes[name] / 120 for name in names})
+    with pytest.warns(UserWarning, match="boxes= holds numbers from 0 to 1 alone, .* need box_unit='fraction'"):
+        table.img.augment("image_path", unchanged, n=1, size=30, boxes=names)
 
 
 def test_images_are_those_of_a_frame_of_images(boxes, managed_cluster):

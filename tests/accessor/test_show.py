@@ -196,6 +196,19 @@ def test_show_draws_boxes_with_labels(overlaid):
     assert np.abs(color[0] - color[2]).max() < 10 < np.abs(color[0] - color[1]).max()
 
 
+def test_box_outside_of_the_image_is_not_drawn_and_a_label_leaves_its_box_free(overlaid):
+    boxes = [(300, 10, 50, 50), (-60, 10, 50, 50), (50, 50, -20, 20), (50, 50, 0, 20), (20, 4, 60, 30)]
+    paths = pd.Series([overlaid["image_path"].iloc[0]] * 6)
+    *outside, top, endless = images(paths.img.show(box=[*boxes, (20, 20, float("inf"), 30)]))
+    grid = [(x, y) for x in range(0, 160, 4) for y in range(0, 80, 4)]
+    assert not any(is_painted(tile, *point) for tile in outside for point in grid)
+    assert is_painted(top, 30, 3)
+    assert not any(is_painted(top, x, 15) for x in range(22, 60))
+    assert is_painted(top, 17, 35)  # its label
+    assert is_painted(endless, 150, 16)
+    assert not is_painted(endless, 150, 30)
+
+
 def test_forms_of_boxes_are_drawn_alike(overlaid):
     expected = overlaid.img.show("image_path", box=["x", "y", "w", "h"])._repr_html_()
     corners, center = [[50, 50, 150, 100]] * 4, np.array([[0.5, 0.75, 0.5, 0.5]] * 4)

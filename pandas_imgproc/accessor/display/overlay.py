@@ -18,6 +18,7 @@ COLORS = (
 
 MASK_OPACITY = 0.5
 TEXT_SIZE, LINE_HEIGHT = 12, 15
+_BEYOND = 10  # pixels outside of a tile, where an edge of a box is not seen
 _BLACK_TEXT_FROM = 140  # luma of a label's background
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -70,16 +71,25 @@ def _with_mask(tile: Image.Image, mask: Array) -> Image.Image:
 
 
 def _draw_box(tile: Image.Image, corners: list[float], label: str, color: str) -> None:
-    """Draw the outline of a box and its label, above it or else within it."""
-    left, top, right, bottom = corners[0], corners[1], corners[2] - 1, corners[3] - 1
+    """Draw the outline of a box and its label; nothing of a box without an area, or outside of the tile.
+
+    The label is above the box, below it, or within it, where there is room.
+    """
+    width, height = tile.size
+    if not (max(corners[0], 0) < min(corners[2], width) and max(corners[1], 0) < min(corners[3], height)):
+        return
+    limits = (-_BEYOND, -_BEYOND, width + _BEYOND, height + _BEYOND)  # Pillow wraps large numbers
+    left, top = max(corners[0], limits[0]), max(corners[1], limits[1])
+    right, bottom = max(left, min(corners[2], limits[2]) - 1), max(top, min(corners[3], limits[3]) - 1)
     draw = ImageDraw.Draw(tile)
-    draw.rectangle((left, top, max(left, right), max(top, bottom)), outline=color, width=2)
+    draw.rectangle((left, top, right, bottom), outline=color, width=2)
     text = ascii_line(label)
     if not text:
         return
     width = min(text_width(text, TEXT_SIZE) + 6, tile.width)
     x = min(max(left, 0), tile.width - width)
-    y = top - LINE_HEIGHT if top >= LINE_HEIGHT else max(top, 0)
+    below = bottom + 1
+    y = top - LINE_HEIGHT if top >= LINE_HEIGHT else below if below <= height - LINE_HEIGHT else max(top, 0)
     draw.rectangle((x, y, x + width - 1, y + LINE_HEIGHT - 1), fill=color)
     luma = Image.new("RGB", (1, 1), color).convert("L").getpixel((0, 0))
     text_color = "#000000" if isinstance(luma, int) and luma >= _BLACK_TEXT_FROM else "#ffffff"

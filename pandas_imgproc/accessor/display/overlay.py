@@ -73,7 +73,7 @@ def _with_mask(tile: Image.Image, mask: Array) -> Image.Image:
 def _draw_box(tile: Image.Image, corners: list[float], label: str, color: str) -> None:
     """Draw the outline of a box and its label; nothing of a box without an area, or outside of the tile.
 
-    The label is above the box, below it, or within it, where there is room.
+    The label is above the box, else below it, else within it: the first place that the tile has.
     """
     width, height = tile.size
     if not (max(corners[0], 0) < min(corners[2], width) and max(corners[1], 0) < min(corners[3], height)):
@@ -86,11 +86,11 @@ def _draw_box(tile: Image.Image, corners: list[float], label: str, color: str) -
     text = ascii_line(label)
     if not text:
         return
-    width = min(text_width(text, TEXT_SIZE) + 6, tile.width)
-    x = min(max(left, 0), tile.width - width)
+    text_box = min(text_width(text, TEXT_SIZE) + 6, width)
+    x = min(max(left, 0), width - text_box)
     below = bottom + 1
     y = top - LINE_HEIGHT if top >= LINE_HEIGHT else below if below <= height - LINE_HEIGHT else max(top, 0)
-    draw.rectangle((x, y, x + width - 1, y + LINE_HEIGHT - 1), fill=color)
+    draw.rectangle((x, y, x + text_box - 1, y + LINE_HEIGHT - 1), fill=color)
     luma = Image.new("RGB", (1, 1), color).convert("L").getpixel((0, 0))
     text_color = "#000000" if isinstance(luma, int) and luma >= _BLACK_TEXT_FROM else "#ffffff"
-    draw_text(draw, (x + 3, y), text, TEXT_SIZE, text_color, width - 3)
+    draw_text(draw, (x + 3, y), text, TEXT_SIZE, text_color, text_box - 3)

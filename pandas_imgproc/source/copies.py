@@ -107,7 +107,7 @@ def new_digest(name: str) -> Any:
         return hashlib.md5(usedforsecurity=False)
     import google_crc32c
 
-    return _Crc32c(google_crc32c.Checksum())  # type: ignore[no-untyped-call]
+    return _Crc32c(google_crc32c.Checksum())
 
 
 class _Crc32c:

@@ -147,7 +147,7 @@ class GoogleObjects:
 
     async def begin(self, fs: Any, path: str) -> Any:
         """Begin a resumable upload."""
-        from gcsfs.core import initiate_upload  # type: ignore[import-untyped]
+        from gcsfs.core import initiate_upload
 
         bucket, key, _ = fs.split_path(path)
         return await initiate_upload(fs, bucket, key, _content_type(path))

@@ -157,7 +157,7 @@ async def _gs_body(
     version: str | None = None,  # noqa: ARG001  it is compared
 ) -> AsyncIterator[Body]:
     """Open an object; `_call` of gcsfs would read all of it."""
-    from gcsfs.retry import validate_response  # type: ignore[import-untyped]
+    from gcsfs.retry import validate_response
 
     session, url = await fs._set_session(), fs.url(path)
     headers = {"Accept-Encoding": "identity", **fs._get_headers(_range_header(byte_range))}

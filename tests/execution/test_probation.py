@@ -124,7 +124,7 @@ def test_coerce_goes_on(frame):
 
 
 def test_first_failure_is_raised_with_its_exception(frame, managed_cluster):
-    with pytest.raises(UserFunctionError, match=r"^row \d+ \(") as caught:
+    with pytest.raises(UserFunctionError, match=r"^row \d+, ") as caught:
         frame.img.map("image_path", broken, errors="raise", npartitions=2)
     check(caught.value)
 

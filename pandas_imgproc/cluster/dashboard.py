@@ -108,7 +108,7 @@ def register_dashboard(client: Client, *, details: bool = False) -> None:
     TypeError
         If `client` is no client.
     ClusterError
-        If it is asynchronous, or the scheduler cannot be reached.
+        If it is asynchronous, or the scheduler has no dashboard or cannot be reached.
 
     Examples
     --------

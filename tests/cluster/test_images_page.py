@@ -385,6 +385,19 @@ def test_page_that_cannot_be_shown_inline_is_an_error(managed_cluster, monkeypat
         assert pandas_imgproc.dashboard().link == client.dashboard_link.replace("/status", "/images")
 
 
+def test_cluster_without_a_dashboard_has_no_page(photos, tmp_path):
+    paths, own = pd.Series([str(photos / "0.png")] * 8), SubprocessCluster(tmp_path)
+    own.worker()
+    try:
+        with own.client() as client:
+            for _ in range(2):
+                with pytest.raises(ClusterError, match="no dashboard, or lacks Bokeh"):
+                    pandas_imgproc.register_dashboard(client)
+            assert paths.img.load_resized(8, npartitions=2, progress=False).notna().all()
+    finally:
+        own.close()
+
+
 def test_closed_page_has_no_viewer(managed_cluster):
     from bokeh.document import Document
 

@@ -39,7 +39,7 @@ class ImagesPlugin(SchedulerPlugin):  # type: ignore[misc]
 
     def __init__(self, *, details: bool, thumbnails: bool) -> None:
         self.state = PageState(details=details, thumbnails=thumbnails)
-        self.n_viewers = 0
+        self.n_viewers, self._has_page = 0, False
 
     async def start(self, scheduler: Scheduler) -> None:
         """Add the page to the dashboard of a scheduler; the name is Dask's."""
@@ -48,14 +48,15 @@ class ImagesPlugin(SchedulerPlugin):  # type: ignore[misc]
         previous = scheduler.plugins.get(PLUGIN, self)
         if previous is not self:
             # Its page shows the state of this one from now on; Dask warns of a plugin that is replaced.
-            self.n_viewers = previous.n_viewers
+            self.n_viewers, self._has_page = previous.n_viewers, previous._has_page
             scheduler.remove_plugin(PLUGIN)
-        else:
-            try:
+        try:
+            if not self._has_page:
                 add_page(scheduler)
-            except Exception:  # without Bokeh, or private names have changed: the cluster works without a page
-                logger.warning("The page Images cannot be added to the dashboard", exc_info=True)
-                return
+        except Exception:  # no dashboard, or private names have changed: the cluster works without a page
+            logger.warning("The page Images cannot be added to the dashboard", exc_info=True)
+            return
+        self._has_page = True
         scheduler.log_event(PAGE_TOPIC, {"action": "added"})
 
     def on_caller(self, message: dict[str, Any]) -> dict[str, bool]:

@@ -12,6 +12,7 @@ import distributed
 from distributed.diagnostics.plugin import SchedulerPlugin, WorkerPlugin
 
 from pandas_imgproc._text import shorten
+from pandas_imgproc.cluster.images_page.names import PAGE_TOPIC
 from pandas_imgproc.cluster.images_page.plugin import ImagesPlugin, ReportingPlugin
 from pandas_imgproc.errors import ClusterError
 
@@ -27,6 +28,8 @@ def register(client: distributed.Client, *, details: bool) -> None:
     if client.asynchronous:
         raise ClusterError("client= is asynchronous and cannot be waited for; open it without asynchronous=True")
     client.register_plugin(_SchedulerPluginByValue(ImagesPlugin(details=details, thumbnails=details)))
+    if not client.get_events(PAGE_TOPIC):
+        raise ClusterError("the scheduler of client= has no dashboard, or lacks Bokeh; its log has the reason")
     client.register_plugin(_WorkerPluginByValue(ReportingPlugin("details" if details else "counts")))
 
 

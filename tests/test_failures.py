@@ -16,11 +16,12 @@ from pandas_imgproc.source import Source
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    (tmp_path / "data" / "images").mkdir(parents=True)
+    home = tmp_path / "home" / "project"  # hints look in two folders above it, which other tests must not have filled
+    (home / "data" / "images").mkdir(parents=True)
     for number in range(3):
-        row_image(number, (24, 16)).save(tmp_path / "data" / "images" / f"{number}.png")
-    monkeypatch.chdir(tmp_path)
-    return tmp_path / "data" / "images"
+        row_image(number, (24, 16)).save(home / "data" / "images" / f"{number}.png")
+    monkeypatch.chdir(home)
+    return home / "data" / "images"
 
 
 def test_warning_has_counts_and_first_three_at_users_line(folder):

@@ -420,3 +420,9 @@ def test_constants_are_described():
     reference = (DOCS / "api.md").read_text()
     for name in (name for name in pandas_imgproc.__all__ if name.isupper()):
         assert re.search(rf"^\.\. py:data:: {name}\n   :type: .*\n\n   \w", reference, re.MULTILINE), name
+
+
+def test_stored_outputs_name_rows_as_messages_do():
+    for path in [*(ROOT / "examples").glob("*.ipynb"), ROOT / "README.md", *DOCS.glob("*.md")]:
+        found = re.findall(r"row \d+ \(label [^)]*\)", path.read_text())
+        assert not found or path.name == "changelog.md", f"{path.name}: {found[0]}"

@@ -380,6 +380,8 @@ def test_page_of_masks_and_boxes_runs_on_tables_of_competitions(tmp_path, monkey
     for block in re.findall(r"^```python\n(.*?)^```", page, re.MULTILINE | re.DOTALL):
         exec(block, names)  # the page as a user runs it
     assert sorted(set(names["y"][..., 0].ravel().tolist())) == [0, 1, 2, 3]
+    Image.fromarray(names["COLORS"][[[0, 2, 1]]]).save("colors.png")
+    assert names["class_numbers"](Path("colors.png").read_bytes()).tolist() == [[0, 2, 1]]
     assert names["aug"][["x", "y", "w", "h"]].notna().all().all()
     assert np.asarray(Image.open("aug/2_4_mask.png")).max() == 3
     assert len(list(Path("aug/images").iterdir())) == 15 + 1  # and the manifest

@@ -159,7 +159,7 @@ def _to_class_ids(image: Image.Image, samples: StoredSamples) -> Image.Image:
     if image.mode == "PA":
         return image.getchannel("P")
     if image.mode != "L" and not image.mode.startswith("I"):
-        message = f"whose pixels are class ids; this one is {image.mode}: use mode='RGB'"
+        message = f"whose pixels are class ids; this one is {image.mode}: convert its colors to ids, or use mode='RGB'"
         raise UnreadableImageError("unsupported", f"mode='P' needs a palette or gray image, {message}")
     levels = np.asarray(image)
     ids = samples.restore(levels)

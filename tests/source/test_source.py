@@ -124,7 +124,7 @@ def test_read_skips_missing_rows():
 
 @pytest.mark.parametrize("dtype", ["object", "str", "string", "category"])
 def test_column_values_of_text_dtypes(dtype):
-    assert column_values(pd.Series(["a.jpg", None], dtype=dtype)) == ["a.jpg", None]
+    assert list(column_values(pd.Series(["a.jpg", None], dtype=dtype))) == ["a.jpg", None]
 
 
 def test_column_values_of_objects():

@@ -160,7 +160,8 @@ def _list_local(text: str, encoding: str | None = None) -> list[str]:
     if isinstance(location, ArchiveMember):
         return _list_archive(str(location.archive), encoding, location.name)
     if not glob.has_magic(text) and not os.path.exists(text):
-        raise FileNotFoundError(f"pattern={text!r}: there is no such folder")
+        kind = "archive" if is_archive_path(text) else "folder"
+        raise FileNotFoundError(f"pattern={text!r}: there is no such {kind}")
     recursive = "**" in text.split("/")
     found = _glob_recursively(text) if recursive else [path for path in glob.glob(text) if not os.path.isdir(path)]
     lists = (_list_archive(path, encoding) if is_archive_path(path) else [path] for path in found)

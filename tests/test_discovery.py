@@ -155,6 +155,7 @@ def test_url_of_folder_and_pattern_is_listed(folder):
     ("pattern", "error", "message"),
     [
         ("gone", FileNotFoundError, "no such folder"),
+        ("gone.zip", FileNotFoundError, "no such archive"),
         ("*.jpg", FileNotFoundError, "matches no image"),
         (".git/deeper", FileNotFoundError, "no such folder"),
         (7, TypeError, "not a folder"),

@@ -75,7 +75,10 @@ class RemoteWriter:
 
     def error(self, location: RemotePath, exc: BaseException) -> OutputError:
         """Return the error that an object cannot be written, without secrets."""
-        reason = to_image_error(exc, self.reader.options, self.reader.config.attempts).message
+        image_error = to_image_error(exc, self.reader.options, self.reader.config.attempts)
+        reason = image_error.message
+        if image_error.kind == "missing":  # nothing else must exist before it is written
+            reason += "; is there such a bucket?"
         url = location.path if "://" in location.path else f"{location.scheme}://{location.path}"
         return OutputError(f"{redact_url(url)!r} cannot be written: {reason}; what was finished is kept")
 

@@ -334,6 +334,11 @@ def test_refused_write_names_the_object_and_keeps_what_is_finished(bucket, image
     assert len(bucket.proxy.writes(".png")) == 1
 
 
+def test_missing_bucket_is_asked_for(images, s3):
+    with pytest.raises(OutputError, match=r"404 \(Not Found\); is there such a bucket\?"):
+        pd.Series(["1.jpg"]).img.upload("s3://none/x", root=images, storage_options=s3[1])
+
+
 def test_image_column_and_variants_are_saved(bucket, images):
     names = pd.Series([f"{k}.jpg" for k in range(4)], index=list("abcd"))
     with dask.config.set(scheduler="synchronous"):

@@ -35,6 +35,10 @@ Outside = Literal["clip", "pad"]
 BOX_FORMATS = get_args(BoxFormat)
 BOX_UNITS = get_args(BoxUnit)
 OUTSIDE = get_args(Outside)
+_NOT_NUMBERS = (
+    pd.api.types.is_bool_dtype, pd.api.types.is_complex_dtype, pd.api.types.is_datetime64_any_dtype,
+)  # fmt: skip
+"""Tests of dtypes whose values NumPy makes numbers of, which are no pixels."""
 _MAX_FRAME = 2.0**53  # float64 has all whole numbers below it
 
 BoxLike = Any
@@ -228,7 +232,8 @@ def _parse_box(box: Any) -> Any:
     """Return names as a list, and values as an array."""
     if _is_array(box) or not isinstance(box, list | tuple):
         return box
-    if any(isinstance(item, list | tuple | np.ndarray) for item in box):
+    is_nested = any(isinstance(item, list | tuple | np.ndarray) for item in box)
+    if is_nested and not all(isinstance(item, tuple) and item and isinstance(item[0], str) for item in box):
         return np.asarray(box, dtype=object) if len({np.shape(item) for item in box}) > 1 else np.asarray(box)
     if len(box) != 4:
         raise ValueError(f"box={shorten(box)} has {len(box)} names, and a box has four: box=['x', 'y', 'w', 'h']")
@@ -239,7 +244,7 @@ def _to_floats(argument: str, column: Any) -> Array:
     """Return numbers as float64, NaN where missing."""
     column = column if isinstance(column, pd.Series) else pd.Series(np.asarray(column))
     try:
-        if pd.api.types.is_bool_dtype(column.dtype) or pd.api.types.is_datetime64_any_dtype(column.dtype):
+        if any(is_kind(column.dtype) for is_kind in _NOT_NUMBERS):
             raise TypeError
         numbers_only = column if pd.api.types.is_numeric_dtype(column.dtype) else pd.to_numeric(column)
         return np.asarray(numbers_only.to_numpy(dtype=np.float64, na_value=np.nan))
@@ -255,10 +260,7 @@ def _to_boxes(values: Any, index: pd.Index[Any]) -> Array:
     elif isinstance(values, pd.Series) or (isinstance(values, np.ndarray) and values.ndim == 1):
         box = _stack(values)
     else:
-        try:
-            box = np.asarray(values, dtype=np.float64)
-        except (TypeError, ValueError) as exc:
-            raise TypeError(f"box={shorten(values)} holds other values than numbers") from exc
+        box = _stack_floats(values)
     _check_length("box", values, box, index)
     if box.ndim != 2 or box.shape[1] != 4:
         raise ValueError(f"box= has the shape {box.shape}; a box for each row has ({len(index)}, 4)")
@@ -282,6 +284,14 @@ def _to_box(value: Any) -> Any:
             f"box= holds {shorten(value)}, and not four numbers, or a text such as '[834.0, 222.0, 56, 36]'"
         )
     return box
+
+
+def _stack_floats(values: Any) -> Array:
+    """Return nested sequences of numbers as an array of float64."""
+    try:
+        return np.asarray(values, dtype=np.float64)
+    except (TypeError, ValueError) as exc:
+        raise TypeError(f"box={shorten(values)} holds other values than numbers") from exc
 
 
 def _check_length(argument: str, values: Any, array: Array, index: pd.Index[Any]) -> None:

@@ -221,6 +221,9 @@ def test_box_is_four_columns_levels_of_the_index_one_column_or_values(boxes, inl
         series.load_resized(SIZE, box=lists["bbox"]),
         boxes.astype(dict.fromkeys(BOX, "Float32")).img.load_resized("image_path", SIZE, box=BOX),
     ]
+    two_levels = pd.concat({"train": boxes}, axis=1)
+    names = [("train", name) for name in BOX]
+    given.append(two_levels.img.load_resized(("train", "image_path"), SIZE, box=names))
     for column in given:
         assert np.array_equal(column.img.to_numpy(), expected.img.to_numpy())
 
@@ -232,6 +235,9 @@ def test_box_is_four_columns_levels_of_the_index_one_column_or_values(boxes, inl
         ({"box": ["x", "y", "w"]}, ValueError, r"has 3 names, and a box has four"),
         ({"box": ["x", "y", "w", "image_path"]}, TypeError, "the column 'image_path' holds .*, and not numbers"),
         ({"box": "image_path"}, TypeError, "and not four numbers, or a text"),
+        ({"box": [["a", 0, 1, 1]] * 48}, TypeError, "holds other values than numbers"),
+        ({"box": pd.Series([["a", 0, 1, 1]] * 48)}, TypeError, "and not four numbers"),
+        ({"box": pd.DataFrame(np.ones((48, 4)) * 1j)}, TypeError, "holds complex128, and not numbers"),
         ({"box": np.zeros((3, 4))}, ValueError, "box= has 3 rows, and the column has 48"),
         ({"box": np.zeros((48, 5))}, ValueError, r"box= has the shape \(48, 5\)"),
         ({"box": pd.DataFrame(np.zeros((48, 4)))}, ValueError, "box= has another index"),

@@ -7,6 +7,7 @@ import itertools
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import threading
@@ -385,6 +386,17 @@ def test_page_of_masks_and_boxes_runs_on_tables_of_competitions(tmp_path, monkey
     assert names["aug"][["x", "y", "w", "h"]].notna().all().all()
     assert np.asarray(Image.open("aug/2_4_mask.png")).max() == 3
     assert len(list(Path("aug/images").iterdir())) == 15 + 1  # and the manifest
+    shutil.copytree("images", "train2017")
+    Path("annotations.json").rename("instances_train.json")
+    Image.new("RGB", (320, 240)).save("images/background.jpg")  # no labels, as YOLO has it for images of nothing
+    Path("labels", "empty.txt").write_text("")
+    page = (DOCS / "regions.md").read_text()
+    blocks = re.findall(r"^```python\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    for block in (block for block in blocks if "instances_train.json" in block or '"labels"' in block):
+        exec(block, names)
+        crops = names["df"]["crop"].img.to_numpy()
+        assert len(crops) == 6
+        assert crops[0].min() > 60
     for file in Path("aug/labels").glob("*.txt"):
         label, x, y, w, h = map(float, file.read_text().splitlines()[0].split())
         pixels = np.asarray(Image.open(f"aug/images/{file.stem}.jpg"))

@@ -26,7 +26,7 @@ from image_factory import row_image, row_of
 from saved_files import numbered_folder
 
 from conftest import cluster_pids, wait_until
-from pandas_imgproc import ImageDtype, JournalError, NoReadableImageError, UnreadableImageError, read_result
+from pandas_imgproc import ImageDtype, JournalError, NoReadableImageError, UserFunctionError, read_result
 
 cloudpickle.register_pickle_by_value(sys.modules[__name__])
 
@@ -568,7 +568,7 @@ def first_fails_and_second_half_is_slow(pixels):
 def test_partition_of_failed_call_is_not_written(folder, paths, tmp_path, managed_cluster, scheduler):
     """A partition that was stopped holds rows that are not done, and the next call may have done them by then."""
     out = tmp_path / "x.parquet"
-    with dask.config.set(scheduler=scheduler), pytest.raises(UnreadableImageError, match="the first"):
+    with dask.config.set(scheduler=scheduler), pytest.raises(UserFunctionError, match="the first"):
         paths.img.map(
             first_fails_and_second_half_is_slow, size=8, dtype=ImageDtype("uint8", (8, 8, 3)), root=folder,
             out=out, npartitions=2, errors="raise",

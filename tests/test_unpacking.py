@@ -274,6 +274,14 @@ def test_damaged_archive_raises_and_keeps_what_was_unpacked(here, name, damage):
 # ---- continuation
 
 
+def test_page_in_place_of_an_archive_is_named(here):
+    Path("x.zip").write_text("\n<!doctype html><title>Quota exceeded</title>")
+    with pytest.raises(UnreadableImageError, match=r"x\.zip': the archive cannot be read: it is a page of HTML"):
+        unpack("x.zip", "out")
+    with pytest.raises(UnreadableImageError, match="it is a page of HTML"):
+        from_glob("x.zip")
+
+
 def test_deleted_and_truncated_files_are_written_again(here):
     Path("x.tar.gz").write_bytes(make_tar(FILES, "w:gz"))
     unpack("x.tar.gz", "out")

@@ -130,11 +130,14 @@ def _json_values(column: pd.Series[Any]) -> list[Any]:
     values = column.astype(object).tolist()
     if not isinstance(column.dtype, pd.CategoricalDtype) and column.dtype.kind in "biuf":
         missing = column.isna()
-        return [None if gone else value for value, gone in zip(values, missing, strict=True)]
-    converted = [_to_json(value) for value in values]
+        converted = [None if gone else value for value, gone in zip(values, missing, strict=True)]
+        if column.dtype.kind != "f" or not np.isinf(column.to_numpy(float, na_value=np.nan)).any():
+            return converted
+    else:
+        converted = [_to_json(value) for value in values]
     for position, value in enumerate(converted):
         try:
-            json.dumps(value)
+            json.dumps(value, allow_nan=False)  # Python would write Infinity, which only Python reads
         except (TypeError, ValueError, RecursionError) as exc:
             raise TypeError(
                 f"columns= names {column.name!r}, and JSON cannot hold {shorten(values[position])} in row {position}: "

@@ -135,7 +135,18 @@ def read_index(file: IO[bytes], name: str) -> MemberIndex:
         for cause in exception_chain(exc):  # zipfile takes any OSError for a file that is not a zip
             if isinstance(cause, UnreadableImageError):
                 raise cause from None
-        raise UnreadableImageError("corrupt", f"the archive cannot be read: {exc}") from exc
+        raise corrupt_archive(file, exc) from exc
+
+
+def corrupt_archive(file: IO[bytes], exc: Exception) -> UnreadableImageError:
+    """Return the error of an archive that cannot be read; it names a page that a server has sent in its place."""
+    try:
+        file.seek(0)
+        is_page = file.read(512).lstrip().startswith(b"<")
+    except (OSError, UnreadableImageError):  # a remote one
+        is_page = False
+    reason = "it is a page of HTML or XML, as servers send in place of a file" if is_page else exc
+    return UnreadableImageError("corrupt", f"the archive cannot be read: {reason}")
 
 
 # ---- zip

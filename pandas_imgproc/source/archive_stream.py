@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any, Literal
 
 from pandas_imgproc.errors import UnreadableImageError
-from pandas_imgproc.source.archive_index import MAX_HEADER_NBYTES, ZipNames, damaged_header
+from pandas_imgproc.source.archive_index import MAX_HEADER_NBYTES, ZipNames, corrupt_archive, damaged_header
 from pandas_imgproc.source.decompressed import is_compressed, open_decompressed, read_chunks, unpacked_bound
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ class ArchiveStream:
                 file.seek(0)
                 yield from self._zip(file) if is_zip else self._tar(file)
             except (zipfile.BadZipFile, tarfile.TarError) as exc:
-                raise UnreadableImageError("corrupt", f"the archive cannot be read: {exc}") from exc
+                raise corrupt_archive(file, exc) from exc
 
     def _count(self, nbytes: int) -> None:
         self._nbytes += nbytes

@@ -365,13 +365,16 @@ def test_empty_frame_gives_no_shard(tmp_path):
         ("out/{shard}.tar", {"columns": ["lable"]}, KeyError, "did you mean 'label'"),
         ("out/{shard}.tar", {"columns": ["label", "label"]}, ValueError, "'label' twice"),
         ("out/{shard}.tar", {"columns": ["thing"]}, TypeError, "JSON cannot hold.*row 0"),
+        ("out/{shard}.tar", {"columns": ["ratio"]}, TypeError, "'ratio', and JSON cannot hold inf in row 1"),
+        ("out/{shard}.tar", {"columns": ["bounds"]}, TypeError, "'bounds', and JSON cannot hold .* in row 0"),
         ("out/{shard}.parquet", {"columns": ["thing"]}, TypeError, "'thing', which Parquet cannot hold"),
         ("out/{shard}.tar", {"image_format": "JPEG", "mode": "RGBA", "size": 8}, ValueError, "JPEG files cannot hold"),
         ("out/{shard}.tar", {"overwrite": 1}, TypeError, "overwrite=1"),
     ],
 )
 def test_wrong_argument_is_refused_before_anything_is_written(frame, to, options, error, message):
-    frame["thing"] = [object() for _ in range(N)]
+    frame["thing"], frame["ratio"] = [object() for _ in range(N)], [0.5, float("inf")] * (N // 2)
+    frame["bounds"] = [[0.5, float("inf")]] * N
     with pytest.raises(error, match=message):
         frame.img.save_shards("image_path", to, **options)
     assert os.listdir(".") == ["photos"]

@@ -133,3 +133,14 @@ def is_same_label(a: Any, b: Any) -> bool:
     if pd.api.types.is_scalar(a) and pd.api.types.is_scalar(b) and pd.isna(a) and pd.isna(b):
         return True
     return bool(type(a) is type(b) or not isinstance(a, str | tuple)) and bool(np.all(a == b))
+
+
+def full_label(name: str, columns: pd.Index[Any]) -> Any:
+    """Return the label of a new column of a name: of all levels of a MultiIndex, as pandas demands.
+
+    Examples
+    --------
+    >>> full_label("x", pd.Index(["y"])), full_label("x", pd.MultiIndex.from_tuples([("train", "y")]))
+    ('x', ('x', ''))
+    """
+    return name if columns.nlevels == 1 else (name, *[""] * (columns.nlevels - 1))

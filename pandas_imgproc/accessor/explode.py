@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from pandas_imgproc._delegates import delegates
+from pandas_imgproc._labels import full_label
 from pandas_imgproc._validation import check_bool
 from pandas_imgproc.accessor.features import _FeatureMethods
 from pandas_imgproc.accessor.options import LIMITS, READ, InspectKwargs, decode_and_read_options
@@ -177,9 +178,8 @@ def explode_tiles(
     left, top = numbers % per_row * step[0], numbers // per_row * step[1]
     missing = numbers < 0
     for name, values in zip(BOX_COLUMNS, np.broadcast_arrays(left, top, *tile), strict=True):
-        label: Any = (name, *[""] * (exploded.columns.nlevels - 1))  # of all levels
         column = pd.arrays.IntegerArray(np.where(missing, 0, values), missing)
-        exploded[label if exploded.columns.nlevels > 1 else name] = column
+        exploded[full_label(name, exploded.columns)] = column
     return exploded
 
 

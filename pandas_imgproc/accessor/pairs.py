@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from pandas_imgproc import codec
+from pandas_imgproc._labels import full_label
 from pandas_imgproc._text import shorten
 from pandas_imgproc._validation import check_choice
 from pandas_imgproc.accessor.base import _ImageAccessorBase, check_modes, column_inputs
@@ -67,7 +68,7 @@ class PairArguments:
         check_choice("box_unit", self.box_unit, BOX_UNITS)
         if self.group is not None and self.boxes is None:
             raise ValueError(f"group={shorten(self.group)} is of rows that are boxes of one image; give boxes= too")
-        if self.boxes is not None and not (isinstance(self.boxes, list | tuple) and len(self.boxes) == 4):
+        if self.boxes is not None and not _are_four_names(self.boxes):
             raise ValueError(
                 f"boxes={shorten(self.boxes)} must name four columns, ['x', 'y', 'w', 'h'] with box_format='xywh'; a "
                 "column of lists becomes four by df[['x', 'y', 'w', 'h']] = df['bbox'].tolist()"
@@ -105,6 +106,10 @@ class PairArguments:
         """Columns of images in the result."""
         n = len(self.mask_columns)
         return ("image", *((f"mask_{k}" for k in range(n)) if isinstance(self.masks, list) else ("mask",) * n))
+
+
+def _are_four_names(boxes: Any) -> bool:
+    return isinstance(boxes, list | tuple) and len(boxes) == len(set(map(repr, boxes))) == 4
 
 
 class _PairMethods(_ImageAccessorBase):
@@ -170,7 +175,8 @@ class _PairMethods(_ImageAccessorBase):
         frame = self._frame.iloc[rows.first]
         if BOXES in frame.columns:
             frame = frame.drop(columns=BOXES)
-        frame = frame.assign(**{BOXES: pd.Series(rows.boxes, index=frame.index, dtype=object)})
+        frame = frame.copy(deep=False)
+        frame[full_label(BOXES, frame.columns)] = pd.Series(rows.boxes, index=frame.index, dtype=object)
         column = self._column.iloc[rows.first]
         return type(self)(column.mask(rows.is_ungrouped) if rows.is_ungrouped.any() else column, frame)
 

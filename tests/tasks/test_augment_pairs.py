@@ -22,7 +22,7 @@ from pandas_imgproc import JournalError
 cloudpickle.register_pickle_by_value(image_factory)
 cloudpickle.register_pickle_by_value(sys.modules[__name__])
 
-N = 8
+N, NAMES = 8, ["label", "one", "two", "three"]
 COLORS = np.array([[0, 0, 0], [250, 30, 30], [30, 250, 30], [30, 30, 250]], dtype="uint8")
 SPATIAL = A.Compose(
     [
@@ -228,16 +228,17 @@ def test_folders_of_images_and_masks(frame, tmp_path):
         ({"group": "label"}, "give boxes= too"),
         ({"boxes": ["label"]}, "must name four columns"),
         ({"boxes": "bbox"}, "becomes four by df[['x', 'y', 'w', 'h']] = df['bbox'].tolist()"),
-        ({"boxes": ["image_path"] * 4}, "holds no numbers"),
-        ({"boxes": ["label"] * 4, "box_format": "yolo"}, "box_format='yolo' is not one of"),
-        ({"boxes": ["label"] * 4, "box_unit": "%"}, "box_unit='%' is not one of"),
-        ({"boxes": ["label"] * 4, "group": "one"}, "rows 0 and 1 are of one image by group='one'"),
+        ({"boxes": ["label"] * 4}, "must name four columns"),
+        ({"boxes": ["image_path", "one", "label", "two"]}, "holds no numbers"),
+        ({"boxes": NAMES, "box_format": "yolo"}, "box_format='yolo' is not one of"),
+        ({"boxes": NAMES, "box_unit": "%"}, "box_unit='%' is not one of"),
+        ({"boxes": NAMES, "group": "one"}, "rows 0 and 1 are of one image by group='one'"),
     ],
 )
 def test_wrong_argument_raises_before_anything_is_read(frame, tmp_path, monkeypatch, options, message):
     monkeypatch.chdir(tmp_path)
     with pytest.raises((ValueError, TypeError, KeyError)) as raised:
-        frame.assign(one=1).img.augment("image_path", unchanged, n=1, **options)
+        frame.assign(one=1, two=2, three=3).img.augment("image_path", unchanged, n=1, **options)
     assert message in str(raised.value)
     assert not list(tmp_path.iterdir())
 
@@ -269,7 +270,7 @@ def test_dask_frame_has_the_same_masks(frame):
     for name in ("image", "mask"):
         assert np.array_equal(computed[name].img.to_numpy(), expected[name].img.to_numpy())
     with pytest.raises(ValueError, match="boxes= is for pandas"):
-        ddf.img.augment("image_path", unchanged, n=1, size=8, boxes=["label"] * 4)
+        ddf.img.augment("image_path", unchanged, n=1, size=8, boxes=NAMES)
     with pytest.raises(ValueError, match=r"to=\{…\} is for pandas"):
         ddf.img.augment("image_path", unchanged, n=1, masks="mask_path", to={"image": "a", "mask": "b"})
 
@@ -369,6 +370,20 @@ def test_rows_without_a_group_are_missing_and_levels_are_groups(boxes):
     assert aug["image"].notna().tolist() == aug["x"].notna().tolist() == is_known.tolist()
     assert len(aug["image"].img.failures) == 0
     assert aug["x"].iloc[0] == expected["x"].iloc[0]
+
+
+@pytest.mark.filterwarnings("error")
+def test_columns_of_several_levels_and_one_named_boxes(boxes):
+    options = {"n": 1, "size": 30}
+    expected = boxes.img.augment("image_path", unchanged, boxes=["x", "y", "w", "h"], **options)
+    levels = pd.concat({"a": boxes}, axis=1)
+    names = [("a", name) for name in ("x", "y", "w", "h")]
+    aug = levels.img.augment(("a", "image_path"), unchanged, boxes=names, **options)
+    assert np.array_equal(aug[names], expected[["x", "y", "w", "h"]])
+    named = boxes.assign(boxes=range(len(boxes))).img.augment(
+        "image_path", unchanged, boxes=["x", "y", "w", "h"], **options
+    )
+    assert named["boxes"].tolist() == list(range(len(boxes)))
 
 
 @pytest.mark.parametrize("to", [None, "{stem}_{variant}.png"])

@@ -440,3 +440,14 @@ def test_stored_outputs_name_rows_as_messages_do():
     for path in [*(ROOT / "examples").glob("*.ipynb"), ROOT / "README.md", *DOCS.glob("*.md")]:
         found = re.findall(r"row \d+ \(label [^)]*\)", path.read_text())
         assert not found or path.name == "changelog.md", f"{path.name}: {found[0]}"
+
+
+def test_architecture_page_names_every_module():
+    package, page = ROOT / "pandas_imgproc", (DOCS / "how-it-works.md").read_text()
+    missing = [
+        str(path.relative_to(package))
+        for path in package.rglob("*.py")
+        if not path.stem.startswith("__") and path.parent.name != "cli" and path.parent.name != "scaling"
+        if f"`{path.stem}`" not in page
+    ]
+    assert missing == []

@@ -10,7 +10,6 @@ import pandas as pd
 
 from pandas_imgproc import codec
 from pandas_imgproc._delegates import delegates
-from pandas_imgproc._file_uri import to_user_path
 from pandas_imgproc._text import shorten
 from pandas_imgproc._validation import check_bool, check_choice
 from pandas_imgproc.accessor.base import _ImageAccessorBase
@@ -25,6 +24,7 @@ from pandas_imgproc.accessor.options import (
 )
 from pandas_imgproc.accessor.save import MODE_OF
 from pandas_imgproc.array import ImageArray
+from pandas_imgproc.sinks.path_template import check_to
 from pandas_imgproc.sinks.shard_format import FORMATS, check_columns, format_for
 from pandas_imgproc.sinks.shard_journal import ShardTemplate
 from pandas_imgproc.sinks.shards import ShardSink, check_max_bytes, image_names
@@ -134,7 +134,10 @@ class _ShardMethods(_ImageAccessorBase):
         ['000000000.jpg', '000000000.json', '000000001.jpg', '000000001.json']
         """
         check_bool("overwrite", overwrite)
-        template_text, shard_format = _check_to(to), _check_format(to, format)
+        template_text, shard_format = (
+            check_to(to, "a path such as 'shards/train-{shard:06d}.tar'"),
+            _check_format(to, format),
+        )
         frame = self._shard_columns(columns, shard_format)
         mode = self._mode()
         if mode is not None:
@@ -182,15 +185,6 @@ class _ShardMethods(_ImageAccessorBase):
         """Return the mode of the images of an image column; None for a column of files."""
         array = self._column.array
         return MODE_OF.get(array.dtype.shape[2], "RGB") if isinstance(array, ImageArray) else None
-
-
-def _check_to(to: Any) -> str:
-    if not isinstance(to, str | os.PathLike) or not isinstance(os.fspath(to), str):
-        raise TypeError(f"to={shorten(to)} is not a path such as 'shards/train-{{shard:06d}}.tar'")
-    text = to_user_path(to)
-    if not text.strip() or "\0" in text:
-        raise ValueError(f"to={text!r} is not a path such as 'shards/train-{{shard:06d}}.tar'")
-    return text
 
 
 def _check_format(to: Any, name: Any) -> str:

@@ -14,6 +14,7 @@ import pandas as pd
 
 from pandas_imgproc import codec
 from pandas_imgproc._file_uri import to_user_path
+from pandas_imgproc._text import shorten
 from pandas_imgproc.errors import did_you_mean, format_row
 from pandas_imgproc.source import is_encoded
 from pandas_imgproc.source.paths import ArchiveMember, through_archive
@@ -38,13 +39,15 @@ PATH_FIELDS = ("dir", "stem", "name", "suffix")
 ROW_FIELDS = ("position", "index", "variant")
 
 
-def check_to(to: object) -> str:
+def check_to(
+    to: object, expected: str = "a folder such as 'thumbs', or a template such as 'train/{label}/{stem}'"
+) -> str:
     """Return ``to=`` as text; raise a TypeError or ValueError if it is not a path or a URL."""
     if not isinstance(to, str | os.PathLike) or not isinstance(os.fspath(to), str):
-        raise TypeError(f"to={to!r} is not a folder such as 'thumbs', or a template such as 'train/{{label}}/{{stem}}'")
+        raise TypeError(f"to={shorten(to)} is not {expected}")
     text = to_user_path(to)
     if not text.strip() or "\0" in text:
-        raise ValueError(f"to={text!r} is not the name of a folder")
+        raise ValueError(f"to={text!r} is not {expected}")
     return text
 
 

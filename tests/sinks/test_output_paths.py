@@ -112,7 +112,7 @@ def test_format_specification_cannot_make_parent_directory(frame, tmp_path):
         ("out/same.jpg{label}.jpg", ValueError, "row 0 .* and row 3 .* would both be written"),
         ("{dir}/{name}", ValueError, "would be written over"),
         ("s3://{name}", ValueError, "does not name a bucket"),
-        ("", ValueError, "not the name of a folder"),
+        ("", ValueError, "is not a folder such as"),
         (7, TypeError, "not a folder"),
         (None, TypeError, "not a folder"),
     ],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import decimal
 import json
 import math
 import numbers
@@ -279,7 +280,9 @@ def _to_box(value: Any) -> Any:
     if isinstance(value, str):  # of a CSV file, or of a Dask frame, which holds no lists
         with contextlib.suppress(ValueError):
             box = json.loads(value)
-    if isinstance(box, str | bytes) or np.shape(box) != (4,) or not all(isinstance(x, numbers.Real) for x in box):
+    if not isinstance(box, str | bytes) and np.shape(box) == (4,):
+        box = [math.nan if x is None or x is pd.NA else x for x in box]
+    if np.shape(box) != (4,) or not all(isinstance(x, numbers.Real | decimal.Decimal) for x in box):
         raise TypeError(
             f"box= holds {shorten(value)}, and not four numbers, or a text such as '[834.0, 222.0, 56, 36]'"
         )

@@ -157,6 +157,15 @@ def test_missing_and_impossible_boxes_cost_their_rows_only(boxes, inline):
     assert all(text.endswith("the image has 120 x 90 pixels") for text in failures["message"])
 
 
+def test_missing_number_in_a_column_of_boxes_is_missing(boxes, inline):
+    paths = boxes["image_path"].iloc[:5]
+    box = pd.Series(
+        [(1, 2, 3, None), (1, 2, pd.NA, 4), "[1, null, 3, 4]", (1, 2, np.nan, 4), [1, 2, 3, 4]], paths.index
+    )
+    column = paths.img.load_resized(SIZE, box=box, errors="raise")
+    assert column.isna().tolist() == [True, True, True, True, False]
+
+
 INF = float("inf")
 
 

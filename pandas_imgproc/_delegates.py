@@ -19,6 +19,32 @@ R = TypeVar("R")
 _FIRST = ("fit", "root", "suffix", "errors")
 """Options that a signature shows before all others: those that most calls need."""
 
+_ON_ALL_CORES = "calls use all cores; dask.config.set({'pandas-imgproc.n-workers': 4}) limits them"
+_WORKERS = ("max_workers", "n_jobs", "n_workers", "num_proc", "num_workers", "processes", "threads", "workers")
+_OTHERWISE = {
+    **dict.fromkeys(_WORKERS, _ON_ALL_CORES),
+    "client": "calls use the client that was created last, or with client.as_current(): …",
+    "dtype": "mode= sets the pixels' type; .img.to_numpy(dtype=…) converts it",
+    "normalize": "it is an argument of .img.to_numpy(): scale=, mean=, std=",
+    "batch_size": "the methods batches and map_batches have it",
+}
+"""Names of arguments that have another place here than in other libraries, and that place."""
+
+_WORDS = {
+    "root": "base_path data_dir dir directory folder image_dir img_dir path",
+    "suffix": "ext extension",
+    "size": "dim height image_size img_size new_size resize shape target_size width",
+    "fit": "aspect_ratio crop crop_to_aspect_ratio keep_aspect keep_aspect_ratio pad resize_mode",
+    "resample": "filter interpolation",
+    "mode": "channels color color_mode colorspace convert",
+    "errors": "ignore_errors on_error raise_errors skip_errors",
+    "out": "cache cache_file output output_path save_to",
+    "to": "folder out out_dir output output_dir save_to",
+    "progress": "progress_bar show_progress tqdm verbose",
+    "npartitions": "chunks chunksize num_partitions",
+}
+"""Names of parameters, and words of other libraries for the same, which no similarity of letters finds."""
+
 
 def delegates(
     *to: tuple[Callable[..., object], Iterable[str]], absent: Mapping[str, str] | None = None
@@ -59,7 +85,7 @@ def delegates(
             for name in kwargs:
                 if name not in full.parameters:
                     legal = [known for known in full.parameters if known != "self"]
-                    reason = (absent or {}).get(name) or did_you_mean(name, legal)
+                    reason = (absent or {}).get(name) or _hint(name, legal)
                     raise TypeError(f"{method.__name__}() has no argument {name!r}; {reason}")
             return method(*args, **kwargs)
 
@@ -67,6 +93,11 @@ def delegates(
         return wrapper
 
     return decorate
+
+
+def _hint(name: str, legal: list[str]) -> str:
+    """Return a hint for a name that is no parameter."""
+    return _OTHERWISE.get(name) or did_you_mean(name, legal, _WORDS)
 
 
 def _with_choices(function: Callable[..., object], name: str) -> inspect.Parameter:

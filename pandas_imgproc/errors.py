@@ -29,7 +29,7 @@ from pandas_imgproc._text import MAX_QUOTED_CHARS, shorten, truncate, truncate_p
 from pandas_imgproc._user_traceback import dump_exception, load_exception
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
 FailureKind = Literal[
     "missing",  # there is no such file
@@ -207,16 +207,21 @@ def mentions_host(message: str) -> bool:
     return _ON_HOST in message
 
 
-def did_you_mean(name: object, known: Iterable[object]) -> str:
+def did_you_mean(name: object, known: Iterable[object], words: Mapping[str, str] | None = None) -> str:
     """Return a hint for a mistyped name: the near names, or else the first of all.
+
+    `words` has for known names the words of other libraries for the same, separated by blanks; they come first.
 
     Examples
     --------
     >>> did_you_mean("lable", ["image_path", "label"]), did_you_mean("x", ["image_path", "label"])
     ("did you mean 'label'?", "there are 'image_path', 'label'")
+    >>> did_you_mean("folder", ["mode", "root"], {"root": "dir folder"})
+    "did you mean 'root'?"
     """
     names = [truncate_path(str(item), MAX_QUOTED_CHARS) for item in known]
-    near = difflib.get_close_matches(truncate_path(str(name), MAX_QUOTED_CHARS), names, cutoff=0.5)
+    near = [same for same, others in (words or {}).items() if same in names and name in others.split()]
+    near = near or difflib.get_close_matches(truncate_path(str(name), MAX_QUOTED_CHARS), names, cutoff=0.5)
     if near:
         return f"did you mean {' or '.join(map(repr, near))}?"
     more = ", …" if len(names) > MAX_LISTED_NAMES else ""

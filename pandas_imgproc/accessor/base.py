@@ -9,6 +9,7 @@ import pandas as pd
 
 from pandas_imgproc import codec, execution, failures
 from pandas_imgproc._text import shorten
+from pandas_imgproc.accessor._unknown_names import UnknownNameHints
 from pandas_imgproc.accessor.options import ReadOptions, WriteOptions, check_column, get_column
 from pandas_imgproc.accessor.regions import with_regions
 from pandas_imgproc.array import ImageArray, is_image_dtype
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from pandas_imgproc.tasks import Task
 
 
-class _ImageAccessorBase:
+class _ImageAccessorBase(UnknownNameHints):
     """Column of images, and its frame if the method was called on the frame."""
 
     _requires_schema: ClassVar[str | None] = None

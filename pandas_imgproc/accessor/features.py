@@ -99,7 +99,7 @@ class _FeatureMethods(_ImageAccessorBase):
         *,
         size: int | None = DEFAULT_WORKING_SIZE,
         **options: Unpack[FeatureKwargs],
-    ) -> Any:
+    ) -> pd.DataFrame:
         """Measure each image: header fields, pixel features and hashes, in one pass and with one decode.
 
         Parameters
@@ -153,7 +153,8 @@ class _FeatureMethods(_ImageAccessorBase):
         b     20        0.26  240.0
         """
         working_size = None if size is None else check_int("size", size)
-        return self._measure("features", include, working_size, *load_options(None, options))
+        frame: pd.DataFrame = self._measure("features", include, working_size, *load_options(None, options))
+        return frame
 
     @delegates(LIMITS, DECODING, REGION, READ)
     def hash(self, kind: str = "phash", **options: Unpack[RegionInspectKwargs]) -> pd.Series[Any]:

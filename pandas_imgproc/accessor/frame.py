@@ -10,6 +10,7 @@ import pandas as pd
 
 from pandas_imgproc import failures
 from pandas_imgproc.accessor._tracebacks import trim_tracebacks
+from pandas_imgproc.accessor._unknown_names import UnknownNameHints
 from pandas_imgproc.accessor.options import check_names, get_column
 from pandas_imgproc.accessor.series import SeriesImageAccessor
 
@@ -56,7 +57,7 @@ def _frame_method(
 
 
 @trim_tracebacks
-class FrameImageAccessor:
+class FrameImageAccessor(UnknownNameHints):
     """Accessor ``df.img``: the methods of ``series.img``, with the name of the image column as first argument.
 
     Parameters
@@ -92,11 +93,13 @@ class FrameImageAccessor:
     duplicate_groups = _frame_method(SeriesImageAccessor.duplicate_groups)
     _column_issues = _frame_method(SeriesImageAccessor.issues)
 
-    @functools.wraps(_column_issues)
-    def issues(self, column: Any = None, include: Any = None, **options: Any) -> pd.DataFrame:  # noqa: D102  as wrapped
+    def issues(self, column: Any = None, include: Any = None, **options: Any) -> pd.DataFrame:  # noqa: D102  as below
         if column is None and None not in self._df.columns:
             return self._series_accessor._issues_from_features(self._df, include, **options)
         return self._column_issues(column, include, **options)
+
+    # Not as a decorator, whose type for checkers is no method: they would miss `self` in `acc.issues("image_path")`.
+    functools.update_wrapper(issues, _column_issues)
 
     @property
     def failures(self) -> pd.DataFrame:

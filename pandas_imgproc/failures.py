@@ -265,12 +265,16 @@ def _missing_on_worker_hint(failed: Failure, source: Source) -> str | None:
 
 
 def find_stack_level() -> int:
-    """Return the stack level of the user's line that called this library, for a warning."""
-    package = str(Path(__file__).parent)
+    """Return the stack level of the user's line that called this library, maybe through a pipeline of scikit-learn."""
     level, frame = 1, sys._getframe(1)
-    while frame.f_back is not None and frame.f_code.co_filename.startswith(package):
+    while frame.f_back is not None and _is_between(frame.f_globals.get("__name__") or ""):
         level, frame = level + 1, frame.f_back
     return level
+
+
+def _is_between(module: str) -> bool:
+    """Return whether a warning of this module's lines is of no use to the user."""
+    return module.partition(".")[0] in (__package__, "sklearn", "joblib")
 
 
 def failures_frame(values: pd.Series[Any] | pd.DataFrame) -> pd.DataFrame:

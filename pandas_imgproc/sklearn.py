@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 import pandas as pd
 
+from pandas_imgproc._text import shorten
 from pandas_imgproc._validation import check_int
 from pandas_imgproc.errors import MissingExtraError
 from pandas_imgproc.features import select_features
@@ -209,8 +210,8 @@ def _to_column(X: Any) -> pd.Series[Any]:  # noqa: N803
         return X.iloc[:, 0]
     if isinstance(X, pd.DataFrame):
         raise ValueError(
-            f"one column of images is transformed, not {X.shape[1]}; pass df['image_path'], or select it in a "
-            "ColumnTransformer: (ImageFeatures(), ['image_path'])"
+            f"one column of images is transformed, not {X.shape[1]}, {shorten(list(X.columns))}; pass one, as in "
+            "df['image_path'], or select it in a ColumnTransformer: (ImageFeatures(), ['image_path'])"
         )
     values = np.asarray(X, dtype=object)
     if values.ndim > 2 or (values.ndim == 2 and values.shape[1] != 1):

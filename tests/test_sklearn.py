@@ -14,6 +14,7 @@ from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from pandas_imgproc.errors import UnreadableImageWarning
 from pandas_imgproc.features import default_features
 from pandas_imgproc.sklearn import ImageEmbeddings, ImageFeatures
 
@@ -100,7 +101,7 @@ def test_wrong_parameters_raise_when_fitted(frame, transformer, message):
 
 
 def test_several_columns_are_refused(frame):
-    with pytest.raises(ValueError, match=r"one column of images is transformed, not 2; pass df\['image_path'\]"):
+    with pytest.raises(ValueError, match=r"not 2, \['image_path', 'price'\]; pass one, as in df\['image_path'\]"):
         ImageFeatures().fit(frame)
 
 
@@ -111,3 +112,11 @@ def test_scikit_learn_is_imported_late():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "pip install 'pandas-imgproc[sklearn]'" in done.stdout
+
+
+def test_warning_of_a_pipeline_is_at_the_line_of_the_user(frame):
+    paths = pd.concat([frame["image_path"], pd.Series(["gone.png"])])
+    pipeline = make_pipeline(ImageFeatures(["width"]), HistGradientBoostingClassifier(max_iter=2))
+    with pytest.warns(UnreadableImageWarning) as caught:
+        pipeline.fit(paths, np.arange(N + 1) % 2)
+    assert [warning.filename for warning in caught] == [__file__]

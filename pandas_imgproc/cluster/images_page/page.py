@@ -106,7 +106,8 @@ class ImagesPage:
         kinds = [TableColumn(field=name, title=name, width=w) for name, w in (("kind", 110), ("rows", 60))]
         self._kinds_table = _table(self._kinds, kinds, width=190, height=220)
         widths = {"kind": 90, "label": 110, "path": 380, "message": 520}
-        failures = [TableColumn(field=name, title=name, width=width) for name, width in widths.items()]
+        titles = {"label": "index"}  # A column of classes is often named "label".
+        failures = [TableColumn(field=name, title=titles.get(name, name), width=w) for name, w in widths.items()]
         self._failures_table = _table(self._failures, failures, height=220, sizing_mode="stretch_width")
         self._headline, self._thumbnails = (Div(sizing_mode="stretch_width") for _ in range(2))
         self._calls.selected.on_change("indices", self._on_call_selected)

@@ -29,7 +29,7 @@ def tests(session: nox.Session) -> None:
 @nox.session
 def lowest(session: nox.Session) -> None:
     """Run the tests with the lowest supported versions: each >= of the dependencies as =."""
-    constraints = Path(session.create_tmp()) / "lowest.txt"
+    constraints = Path(session.virtualenv.location) / "lowest.txt"  # a temporary folder of nox is that of the tests
     constraints.write_text("".join(f"{line}\n" for line in _lowest_versions()))
     session.log(constraints.read_text())
     _install(session, "-c", str(constraints), ".[test]")
@@ -63,7 +63,7 @@ def package(session: nox.Session) -> None:
     _install(session, "--reinstall-package=pandas-imgproc", f"{sdist}[test]") if session.venv_backend == "uv" else (
         _install(session, "--force-reinstall", f"{sdist}[test]")
     )
-    folder = Path(session.create_tmp()).resolve()
+    folder = Path(session.virtualenv.location).resolve() / "sdist"  # see `lowest`: sockets have short paths only
     session.run("python", "-m", "tarfile", "-e", str(sdist), str(folder))
     session.chdir(folder / sdist.name.removesuffix(".tar.gz"))
     session.run("python", "-m", "pytest", "-q", *(session.posargs or ["tests/test_packaging.py", "tests/features"]))

@@ -80,6 +80,8 @@ def _storable_categorical(values: pd.Series[Any], spec: Spec) -> tuple[pd.Series
         spec["labels"] = [label_to_json(category) for category in categories]
         spec["stored"] = [label_to_json(text) for text in texts]
     stored: Any = _to_level(texts)
+    if not len(stored) and stored.dtype == np.dtype(object):
+        stored = stored.astype("string")  # without a type, the column would be one of nulls, and of no categories
     return values.cat.rename_categories(stored), spec
 
 

@@ -145,7 +145,7 @@ def test_box_partly_outside_is_clipped_or_padded(orientation, mode):
 
 
 def test_palette_of_crop_is_that_of_the_image():
-    mask = Image.fromarray(np.arange(64, dtype=np.uint8).reshape(8, 8) // 16, "P")
+    mask = Image.frombytes("P", (8, 8), (np.arange(64, dtype=np.uint8) // 16).tobytes())
     mask.putpalette([0, 0, 0, 255, 0, 0, 0, 255, 0, 0, 0, 255])
     region = region_of(encoded(mask), (2, -2, 6, 8), pads=True)
     image = codec.load(region, codec.decode_options(None, mode="P", background=3))

@@ -165,16 +165,16 @@ def test_waiting_for_a_distant_scheduler_counts_as_waiting(cluster, paths):
 
 def test_caller_that_is_the_limit_is_told(managed_cluster, paths, monkeypatch, caplog):
     caplog.set_level(logging.INFO, logger="pandas_imgproc")
-    monkeypatch.setattr(flow, "WINDOW_SECONDS", 0.1)
+    monkeypatch.setattr(flow, "WINDOW_SECONDS", 0.4)
     finish = JobState.finish
 
     def slow(state, result):
         end = threading.Event()
-        end.wait(0.02)
+        end.wait(0.1)  # far more than a partition takes two busy workers
         finish(state, result)
 
     monkeypatch.setattr(JobState, "finish", slow)
-    paths.img.map(row_of, npartitions=100)
+    paths.img.map(row_of, npartitions=25)
     (line,) = [record.getMessage() for record in caplog.records if "is the limit" in record.getMessage()]
     assert line.startswith("map: this program is the limit, at ")
 

@@ -95,6 +95,17 @@ def delegates(
     return decorate
 
 
+def find_synonyms(name: str, legal: Iterable[str]) -> list[str]:
+    """Return the parameters that another library calls by this name.
+
+    Examples
+    --------
+    >>> find_synonyms("folder", ["mode", "root"])
+    ['root']
+    """
+    return [known for known in legal if name in _WORDS.get(known, "").split()]
+
+
 def _hint(name: str, legal: list[str]) -> str:
     """Return a hint for a name that is no parameter."""
     return _OTHERWISE.get(name) or did_you_mean(name, legal, _WORDS)

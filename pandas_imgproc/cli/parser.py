@@ -9,8 +9,9 @@ import textwrap
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import docstring_parser
-from cyclopts import App, CycloptsError, Group, MissingArgumentError, Parameter
+from cyclopts import App, CycloptsError, Group, MissingArgumentError, Parameter, UnknownOptionError
 
+from pandas_imgproc._delegates import find_synonyms
 from pandas_imgproc._sigint import PROGRAM_NAME
 from pandas_imgproc.accessor import FrameImageAccessor
 from pandas_imgproc.cli.arg_types import NONE_WORD, takes_none, type_for, type_names
@@ -168,7 +169,24 @@ def usage_message(error: CycloptsError) -> str:
     message = " ".join(str(error).split())
     if isinstance(error, MissingArgumentError) and error.argument:
         message = f"{error.argument.name} {error.argument.parameter.metavar or 'VALUE'} is required"
+    if isinstance(error, UnknownOptionError) and (hint := _hint_at_option(error)):
+        message = f"Unknown option: {_unknown_option(error)}. {hint}"
     return f"{command}: error: {message}"
+
+
+def _unknown_option(error: UnknownOptionError) -> str:
+    return (error.token.keyword or error.token.value).partition("=")[0]
+
+
+def _hint_at_option(error: UnknownOptionError) -> str | None:
+    """Return a hint for an option that other programs have by this name, or that is a positional word here."""
+    name = _unknown_option(error).lstrip("-").replace("-", "_")
+    command = (error.command_chain or ("",))[-1]
+    legal = [param.name for param in _parameters(command)]
+    if name in POSITIONALS and name in legal:
+        return f"{name.upper()} is positional: {PROGRAM} {command} --help"
+    options = [f"--{known.replace('_', '-')}" for known in find_synonyms(name, legal) if known not in POSITIONALS]
+    return f"Did you mean {' or '.join(options)}?" if options else None
 
 
 def to_cli_terms(text: str, command: str) -> str:

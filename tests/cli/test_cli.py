@@ -189,6 +189,8 @@ def test_show_command_writes_a_contact_sheet(folder, capfd):
         ("save-thumbnails photos", EXIT_USAGE, "name the output"),
         ("save-thumbnails a.jpg b.jpg c.jpg thumbs", EXIT_USAGE, "'c.jpg' is one word too many; quote a pattern"),
         ("save-resized train.csv image_path {lable}/{stem}.png --size 8", EXIT_USAGE, "did you mean 'label'?"),
+        ("load-resized photos --folder data", EXIT_USAGE, "Unknown option: --folder. Did you mean --root?"),
+        ("save-thumbnails photos --to thumbs", EXIT_USAGE, "Unknown option: --to. TO is positional: "),
         ("load-resized photos --sze 8 --out x.npy", EXIT_USAGE, "Unknown option: --sze. Did you mean --size?"),
         ("load-resized photos --size 8px --out x.npy", EXIT_USAGE, "Invalid value for --size: '8px' is neither"),
         ("load-resized photos --size 0 --out x.npy", EXIT_USAGE, "got 0: 1 is the least"),

@@ -8,6 +8,7 @@ from pandas_imgproc.errors import did_you_mean
 
 _WORDS = {
     "load_resized": "imread load open read resize to_array to_numpy to_tensor",
+    "to_numpy": "array numpy to_array to_tensor",
     "map": "apply transform",
     "map_batches": "embed embeddings encode predict",
     "save_thumbnails": "thumbnail thumbnails",

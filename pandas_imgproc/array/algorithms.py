@@ -85,7 +85,7 @@ class AlgorithmsMixin(StorageBackedArray):
     ) -> Self:
         """Return the pixelwise reduction of each group, an image or missing."""
         if how not in REDUCTIONS:
-            raise_unsupported(how)
+            raise_unsupported(how, f"; pixel by pixel there are {', '.join(REDUCTIONS)}")
         groups = Groups.from_ids(ids, ~self.isna(), n_groups)
         pixels, missing = reduce_groups(self._pixels, groups, how, ddof=ddof)
         missing |= groups.sizes < min_count

@@ -16,9 +16,9 @@ _OPERATORS = ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "divmod"
 _WITHOUT_REVERSE = ("lt", "le", "gt", "ge", "neg", "pos", "abs", "invert")
 
 
-def raise_unsupported(name: str) -> NoReturn:
+def raise_unsupported(name: str, hint: str = "") -> NoReturn:
     """Raise the TypeError of a computation on the column."""
-    raise TypeError(f"an image column does not support operation '{name}': compute on series.img.to_numpy()")
+    raise TypeError(f"an image column does not support operation '{name}': compute on series.img.to_numpy(){hint}")
 
 
 class UnsupportedOpsMixin(ExtensionArray):

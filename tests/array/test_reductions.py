@@ -85,5 +85,5 @@ def test_ways_of_grouping_and_their_options(frame):
     assert frame.groupby(categories, observed=False)["image"].mean().isna().tolist() == [False, True]
     table = frame.pivot_table(index="label", values="image", aggfunc="mean")
     assert table["image"].dtype == groups.mean().dtype
-    with pytest.raises(TypeError, match=r"does not support operation 'sum': compute on series\.img\.to_numpy\(\)\Z"):
+    with pytest.raises(TypeError, match=r"support operation 'sum': .* pixel by pixel there are mean, std, .*, max\Z"):
         groups.sum()

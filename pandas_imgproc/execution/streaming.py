@@ -74,8 +74,12 @@ class BatchStream:
         self._pool = ThreadPoolExecutor(self._n_threads, self._name)
 
     def __enter__(self) -> Self:
-        with self._changed:
-            self._submit()
+        try:
+            with self._changed:
+                self._submit()
+        except BaseException:  # Ctrl-C; no block is entered, which would end the threads
+            self.__exit__()
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:

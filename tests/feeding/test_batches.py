@@ -25,6 +25,7 @@ from pandas_imgproc import (
     UnreadableImageError,
     UnreadableImageWarning,
 )
+from pandas_imgproc.execution.streaming import BatchStream
 
 pytestmark = pytest.mark.filterwarnings("ignore::pandas_imgproc.UnreadableImageWarning")
 
@@ -269,6 +270,20 @@ def test_ctrl_c_ends_a_wait_for_a_server(http_server):
     with pytest.raises(KeyboardInterrupt):
         list(pd.Series([http_server.url(f"{row}.jpg") for row in range(20)]).img.batches(32))
     thread.join()
+
+
+def test_ctrl_c_while_the_first_chunks_are_submitted_ends_their_threads(http_server, monkeypatch):
+    http_server.latency, submit = 300.0, BatchStream._submit
+
+    def submit_and_interrupt(stream):
+        submit(stream)
+        assert wait_until(lambda: http_server.in_flight)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(BatchStream, "_submit", submit_and_interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        list(pd.Series([http_server.url(f"{row}.jpg") for row in range(20)]).img.batches(32))
+    monkeypatch.undo()  # the fixtures look for threads and requests
 
 
 def test_python_ends_while_a_pass_is_not_finished(frame, tmp_path):

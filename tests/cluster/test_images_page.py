@@ -355,6 +355,16 @@ class Notebook(http.server.BaseHTTPRequestHandler):
         pass
 
 
+def _is_attached(locator):
+    from playwright.sync_api import TimeoutError as PlaywrightTimeoutError
+
+    try:
+        locator.wait_for(state="attached")
+    except PlaywrightTimeoutError:
+        return False
+    return True
+
+
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1"])
 def test_notebook_shows_the_page_inline(browser, managed_cluster, host):
     browser.clear_cookies()
@@ -363,7 +373,10 @@ def test_notebook_shows_the_page_inline(browser, managed_cluster, host):
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Notebook) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         page.goto(f"http://{host}:{server.server_port}/notebook")
-        page.frame_locator("iframe").locator(".slick-header-column").first.wait_for(state="attached")
+        table = page.frame_locator("iframe").locator(".slick-header-column").first
+        if not _is_attached(table):
+            page.reload()  # a frame stayed empty, once in some dozens of runs; why is not known
+            assert _is_attached(table)
         assert page.locator("iframe").evaluate("frame => frame.clientHeight") == 600
         assert page.get_by_text("Open the page in a tab").get_attribute("href") == shown.link
         page.close()

@@ -1,12 +1,14 @@
-"""Checks of argument values: integers, booleans, choices."""
+"""Checks of argument values: integers, booleans, choices, paths, bytes."""
 
 from __future__ import annotations
 
 import numbers
+import os
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pandas_imgproc._file_uri import to_user_path
 from pandas_imgproc._text import shorten
 
 if TYPE_CHECKING:
@@ -76,3 +78,38 @@ def check_choice(name: str, value: Any, legal: Iterable[Any]) -> Any:
         if same_type and value == item:
             return item
     raise ValueError(f"{name}={shorten(value)} is not one of {', '.join(map(repr, legal))}")
+
+
+def check_path(name: str, value: Any, expected: str) -> str:
+    """Return a path or a URL as text; raise a TypeError or ValueError with the expected form.
+
+    Examples
+    --------
+    >>> check_path("to", "thumbs", "a folder such as 'thumbs'")
+    'thumbs'
+    """
+    if not isinstance(value, str | os.PathLike) or not isinstance(os.fspath(value), str):
+        raise TypeError(f"{name}={shorten(value)} is not {expected}")
+    text = to_user_path(value)
+    if not text.strip() or "\0" in text:
+        raise ValueError(f"{name}={text!r} is not {expected}")
+    return text
+
+
+def check_nbytes(name: str, value: Any, example: str) -> int:
+    """Return a number of bytes, at least one, from an int or a text; raise a ValueError for anything else.
+
+    Examples
+    --------
+    >>> check_nbytes("max_bytes", "500 MB", "500 MB")
+    500000000
+    """
+    from dask.utils import parse_bytes
+
+    try:
+        nbytes = parse_bytes(value) if isinstance(value, str) else value
+        if isinstance(nbytes, bool) or not isinstance(nbytes, int) or nbytes < 1:
+            raise ValueError
+    except ValueError:
+        raise ValueError(f"{name}={shorten(value)} is not a number of bytes, or a text such as {example!r}") from None
+    return int(nbytes)

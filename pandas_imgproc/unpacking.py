@@ -7,12 +7,9 @@ import sys
 import warnings
 from typing import TYPE_CHECKING, Any, get_args
 
-from dask.utils import parse_bytes
-
-from pandas_imgproc._file_uri import to_user_path
 from pandas_imgproc._text import MAX_QUOTED_CHARS, shorten, truncate_path
 from pandas_imgproc._uninterrupted import import_atomically
-from pandas_imgproc._validation import check_choice
+from pandas_imgproc._validation import check_choice, check_nbytes, check_path
 from pandas_imgproc.config import setting
 from pandas_imgproc.errors import UnreadableImageWarning
 from pandas_imgproc.execution.progress import is_terminal
@@ -100,7 +97,7 @@ def unpack(
     check_choice("errors", errors, get_args(Errors))
     if encoding is not None and encoding not in CODE_PAGES:
         raise ValueError(f"encoding={shorten(encoding)} is not a code page of Windows: {', '.join(CODE_PAGES)}")
-    bound = None if max_bytes is None else _parse_max_bytes(max_bytes)
+    bound = None if max_bytes is None else check_nbytes("max_bytes", max_bytes, "500 GB")
     with Unpacker(source, folder, overwrite=overwrite, fail_fast=errors == "raise") as unpacker:
         stream = ArchiveStream(source, encoding, bound)
         with _bar(source, stream.size, progress) as bar:
@@ -113,24 +110,10 @@ def unpack(
 
 
 def _check_path(name: str, path: object) -> str:
-    if not isinstance(path, str | os.PathLike) or not isinstance(os.fspath(path), str):
-        raise TypeError(f"{name}={shorten(path)} is not a path such as 'train.zip'")
-    text = to_user_path(path)
+    text = check_path(name, path, "a path such as 'train.zip'")
     if "://" in text:
         raise ValueError(f"{name}={text!r} is not local; copy the archive here first, and unpack it to a local folder")
-    if not text.strip() or "\0" in text:
-        raise ValueError(f"{name}={text!r} is not a path such as 'train.zip'")
     return text
-
-
-def _parse_max_bytes(value: Any) -> int:
-    try:
-        nbytes = parse_bytes(value) if isinstance(value, str) else value
-        if isinstance(nbytes, bool) or not isinstance(nbytes, int) or nbytes < 1:
-            raise ValueError
-    except ValueError:
-        raise ValueError(f"max_bytes={shorten(value)} is not a number of bytes, or a text such as '500 GB'") from None
-    return int(nbytes)
 
 
 def _warning_text(failures: list[Failure], n: int) -> str:

@@ -11,7 +11,7 @@ import pandas as pd
 from pandas_imgproc import codec
 from pandas_imgproc._delegates import delegates
 from pandas_imgproc._text import shorten
-from pandas_imgproc._validation import check_bool, check_choice
+from pandas_imgproc._validation import check_bool, check_choice, check_nbytes
 from pandas_imgproc.accessor.base import _ImageAccessorBase
 from pandas_imgproc.accessor.options import (
     DECODE,
@@ -27,7 +27,7 @@ from pandas_imgproc.array import ImageArray
 from pandas_imgproc.sinks.path_template import check_to
 from pandas_imgproc.sinks.shard_format import FORMATS, check_columns, format_for
 from pandas_imgproc.sinks.shard_journal import ShardTemplate
-from pandas_imgproc.sinks.shards import ShardSink, check_max_bytes, image_names
+from pandas_imgproc.sinks.shards import ShardSink, image_names
 from pandas_imgproc.tasks import SaveShards
 
 if TYPE_CHECKING:
@@ -147,7 +147,7 @@ class _ShardMethods(_ImageAccessorBase):
         decode_options, read_options = decode_and_read_options(size, options, allow_any_size=True)
         task = SaveShards(
             decode_options, None if is_copy else _encode_options(image_format, quality, decode_options.mode),
-            shard_format, tuple(map(str, frame.columns)), check_max_bytes(max_bytes),
+            shard_format, tuple(map(str, frame.columns)), check_nbytes("max_bytes", max_bytes, "500 MB"),
         )  # fmt: skip
         template = ShardTemplate(template_text, read_options.source)
         result: pd.Series[Any] = self._write_shards(task, read_options, template, frame, overwrite=overwrite)

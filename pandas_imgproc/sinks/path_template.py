@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from pandas_imgproc import codec
-from pandas_imgproc._file_uri import to_user_path
-from pandas_imgproc._text import shorten
+from pandas_imgproc._validation import check_path
 from pandas_imgproc.errors import did_you_mean, format_row
 from pandas_imgproc.source import is_encoded
 from pandas_imgproc.source.paths import ArchiveMember, through_archive
@@ -43,12 +42,7 @@ def check_to(
     to: object, expected: str = "a folder such as 'thumbs', or a template such as 'train/{label}/{stem}'"
 ) -> str:
     """Return ``to=`` as text; raise a TypeError or ValueError if it is not a path or a URL."""
-    if not isinstance(to, str | os.PathLike) or not isinstance(os.fspath(to), str):
-        raise TypeError(f"to={shorten(to)} is not {expected}")
-    text = to_user_path(to)
-    if not text.strip() or "\0" in text:
-        raise ValueError(f"to={text!r} is not {expected}")
-    return text
+    return check_path("to", to, expected)
 
 
 def parse(text: str) -> list[Component]:

@@ -11,12 +11,11 @@ import contextlib
 import os
 import tempfile
 import zlib
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING
 
 import numpy as np
 
 from pandas_imgproc._atomic import atomic_write
-from pandas_imgproc._text import shorten
 from pandas_imgproc.errors import ImgprocError, JournalError
 from pandas_imgproc.sinks.job_spec import JobContext, JobSpec, first_mismatch
 from pandas_imgproc.sinks.memory import ArraySpec, MemorySink
@@ -371,16 +370,3 @@ def image_names(paths: list[str | None], positions: Iterator[int] | range) -> li
     """
     names = (os.path.basename((path or "").partition("?")[0].rstrip("/")) for path in paths)
     return [name or f"{position:09d}" for name, position in zip(names, positions, strict=True)]
-
-
-def check_max_bytes(value: Any) -> int:
-    """Return a number of bytes; raise a ValueError for anything else."""
-    from dask.utils import parse_bytes
-
-    try:
-        nbytes = parse_bytes(value) if isinstance(value, str) else value
-        if isinstance(nbytes, bool) or not isinstance(nbytes, int) or nbytes < 1:
-            raise ValueError
-    except ValueError:
-        raise ValueError(f"max_bytes={shorten(value)} is not a number of bytes, or a text such as '500 MB'") from None
-    return int(nbytes)

@@ -36,6 +36,7 @@ class ManagedCluster:
         self.n_workers, self.memory_limit = n_workers, memory_limit
         self.config_at_request: tuple[Any, Any] = (None, None)  # configured size when it was last requested
         self.link_shown, self.log_start = False, True
+        self.is_requested = False  # by `get_client`, and not only needed by a call
         self._n_leases, self._is_retired = 0, False
         self._start = Step(_start, n_workers, memory_limit)
         self._stop = Step(self._stop_started)

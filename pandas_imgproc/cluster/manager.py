@@ -68,6 +68,7 @@ def get_client(n_workers: int | None = None, memory_limit: str | float | None = 
 
     Notes
     -----
+    Calls predicted to take more than 0.3 seconds run on the cluster from then on (``pandas-imgproc.inline-threshold-warm``).
     Another size than that of the running managed cluster replaces it by a new one: futures of the first are lost, but
     calls of ``.img`` in other threads finish on it before it is closed. Every socket listens on 127.0.0.1 and requires
     a certificate, except the dashboard, which requires the token in ``client.dashboard_link`` (configuration
@@ -80,7 +81,11 @@ def get_client(n_workers: int | None = None, memory_limit: str | float | None = 
     'http://127.0.0.1:8787/status?token=…'
     """
     with leased_cluster(n_workers, memory_limit) as lease:
-        return lease.wait()[0]
+        client = lease.wait()[0]
+        own = managed.find(client)
+        if own is not None:
+            own.is_requested = True
+        return client
 
 
 class ClusterLease:
@@ -205,6 +210,12 @@ def pool_context() -> str | None:
 def is_managed(client: Client) -> bool:
     """Return whether a client is that of the managed cluster."""
     return managed.find(client) is not None
+
+
+def is_requested(client: Client) -> bool:
+    """Return whether a client is the user's, or was requested by `get_client`: calls that it may run are run on it."""
+    own = managed.find(client)
+    return own is None or own.is_requested
 
 
 def worker_monitor(client: Client) -> WorkerMonitor:

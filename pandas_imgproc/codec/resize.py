@@ -57,8 +57,8 @@ def resize_and_orient(
     """Resize, convert to sRGB, transpose and pad an image.
 
     The exact way transposes first, as a user of Pillow does; else transposing the small result is cheaper, and
-    draft's fractional box need not be transposed. Colors are converted after the resize, which has fewer pixels, as in
-    an editor, which resizes in the color space of the file; and before the background is added, which is in sRGB.
+    draft's fractional box need not be transposed. Colors are converted after the resize, as in an editor, which resizes
+    in the color space of the file, unless that has more pixels; and before the background is added, which is in sRGB.
     """
     if transpose is not None and (options.size is None or options.reducing_gap is None):
         box = box and transpose_box(box, image.size, transpose)
@@ -66,7 +66,10 @@ def resize_and_orient(
     if options.size is not None:
         if options.fit == "crop":
             box = _crop_box(box or (0.0, 0.0, *image.size), oriented_size(options.size, transpose))
-        image = _resize(image, target_size(full_size, options, transpose), options, box)
+        size = target_size(full_size, options, transpose)
+        if to_srgb is not None and math.prod(image.size) < math.prod(size):
+            image, to_srgb = to_srgb(image), None
+        image = _resize(image, size, options, box)
     if to_srgb is not None:
         image = to_srgb(image)
     if transpose is not None:

@@ -38,6 +38,10 @@ GIL_SECONDS_PER_ROW = 0.00025
 """Work of a row that one thread at a time can do, because it is Python: more threads hinder each other."""
 
 
+WARM_SECONDS = 0.3
+"""Predicted seconds up to which a job runs inline while a cluster runs whose processes are faster than threads."""
+
+
 @dataclass(frozen=True)
 class ExecutionPlan:
     """Execution on a cluster, or inline on `n_threads` while the rest is predicted to take `max_seconds` at most."""
@@ -188,10 +192,10 @@ def _plan_for_remote_files(state: JobState) -> ExecutionPlan | None:
 
 def _plan_from_sample(state: JobState) -> ExecutionPlan:
     """Run the first rows in this thread, and return the plan for the rest by their rate."""
-    _sample_rows(state)
-    client = cluster.existing_client()
-    limit = setting("inline-threshold" if client is None else "inline-threshold-warm")
+    # In a new process the very first rows take longer: a few of them would start a cluster, or lead to it.
+    _sample_rows(state, setting("inline-threshold") if _prefers_threads(state.job) else math.inf)
     n_threads = max(1, min(CPU_COUNT, math.ceil(state.cpu_seconds_per_row / GIL_SECONDS_PER_ROW)))
+    limit = _inline_seconds(state.job, n_threads)
     state.n_workers = n_threads
     if state.eta() <= limit:
         # Twice the limit: a job that is nearly finished is not moved.
@@ -199,12 +203,30 @@ def _plan_from_sample(state: JobState) -> ExecutionPlan:
     return ExecutionPlan(n_threads, on_cluster=True)
 
 
-def _sample_rows(state: JobState) -> None:
-    """Run the first rows in this thread to measure their rate: few if they are slow, because other cores are idle."""
+def _inline_seconds(job: Job, n_threads: int) -> float:
+    """Return the predicted seconds up to which a job runs inline, on so many threads."""
+    if cluster.existing_client() is None or (_prefers_threads(job) and n_threads == CPU_COUNT):
+        return float(setting("inline-threshold"))
+    limit = setting("inline-threshold-warm")
+    return WARM_SECONDS if limit is None else float(limit)
+
+
+def _prefers_threads(job: Job) -> bool:
+    """Return whether a job runs on threads up to the same duration as without a cluster."""
+    client = cluster.existing_client()
+    if client is None:
+        return True
+    is_configured = setting("inline-threshold-warm") is not None
+    return job.task.releases_gil and not is_configured and not cluster.is_requested(client)
+
+
+def _sample_rows(state: JobState, max_eta: float) -> None:
+    """Run the first rows in this thread to measure their rate: few if they are slow, because other cores are idle.
+
+    As long as the rest seems to take longer than `max_eta` seconds, all `SAMPLE_ROWS` are run.
+    """
     preinit()  # or the very first row would pay for importing Pillow's plugins
     ledger = NullLedger()
-    # In a new process the very first rows take longer: a few of them would start a cluster.
-    max_eta = math.inf if cluster.existing_client() else setting("inline-threshold")
     while state.pending and not state.failed_fast and state.n_done < SAMPLE_ROWS:
         # Remote files are read concurrently: one by one they would seem slow.
         batch = SAMPLE_ROWS if state.is_remote else min(max(1, state.n_done), SAMPLE_ROWS // 4)

@@ -73,6 +73,11 @@ class Task(ABC):
         return False
 
     @property
+    def releases_gil(self) -> bool:
+        """Whether nearly all work on a photo is done without the lock of the interpreter."""
+        return False
+
+    @property
     def nbytes_per_row(self) -> int:
         """Bytes that the processing of one row needs; 0 if unknown in advance."""
         return 0

@@ -24,6 +24,7 @@ class LoadResized(Task):
 
     decode_options: codec.DecodeOptions
     name = "load_resized"
+    releases_gil = True
 
     def allocate(self, n: int) -> Values:
         """Return n black images: ndarray of uint8, shape (n, height, width, channels)."""

@@ -49,6 +49,7 @@ class SaveResized(FileTask):
     decode_options: codec.DecodeOptions
     encode_options: codec.EncodeOptions
     name = "save_resized"
+    releases_gil = True
 
     @property
     def nbytes_per_row(self) -> int:

@@ -68,7 +68,9 @@ def get_client(n_workers: int | None = None, memory_limit: str | float | None = 
 
     Notes
     -----
-    Calls predicted to take more than 0.3 seconds run on the cluster from then on (``pandas-imgproc.inline-threshold-warm``).
+    From then on, calls that are predicted to take more than 0.3 seconds run on the cluster (configuration
+    ``pandas-imgproc.inline-threshold-warm``).
+
     Another size than that of the running managed cluster replaces it by a new one: futures of the first are lost, but
     calls of ``.img`` in other threads finish on it before it is closed. Every socket listens on 127.0.0.1 and requires
     a certificate, except the dashboard, which requires the token in ``client.dashboard_link`` (configuration

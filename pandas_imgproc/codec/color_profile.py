@@ -128,10 +128,9 @@ def _apply(image: Image.Image, transform: Any) -> Image.Image:
 
 def _is_identity(transform: Any) -> bool:
     """Return whether a transform from RGB to RGB changes no color of a grid by more than a rounding."""
-    levels = range(0, 256, 15)
-    grid = bytes(level for color in np.ndindex((len(levels),) * 3) for level in (15 * k for k in color))
-    image = Image.frombytes("RGB", (len(levels), len(levels) ** 2), grid)
-    return _max_difference(_apply(image, transform).tobytes(), grid) <= _MAX_LEVELS
+    levels = np.arange(0, 256, 15, dtype=np.uint8)
+    grid = np.stack(np.meshgrid(levels, levels, levels), axis=-1).reshape(-1, len(levels), 3)
+    return _max_difference(_apply(Image.fromarray(grid), transform).tobytes(), grid.tobytes()) <= _MAX_LEVELS
 
 
 def _max_difference(levels: bytes, others: bytes) -> int:

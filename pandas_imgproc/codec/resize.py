@@ -66,11 +66,8 @@ def resize_and_orient(
     if options.size is not None:
         if options.fit == "crop":
             box = _crop_box(box or (0.0, 0.0, *image.size), oriented_size(options.size, transpose))
-        size = target_size(full_size, options, transpose)
-        if to_srgb is not None and math.prod(image.size) < math.prod(size):
-            image, to_srgb = to_srgb(image), None
-        image = _resize(image, size, options, box)
-    if to_srgb is not None:
+        image = _resize_in_srgb(image, target_size(full_size, options, transpose), options, box, to_srgb)
+    elif to_srgb is not None:
         image = to_srgb(image)
     if transpose is not None:
         image = to_image(image).transpose(transpose)
@@ -79,6 +76,16 @@ def resize_and_orient(
     if options.fit == "pad" and options.size is not None and image.size != options.size:
         return _pad(to_image(image), options.size, options)
     return image
+
+
+def _resize_in_srgb(
+    image: Image.Image | Raster, size: Size, options: DecodeOptions, box: Box | None, to_srgb: ToSRGB | None
+) -> Image.Image | Raster:
+    """Resize an image, and convert its colors where there are fewer pixels."""
+    if to_srgb is not None and math.prod(image.size) < math.prod(size):
+        return _resize(to_srgb(image), size, options, box)
+    resized = _resize(image, size, options, box)
+    return resized if to_srgb is None else to_srgb(resized)
 
 
 def _resize(image: Image.Image | Raster, size: Size, options: DecodeOptions, box: Box | None) -> Image.Image | Raster:

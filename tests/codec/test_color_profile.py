@@ -85,6 +85,13 @@ def test_exact_pixels_are_those_of_pillow_after_the_resize(profile):
         assert np.abs(expected - np.asarray(resized)).mean() > 3
 
 
+def test_enlarged_image_is_converted_before_the_resize():
+    data = encoded(scene(60, 40), "PNG", icc_profile=ADOBE)
+    with Image.open(io.BytesIO(data)) as image:
+        expected = by_pillow(image).resize((80, 50))
+    assert np.array_equal(pixels(data, (80, 50), reducing_gap=None), np.asarray(expected))
+
+
 def test_engines_differ_by_the_rounding_of_the_resize_only():
     data = encoded(scene(160, 120), "JPEG", icc_profile=ADOBE)
     assert np.array_equal(pixels(data, engine="simd"), pixels(data, engine="pillow"))

@@ -76,17 +76,40 @@ def test_underestimated_job_moves_to_cluster(paths, managed_cluster, caplog):
 
 
 @pytest.mark.parametrize(
-    ("max_seconds", "client", "threshold", "rows"),
-    [(math.inf, "one", 8.0, 16), (1e-9, "one", 8.0, 1), (1e-9, None, 8.0, 1), (1e-9, None, 0.0, 16)],
+    ("max_seconds", "max_eta", "rows"), [(math.inf, math.inf, 16), (1e-9, math.inf, 1), (1e-9, 8.0, 1), (1e-9, 0.0, 16)]
 )
-def test_sample_of_slow_rows_is_small_where_other_cores_are_idle(max_seconds, client, threshold, rows, monkeypatch):
+def test_sample_of_slow_rows_is_small_where_other_cores_are_idle(max_seconds, max_eta, rows, monkeypatch):
     """But a cluster is not started because of the very first rows, which take longer."""
-    monkeypatch.setattr(cluster, "existing_client", lambda: client)
     monkeypatch.setattr(planning, "SAMPLE_SECONDS", max_seconds)  # the rows take as long as they take
     state = make_state(100, inputs=["a.png"] * 100)
-    with dask.config.set({"pandas-imgproc.inline-threshold": threshold}):
-        planning._sample_rows(state)
+    planning._sample_rows(state, max_eta)
     assert state.n_done == rows
+
+
+def start_cluster(paths):
+    """A cluster that a call has started, and that no one has requested."""
+    pandas_imgproc.close()
+    with dask.config.set({"scheduler": "distributed", "pandas-imgproc.n-workers": 2}):
+        paths.head(2).img.load_resized(8)
+
+
+def test_photos_stay_on_threads_beside_a_cluster_that_no_one_has_requested(paths, caplog, monkeypatch):
+    monkeypatch.setattr(planning, "WARM_SECONDS", 0.0)
+    monkeypatch.setattr(planning, "GIL_SECONDS_PER_ROW", 1e-9)
+    start_cluster(paths)
+    assert "inline on" in summary(caplog, lambda: paths.img.load_resized(200))
+    assert "local cluster" in summary(caplog, lambda: paths.img.features(["brightness"]))
+    with dask.config.set({"pandas-imgproc.inline-threshold-warm": 0}):
+        assert "local cluster" in summary(caplog, lambda: paths.img.load_resized(200))
+    pandas_imgproc.get_client()  # its user watches the dashboard
+    assert "local cluster" in summary(caplog, lambda: paths.img.load_resized(200))
+
+
+def test_images_of_which_threads_hinder_each_other_use_a_running_cluster(paths, caplog, monkeypatch):
+    monkeypatch.setattr(planning, "WARM_SECONDS", 0.0)
+    monkeypatch.setattr(planning, "GIL_SECONDS_PER_ROW", 1e9)
+    start_cluster(paths)
+    assert "local cluster" in summary(caplog, lambda: paths.img.load_resized(8))
 
 
 @pytest.mark.parametrize(("row_seconds", "n_threads"), [(0.0001, 1), (0.001, planning.CPU_COUNT)])

@@ -12,6 +12,7 @@ from pandas_imgproc import _timing, codec
 from pandas_imgproc._text import INTERRUPTS
 from pandas_imgproc.errors import BatchLengthError, OutputError, UserFunctionError
 from pandas_imgproc.partition import PartitionInput, PartitionResult
+from pandas_imgproc.source import ReadControl
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -94,6 +95,7 @@ def run_partition(
     ledger: RowLedger,
     settings: codec.PillowSettings,
     output: Callable[[int], Output | None] | None = None,
+    on_last_reads: Callable[[], None] | None = None,
 ) -> PartitionResult:
     """Run a task on the rows of a partition.
 
@@ -111,6 +113,8 @@ def run_partition(
         Pillow's settings in the caller, so that every process decodes alike.
     output : callable, optional
         Function of a row of the partition that returns the output into which its file is copied.
+    on_last_reads : callable, optional
+        Called while the last remote files are awaited, for each of them: the next partition may start to read.
 
     Returns
     -------
@@ -127,7 +131,8 @@ def run_partition(
     wall, cpu = time.perf_counter(), time.thread_time()
     with codec.pillow_settings(settings), _timing.collect_timings() as seconds:
         block_rows = task.block_rows if task.fills_blocks else None
-        files = source.read(partition, lambda: ledger.cancelled, output, block_rows, task.convert)
+        control = ReadControl(lambda: ledger.cancelled, on_last_reads or (lambda: None))
+        files = source.read(partition, control, output, block_rows, task.convert)
         _Run(result, task, partition, ledger).run(files)
     result.wall, result.cpu = time.perf_counter() - wall, time.thread_time() - cpu
     result.seconds, result.bytes_read = dict(seconds), seconds.bytes_read

@@ -69,7 +69,8 @@ class FlowControl:
         """
         n_threads, seconds = self._state.n_workers, n_rows * self._state.seconds_per_row
         n_during_trip = ROUND_TRIPS * round_trip * n / seconds if seconds else 0.0
-        if n < n_threads * min(PER_THREAD + n_during_trip, MAX_PER_THREAD):
+        per_thread = PER_THREAD + self._state.is_remote  # one more has seceded
+        if n < n_threads * min(per_thread + n_during_trip, MAX_PER_THREAD):
             return True
         return is_foreign and n < n_threads * PER_THREAD_FOREIGN and seconds < n_threads * SECONDS_PER_THREAD
 

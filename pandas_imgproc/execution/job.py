@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from pandas_imgproc.execution.reporting import CallReport
+    from pandas_imgproc.execution.secession import Secession
     from pandas_imgproc.kernel import RowLedger
     from pandas_imgproc.partition import Mask
     from pandas_imgproc.regions import Regions
@@ -240,11 +241,14 @@ class JobState:
         """
         return max(self.cpu / self.n_done, self.seconds_per_row / 4) if self.n_done else 0.0
 
-    def local_task(self, positions: Sequence[int], ledger: RowLedger) -> Callable[[], PartitionResult]:
-        """Return a zero-argument callable that runs a partition in this process and writes its values to the sink."""
+    def local_task(self, positions: Sequence[int], ledger: RowLedger) -> Callable[..., PartitionResult]:
+        """Return a callable that runs a partition in this process and writes its values to the sink.
+
+        Its argument is the `Secession` of the partition, None if no other waits for its end.
+        """
         job, partition, writer = self.job, self.partition(positions), self.writer(positions, in_caller=True)
-        return lambda: run_and_write(
-            self._process_task.for_thread(), partition, job.source, ledger, self.settings, writer
+        return lambda secession=None: run_and_write(
+            self._process_task.for_thread(), partition, job.source, ledger, self.settings, writer, secession
         )
 
     def partition(self, positions: Sequence[int]) -> PartitionInput:
@@ -361,14 +365,15 @@ def run_and_write(
     ledger: RowLedger,
     settings: PillowSettings,
     writer: PartitionWriter,
+    secession: Secession | None = None,
 ) -> PartitionResult:
-    """Run a partition in this thread, and write its values.
+    """Run a partition in this thread, and write its values; with a `secession` the next one begins early.
 
     The values of a cancelled or ended job are dropped: some of its rows are unfinished, and the next job may have
     written to the same buffer.
     """
     output = writer.output if isinstance(writer, CopyWriter | ObjectCopyWriter) else None
-    result = run_partition(task, partition, source, ledger, settings, output)
+    result = run_partition(task, partition, source, ledger, settings, output, secession)
     if ledger.cancelled or result.is_ended:
         result.values = None
         return result
@@ -377,4 +382,6 @@ def run_and_write(
         result = writer(result)
     result.seconds.update(seconds)
     result.wall += time.perf_counter() - started_at
+    if secession is not None:
+        result.wall -= secession.seconds  # which are those of the next partition
     return result

@@ -25,6 +25,7 @@ from pandas_imgproc.cluster import worker_rpc
 from pandas_imgproc.errors import with_host
 from pandas_imgproc.execution.job import run_and_write
 from pandas_imgproc.execution.reporting import PartitionReport, ThumbnailWriter
+from pandas_imgproc.execution.secession import worker_secession
 from pandas_imgproc.partition import PartitionResult
 from pandas_imgproc.source import FailedInput, InputFile, RowInputs, Source, is_encoded, read_in_memory
 from pandas_imgproc.source.inputs import describe_input, path_or_bytes
@@ -169,7 +170,8 @@ def run_payload(payload: bytes, shared: bytes, version: str, scattered: bytes | 
         except _UNPICKLING_ERRORS as exc:
             return unpickling_message(exc, version)
         thumbnail = ThumbnailWriter(writer, partition, source) if makes_thumbnail else None
-        result = run_and_write(task, partition, source, ledger, settings, thumbnail or writer)
+        secession = opened.enter_context(worker_secession())
+        result = run_and_write(task, partition, source, ledger, settings, thumbnail or writer, secession)
     result.function_errors.detach()
     if socket.gethostname() != caller:
         _add_host(result)

@@ -193,9 +193,9 @@ def _plan_for_remote_files(state: JobState) -> ExecutionPlan | None:
 def _plan_from_sample(state: JobState) -> ExecutionPlan:
     """Run the first rows in this thread, and return the plan for the rest by their rate."""
     # In a new process the very first rows take longer: a few of them would start a cluster, or lead to it.
-    _sample_rows(state, setting("inline-threshold") if _prefers_threads(state.job) else math.inf)
+    _sample_rows(state, setting("inline-threshold") if _prefers_threads(state) else math.inf)
     n_threads = max(1, min(CPU_COUNT, math.ceil(state.cpu_seconds_per_row / GIL_SECONDS_PER_ROW)))
-    limit = _inline_seconds(state.job, n_threads)
+    limit = _inline_seconds(state, n_threads)
     state.n_workers = n_threads
     if state.eta() <= limit:
         # Twice the limit: a job that is nearly finished is not moved.
@@ -203,21 +203,23 @@ def _plan_from_sample(state: JobState) -> ExecutionPlan:
     return ExecutionPlan(n_threads, on_cluster=True)
 
 
-def _inline_seconds(job: Job, n_threads: int) -> float:
+def _inline_seconds(state: JobState, n_threads: int) -> float:
     """Return the predicted seconds up to which a job runs inline, on so many threads."""
-    if cluster.existing_client() is None or (_prefers_threads(job) and n_threads == CPU_COUNT):
+    if cluster.existing_client() is None or (_prefers_threads(state) and n_threads == CPU_COUNT):
         return float(setting("inline-threshold"))
     limit = setting("inline-threshold-warm")
     return WARM_SECONDS if limit is None else float(limit)
 
 
-def _prefers_threads(job: Job) -> bool:
+def _prefers_threads(state: JobState) -> bool:
     """Return whether a job runs on threads up to the same duration as without a cluster."""
     client = cluster.existing_client()
     if client is None:
         return True
-    is_configured = setting("inline-threshold-warm") is not None
-    return job.task.releases_gil and not is_configured and not cluster.is_requested(client)
+    if setting("inline-threshold-warm") is not None or cluster.is_requested(client):
+        return False
+    # The requests of remote files are Python, and hinder the threads.
+    return state.job.task.releases_gil and not state.is_remote
 
 
 def _sample_rows(state: JobState, max_eta: float) -> None:

@@ -20,6 +20,7 @@ from dask.system import CPU_COUNT
 from pandas_imgproc._uninterrupted import release_import_lock
 from pandas_imgproc.codec import preinit
 from pandas_imgproc.execution.planning import GIL_SECONDS_PER_ROW
+from pandas_imgproc.execution.secession import Secession
 from pandas_imgproc.kernel import NullLedger, RowLedger
 from pandas_imgproc.partition import PartitionResult
 
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 MAX_CHUNK_ROWS = 16
 """Rows that one thread reads before it reports, unless they are remote: then as many as are allowed, concurrently."""
 
-Read = Callable[[Sequence[int], RowLedger], PartitionResult]
+Read = Callable[[Sequence[int], RowLedger, Callable[[], None]], PartitionResult]
 
 
 class BatchStream:
@@ -46,7 +47,7 @@ class BatchStream:
     Parameters
     ----------
     read : callable
-        Function of positions and a ledger that returns their `PartitionResult`, in any thread.
+        Function of positions, a ledger and a `Secession` that returns their `PartitionResult`, in any thread.
     order : ndarray of int64, shape (n,)
         Positions in the order of the batches.
     sink : BatchSink
@@ -71,7 +72,8 @@ class BatchStream:
         self._name = f"pandas_imgproc-{uuid.uuid4().hex[:8]}"
         release_import_lock()  # threads import codecs
         preinit()
-        self._pool = ThreadPoolExecutor(self._n_threads, self._name)
+        self._seats = threading.Semaphore(self._n_threads)
+        self._pool = ThreadPoolExecutor((1 + is_remote) * self._n_threads, self._name)
 
     def __enter__(self) -> Self:
         try:
@@ -133,7 +135,11 @@ class BatchStream:
 
     def _run(self, first: int, positions: list[int]) -> None:
         """Read a chunk, and write the rows that can be added: its own, and those that waited for it."""
-        part = self._read(positions, self._ledger)
+        with Secession(self._let_next_run, self._seats) as secession:
+            self._read_and_write(first, positions, secession)
+
+    def _read_and_write(self, first: int, positions: list[int], secession: Secession) -> None:
+        part = self._read(positions, self._ledger, secession)
         if self._ledger.cancelled:
             return
         with self._changed:
@@ -156,12 +162,17 @@ class BatchStream:
             parts.append(part)
         return parts
 
+    def _let_next_run(self) -> None:
+        """Let another chunk run."""
+        with self._changed:
+            self._n_running -= 1
+            self._submit()
+
     def _finish(self, future: Future[None]) -> None:
         """Submit more when a chunk has finished, and wake the caller."""
         if future.cancelled():
             return
         with self._changed:
-            self._n_running -= 1
             self._error = self._error or future.exception()
             self._submit()
             self._changed.notify_all()

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import threading
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextvars import copy_context
 from itertools import islice
 from typing import TYPE_CHECKING
 
+from pandas_imgproc.execution.secession import Secession
 from pandas_imgproc.kernel import NullLedger
 
 if TYPE_CHECKING:
@@ -20,13 +22,19 @@ def run_in_threads(state: JobState, n_threads: int, should_stop: Callable[[], bo
     """Run partitions on threads: all, or until `should_stop` returns True, which is called after each."""
     ledger = NullLedger()
     state.n_workers = n_threads
+    free, seats = threading.Semaphore(n_threads), threading.Semaphore(n_threads)
 
-    def submit(task: Callable[[], PartitionResult]) -> Future[PartitionResult]:
+    def run(task: Callable[[Secession], PartitionResult]) -> PartitionResult:
+        free.acquire()
+        with Secession(free.release, seats) as secession:
+            return task(secession)
+
+    def submit(task: Callable[[Secession], PartitionResult]) -> Future[PartitionResult]:
         # In the context of the caller: it may be a user's function, which holds locks while it waits for these threads.
-        return pool.submit(copy_context().run, task)
+        return pool.submit(copy_context().run, run, task)
 
     partitions = (state.local_task(positions, ledger) for positions in state.iter_partitions())
-    with ThreadPoolExecutor(n_threads, "pandas_imgproc") as pool:
+    with ThreadPoolExecutor((1 + state.is_remote) * n_threads, "pandas_imgproc") as pool:
         try:
             running = set(map(submit, islice(partitions, min(2 * n_threads, state.max_partitions))))
             while running and not state.failed_fast:

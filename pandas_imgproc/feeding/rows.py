@@ -36,8 +36,10 @@ class Rows(Protocol):
 
     def __len__(self) -> int: ...
 
-    def read(self, positions: Sequence[int], ledger: RowLedger = ...) -> PartitionResult:
-        """Return the images at these positions, in any order."""
+    def read(
+        self, positions: Sequence[int], ledger: RowLedger = ..., on_last_reads: Callable[[], None] | None = ...
+    ) -> PartitionResult:
+        """Return the images at these positions, in any order; `on_last_reads` is that of `run_partition`."""
 
     def path(self, position: int) -> str:
         """Return the name of a row's file, for messages."""
@@ -80,12 +82,19 @@ class DecodedRows:
     def __len__(self) -> int:
         return len(self.job.inputs)
 
-    def read(self, positions: Sequence[int], ledger: RowLedger = NullLedger()) -> PartitionResult:  # noqa: B008  has no state
+    def read(
+        self,
+        positions: Sequence[int],
+        ledger: RowLedger = NullLedger(),  # noqa: B008  has no state
+        on_last_reads: Callable[[], None] | None = None,
+    ) -> PartitionResult:
         """Decode the images at these positions."""
         inputs = [self.job.inputs[position] for position in positions]
         regions = None if self.job.regions is None else self.job.regions.take(np.asarray(positions, dtype=np.int64))
         partition = PartitionInput(positions, inputs, regions=regions)
-        return run_partition(self.job.task, partition, self.job.source, ledger, self.settings)
+        return run_partition(
+            self.job.task, partition, self.job.source, ledger, self.settings, on_last_reads=on_last_reads
+        )
 
     def path(self, position: int) -> str:
         """Return the name of a row's file."""
@@ -118,7 +127,12 @@ class StoredRows:
     def __len__(self) -> int:
         return len(self.images)
 
-    def read(self, positions: Sequence[int], ledger: RowLedger = NullLedger()) -> PartitionResult:  # noqa: ARG002, B008
+    def read(
+        self,
+        positions: Sequence[int],
+        ledger: RowLedger = NullLedger(),  # noqa: ARG002, B008
+        on_last_reads: Callable[[], None] | None = None,  # noqa: ARG002
+    ) -> PartitionResult:
         """Copy the images at these positions."""
         pixels = self.images.pixels.take(positions, axis=0)
         result = PartitionResult.empty(PartitionInput(positions, positions), pixels)

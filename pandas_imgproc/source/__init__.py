@@ -44,6 +44,7 @@ from pandas_imgproc.source.local import (
     is_dir,
     signature_of,
 )
+from pandas_imgproc.source.read_control import ReadControl
 from pandas_imgproc.source.redaction import StorageOptions
 from pandas_imgproc.source.redirects import FOLLOW_ALL
 from pandas_imgproc.source.source import Source
@@ -58,6 +59,7 @@ __all__ = [
     "FileSignature",
     "FileVersion",
     "InputFile",
+    "ReadControl",
     "RowInputs",
     "Source",
     "StorageOptions",

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from pandas_imgproc.source.copies import Output
     from pandas_imgproc.source.local import FileSignature
     from pandas_imgproc.source.paths import Location
+    from pandas_imgproc.source.read_control import ReadControl
     from pandas_imgproc.source.remote import RemoteReader
 
     Transfer = tuple[Any, FileSignature]  # bytes or a CopiedFile, and the signature
@@ -78,8 +79,8 @@ class Prefetcher:
     reader : RemoteReader
     files : dict of int to Location
         Locations of at least one file, by position of the row in the partition, ascending; local only if it is copied.
-    cancelled : callable
-        Whether the job was cancelled: a pending file is not awaited then.
+    control : ReadControl
+        Control of the execution over the reads.
     output : callable, optional
         Function of a position that returns the output into which a file is copied, None to read it into memory.
     """
@@ -88,10 +89,10 @@ class Prefetcher:
         self,
         reader: RemoteReader,
         files: dict[int, Location],
-        cancelled: Callable[[], bool],
+        control: ReadControl,
         output: Callable[[int], Output | None] | None = None,
     ) -> None:
-        self._reader, self._cancelled, self._output = reader, cancelled, output
+        self._reader, self._control, self._output = reader, control, output
         self._pending, self._started = deque(files.items()), deque[_PendingRead]()
         self._size_group = _size_group(next(iter(files.values()))) + (" copied" if output is not None else "")
 
@@ -123,7 +124,7 @@ class Prefetcher:
             self._pending.popleft()
         self._fill()
         while not wait({self._started[0].future}, timeout=POLL_INTERVAL).done:
-            if self._cancelled():
+            if self._control.cancelled():
                 return
 
     def _fill(self) -> None:
@@ -138,6 +139,8 @@ class Prefetcher:
             future = self._reader.submit(self._read(i, location))
             self._started.append(_PendingRead(i, future, estimate))
             nbytes += self._started[-1].nbytes
+        if not self._pending and len(self._started) <= config.max_concurrency // n_active:
+            self._control.on_last_reads()
 
     def _read(self, i: int, location: Location) -> Coroutine[Any, Any, Transfer]:
         output = None if self._output is None else self._output(i)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from pandas_imgproc.source.filesystems import ReadResult
     from pandas_imgproc.source.local import FileSignature
     from pandas_imgproc.source.prefetch import Prefetcher
+    from pandas_imgproc.source.read_control import ReadControl
     from pandas_imgproc.source.source import Source
 
 MAX_HELD_NBYTES = 2**28
@@ -136,7 +137,7 @@ class SharedFiles:
 
 
 def shared_rows(
-    source: Source, partition: PartitionInput, cancelled: Callable[[], bool], block_rows: int | None
+    source: Source, partition: PartitionInput, control: ReadControl, block_rows: int | None
 ) -> Iterator[tuple[int, SharedFile]]:
     """Yield ``(i, file)`` for each row of a partition of regions that names an image, image by image.
 
@@ -150,7 +151,7 @@ def shared_rows(
     numbers = partition.regions.files[rows].tolist()
     files, first = SharedFiles(numbers), {number: k for k, number in reversed(list(enumerate(numbers)))}
     remote = source.remote_inputs([inputs[i] if first[numbers[k]] == k else None for k, i in enumerate(rows)])
-    with source.prefetcher(remote, cancelled) if remote else contextlib.nullcontext() as prefetcher:
+    with source.prefetcher(remote, control) if remote else contextlib.nullcontext() as prefetcher:
         for k, i in enumerate(rows):
             read: Callable[[], ReadResult] = functools.partial(source.data, inputs[i])
             if prefetcher is not None and k in remote:

@@ -29,6 +29,7 @@ from pandas_imgproc.source.inputs import (
 from pandas_imgproc.source.local import BLOCK_NBYTES, UNKNOWN_SIGNATURE, FileSignature, local_signature, read_file
 from pandas_imgproc.source.paths import ArchiveMember, Location, RemoteLocation, RemotePath
 from pandas_imgproc.source.read_config import ReadConfig
+from pandas_imgproc.source.read_control import UNCONTROLLED, ReadControl
 from pandas_imgproc.source.redaction import StorageOptions, redact_path, redact_url
 from pandas_imgproc.source.redirects import AllowedHost, RedirectPolicy
 from pandas_imgproc.source.shared_files import check_not_empty, checked, prefetched, shared_rows
@@ -120,36 +121,35 @@ class Source:
     def read(
         self,
         partition: PartitionInput,
-        cancelled: Callable[[], bool] = lambda: False,
+        control: ReadControl = UNCONTROLLED,
         output: Callable[[int], Output | None] | None = None,
         block_rows: int | None = None,
         convert: Convert | None = None,
     ) -> Iterator[tuple[int, InputFile]]:
         """Return an iterator over ``(i, file)`` for each row of a partition that names an image.
 
-        Missing rows are skipped. A remote file is not awaited any longer once `cancelled` returns True. With `output`
-        large files are copied into the output of row i, and their data are a `CopiedFile`. Regions of one image are
-        yielded one after the other; with `block_rows` only those of the same block of so many positions. `convert`
-        makes `CustomFile` of the bytes of some files.
+        Missing rows are skipped. With `output` large files are copied into the output of row i, and their data are a
+        `CopiedFile`. Regions of one image are yielded one after the other; with `block_rows` only those of the same
+        block of so many positions. `convert` makes `CustomFile` of the bytes of some files.
         """
-        files = self._read(partition, cancelled, output, block_rows)
+        files = self._read(partition, control, output, block_rows)
         return files if convert is None else _converted(files, convert)
 
     def _read(
         self,
         partition: PartitionInput,
-        cancelled: Callable[[], bool],
+        control: ReadControl,
         output: Callable[[int], Output | None] | None,
         block_rows: int | None,
     ) -> Iterator[tuple[int, InputFile]]:
         if partition.regions is not None:
-            yield from self._read_regions(partition, cancelled, block_rows)
+            yield from self._read_regions(partition, control, block_rows)
             return
         if isinstance(next((value for value in partition.inputs if value is not None), None), RowInputs):
-            yield from self._read_groups(partition, cancelled)  # type: ignore[misc]  # for tasks of several images
+            yield from self._read_groups(partition, control)  # type: ignore[misc]  # for tasks of several images
             return
         remote = self.remote_inputs(partition.inputs, with_large=output is not None)
-        with self.prefetcher(remote, cancelled, output) if remote else contextlib.nullcontext() as prefetcher:
+        with self.prefetcher(remote, control, output) if remote else contextlib.nullcontext() as prefetcher:
             for i, (value, target) in enumerate(zip(partition.inputs, _first_targets(partition), strict=True)):
                 if value is not None:
                     fetch = prefetched(prefetcher, i) if prefetcher is not None and i in remote else None
@@ -160,24 +160,22 @@ class Source:
                     yield i, file
 
     def _read_regions(
-        self, partition: PartitionInput, cancelled: Callable[[], bool], block_rows: int | None
+        self, partition: PartitionInput, control: ReadControl, block_rows: int | None
     ) -> Iterator[tuple[int, InputFile]]:
         """Yield ``(i, file)`` for each row of a partition of regions, image by image."""
         assert partition.regions is not None
         targets = _first_targets(partition)
-        for i, shared in shared_rows(self, partition, cancelled, block_rows):
+        for i, shared in shared_rows(self, partition, control, block_rows):
             region = partition.regions[i], shared
             file = InputFile(partition.inputs[i], self, targets[i], shared.read, region)
             file.columns, file.i = partition.columns, i
             yield i, file
 
-    def _read_groups(
-        self, partition: PartitionInput, cancelled: Callable[[], bool]
-    ) -> Iterator[tuple[int, InputFileGroup]]:
+    def _read_groups(self, partition: PartitionInput, control: ReadControl) -> Iterator[tuple[int, InputFileGroup]]:
         """Yield ``(i, files)`` for each row of a partition of several images a row."""
         rows = [i for i, value in enumerate(partition.inputs) if value is not None]
         inputs = [value for i in rows for value in partition.inputs[i].values]
-        files = self._read(dataclasses.replace(partition, inputs=inputs, targets=()), cancelled, None, None)
+        files = self._read(dataclasses.replace(partition, inputs=inputs, targets=()), control, None, None)
         n_targets = len(partition.targets) // len(partition)
         for i in rows:
             group = InputFileGroup([next(files)[1] for _ in partition.inputs[i].values])
@@ -188,13 +186,13 @@ class Source:
     def prefetcher(
         self,
         files: dict[int, Location],
-        cancelled: Callable[[], bool],
+        control: ReadControl,
         output: Callable[[int], Output | None] | None = None,
     ) -> Prefetcher:
         """Return the prefetcher of files by number."""
         from pandas_imgproc.source.prefetch import Prefetcher  # imports asyncio
 
-        return Prefetcher(self.reader, files, cancelled, output)
+        return Prefetcher(self.reader, files, control, output)
 
     def remote_inputs(self, inputs: Sequence[Any], *, with_large: bool = False) -> dict[int, Location]:
         """Return the locations of remote files, and those of large local ones too, by position in the partition."""

@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from distributed import Client
+from image_factory import image_bytes
 from no_op_task import make_state
 from saved_files import numbered_paths
 
@@ -103,6 +104,15 @@ def test_photos_stay_on_threads_beside_a_cluster_that_no_one_has_requested(paths
         assert "local cluster" in summary(caplog, lambda: paths.img.load_resized(200))
     pandas_imgproc.get_client()  # its user watches the dashboard
     assert "local cluster" in summary(caplog, lambda: paths.img.load_resized(200))
+
+
+def test_remote_photos_use_a_running_cluster(paths, caplog, monkeypatch, http_server):
+    """Their requests are Python, which hinders threads."""
+    monkeypatch.setattr(planning, "WARM_SECONDS", 0.0)
+    http_server.files.update({str(k): image_bytes(k) for k in range(20)})
+    start_cluster(paths)
+    names = pd.Series([str(k) for k in range(20)])
+    assert "local cluster" in summary(caplog, lambda: names.img.load_resized(200, root=http_server.url()))
 
 
 def test_images_of_which_threads_hinder_each_other_use_a_running_cluster(paths, caplog, monkeypatch):

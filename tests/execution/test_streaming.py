@@ -23,7 +23,7 @@ class Reader:
     def __init__(self, missing=(), cpu=1.0):
         self.missing, self.cpu, self.positions = set(missing), cpu, []
 
-    def __call__(self, positions, ledger):
+    def __call__(self, positions, ledger, on_last_reads):
         self.positions += positions
         values = np.broadcast_to(np.array(positions, "uint16")[:, None, None, None], (len(positions), 2, 2, 1))
         part = PartitionResult.empty(PartitionInput(positions, positions), values)
@@ -61,12 +61,12 @@ def test_batches_follow_the_order_whichever_thread_is_first():
     order, slow = np.random.default_rng(0).permutation(200), threading.Event()
 
     class Late(Reader):
-        def __call__(self, positions, ledger):
+        def __call__(self, positions, ledger, on_last_reads):
             if int(order[0]) in positions:
                 assert slow.wait(100)
             elif int(order[20]) in positions:
                 slow.set()
-            return super().__call__(positions, ledger)
+            return super().__call__(positions, ledger, on_last_reads)
 
     with dask.config.set(scheduler="threads"), stream(Late(), 200, 8, 4, order) as batches:
         given = [(batch.positions[: batch.n].tolist(), batch.images[: batch.n, 0, 0, 0].tolist()) for batch in batches]
@@ -93,7 +93,7 @@ def test_large_batch_has_pages_of_its_own():
 
 
 def test_error_of_the_reader_ends_the_loop():
-    def fail(positions, ledger):
+    def fail(positions, ledger, on_last_reads):
         raise MemoryError("no memory")
 
     with pytest.raises(MemoryError, match="no memory"), stream(fail) as batches:
@@ -103,7 +103,7 @@ def test_error_of_the_reader_ends_the_loop():
 def test_end_of_the_block_cancels_rows_in_flight():
     started = threading.Event()
 
-    def read(positions, ledger):
+    def read(positions, ledger, on_last_reads):
         started.set()
         assert wait_until(lambda: ledger.cancelled)
         return PartitionResult.empty(PartitionInput(positions, positions), np.zeros((len(positions), 2, 2, 1)))

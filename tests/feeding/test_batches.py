@@ -277,8 +277,9 @@ def test_ctrl_c_while_the_first_chunks_are_submitted_ends_their_threads(http_ser
 
     def submit_and_interrupt(stream):
         submit(stream)
-        assert wait_until(lambda: http_server.in_flight)
-        raise KeyboardInterrupt
+        if threading.current_thread() is threading.main_thread():
+            assert wait_until(lambda: http_server.in_flight)
+            raise KeyboardInterrupt
 
     monkeypatch.setattr(BatchStream, "_submit", submit_and_interrupt)
     with pytest.raises(KeyboardInterrupt):

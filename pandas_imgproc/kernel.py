@@ -131,7 +131,7 @@ def run_partition(
     wall, cpu = time.perf_counter(), time.thread_time()
     with codec.pillow_settings(settings), _timing.collect_timings() as seconds:
         block_rows = task.block_rows if task.fills_blocks else None
-        control = ReadControl(lambda: ledger.cancelled, on_last_reads or (lambda: None))
+        control = ReadControl(lambda: ledger.cancelled, on_last_reads)
         files = source.read(partition, control, output, block_rows, task.convert)
         _Run(result, task, partition, ledger).run(files)
     result.wall, result.cpu = time.perf_counter() - wall, time.thread_time() - cpu

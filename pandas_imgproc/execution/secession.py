@@ -60,11 +60,11 @@ class Secession:
         return time.perf_counter() - self._seceded_at if self._seceded_at else 0.0
 
 
-def worker_secession() -> Secession:
-    """Return the secession of the partition that this thread runs, from the threads of its Dask worker."""
+def worker_secession() -> contextlib.AbstractContextManager[Secession | None]:
+    """Return the secession of the partition that this thread runs from the threads of its worker, if it has one."""
     worker = worker_rpc.current_worker()
     if worker is None:
-        return Secession(_do_nothing, threading.Semaphore(0), at_end=False)
+        return contextlib.nullcontext()
     seats = _worker_seats.get(worker)
     if seats is None:
         seats = _worker_seats.setdefault(worker, threading.Semaphore(worker.state.nthreads))
@@ -72,10 +72,6 @@ def worker_secession() -> Secession:
 
 
 _worker_seats: weakref.WeakKeyDictionary[Any, threading.Semaphore] = weakref.WeakKeyDictionary()
-
-
-def _do_nothing() -> None:
-    pass
 
 
 def _secede_from_worker() -> None:

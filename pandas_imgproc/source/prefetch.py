@@ -139,8 +139,9 @@ class Prefetcher:
             future = self._reader.submit(self._read(i, location))
             self._started.append(_PendingRead(i, future, estimate))
             nbytes += self._started[-1].nbytes
-        if not self._pending and len(self._started) <= config.max_concurrency // n_active:
-            self._control.on_last_reads()
+        on_last_reads = self._control.on_last_reads
+        if on_last_reads and not self._pending and len(self._started) <= config.max_concurrency // n_active:
+            on_last_reads()
 
     def _read(self, i: int, location: Location) -> Coroutine[Any, Any, Transfer]:
         output = None if self._output is None else self._output(i)

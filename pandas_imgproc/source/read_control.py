@@ -13,10 +13,6 @@ def _never() -> bool:
     return False
 
 
-def _do_nothing() -> None:
-    pass
-
-
 @dataclass(frozen=True)
 class ReadControl:
     """Control of an execution over the reads of a partition.
@@ -25,13 +21,13 @@ class ReadControl:
     ----------
     cancelled : callable
         Whether the job was cancelled: a remote file is not awaited any longer then.
-    on_last_reads : callable
+    on_last_reads : callable, optional
         Called once the last remote files are requested and requests for others would not delay them, and again for
         each file after that: another partition may start to read.
     """
 
     cancelled: Callable[[], bool] = _never
-    on_last_reads: Callable[[], None] = _do_nothing
+    on_last_reads: Callable[[], None] | None = None
 
 
 UNCONTROLLED = ReadControl()

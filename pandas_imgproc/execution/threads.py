@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import deque
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextvars import copy_context
 from itertools import islice
@@ -23,15 +24,18 @@ def run_in_threads(state: JobState, n_threads: int, should_stop: Callable[[], bo
     ledger = NullLedger()
     state.n_workers = n_threads
     free, seats = threading.Semaphore(n_threads), threading.Semaphore(n_threads)
+    waiting: deque[Callable[[Secession], PartitionResult]] = deque()
 
-    def run(task: Callable[[Secession], PartitionResult]) -> PartitionResult:
+    def run_next() -> PartitionResult:
         free.acquire()
+        # Taken only now: threads may get their turn in any order, and partitions start in that of the rows.
         with Secession(free.release, seats) as secession:
-            return task(secession)
+            return waiting.popleft()(secession)
 
     def submit(task: Callable[[Secession], PartitionResult]) -> Future[PartitionResult]:
+        waiting.append(task)
         # In the context of the caller: it may be a user's function, which holds locks while it waits for these threads.
-        return pool.submit(copy_context().run, run, task)
+        return pool.submit(copy_context().run, run_next)
 
     partitions = (state.local_task(positions, ledger) for positions in state.iter_partitions())
     with ThreadPoolExecutor((1 + state.is_remote) * n_threads, "pandas_imgproc") as pool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 
 import dask
@@ -9,6 +10,7 @@ import pandas as pd
 import pytest
 from image_factory import image_bytes, row_of
 
+from conftest import wait_until
 from pandas_imgproc.execution.secession import Secession
 from pandas_imgproc.partition import PartitionInput
 from pandas_imgproc.source import ReadControl, Source
@@ -24,6 +26,21 @@ def rows_of(images):
 def names(http_server):
     http_server.files.update({f"{k}.png": image_bytes(k) for k in range(N)})
     return pd.Series([f"{k}.png" for k in range(N)])
+
+
+@pytest.fixture
+def delayed_thread(http_server):
+    """Delay the first thread of a call, which waits for its turn, until another one has requested a file."""
+
+    def profile(frame, event, _):
+        name = threading.current_thread().name
+        if event == "call" and frame.f_code is threading.Semaphore.acquire.__code__ and name == "pandas_imgproc_0":
+            sys.setprofile(None)
+            wait_until(lambda: http_server.requests)
+
+    threading.setprofile(profile)
+    yield
+    threading.setprofile(None)
 
 
 @pytest.fixture(autouse=True)
@@ -56,6 +73,12 @@ def test_next_chunk_of_a_loop_reads_while_the_last_files_are_awaited(http_server
     with dask.config.set(scheduler="synchronous"):
         batches = names.img.batches(8, root=http_server.url(), batch_size=4, prefetch=2, drop_last=False)
         assert rows_of([image for _, images in batches for image in images]) == list(range(N))
+
+
+def test_partitions_of_one_thread_start_in_the_order_of_the_rows(http_server, names, delayed_thread):
+    with dask.config.set({"scheduler": "synchronous", "pandas-imgproc.prefetch-bytes": 1}):
+        names.img.load_resized(8, root=http_server.url())
+    assert [path for _method, path, _headers in http_server.requests] == [f"/{name}" for name in names]
 
 
 def test_partition_secedes_when_the_last_requests_fit_beside_those_of_another(http_server, names):

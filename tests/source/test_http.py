@@ -113,7 +113,8 @@ def test_prefetch_is_limited_in_bytes(http_server):
 def test_failing_call_cancels_requests_in_flight(http_server, names):
     del http_server.files["0.jpg"]
     http_server.fault = lambda path, k: "stall" if int(path[:-4]) >= SAMPLE_ROWS else None
-    no_timeout = {"pandas-imgproc.read-timeout": 1000}
+    # Connections for all files: on a busy machine, stalled ones may be requested before the one that fails.
+    no_timeout = {"pandas-imgproc.read-timeout": 1000, "pandas-imgproc.max-connections": N}
     with dask.config.set(no_timeout, scheduler="threads"), pytest.raises(UnreadableImageError, match="404"):
         names.img.load_resized(8, root=http_server.url(), errors="raise")
     assert wait_until(lambda: not http_server.in_flight)

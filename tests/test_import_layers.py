@@ -12,7 +12,7 @@ import pandas_imgproc
 LAYERS = [
     {"_text", "_file_uri", "_pickling"},
     {"_user_traceback"},
-    {"errors", "_timing", "config", "_version", "_validation", "_labels", "_uninterrupted", "_sigint"},
+    {"errors", "_timing", "config", "_version", "_validation", "_labels", "_uninterrupted", "_sigint", "_gc_pause"},
     {"custom_files"},
     {"regions"},
     {"partition", "_shared_memory", "_delegates", "_atomic", "_atomic_imports"},

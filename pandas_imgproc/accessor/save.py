@@ -287,7 +287,7 @@ class _SaveMethods(_ImageAccessorBase):
 
         Notes
         -----
-        Nothing is decoded, and files have any size: large ones are sent in parts of 8 MiB and more, one while the next
+        Nothing is decoded, and files have any size: large ones are sent in parts of 5 MiB and more, one while the next
         is read. An object is there when its last part is.
 
         Examples

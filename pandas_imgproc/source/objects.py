@@ -13,6 +13,7 @@ import mimetypes
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import quote
 
+from pandas_imgproc.errors import UnreadableImageError
 from pandas_imgproc.source.error_mapping import http_status
 from pandas_imgproc.source.filesystems import generic_path
 from pandas_imgproc.source.streams import version_hash
@@ -110,6 +111,8 @@ class S3Objects:
             if http_status(exc)[0] == 404 or isinstance(exc, FileNotFoundError):
                 return None
             raise
+        if "ContentLength" not in response:
+            raise UnreadableImageError("unsupported", "the server does not report the size of the object")
         return response["ContentLength"], version_hash(response.get("ETag"))
 
     async def page(self, fs: Any, folder: str, token: str | None) -> Page:

@@ -15,8 +15,9 @@ if TYPE_CHECKING:
 
     from pandas_imgproc.source.local import FileSignature
 
-PART_NBYTES = 2**23
-"""Bytes of a part, more of very large files: S3 takes parts of 5 MiB and more, Google multiples of 256 KiB."""
+PART_NBYTES = 5 * 2**20
+"""Bytes of a part, more of very large files: the minimum of S3, because a process holds five copies of a part, and a
+multiple of 256 KiB, as Google takes them."""
 
 _MAX_PARTS = 9_000  # S3 takes 10,000
 _UNIT = 2**18
@@ -28,7 +29,7 @@ def part_nbytes(size: int | None) -> int:
     Examples
     --------
     >>> part_nbytes(10**9), part_nbytes(10**12)
-    (8388608, 111149056)
+    (5242880, 111149056)
     """
     minimum = (size or 0) // _MAX_PARTS + 1
     return max(PART_NBYTES, -(-minimum // _UNIT) * _UNIT)

@@ -202,6 +202,17 @@ def test_missing_and_replaced_objects_are_written_again(bucket, images, max_head
     assert rows_of(bucket, paths) == list(range(N))
 
 
+@only_s3
+def test_server_that_does_not_report_sizes_is_an_error_with_a_reason(bucket, images):
+    save(bucket, images, 3)
+    bucket.proxy.fault = lambda method, path, k: 204 if method == "HEAD" else None
+    with (
+        dask.config.set({"pandas-imgproc.retry-attempts": 1}),
+        pytest.raises(OutputError, match="does not report the size of the object"),
+    ):
+        save(bucket, images, 3)
+
+
 def test_objects_of_another_task_or_program_are_not_replaced(bucket, images):
     save(bucket, images, 3)
     with pytest.raises(JournalError, match=r"size was \[8, 8\] and is \[9, 9\]"):

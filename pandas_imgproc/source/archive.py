@@ -22,7 +22,7 @@ from pandas_imgproc.source.paths import ArchiveMember
 from pandas_imgproc.source.read_config import ReadConfig
 
 if TYPE_CHECKING:
-    from pandas_imgproc.source.filesystems import ByteRange, ReadResult
+    from pandas_imgproc.source.filesystems import ByteRange, FileInfo, ReadResult
     from pandas_imgproc.source.paths import RemoteLocation, RemotePath
     from pandas_imgproc.source.remote import RemoteReader
 
@@ -43,17 +43,19 @@ _HEADER_SLACK = (64, 2**17)
 
 def byte_range(member: MemberInfo, slack: int) -> ByteRange:
     """Return the range of the archive's bytes that holds a member."""
-    header = 0 if member.method is None else member.header + slack
+    header = member.header + (0 if member.method is None else slack)
     return member.offset, member.offset + header + member.compressed_size
 
 
 def extract(member: MemberInfo, data: bytes) -> bytes | None:
     """Return the bytes of a member from those of its range; None if the range was too short."""
-    if member.method is not None:
-        if len(data) < 30 or not data.startswith(b"PK\3\4"):
-            raise UnreadableImageError("corrupt", "the archive has something else where the member should begin")
-        name, extra = struct.unpack_from("<HH", data, 26)
-        data = data[30 + name + extra : 30 + name + extra + member.compressed_size]
+    if member.method is None:
+        is_member, header = zlib.crc32(data[: member.header]) == member.crc, member.header
+    elif is_member := len(data) >= 30 and data.startswith(b"PK\3\4"):
+        header = 30 + sum(struct.unpack_from("<HH", data, 26))
+    if not is_member:  # also after the archive was replaced by another one
+        raise UnreadableImageError("corrupt", "the archive has something else where the member should begin")
+    data = data[header : header + member.compressed_size]
     if len(data) < member.compressed_size:
         return None
     if member.method == zipfile.ZIP_DEFLATED:
@@ -160,7 +162,17 @@ def list_members(path: str, encoding: str | None = None) -> list[str]:
 
 # ---- remote archives
 
-_remote_indexes: dict[Any, asyncio.Future[MemberIndex]] = {}
+
+@dataclass(frozen=True)
+class _RemoteArchive:
+    """Remote archive: its index, and its size and signature when that was built."""
+
+    index: MemberIndex
+    info: FileInfo
+
+
+_remote_archives: dict[Any, asyncio.Future[_RemoteArchive]] = {}
+_infos: dict[Any, asyncio.Future[FileInfo]] = {}
 
 
 async def read_remote_file(location: RemoteLocation, reader: RemoteReader) -> ReadResult:
@@ -171,15 +183,50 @@ async def read_remote_file(location: RemoteLocation, reader: RemoteReader) -> Re
 
 
 async def _read_remote_member(location: ArchiveMember, reader: RemoteReader) -> ReadResult:
-    """Return the bytes of a member of a remote archive; its signature is unknown."""
+    """Return the bytes of a member of a remote archive; its signature is unknown.
+
+    What is not as in the index, or not in the index, may be in an archive that was replaced: then it is indexed again.
+    """
     archive: Any = location.archive
-    index = await shared_future(
-        _remote_indexes,
-        (archive, reader.options.tokenize(archive.scheme), reader.redirects),
-        lambda: asyncio.ensure_future(_build_index(archive, reader)),
-        _MAX_CACHED_INDEXES,
+    key = archive, reader.options.tokenize(archive.scheme), reader.redirects
+    indexed = await _remote_archive(key, archive, reader)
+    try:
+        return await _read_by_index(indexed, location, reader)
+    except UnreadableImageError as exc:
+        if exc.kind not in _STALE_KINDS or await _current_info(key, archive, reader) == indexed.info:
+            raise
+    return await _read_by_index(await _remote_archive(key, archive, reader, stale=indexed), location, reader)
+
+
+_STALE_KINDS = ("corrupt", "missing", "truncated", "not_a_file")
+
+
+async def _remote_archive(
+    key: Any, archive: RemotePath, reader: RemoteReader, stale: _RemoteArchive | None = None
+) -> _RemoteArchive:
+    """Return an archive, indexed once by this process; anew if its index is the stale one."""
+    cached = _remote_archives.get((os.getpid(), key))
+    if stale is not None and cached is not None and cached.done() and cached.result() is stale:
+        del _remote_archives[os.getpid(), key]
+    return await shared_future(
+        _remote_archives, key, lambda: asyncio.ensure_future(_build_index(archive, reader)), _MAX_CACHED_INDEXES
     )
-    member = find_member(index, location.name)
+
+
+async def _current_info(key: Any, archive: RemotePath, reader: RemoteReader) -> FileInfo:
+    """Return the size and the signature of an archive; members that are missing together send one request."""
+
+    def request() -> asyncio.Future[FileInfo]:
+        future = asyncio.ensure_future(reader.info(archive))
+        future.add_done_callback(lambda _: _infos.pop((os.getpid(), key), None))
+        return future
+
+    return await shared_future(_infos, key, request, _MAX_CACHED_INDEXES)
+
+
+async def _read_by_index(indexed: _RemoteArchive, location: ArchiveMember, reader: RemoteReader) -> ReadResult:
+    archive: Any = location.archive
+    member = find_member(indexed.index, location.name)
     for slack in _HEADER_SLACK:
         data, _ = await reader.read(archive, byte_range(member, slack))
         extracted = extract(member, data)
@@ -188,13 +235,15 @@ async def _read_remote_member(location: ArchiveMember, reader: RemoteReader) -> 
     raise _TRUNCATED_ARCHIVE
 
 
-async def _build_index(archive: RemotePath, reader: RemoteReader) -> MemberIndex:
-    size, _ = await reader.info(archive)
+async def _build_index(archive: RemotePath, reader: RemoteReader) -> _RemoteArchive:
+    info = await reader.info(archive)
+    size, _ = info
     if size is None:
         raise UnreadableImageError("unsupported", "the server does not report the size of the archive")
     file = io.BufferedReader(_RangeReader(archive, size, reader), READ_BLOCK_NBYTES)
     # In a thread, because zipfile and tarfile read synchronously.
-    return await asyncio.get_running_loop().run_in_executor(None, read_index, file, archive.path)
+    index = await asyncio.get_running_loop().run_in_executor(None, read_index, file, archive.path)
+    return _RemoteArchive(index, info)
 
 
 class _RangeReader(io.RawIOBase):

@@ -38,13 +38,13 @@ _WINDOWS_SYSTEMS = {0, 6, 10, 11, 14}  # that wrote a member, of which some arch
 class MemberInfo(NamedTuple):
     """Location of a member in its archive."""
 
-    offset: int  # of the member's header in a zip, of its bytes in a tar
+    offset: int  # of the member's header
     compressed_size: int
     size: int  # after decompression
     method: int | None = None  # of compression, in a zip
-    crc: int = 0  # in a zip
+    crc: int = 0  # of the member in a zip, of its header in a tar
     link: str | None = None  # name of the member that a link of a tar points to
-    header: int = 0  # bytes of the member's header, according to the index
+    header: int = 0  # bytes of the header, in a zip according to the index
 
 
 @dataclass(frozen=True)
@@ -241,6 +241,8 @@ def _read_tar_headers(file: IO[bytes], members: dict[str, MemberInfo]) -> str | 
     with tarfile.open(fileobj=reader, mode="r:") as archive:
         while (info := archive.next()) is not None:
             archive.members = []  # type: ignore[attr-defined]  # or a million members would stay in memory twice
+            header = info.offset_data - info.offset
+            crc = reader.crc(header)
             folder = posixpath.dirname(info.name) if info.issym() else ""
             link = posixpath.join(folder, info.linkname) if info.issym() or info.islnk() else None
             if link is not None or info.isreg():
@@ -248,7 +250,7 @@ def _read_tar_headers(file: IO[bytes], members: dict[str, MemberInfo]) -> str | 
                     raise tarfile.ReadError("a member has a negative size")
                 method = -1 if info.issparse() else None
                 members[normalize_name(info.name)] = MemberInfo(
-                    info.offset_data, info.size, info.size, method, link=link
+                    info.offset, info.size, info.size, method, crc, link, header
                 )
         file.seek(archive.offset)
     return damaged_header(file.read(tarfile.BLOCKSIZE))
@@ -266,12 +268,21 @@ class _HeaderReader:
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file, self.seek, self.tell = file, file.seek, file.tell
+        self._headers = b""
 
     def read(self, n: int) -> bytes:
         """Return n bytes, fewer at the end."""
         if n > MAX_HEADER_NBYTES:
             raise UnreadableImageError("too_large", "a header of the archive is longer than 16 MiB")
-        return self._file.read(n)
+        data = self._file.read(n)
+        if n > 1:  # tarfile reads one byte to see whether there are more
+            self._headers += data
+        return data
+
+    def crc(self, n: int) -> int:
+        """Return the checksum of the last n bytes: the header of a member, with its name, size and time."""
+        headers, self._headers = self._headers, b""
+        return zlib.crc32(headers[-n:])
 
 
 # ---- lookup

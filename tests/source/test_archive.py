@@ -81,6 +81,38 @@ def test_archive_in_bucket_is_read(archive, s3):
     assert rows_of(column) == list(range(N))
 
 
+@pytest.mark.parametrize("pack", [make_zip, make_tar])
+@pytest.mark.parametrize("folder", ["train", "a long name " * 20])
+def test_remote_archive_that_was_replaced_is_indexed_again(http_server, pack, folder):
+    """The files have one size, and another order: by the old index each of them would be that of another row."""
+    files = {f"{folder}/{k}.bmp": image_bytes(k, "BMP") for k in range(N)}
+    names, root = (
+        pd.Series([*files, f"{folder}/new.bmp"]),
+        http_server.url("x" + (".zip" if pack is make_zip else ".tar")),
+    )
+    name = root.rpartition("/")[2]
+    http_server.files[name] = pack(files)
+    column = load(names, root=root, errors="coerce")
+    assert rows_of(column.dropna()) == list(range(N))
+    assert column.img.failures["kind"].tolist() == ["missing"]
+    http_server.files[name] = pack({f"{folder}/new.bmp": image_bytes(N, "BMP"), **dict(reversed(files.items()))})
+    assert rows_of(load(names, root=root)) == list(range(N + 1))
+
+
+def test_tar_that_is_replaced_while_it_is_read_gives_no_image_of_another_row(tmp_path):
+    files = {f"{k}.bmp": image_bytes(k, "BMP") for k in range(N)}
+    path = tmp_path / "x.tar"
+    path.write_bytes(make_tar(files))
+    opened, _ = archive_module.open_local(str(path), Source().config)
+    path.write_bytes(make_tar(dict(reversed(files.items()))))
+    data = path.read_bytes()
+    for name in files:
+        member = opened.index.get(name)
+        start, stop = archive_module.byte_range(member, 0)
+        with pytest.raises(UnreadableImageError, match="something else where the member should begin"):
+            archive_module.extract(member, data[start:stop])
+
+
 def test_archive_without_range_requests_is_unsupported(http_server):
     http_server.files["x.zip"] = make_zip(FILES)
     http_server.ranges = False

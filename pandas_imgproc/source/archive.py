@@ -193,7 +193,11 @@ async def _read_remote_member(location: ArchiveMember, reader: RemoteReader) -> 
     try:
         return await _read_by_index(indexed, location, reader)
     except UnreadableImageError as exc:
-        if exc.kind not in _STALE_KINDS or await _current_info(key, archive, reader) == indexed.info:
+        if exc.kind not in _STALE_KINDS:
+            raise
+        info = await _current_info(key, archive, reader)
+        # A server without versions cannot tell; and a member of a tar is only corrupt if another archive is there.
+        if info == indexed.info and (info[1] != UNKNOWN_SIGNATURE or exc.kind != "corrupt"):
             raise
     return await _read_by_index(await _remote_archive(key, archive, reader, stale=indexed), location, reader)
 

@@ -83,7 +83,8 @@ def test_archive_in_bucket_is_read(archive, s3):
 
 @pytest.mark.parametrize("pack", [make_zip, make_tar])
 @pytest.mark.parametrize("folder", ["train", "a long name " * 20])
-def test_remote_archive_that_was_replaced_is_indexed_again(http_server, pack, folder):
+@pytest.mark.parametrize("version", [{}, {"ETag": ""}])
+def test_remote_archive_that_was_replaced_is_indexed_again(http_server, pack, folder, version):
     """The files have one size, and another order: by the old index each of them would be that of another row."""
     files = {f"{folder}/{k}.bmp": image_bytes(k, "BMP") for k in range(N)}
     names, root = (
@@ -92,10 +93,13 @@ def test_remote_archive_that_was_replaced_is_indexed_again(http_server, pack, fo
     )
     name = root.rpartition("/")[2]
     http_server.files[name] = pack(files)
+    http_server.headers.update(version)
     column = load(names, root=root, errors="coerce")
     assert rows_of(column.dropna()) == list(range(N))
     assert column.img.failures["kind"].tolist() == ["missing"]
     http_server.files[name] = pack({f"{folder}/new.bmp": image_bytes(N, "BMP"), **dict(reversed(files.items()))})
+    n = N if version else N + 1  # without a version, a new member is found when another one has shown the change
+    assert rows_of(load(names[:n], root=root)) == list(range(n))
     assert rows_of(load(names, root=root)) == list(range(N + 1))
 
 

@@ -271,6 +271,23 @@ def test_damaged_archive_raises_and_keeps_what_was_unpacked(here, name, damage):
     assert tree().items() <= FILES.items()
 
 
+def test_claimed_size_of_a_member_is_not_read_block_by_block(here):
+    """A petabyte would take hours."""
+    info = tarfile.TarInfo("a.jpg")
+    info.size = 10**15
+    Path("x.tar").write_bytes(info.tobuf(tarfile.GNU_FORMAT) + bytes(1024))
+    with pytest.raises(UnreadableImageError, match="the archive ends within the member"):
+        unpack("x.tar", "out", errors="coerce")
+    with pytest.raises(UnreadableImageError, match="it ends within a member"):
+        from_glob("x.tar")
+
+
+@pytest.mark.parametrize("name", ["x.tar", "x.tar.gz"])
+def test_tar_whose_first_name_begins_as_a_zip_is_a_tar(here, name):
+    Path(name).write_bytes(MAKERS[name]({"PKLot/1.jpg": b"one"}))
+    assert unpack(name, "out").tolist() == ["out/PKLot/1.jpg"]
+
+
 # ---- continuation
 
 
@@ -350,6 +367,21 @@ def test_killed_call_continues(here):
     assert unpack("x.tar.gz", "out").notna().all()
     assert tree() == files
     assert inodes().items() > before.items()  # none was written twice
+
+
+def test_killed_call_continues_after_a_repeated_member(here):
+    files = [("a.jpg", b"old"), ("b.jpg", b"b"), ("a.jpg", b"newer"), ("c.jpg", b"c"), ("d.jpg", b"d")]
+    with tarfile.open("x.tar.gz", "w:gz") as archive:
+        for name, data in files:
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            archive.addfile(info, io.BytesIO(data))
+    environment = {**os.environ, "PYTHONPATH": str(Path(pandas_imgproc.__file__).parents[1])}
+    subprocess.run([sys.executable, "-c", SCRIPT, "4"], env=environment, check=False)
+    assert tree() == {"a.jpg": b"newer", "b.jpg": b"b", "c.jpg": b"c"}
+    for _ in range(2):
+        assert unpack("x.tar.gz", "out").tolist() == [f"out/{name}" for name, _ in files]
+        assert tree() == dict(files)
 
 
 def test_links_become_hard_links_to_files_of_the_archive(here):

@@ -70,18 +70,28 @@ class _Journal(JsonJournal):
     def _reset(self) -> None:
         self.signature: list[int] | None = None
         self.n_done = 0
+        self.repeated: set[str] = set()  # names of files of which a later member was begun
 
     def _replay(self, line: Any) -> None:
         if "journal" in line:
             check_format(line)
             self.signature, self.n_done = list(map(int, line["archive"])), 0
+            self.repeated = set()
+        elif "repeated" in line:
+            self.repeated.add(str(line["repeated"]))
         else:
             self.n_done = int(line["done"])
 
     def start(self, signature: list[int]) -> None:
         """Record the archive."""
         self._append({"journal": FORMAT, "anew": True, "archive": signature})
-        self.signature, self.n_done = signature, 0
+        self.signature, self.n_done, self.repeated = signature, 0, set()
+
+    def repeat(self, name: str) -> None:
+        """Record that a later member replaces the file of an earlier one, before it does."""
+        if name not in self.repeated:
+            self._append({"repeated": name})
+            self.repeated.add(name)
 
     def advance(self, n_done: int) -> None:
         """Record that so many members are finished."""
@@ -212,6 +222,8 @@ class Unpacker(contextlib.AbstractContextManager["Unpacker"]):
             self._links[row] = name, member.target, number
             return
         if not self._is_unpacked(path, member, number):
+            if name in self._rows:
+                self._journal.repeat(name)
             self._write(path, member)
         self._finish(row, name, path)
 
@@ -286,8 +298,9 @@ class Unpacker(contextlib.AbstractContextManager["Unpacker"]):
         raise self._foreign(path)
 
     def _may_replace(self, path: str, number: int) -> bool:
-        """Return whether an existing file may be replaced: also that of an earlier member of the same name."""
-        return self._overwrite or number < self._n_done or os.path.relpath(path, self._folder) in self._rows
+        """Return whether an existing file may be replaced: also that of another member of the same name."""
+        name = os.path.relpath(path, self._folder)
+        return self._overwrite or number < self._n_done or name in self._rows or name in self._journal.repeated
 
     def _foreign(self, path: str) -> JournalError:
         return JournalError(

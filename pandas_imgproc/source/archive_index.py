@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import posixpath
 import stat
 import struct
@@ -222,12 +223,14 @@ def _unicode_path(info: zipfile.ZipInfo) -> str | None:
 
 
 def _index_tar(file: IO[bytes]) -> MemberIndex:
+    size = file.seek(0, os.SEEK_END)
+    file.seek(0)
     if file.read(8).startswith(_COMPRESSED):
         raise UnreadableImageError("unsupported", "the archive is a compressed tar, which cannot be read in place")
     file.seek(0)
     members: dict[str, MemberInfo] = {}
     try:
-        damage = _read_tar_headers(file, members)
+        damage = _read_tar_headers(file, size, members)
     except tarfile.TarError as exc:
         if not members:
             raise
@@ -235,7 +238,7 @@ def _index_tar(file: IO[bytes]) -> MemberIndex:
     return MemberIndex(members, damage=damage)
 
 
-def _read_tar_headers(file: IO[bytes], members: dict[str, MemberInfo]) -> str | None:
+def _read_tar_headers(file: IO[bytes], size: int, members: dict[str, MemberInfo]) -> str | None:
     """Add the members of a tar to some, and return a text if it is damaged behind them."""
     reader: Any = _HeaderReader(file)
     with tarfile.open(fileobj=reader, mode="r:") as archive:
@@ -252,6 +255,8 @@ def _read_tar_headers(file: IO[bytes], members: dict[str, MemberInfo]) -> str | 
                 members[normalize_name(info.name)] = MemberInfo(
                     info.offset, info.size, info.size, method, crc, link, header
                 )
+            if archive.offset > size:  # a file cannot be read at any position
+                raise tarfile.ReadError("it ends within a member")
         file.seek(archive.offset)
     return damaged_header(file.read(tarfile.BLOCKSIZE))
 

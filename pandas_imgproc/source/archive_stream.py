@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 MIN_MEMBER_NBYTES = 2**12
 """Bytes that a member counts at least: a file needs a block of the disk."""
 
+_ZIP_STARTS = (b"PK\3\4", b"PK\5\6", b"PK\7\b", b"PK00")  # a tar begins with a name, such as PKLot
+_MAX_EMPTY_READS = 8  # tarfile needs three to find the end
 _CHUNK_NBYTES = 2**20
 _BUFFER_NBYTES = 2**16  # of a tar
 _BAD_ZIP = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError, OSError)
@@ -88,7 +90,7 @@ class ArchiveStream:
     def __iter__(self) -> Iterator[Member]:
         with open(self._path, "rb") as file:
             try:
-                is_zip = file.read(2) == b"PK"
+                is_zip = file.read(4) in _ZIP_STARTS
                 file.seek(0)
                 yield from self._zip(file) if is_zip else self._tar(file)
             except (zipfile.BadZipFile, tarfile.TarError) as exc:
@@ -210,10 +212,14 @@ class _BoundedReader:
         self._reader, self._count = reader, count
         self._left: int | None = None
         self._tail, self._position = b"", 0  # the last bytes, and the position behind them
+        self._n_empty = 0
 
     def read(self, n: int) -> bytes:
         """Return n bytes, fewer at the end."""
         data = next(read_chunks(self._reader, n), b"")
+        self._n_empty = 0 if data else self._n_empty + 1
+        if self._n_empty > _MAX_EMPTY_READS:  # tarfile would skip a member of any claimed size block by block
+            raise _TRUNCATED
         self._count(len(data))
         self._position += len(data)
         self._tail = (self._tail + data)[-2 * _BUFFER_NBYTES :]

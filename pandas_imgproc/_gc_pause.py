@@ -7,10 +7,14 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import os
+import threading
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+_paused = threading.Event()
 
 
 @contextlib.contextmanager
@@ -25,13 +29,27 @@ def gc_paused() -> Iterator[None]:
     True
     """
     is_enabled = gc.isenabled()
+    if is_enabled:
+        _paused.set()
     gc.disable()
     try:
         yield
     finally:
+        _paused.clear()
         if not gc.get_freeze_count():  # else the user has frozen objects, for the children of a fork
             # All objects are as old as if they had survived many collections: the next one does not begin with them.
             gc.freeze()
             gc.unfreeze()
         if is_enabled:
             gc.enable()
+
+
+def _end_pause_in_child() -> None:
+    """Enable the garbage collector in a forked child: the thread that imports stayed with the parent."""
+    if _paused.is_set():
+        _paused.clear()
+        gc.enable()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_end_pause_in_child)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import subprocess
 import sys
 
@@ -41,6 +42,20 @@ def test_failed_import_does_not_leave_the_garbage_collector_disabled():
     with pytest.raises(ImportError), gc_paused():
         raise ImportError
     assert gc.isenabled()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_pause_ends_in_the_child_of_a_fork():
+    """The thread that imports is not in the child, and would never end the pause."""
+    read, write = os.pipe()
+    with gc_paused():
+        pid = os.fork()
+        if not pid:
+            os.write(write, str(gc.isenabled()).encode())
+            os._exit(0)
+    os.waitpid(pid, 0)
+    with os.fdopen(read) as result, os.fdopen(write):
+        assert os.read(result.fileno(), 10) == b"True"
 
 
 def test_garbage_of_the_block_is_collected_later():

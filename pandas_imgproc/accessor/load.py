@@ -112,10 +112,10 @@ class _LoadMethods(_ImageAccessorBase):
             second pass over the data of each JPEG and PNG file, except of JPEG files with ``engine="simd"``.
         engine : {"auto", "simd", "pillow"}
             Packages that decode and resize. ``"simd"`` decodes common JPEG files with simplejpeg, to Pillow's very
-            pixels, and resizes with cykooz-resizer by ``"bicubic"``, ``"bilinear"`` and ``"lanczos"``: faster, and at
-            least as close to the exact filter as Pillow, from which it differs by rounding. All else is Pillow's with
-            every engine. ``"auto"`` is ``"simd"`` where both packages are installed, and ``"pillow"`` with
-            ``reducing_gap=None``.
+            pixels, and resizes with cykooz-resizer by ``"bicubic"``, ``"bilinear"`` and ``"lanczos"``: faster, and on
+            average at least as close to the exact filter as Pillow, from which it differs by rounding. All else is
+            Pillow's with every engine. ``"auto"`` is ``"simd"`` where both packages are installed, and ``"pillow"``
+            with ``reducing_gap=None``.
         color_profile : {"srgb", "ignore"}
             Colors of a file with a color profile (ICC): ``"srgb"`` converts them where the profile is another one, such
             as Display P3 of phones or Adobe RGB of cameras, as a viewer shows them; ``"ignore"`` keeps the numbers in

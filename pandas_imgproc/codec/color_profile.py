@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import io
 import logging
+import zlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -101,7 +102,7 @@ def _conversion(profile: bytes) -> ToSRGB | None:
         source, srgb = cms.getOpenProfile(io.BytesIO(profile)), cms.createProfile("sRGB")
         transform = cms.buildTransform(source, srgb, mode, "RGB")
     except (cms.PyCMSError, OSError, ValueError, TypeError) as exc:
-        logger.warning("a broken color profile of %d bytes is ignored: %s", len(profile), exc)
+        _log_broken(zlib.crc32(profile), len(profile), str(exc))
         return None
     if mode == "CMYK":
         return ToSRGB(mode, transform, b"")
@@ -109,6 +110,11 @@ def _conversion(profile: bytes) -> ToSRGB | None:
     gray = _apply(levels.convert(mode), transform).convert("L").tobytes()
     is_srgb = _is_identity(transform) if mode == "RGB" else _max_difference(gray, levels.tobytes()) <= _MAX_LEVELS
     return None if is_srgb else ToSRGB(mode, transform, gray)
+
+
+@functools.lru_cache(maxsize=1024)
+def _log_broken(crc: int, nbytes: int, reason: str) -> None:  # noqa: ARG001  each profile once
+    logger.warning("a broken color profile of %d bytes is ignored: %s", nbytes, reason)
 
 
 def _import_cms() -> Any:

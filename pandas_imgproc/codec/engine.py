@@ -11,6 +11,7 @@ from pandas_imgproc._validation import check_choice
 from pandas_imgproc.errors import MissingExtraError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from types import ModuleType
 
 ENGINES = ("auto", "simd", "pillow")
@@ -72,18 +73,20 @@ def resolve_engine(engine: Any, reducing_gap: Any) -> str:
     return "simd"
 
 
-def require_engine(engine: str) -> None:
-    """Raise a MissingExtraError if this process lacks the engine that the caller has chosen.
+def require_engine(engine: str, *, strict: bool) -> None:
+    """Raise a MissingExtraError if this process lacks the packages that the caller has for an engine and `strict`.
 
-    A worker that used Pillow instead would mix two roundings in one result.
+    A worker that used Pillow instead would mix two roundings in one result, and one that is not strict two rules.
     """
+    where = f"on host {socket.gethostname()!r} with {sys.executable},"
     if engine == "simd":
-        where = f"the caller's engine='simd', on host {socket.gethostname()!r} with {sys.executable},"
-        _import_packages(where, "there as in the caller, or pass engine='pillow'")
+        _import_packages(f"the caller's engine='simd', {where}", "there as in the caller, or pass engine='pillow'")
+    elif strict:
+        _import_packages(f"the caller's strict=True, {where}", "there as in the caller", ("simplejpeg",))
 
 
-def _import_packages(needed_by: str, advice: str = "") -> None:
-    for module in _PACKAGES:
+def _import_packages(needed_by: str, advice: str = "", modules: Iterable[str] = tuple(_PACKAGES)) -> None:
+    for module in modules:
         try:
             import_package(module, needed_by)
         except MissingExtraError as exc:

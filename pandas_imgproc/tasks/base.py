@@ -154,7 +154,7 @@ class Task(ABC):
         """Raise a MissingExtraError if this process lacks a package with which the caller expects the results."""
         options = getattr(self, "decode_options", None)
         if options is not None:
-            codec.require_engine(options.engine)
+            codec.require_engine(options.engine, strict=options.strict)
 
     @property
     def readers(self) -> Readers:

@@ -24,6 +24,9 @@ class Verify(Task):
     decode_options: codec.DecodeOptions
     name = "verify"
 
+    def check_installed(self) -> None:
+        """Do nothing: a process without simplejpeg judges all that it can."""
+
     def allocate(self, n: int) -> Values:
         """Return n rows of no values: the result is the row's status."""
         return np.zeros((n, 0), dtype=np.uint8)

@@ -240,12 +240,16 @@ def test_worker_without_the_package_raises_cluster_error(bare, paths, tmp_path):
 
 def test_worker_without_a_package_of_the_engine_raises(bare, paths, tmp_path):
     cluster, client = bare
-    (tmp_path / "sitecustomize.py").write_text("import sys\nsys.modules['cykooz_resizer'] = None\n")
+    lacks = "sys.modules['cykooz_resizer'] = sys.modules['simplejpeg'] = None"
+    (tmp_path / "sitecustomize.py").write_text(f"import sys\n{lacks}\n")
     worker = cluster.worker(PYTHONPATH=f"{tmp_path}{os.pathsep}{ROOT}")
     with client.as_current():
         with pytest.raises(MissingExtraError, match=r"the caller's engine='simd', on host .* needs cykooz-resizer"):
             paths.img.load_resized(8, npartitions=4)
+        with pytest.raises(MissingExtraError, match=r"the caller's strict=True, on host .* needs simplejpeg"):
+            paths.img.load_resized(8, npartitions=4, engine="pillow", strict=True)
         assert paths.img.load_resized(8, npartitions=4, engine="pillow", errors="coerce").notna().any()
+        assert paths.img.verify(npartitions=4)["kind"].isna().any()
     worker.kill()
     assert wait_until(lambda: not client.scheduler_info()["workers"])
 

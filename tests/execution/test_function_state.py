@@ -166,12 +166,17 @@ def sent_bytes():
 
 def test_large_weights_travel_through_no_socket(paths, managed_cluster, log):
     weights = np.random.default_rng(0).bytes(2**26)
-    before = sent_bytes()
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")  # Dask warns of large graphs
-        result = paths.img.map(functools.partial(Rows, log, weights), npartitions=12)
-    assert result.tolist() == list(range(N))
-    assert sent_bytes() - before < len(weights) / 4
+
+    def sent_by_call():
+        before = sent_bytes()
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")  # Dask warns of large graphs
+            result = paths.img.map(functools.partial(Rows, log, weights), npartitions=12)
+        assert result.tolist() == list(range(N))
+        return sent_bytes() - before
+
+    # Of the whole machine: another program may send at the same time, but hardly during each of the calls.
+    assert any(sent_by_call() < len(weights) / 4 for _ in range(5))
 
 
 def held_on_workers(client):

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import html
 import logging
 import math
+import os
 import sys
 import time
 from typing import Any, Self
@@ -105,6 +107,14 @@ def is_terminal(stream: Any) -> bool:
         return False
 
 
+def _bar_size() -> dict[str, Any]:
+    """Return the options of a bar's size: in a terminal of no size, as `script` and containers make it, is no bar."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        if not os.get_terminal_size(sys.stderr.fileno()).columns:
+            return {"ncols": 80, "nrows": 24}
+    return {"dynamic_ncols": True}
+
+
 def is_open(stream: Any) -> bool:
     """Return whether a stream can be written.
 
@@ -128,7 +138,7 @@ class _TqdmProgress(_VisibleProgress):
     def __init__(self, name: str, total: int, n_before: int) -> None:
         super().__init__(name, total, n_before)
         self._bar = import_atomically("tqdm.std").tqdm(  # costs 0.08 s
-            total=total, initial=n_before, desc=name, unit=" images", delay=self._delay, dynamic_ncols=True,
+            total=total, initial=n_before, desc=name, unit=" images", delay=self._delay, **_bar_size(),
             bar_format="{desc}: {percentage:.0f}%|{bar}| {n:,}/{total:,} [{elapsed}<{remaining}, {rate_fmt}{postfix}]",
         )  # fmt: skip
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
+import os
 import re
 import sys
 
@@ -49,6 +50,17 @@ def test_terminal_shows_bar_and_summary(monkeypatch, paths):
     last = next(line for line in re.split(r"[\r\n]", text) if line.startswith("load_resized: 100 images in"))
     assert re.search(r"images/s\); .* s of CPU time; 10 failed; inline on", last)
     assert re.search(r"; slowest stage: \w+ \(\d+%\)$", last)
+
+
+@pytest.mark.skipif(not hasattr(os, "openpty"), reason="needs a pseudo-terminal")
+def test_terminal_of_unknown_size_shows_bar(monkeypatch, paths):
+    reader, writer = os.openpty()  # of no columns and rows
+    with open(reader, "rb", buffering=0) as terminal, open(writer, "w") as stream:
+        monkeypatch.setattr(sys, "stderr", stream)
+        with dask.config.set({"pandas-imgproc.progress-delay": 0}):
+            paths.img.load_resized(8, errors="coerce", progress=True)
+        stream.flush()
+        assert b"load_resized: 100%" in terminal.read(2**16)
 
 
 def test_progress_false_is_silent_in_a_terminal(monkeypatch, paths):

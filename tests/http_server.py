@@ -55,13 +55,15 @@ class HTTPServer:
         Status of responses with a complete file, and more headers of those with a file.
     n_sent : int
         Bytes of files that were sent.
+    n_sent_completely : Counter of str
+        Responses that were sent up to their end, by path.
     """
 
     def __init__(self, files: dict[str, bytes] | None = None) -> None:
         self.files = files if files is not None else {}
         self.redirects: dict[str, tuple[int, str]] = {}
         self.latency, self.pace, self.headers = 0.0, (2**16, 0.0), dict[str, str]()
-        self.n_sent = 0
+        self.n_sent, self.n_sent_completely = 0, Counter[str]()
         self.ranges, self.ignores_if_range, self.status = True, False, 200
         self.retry_after = "0"
         self.fault: Callable[[str, int], str | None] = lambda path, k: None
@@ -91,6 +93,7 @@ class HTTPServer:
         self.latency, self.retry_after, self.fault = 0.0, "0", lambda path, k: None
         self.ranges, self.ignores_if_range, self.status = True, False, 200
         self.pace, self.n_sent = (2**16, 0.0), 0
+        self.n_sent_completely.clear()
         self.headers.clear()
         self.max_in_flight, self.min_in_flight = 0, 1
         self.redirects.clear()
@@ -162,6 +165,8 @@ class HTTPServer:
             await self._end.wait()
         if stop is not None:
             request.transport.close()
+        else:
+            self.n_sent_completely[unquote(request.raw_path)[1:]] += 1
         return response
 
     async def _write(self, response: web.StreamResponse, data: bytes, stop: int | None) -> None:

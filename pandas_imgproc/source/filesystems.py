@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import io
 import os
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -24,6 +25,7 @@ from pandas_imgproc.source.streams import version_hash
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
+    from pandas_imgproc.source.byte_budget import Reservation
     from pandas_imgproc.source.paths import RemotePath
     from pandas_imgproc.source.read_config import ReadConfig
     from pandas_imgproc.source.redaction import StorageOptions
@@ -145,23 +147,39 @@ def _disable_builtin_retries(family: str, fs: Any) -> None:
 # ---- reads
 
 
-async def read_bytes(fs: Any, location: RemotePath, byte_range: ByteRange | None, timeout: StallTimeout) -> ReadResult:
-    """Return the bytes of a file or of a range of it, and its signature if the response has one."""
+async def read_bytes(
+    fs: Any, location: RemotePath, byte_range: ByteRange | None, memory: Reservation, timeout: StallTimeout
+) -> ReadResult:
+    """Return the bytes of a file or of a range of it, and its signature if the response has one.
+
+    Raises
+    ------
+    OverBudgetError
+        If it is larger than its reservation, and the process has no more memory for files at the moment.
+    """
     open_body = streams.OPENERS.get(protocol_family(location.scheme))
     if open_body is None:
         return await _generic_read(fs, location.path, byte_range)
     async with open_body(fs, location.path, byte_range) as body:
         if byte_range is not None and not body.is_part:
             raise UnreadableImageError("unsupported", "the server does not give parts of a file")
+        data = await _read_body(body, memory, timeout)
+        return data, UNKNOWN_SIGNATURE if body.is_part else body.signature(len(data))
+
+
+async def _read_body(body: streams.Body, memory: Reservation, timeout: StallTimeout) -> bytes:
+    # In one buffer, which its end empties: chunks to be joined would be in memory twice, and the traceback of an error
+    # would keep them.
+    with memory, io.BytesIO() as buffer:
         check_size(body.length or 0)
-        chunks, size = [], 0
+        memory.reserve(body.length or 0)
         async for chunk in body.chunks:
             timeout.received(len(chunk))
-            chunks.append(chunk)
-            size += len(chunk)
+            size = buffer.tell() + len(chunk)
             check_size(size)
-        signature = UNKNOWN_SIGNATURE if body.is_part else body.signature(size)
-        return b"".join(chunks), signature
+            memory.reserve(size)
+            buffer.write(chunk)
+        return buffer.getvalue()
 
 
 async def _generic_read(fs: Any, url: str, byte_range: ByteRange | None) -> ReadResult:

@@ -7,17 +7,18 @@ import os
 import sys
 from collections import deque
 from concurrent.futures import wait
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 from pandas_imgproc.errors import UnreadableImageError
 from pandas_imgproc.source.archive import read_remote_file
+from pandas_imgproc.source.byte_budget import Reservation, process_budget, reservation
 from pandas_imgproc.source.copies import CopiedFile
 from pandas_imgproc.source.local import BLOCK_NBYTES, read_file
 from pandas_imgproc.source.paths import ArchiveMember
 from pandas_imgproc.source.transfer import copy_file
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Callable
     from concurrent.futures import Future
     from typing import Any
 
@@ -55,18 +56,12 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_reset_after_fork)
 
 
-class _PendingRead:
-    """Started read of a file; its size is an estimate until the file has arrived."""
+class _PendingRead(NamedTuple):
+    """Started read of a file; the bytes of its reservation are an estimate until more have arrived, or all."""
 
-    __slots__ = ("future", "i", "nbytes")
-
-    def __init__(self, i: int, future: Future[Transfer], estimate: float) -> None:
-        self.i, self.future, self.nbytes = i, future, estimate
-        future.add_done_callback(self._set_size)
-
-    def _set_size(self, future: Future[Transfer]) -> None:
-        if not future.cancelled() and future.exception() is None:
-            self.nbytes = _nbytes_in_memory(future.result())
+    i: int
+    future: Future[Transfer]
+    memory: Reservation
 
 
 class Prefetcher:
@@ -102,9 +97,8 @@ class Prefetcher:
 
     def __exit__(self, *_: object) -> None:
         _active.discard(self)
-        for read in self._started:
-            read.future.cancel()
-        self._started.clear()
+        while self._started:
+            self._drop_first()
 
     def read(self, i: int) -> Transfer:
         """Return the bytes and the signature of a row's file; the files of earlier rows are dropped."""
@@ -119,37 +113,67 @@ class Prefetcher:
     def wait(self, i: int) -> None:
         """Wait until a row's file has been read, or the job is cancelled."""
         while self._started and self._started[0].i < i:
-            self._started.popleft().future.cancel()
+            self._drop_first()
         while self._pending and self._pending[0][0] < i:
             self._pending.popleft()
         self._fill()
+        self._let_first_continue()
         while not wait({self._started[0].future}, timeout=POLL_INTERVAL).done:
             if self._control.cancelled():
                 return
+
+    def _drop_first(self) -> None:
+        read = self._started.popleft()
+        # After the cancellation, which reaches the event loop before the release.
+        if read.future.cancel() or read.memory.is_beyond_first:
+            self._reader.call_soon(read.memory.release)
+
+    def _let_first_continue(self) -> None:
+        """Let the file of the next row need more memory than is free: it is the one that this thread waits for.
+
+        Each partition has such a file. If only the oldest of the process were one, a partition whose consumer has
+        paused would stop the others, and the consumer may wait for one of them.
+        """
+        memory = self._started[0].memory
+        memory.is_next = True
+        if memory.is_waiting:
+            self._reader.call_soon(memory.budget.notify)
 
     def _fill(self) -> None:
         """Start reads until a limit is reached. The next row's file is always started."""
         n_active, config = max(1, len(_active)), self._reader.config
         max_started = max(1, PREFETCH_FACTOR * config.max_concurrency // n_active)
         budget = config.prefetch_bytes // n_active
-        nbytes = sum([read.nbytes for read in self._started])
+        nbytes = sum([read.memory.nbytes for read in self._started])
         while self._pending and (not self._started or (len(self._started) < max_started and nbytes < budget)):
             i, location = self._pending.popleft()
-            estimate = _typical_nbytes.get(self._size_group, DEFAULT_FILE_NBYTES)
-            future = self._reader.submit(self._read(i, location))
-            self._started.append(_PendingRead(i, future, estimate))
-            nbytes += self._started[-1].nbytes
+            self._start(i, location)
+            nbytes += self._started[-1].memory.nbytes
         on_last_reads = self._control.on_last_reads
         if on_last_reads and not self._pending and len(self._started) <= config.max_concurrency // n_active:
             on_last_reads()
 
-    def _read(self, i: int, location: Location) -> Coroutine[Any, Any, Transfer]:
+    def _start(self, i: int, location: Location) -> None:
+        estimate = int(_typical_nbytes.get(self._size_group, DEFAULT_FILE_NBYTES))
+        # The estimates are limited by `_fill`, and what files have beyond them by the budget.
+        budget = process_budget("read", self._reader.config.prefetch_bytes)
+        memory = Reservation(budget, estimate, is_next=not self._started)
         output = None if self._output is None else self._output(i)
+        self._started.append(_PendingRead(i, self._reader.submit(self._read(location, output, memory)), memory))
+
+    async def _read(self, location: Location, output: Output | None, memory: Reservation) -> Transfer:
+        reservation.set(memory)
+        with memory:
+            result = await self._transfer(location, output)
+        memory.settle(_nbytes_in_memory(result))
+        return result
+
+    async def _transfer(self, location: Location, output: Output | None) -> Transfer:
         if output is not None:
-            return copy_file(location, self._reader, output)
+            return await copy_file(location, self._reader, output)
         if isinstance(location, str):
-            return asyncio.to_thread(read_file, location)
-        return read_remote_file(location, self._reader)
+            return await asyncio.to_thread(read_file, location)
+        return await read_remote_file(location, self._reader)
 
     def _update_estimate(self, nbytes: int) -> None:
         if len(_typical_nbytes) > MAX_SIZE_GROUPS:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from pandas_imgproc._uninterrupted import import_atomically
 from pandas_imgproc.errors import OutputError
 from pandas_imgproc.source import filesystems
+from pandas_imgproc.source.byte_budget import OverBudgetError, reservation
 from pandas_imgproc.source.error_mapping import to_image_error
 from pandas_imgproc.source.local import UNKNOWN_SIGNATURE
 from pandas_imgproc.source.retry import with_retries
@@ -41,7 +42,14 @@ class RemoteReader:
 
     async def read(self, location: RemotePath, byte_range: ByteRange | None = None) -> ReadResult:
         """Return the bytes of a file or of a range of it, and its signature if the response has one."""
-        return await self._request(filesystems.read_bytes, location, byte_range)
+        memory, nbytes = reservation.get(), 0
+        while True:
+            try:
+                return await self._request(filesystems.read_bytes, location, byte_range, memory)
+            except OverBudgetError as exc:
+                # Twice as many if they were not enough: of a size that the server does not tell, each wait is for more.
+                nbytes = max(exc.nbytes, 2 * nbytes)
+            await memory.wait(nbytes)
 
     async def info(self, location: RemotePath) -> FileInfo:
         """Return the size and the signature of a file, without reading the file."""
@@ -74,6 +82,10 @@ class RemoteReader:
     def submit(self, coroutine: Coroutine[Any, Any, T]) -> Future[T]:
         """Start a coroutine on fsspec's event loop."""
         return asyncio.run_coroutine_threadsafe(coroutine, import_atomically("fsspec.asyn").get_loop())
+
+    def call_soon(self, function: Callable[[], None]) -> None:
+        """Call a function on fsspec's event loop, without a wait for it."""
+        import_atomically("fsspec.asyn").get_loop().call_soon_threadsafe(function)
 
     def result(self, future: Future[T]) -> T:
         """Return the result of a coroutine, or raise an UnreadableImageError with the reason, or an OutputError.

@@ -6,14 +6,15 @@ import asyncio
 import contextlib
 from typing import TYPE_CHECKING, Any
 
+from pandas_imgproc.source.byte_budget import process_budget
 from pandas_imgproc.source.copies import FileVersion, new_digest
 from pandas_imgproc.source.objects import Part
-from pandas_imgproc.source.writer import RemoteWriter, upload_budget
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from pandas_imgproc.source.local import FileSignature
+    from pandas_imgproc.source.writer import RemoteWriter
 
 PART_NBYTES = 5 * 2**20
 """Bytes of a part, more of very large files: the minimum of S3, because a process holds five copies of a part, and a
@@ -51,7 +52,7 @@ class ObjectOutput:
     ) -> None:
         self._location, self._writer, self._record = writer.location(url), writer, record
         self._store = writer.store(self._location)
-        self._budget = upload_budget(writer.reader.config.prefetch_bytes)
+        self._budget = process_budget("upload", writer.reader.config.prefetch_bytes)
         self._held = 0
         self._reset(FileVersion())
 
@@ -76,7 +77,9 @@ class ObjectOutput:
         await self.restart()
         self._reset(version)
         size = self._part_nbytes if version.size is None else version.size
-        self._held = await self._budget.acquire(min(2 * self._part_nbytes, size))
+        nbytes = min(2 * self._part_nbytes, size, self._budget.nbytes)
+        await self._budget.acquire(nbytes)
+        self._held = nbytes
 
     async def write(self, block: bytes) -> None:
         """Append a block."""
@@ -136,7 +139,7 @@ class ObjectOutput:
                 await self._request(self._store.abort, self._handle)
         self._reset(FileVersion())
         held, self._held = self._held, 0
-        await self._budget.release(held)
+        self._budget.release(held)
 
     async def close(self) -> None:
         """Drop the bytes of an object that is not finished."""

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import functools
-import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -151,34 +149,3 @@ async def gather(coroutines: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
     if error is not None:
         raise error
     return list(results)
-
-
-class ByteBudget:
-    """Budget of the bytes that the uploads of a process hold."""
-
-    def __init__(self, nbytes: int) -> None:
-        self._free, self._limit, self._changed = nbytes, nbytes, asyncio.Condition()
-
-    async def acquire(self, nbytes: int) -> int:
-        """Wait for bytes, as many as there are in all at most, and return their number."""
-        nbytes = min(nbytes, self._limit)
-        async with self._changed:
-            await self._changed.wait_for(lambda: self._free >= nbytes)
-            self._free -= nbytes
-        return nbytes
-
-    async def release(self, nbytes: int) -> None:
-        """Give bytes back."""
-        async with self._changed:
-            self._free += nbytes
-            self._changed.notify_all()
-
-
-def upload_budget(nbytes: int) -> ByteBudget:
-    """Return the budget of this process."""
-    return _budget(os.getpid(), nbytes)
-
-
-@functools.lru_cache(8)
-def _budget(pid: int, nbytes: int) -> ByteBudget:  # noqa: ARG001  a part of the key
-    return ByteBudget(nbytes)

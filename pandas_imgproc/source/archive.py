@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from pandas_imgproc.errors import UnreadableImageError
 from pandas_imgproc.source.archive_index import MemberIndex, MemberInfo, find_member, read_index
+from pandas_imgproc.source.byte_budget import reserve_memory
 from pandas_imgproc.source.decompressed import plain_archive
 from pandas_imgproc.source.filesystems import shared_future
 from pandas_imgproc.source.local import UNKNOWN_SIGNATURE, FileSignature, os_error_reason, signature_of
@@ -233,6 +234,7 @@ async def _read_by_index(indexed: _RemoteArchive, location: ArchiveMember, reade
     member = find_member(indexed.index, location.name)
     for slack in _HEADER_SLACK:
         data, _ = await reader.read(archive, byte_range(member, slack))
+        await reserve_memory(len(data) + member.size)
         extracted = extract(member, data)
         if extracted is not None:
             return extracted, UNKNOWN_SIGNATURE

@@ -130,3 +130,10 @@ UNLIMITED = Reservation(ByteBudget(0), sys.maxsize)
 
 reservation: ContextVar[Reservation] = ContextVar("reservation", default=UNLIMITED)
 """Reservation of the file that this task reads. The index of an archive is read in a thread, and so without it."""
+
+
+async def reserve_memory(nbytes: int) -> None:
+    """Wait until the file that this task reads may have so many bytes in all, of which it holds some already."""
+    memory = reservation.get()
+    if nbytes > memory.nbytes:
+        await memory.wait(nbytes)

@@ -6,16 +6,21 @@ for each file, of which three are read ahead, and all have 12 MB more.
 
 from __future__ import annotations
 
+import asyncio
 import gzip
+import zipfile
 
 import dask
+import fsspec.asyn
 import pytest
+from archive_factory import make_zip
 from image_factory import image_bytes, row_of
 
 import pandas_imgproc
 from conftest import wait_until
 from pandas_imgproc.partition import PartitionInput
 from pandas_imgproc.source import Source
+from pandas_imgproc.source.byte_budget import process_budget
 
 MB = 10**6
 
@@ -58,6 +63,18 @@ def test_files_of_unknown_size_wait_for_memory_and_are_read(http_server):
     assert is_idle_after(http_server, "gzip/1.png", "gzip/2.png")
     assert list(rows) == [1, 2, 3]
     assert all(http_server.n_requests_by_path[f"gzip/{k}.png"] > 1 for k in (1, 2))  # as the first in line once more
+
+
+def test_packed_members_of_an_archive_wait_for_the_memory_of_their_unpacked_bytes(http_server):
+    files = {f"{k}.png": image_bytes(k) + bytes(40 * MB if k else 0) for k in range(4)}
+    http_server.files["x.zip"] = make_zip(files, compression=zipfile.ZIP_DEFLATED)
+    rows = read_again(http_server, "x.zip", 4)
+    assert next(rows) == 0
+    assert wait_until(lambda: http_server.n_requests_by_path["x.zip"] >= 6 and not http_server.in_flight)
+    event_loop = fsspec.asyn.get_loop()
+    asyncio.run_coroutine_threadsafe(asyncio.sleep(0), event_loop).result()  # all that has arrived was handled
+    assert process_budget("read", 12 * MB).free >= 0
+    assert list(rows) == [1, 2, 3]
 
 
 def test_files_a_little_larger_than_expected_are_read_ahead(http_server):

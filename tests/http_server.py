@@ -150,7 +150,8 @@ class HTTPServer:
         if data.startswith(b"<"):
             headers["Content-Type"] = "text/html"
         part = request.http_range
-        is_current = self.ignores_if_range or request.headers.get("If-Range", headers["ETag"]) == headers["ETag"]
+        current = (None, headers["ETag"], headers.get("Last-Modified"))
+        is_current = self.ignores_if_range or request.headers.get("If-Range") in current
         if self.ranges and part.start is not None and is_current:
             if part.start >= len(data):
                 return web.Response(status=416, headers={"Content-Range": f"bytes */{len(data)}"})

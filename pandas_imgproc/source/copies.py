@@ -49,9 +49,14 @@ class FileVersion:
         """Return the attributes as JSON-serializable values."""
         return asdict(self)
 
+    @property
+    def can_continue(self) -> bool:
+        """Whether a later response can be known to be of this version."""
+        return self.size is not None and (self.version is not None or self.digest is not None)
+
     def continues_in(self, body: Body) -> bool:
         """Return whether a response to a range is of this version."""
-        if body.size != self.size or self.size is None:
+        if body.size != self.size or not self.can_continue:
             return False
         # A response without a version is compared by the digest, at the end.
         return body.version == self.version if body.version is not None else self.digest is not None

@@ -201,11 +201,13 @@ async def generic_body(
     path, start = generic_path(fs, url), byte_range[0] if byte_range else 0
     details = await (fs._info(path) if fs.async_impl else asyncio.to_thread(fs.info, path))
     size = details.get("size")
+    # Another version may have the same name and size.
+    key = str(version_hash(details)) if details.keys() - {"name", "size", "type"} else None
     file = await asyncio.to_thread(fs.open, path, "rb")
     try:
         await asyncio.to_thread(file.seek, start)
         chunks = _read_chunks(file)
-        yield streams.Body(chunks, None, byte_range is not None, None, str(version_hash(details)), start, size)
+        yield streams.Body(chunks, None, byte_range is not None, None, key, start, size)
     finally:
         await asyncio.to_thread(file.close)
 

@@ -10,6 +10,7 @@ import zlib
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 from pandas_imgproc.errors import UnreadableImageError
@@ -24,6 +25,7 @@ OpenRange = tuple[int, int | None]
 CHUNK_NBYTES = 2**16
 
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-\d+/(\d+)")
+_WEAK_ETAG = re.compile(r'(?:[^"]* )?W/', re.IGNORECASE)  # alone, or after a date
 _MD5_ETAG = re.compile(r'"([0-9a-f]{32})"')
 
 
@@ -89,6 +91,32 @@ def http_signature(headers: Mapping[str, str], size: int | None) -> FileSignatur
     return (size, version_hash(version)) if version and size is not None else UNKNOWN_SIGNATURE
 
 
+def _http_version(headers: Mapping[str, str]) -> str | None:
+    """Return the version that the bytes of a file are of; None if two files of a server may have the same.
+
+    A date needs a `Date` that is later (RFC 9110, 8.8.2.2): within the same second the file may change again. A weak
+    ETag is no proof of equal bytes, but another one means another file, whose date may be the same.
+    """
+    etag, date = headers.get("ETag"), headers.get("Last-Modified")
+    if etag and not _WEAK_ETAG.match(etag):
+        return etag
+    if not date or not _is_later(headers.get("Date"), date):
+        return None
+    return f"{date} {etag}" if etag else date
+
+
+def _is_later(sent: str | None, modified: str) -> bool:
+    try:
+        return sent is not None and parsedate_to_datetime(sent) > parsedate_to_datetime(modified)
+    except (ValueError, TypeError):
+        return False
+
+
+def _if_range(version: str | None) -> dict[str, str]:
+    """Return the condition of a range; none with a weak ETag, which servers compare with nothing."""
+    return {"If-Range": version} if version and not _WEAK_ETAG.match(version) else {}
+
+
 def _without_total(fs_options: Mapping[str, Any] | None) -> dict[str, Any]:
     """Return the timeout of a request: none of aiohttp's, which ends each response after five minutes."""
     if fs_options and "timeout" in fs_options:  # the user's own
@@ -104,8 +132,7 @@ async def _http_body(
 ) -> AsyncIterator[Body]:
     """Open a file over HTTP; fsspec's `_cat_file` would hide the headers, and read a response of any size at once."""
     session = await fs.set_session()
-    condition = {"If-Range": version} if version and byte_range else {}
-    headers = {**fs.kwargs["headers"], **_range_header(byte_range), **condition}
+    headers = {**fs.kwargs["headers"], **_range_header(byte_range), **(_if_range(version) if byte_range else {})}
     options = {**_without_total(fs.client_kwargs), **fs.kwargs, "headers": headers}
     async with session.get(fs.encode_url(url), **options) as response:
         raise_for_status(response)
@@ -113,10 +140,9 @@ async def _http_body(
         length = header.get("Content-Length", "")
         is_encoded = header.get("Content-Encoding", "identity") != "identity"  # the bytes are those before encoding
         n = int(length) if length.isdecimal() and not is_encoded else None
-        etag, date = header.get("ETag"), header.get("Last-Modified")
-        strong = etag if etag and not etag.startswith("W/") else date
+        key = header.get("ETag") or header.get("Last-Modified")
         yield Body(
-            response.content.iter_any(), n, is_part, etag or date, None if is_encoded else strong,
+            response.content.iter_any(), n, is_part, key, None if is_encoded else _http_version(header),
             **_position(header.get("Content-Range") if is_part else None, n),
             digest=None if is_part or is_encoded else _http_digest(header),
         )  # fmt: skip

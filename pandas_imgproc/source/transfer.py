@@ -128,7 +128,7 @@ class _RemoteCopy:
 
     def _range(self) -> tuple[streams.OpenRange | None, str | None]:
         """Return the range that is missing, and the version of which it must be."""
-        if self._version is None or not self._position:
+        if self._version is None or not self._position or not self._version.can_continue:
             return None, None
         # The last byte once more of a complete part: of no byte the response would be an error.
         is_complete = self._position == self._version.size

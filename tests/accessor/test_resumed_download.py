@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 import dask
+import fsspec
 import pandas as pd
 import pytest
 
@@ -26,6 +27,7 @@ LOST = BLOCK_NBYTES + 2**18  # at most, at the end of a connection: a block, and
 LARGE = random.Random(1).randbytes(NBYTES)
 OTHER = random.Random(2).randbytes(NBYTES - 1000)
 HALF = NBYTES // 2
+EARLY, LATE = "Tue, 01 Dec 2020 03:00:00 GMT", "Tue, 01 Dec 2020 03:00:01 GMT"
 
 
 def download(url, folder, **options):
@@ -91,6 +93,49 @@ def test_changed_file_begins_anew(server, tmp_path, has_version):
     server.files["a.bin"] = OTHER
     download(server.url("a.bin"), tmp_path)
     assert content(tmp_path) == OTHER
+
+
+@pytest.mark.parametrize("tags", [('W/"1"', 'W/"2"'), ('w/"1"', 'w/"2"'), ("", 'W/"1"'), ('W/"1"', "")])
+def test_another_weak_tag_of_the_same_date_begins_anew(server, tmp_path, tags):
+    server.headers.update({"Last-Modified": EARLY, "Date": LATE, "ETag": tags[0]})
+    end_within(server, tmp_path)
+    server.files["a.bin"], server.headers["ETag"] = LARGE[::-1], tags[1]
+    download(server.url("a.bin"), tmp_path)
+    assert content(tmp_path) == LARGE[::-1]
+
+
+@pytest.mark.parametrize("sent", [EARLY, "?"])
+def test_date_of_the_second_of_the_response_begins_anew(server, tmp_path, sent):
+    server.headers.update({"Last-Modified": EARLY, "Date": sent, "ETag": ""})
+    end_within(server, tmp_path)
+    server.files["a.bin"], server.headers["Date"] = LARGE[::-1], LATE
+    with dask.config.set({"pandas-imgproc.retry-attempts": 1}):
+        download(server.url("a.bin"), tmp_path)
+    assert content(tmp_path) == LARGE[::-1]
+
+
+@pytest.mark.parametrize("tag", ['W/"1"', ""])
+def test_file_of_the_same_date_continues(server, tmp_path, tag):
+    server.headers.update({"Last-Modified": EARLY, "Date": LATE, "ETag": tag})
+    end_within(server, tmp_path)
+    download(server.url("a.bin"), tmp_path)
+    assert content(tmp_path) == LARGE
+    assert server.n_sent <= NBYTES + LOST
+    # A weak tag is never a condition, nor is the date beside one.
+    assert server.requests[-1][2].get("If-Range") == (None if tag else EARLY)
+
+
+def test_file_system_without_versions_begins_anew(tmp_path, monkeypatch):
+    fs = fsspec.filesystem("memory")
+    monkeypatch.setattr(type(fs), "info", lambda fs, path: {"name": path, "size": NBYTES, "type": "file"})
+    fs.pipe_file("/unversioned/a.bin", LARGE)
+    download("memory://unversioned/a.bin", tmp_path, schemes=["memory"])
+    (tmp_path / "a.bin").unlink()
+    forget_files(tmp_path / ".pandas-imgproc.jsonl")
+    (tmp_path / "a.bin.part").write_bytes(LARGE[:HALF])
+    fs.pipe_file("/unversioned/a.bin", LARGE[::-1])
+    download("memory://unversioned/a.bin", tmp_path, schemes=["memory"])
+    assert content(tmp_path) == LARGE[::-1]
 
 
 def test_server_that_ignores_conditions_is_not_spliced(server, tmp_path):

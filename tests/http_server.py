@@ -51,6 +51,8 @@ class HTTPServer:
         Status and ``Location`` by decoded path, without the first slash.
     pace : (int, float)
         Bytes that are sent together, and the seconds between them.
+    gate : callable
+        Whether more of a path may be sent after so many bytes of the response; asked until it is true.
     status, headers : int, dict of str to str
         Status of responses with a complete file, and more headers of those with a file.
     n_sent : int
@@ -67,6 +69,7 @@ class HTTPServer:
         self.ranges, self.ignores_if_range, self.status = True, False, 200
         self.retry_after = "0"
         self.fault: Callable[[str, int], str | None] = lambda path, k: None
+        self.gate: Callable[[str, int], bool] = lambda path, n: True
         self.n_requests_by_path: Counter[str] = Counter()
         self.requests: list[tuple[str, str, dict[str, str]]] = []
         self.in_flight = 0
@@ -92,7 +95,7 @@ class HTTPServer:
         """Clear the counts of requests, and have no latency and no faults."""
         self.latency, self.retry_after, self.fault = 0.0, "0", lambda path, k: None
         self.ranges, self.ignores_if_range, self.status = True, False, 200
-        self.pace, self.n_sent = (2**16, 0.0), 0
+        self.pace, self.n_sent, self.gate = (2**16, 0.0), 0, lambda path, n: True
         self.n_sent_completely.clear()
         self.headers.clear()
         self.max_in_flight, self.min_in_flight = 0, 1
@@ -161,7 +164,7 @@ class HTTPServer:
         await response.prepare(request)
         if request.method == "HEAD":
             return response
-        await self._write(response, data, stop)
+        await self._write(response, request.path[1:], data, stop)
         if holds:
             await self._end.wait()
         if stop is not None:
@@ -170,9 +173,11 @@ class HTTPServer:
             self.n_sent_completely[unquote(request.raw_path)[1:]] += 1
         return response
 
-    async def _write(self, response: web.StreamResponse, data: bytes, stop: int | None) -> None:
+    async def _write(self, response: web.StreamResponse, path: str, data: bytes, stop: int | None) -> None:
         nbytes, seconds = self.pace
         for start in range(0, len(data), nbytes):
+            while not self.gate(path, start):
+                await asyncio.sleep(0.001)
             chunk = data[start : min(start + nbytes, len(data) if stop is None else stop)]
             self.n_sent += len(chunk)
             await response.write(chunk)

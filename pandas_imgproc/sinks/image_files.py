@@ -18,7 +18,7 @@ from pandas_imgproc.sinks.journaled import TRANSIENT_KINDS, versions, warn_versi
 from pandas_imgproc.sinks.lease import Lease, LeaseHandle, discard
 from pandas_imgproc.sinks.manifest import FilePart, FileRecord, FolderManifest, TaskSpec, record_written
 from pandas_imgproc.sinks.memory import ArraySpec, MemorySink
-from pandas_imgproc.sinks.part_file import PartFile, write_error
+from pandas_imgproc.sinks.part_file import SUFFIX, PartFile, write_error
 from pandas_imgproc.source import (
     UNKNOWN_SIGNATURE,
     CopiedFile,
@@ -256,7 +256,16 @@ class ImageFileSink(MemorySink):
             for position, target in zip(positions, targets, strict=True)
             if target is not None
         }
-        return CopyWriter(*writer, sources, parts)
+        taken = frozenset(target for target in copied if self._is_file(target + SUFFIX))
+        return CopyWriter(*writer, sources, parts, taken)
+
+    def _is_file(self, target: str) -> bool:
+        """Return whether a file of this or of an earlier call has a name."""
+        return target in self._all_targets or self._in_manifest(target)
+
+    @functools.cached_property
+    def _all_targets(self) -> frozenset[str | None]:
+        return frozenset(self._targets)
 
     def _part(self, target: str) -> FilePart | None:
         manifest, name = self._manifest_of(target)
@@ -369,6 +378,7 @@ class CopyWriter(ImageFileWriter):
 
     sources: Mapping[str, int]  # checksums of the sources, by target
     parts: Mapping[str, FilePart]  # of earlier attempts, by target
+    taken: frozenset[str]  # targets beside which the name of the part is that of another file
 
     def output(self, i: int) -> PartFile | None:
         """Return the output of row i; None without a valid lease, so that the file is returned to the caller."""
@@ -377,4 +387,5 @@ class CopyWriter(ImageFileWriter):
             return None
         path = os.path.join(self.folder, target)
         may_write = functools.partial(self._may_write, target)
-        return PartFile(path, self.digest, self.sources[target], self.parts.get(target), may_write)
+        state = self.digest, self.sources[target], self.parts.get(target)
+        return PartFile(path, *state, may_write, is_free=target not in self.taken)

@@ -2,7 +2,8 @@
 
 The manifest records the version of the source before the first byte is written: a part with bytes and without a record
 is not ours, and is left alone. While a process writes it, the part is locked; another process that copies the same
-file does so into an anonymous one.
+file does so into an anonymous one, and so does a copy whose ``name.part`` is the name of another file of the folder.
+A part that is deleted or replaced meanwhile is complete all the same: it gets the name of the file as a copy.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ T = TypeVar("T")
 
 SUFFIX = ".part"
 
-_DIGEST_NBYTES = 2**20
+_READ_NBYTES = 2**20
 _FLAGS = os.O_RDWR | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
 
 
@@ -48,13 +49,22 @@ class PartFile:
         Record of a part of an earlier attempt.
     may_write : callable
         Whether the job goes on, so that a file may get its name.
+    is_free : bool
+        Whether no other file of the folder has the name of the part.
     """
 
     def __init__(
-        self, path: str, digest: str, source_checksum: int, part: FilePart | None, may_write: Callable[[], bool]
+        self,
+        path: str,
+        digest: str,
+        source_checksum: int,
+        part: FilePart | None,
+        may_write: Callable[[], bool],
+        *,
+        is_free: bool,
     ) -> None:
         self._path, self._task, self._may_write = path, (digest, source_checksum), may_write
-        self._part = part
+        self._part, self._is_free = part, is_free
         self._file: Any = None
         self._anonymous: contextlib.ExitStack | None = None  # of a file in place of the part
 
@@ -115,6 +125,8 @@ class PartFile:
     def _open(self, flags: int) -> bool:
         """Open the part and lock it; return False if there is none, it is not ours, or another process writes it."""
         path = self._path + SUFFIX
+        if not self._is_free:
+            return False
         try:
             fd = os.open(path, flags | _FLAGS, 0o666)
         except FileNotFoundError:
@@ -145,6 +157,14 @@ class PartFile:
         fd = self._anonymous.enter_context(atomic_write(self._path, sync=True))
         self._file = open(fd, "rb+", buffering=0, closefd=False)  # noqa: SIM115  it is closed with the output
 
+    def _move(self) -> None:
+        """Copy a part that has lost its name into an anonymous file."""
+        with self._file as part:
+            self._open_anonymous()
+            part.seek(0)
+            while block := part.read(_READ_NBYTES):
+                self._write(block)
+
     def _write(self, block: bytes) -> None:
         view = memoryview(block)
         while view:  # a full disk takes a part of it
@@ -157,7 +177,7 @@ class PartFile:
     def _digest(self, name: str) -> str:
         digest = new_digest(name)
         self._file.seek(0)
-        while block := self._file.read(_DIGEST_NBYTES):
+        while block := self._file.read(_READ_NBYTES):
             digest.update(block)
         result: str = digest.hexdigest()
         return result
@@ -165,6 +185,8 @@ class PartFile:
     def _finish(self, signature: FileSignature) -> None:
         if not self._may_write():
             raise InterruptedError("the call has ended")
+        if self._anonymous is None and not is_named(self._file, self._path + SUFFIX):
+            self._move()
         if self._anonymous is None:
             os.fsync(self._file.fileno())
         # First recorded, then named: every file is known, however this process ends.

@@ -51,6 +51,10 @@ def end_within(server, folder, fault=f"drop {HALF}", **options):
     server.fault = lambda path, k: None
 
 
+def file_size(path):
+    return path.stat().st_size if path.exists() else None
+
+
 def forget_files(manifest):
     """Remove the records of finished files from a manifest."""
     lines = manifest.read_text().splitlines(keepends=True)
@@ -229,6 +233,37 @@ def test_part_of_another_program_is_left(server, tmp_path):
     download(server.url("a.bin"), tmp_path)
     assert (tmp_path / "a.bin").read_bytes() == LARGE
     assert (tmp_path / "a.bin.part").read_bytes() == b"a browser's"
+
+
+@pytest.mark.parametrize("was_begun", [False, True])
+def test_file_with_the_name_of_a_part_is_another(server, tmp_path, was_begun):
+    names = ["a.bin", "a.bin.part"]
+    if was_begun:
+        end_within(server, tmp_path)
+    server.files["a.bin.part"] = OTHER
+    other = tmp_path / "a.bin.part"
+    server.gate = lambda path, n: path != "a.bin" or n < HALF // 2 or file_size(other) == len(OTHER)
+    for _ in range(2):
+        with dask.config.set(scheduler="synchronous"):
+            paths = pd.Series(names).img.download(tmp_path, root=server.url(), overwrite=was_begun)
+        assert [Path(path).read_bytes() for path in paths] == [LARGE, OTHER]
+    assert not os.path.exists(f"{other}.part")
+
+
+@pytest.mark.parametrize("data", [None, b"a browser's"])
+def test_part_that_is_deleted_or_replaced_meanwhile_is_finished(server, tmp_path, data):
+    part, done = tmp_path / "a.bin.part", []
+
+    def replace(path, n):
+        if n > HALF and not done and part.exists():
+            part.unlink()
+            done.append(data and part.write_bytes(data))
+        return n < HALF or bool(done)
+
+    server.gate = replace
+    download(server.url("a.bin"), tmp_path)
+    assert (tmp_path / "a.bin").read_bytes() == LARGE
+    assert (part.read_bytes() if part.exists() else None) == data
 
 
 def test_part_that_another_process_writes_is_left(server, tmp_path):

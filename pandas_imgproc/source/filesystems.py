@@ -237,6 +237,5 @@ async def _http_info(fs: Any, url: str) -> FileInfo:
     session = await fs.set_session()
     async with session.head(fs.encode_url(url), **{"allow_redirects": True, **fs.kwargs}) as response:
         streams.raise_for_status(response)
-        length = response.headers.get("Content-Length", "")
-        size = int(length) if length.isdecimal() else None
+        size = streams.content_length(response.headers)
         return size, streams.http_signature(response.headers, size)

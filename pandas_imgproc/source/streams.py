@@ -24,6 +24,12 @@ OpenRange = tuple[int, int | None]
 
 CHUNK_NBYTES = 2**16
 
+_MAX_DECOMPRESSED_NBYTES = 2**18
+"""Bytes of a chunk that is decompressed: a few bytes may hold a thousand times as many."""
+
+_ANY_HEADER = 32
+"""Flag of zlib for the header of gzip or of its own."""
+
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-\d+/(\d+)")
 _WEAK_ETAG = re.compile(r'(?:[^"]* )?W/', re.IGNORECASE)  # alone, or after a date
 _MD5_ETAG = re.compile(r'"([0-9a-f]{32})"')
@@ -46,6 +52,12 @@ class Body:
         """Return the signature of a file of this size."""
         return (size, version_hash(self.key)) if self.key else UNKNOWN_SIGNATURE
 
+
+class DamagedTransferError(ConnectionError):
+    """Error of a file that arrived with another size or digest than its server announced; another attempt may do."""
+
+
+TOO_EARLY = "the response ended too early"
 
 OpenBody = Callable[..., AbstractAsyncContextManager[Body]]
 
@@ -91,6 +103,51 @@ def http_signature(headers: Mapping[str, str], size: int | None) -> FileSignatur
     return (size, version_hash(version)) if version and size is not None else UNKNOWN_SIGNATURE
 
 
+def content_length(headers: Mapping[str, str]) -> int | None:
+    """Return the bytes of a file that a response holds; None if the server does not tell, or compresses them."""
+    length = headers.get("Content-Length", "")
+    return int(length) if length.isdecimal() and _encoding(headers) is None else None
+
+
+def _encoding(headers: Mapping[str, str]) -> str | None:
+    """Return the compression of a response, of those that have one; unknown words there change no bytes."""
+    encoding = headers.get("Content-Encoding", "").strip().lower()
+    if encoding in ("br", "zstd"):
+        raise UnreadableImageError("unsupported", f"the server compresses it with {encoding}, which was not requested")
+    return encoding if encoding in ("gzip", "x-gzip", "deflate") else None
+
+
+def _chunks(response: Any) -> AsyncIterator[bytes]:
+    """Return the chunks of a file, decompressed if the server compresses them unrequested."""
+    chunks: AsyncIterator[bytes] = response.content.iter_any()
+    encoding = _encoding(response.headers)
+    return chunks if encoding is None else _decompressed(chunks, is_deflate=encoding == "deflate")
+
+
+async def _decompressed(chunks: AsyncIterator[bytes], *, is_deflate: bool) -> AsyncIterator[bytes]:
+    """Decompress a stream, whose end must arrive: aiohttp would take any part of it for all of it."""
+    decoder = None
+    try:
+        async for data in chunks:
+            while data:
+                if decoder is None or decoder.eof:  # the first member of a gzip file, or the next one
+                    decoder = zlib.decompressobj(_window_bits(data, is_deflate=is_deflate))
+                yield decoder.decompress(data, _MAX_DECOMPRESSED_NBYTES)
+                data = decoder.unconsumed_tail or decoder.unused_data
+        if decoder is not None:
+            yield decoder.flush()
+    except zlib.error:
+        raise DamagedTransferError("its bytes are not compressed as the server announced") from None
+    if decoder is None or not decoder.eof:
+        raise DamagedTransferError(TOO_EARLY)
+
+
+def _window_bits(data: bytes, *, is_deflate: bool) -> int:
+    """Return the format of a stream, as zlib names it: some servers send deflate without its header."""
+    has_no_header = is_deflate and data[0] & 0xF != zlib.DEFLATED
+    return -zlib.MAX_WBITS if has_no_header else zlib.MAX_WBITS | _ANY_HEADER
+
+
 def _http_version(headers: Mapping[str, str]) -> str | None:
     """Return the version that the bytes of a file are of; None if two files of a server may have the same.
 
@@ -133,16 +190,14 @@ async def _http_body(
     """Open a file over HTTP; fsspec's `_cat_file` would hide the headers, and read a response of any size at once."""
     session = await fs.set_session()
     headers = {**fs.kwargs["headers"], **_range_header(byte_range), **(_if_range(version) if byte_range else {})}
-    options = {**_without_total(fs.client_kwargs), **fs.kwargs, "headers": headers}
+    options = {**_without_total(fs.client_kwargs), **fs.kwargs, "headers": headers, "auto_decompress": False}
     async with session.get(fs.encode_url(url), **options) as response:
         raise_for_status(response)
-        header, is_part = response.headers, response.status == 206
-        length = header.get("Content-Length", "")
-        is_encoded = header.get("Content-Encoding", "identity") != "identity"  # the bytes are those before encoding
-        n = int(length) if length.isdecimal() and not is_encoded else None
+        header, is_part, n = response.headers, response.status == 206, content_length(response.headers)
+        is_encoded = _encoding(header) is not None
         key = header.get("ETag") or header.get("Last-Modified")
         yield Body(
-            response.content.iter_any(), n, is_part, key, None if is_encoded else _http_version(header),
+            _chunks(response), n, is_part, key, None if is_encoded else _http_version(header),
             **_position(header.get("Content-Range") if is_part else None, n),
             digest=None if is_part or is_encoded else _http_digest(header),
         )  # fmt: skip
@@ -188,17 +243,18 @@ async def _gs_body(
     session, url = await fs._set_session(), fs.url(path)
     headers = {"Accept-Encoding": "identity", **fs._get_headers(_range_header(byte_range))}
     timeout = {} if fs.requests_timeout is None else {"timeout": fs.requests_timeout}
-    options = {"params": fs._get_params({}), "headers": headers, **(timeout or _without_total(fs.session_kwargs))}
+    options = {"params": fs._get_params({}), "headers": headers, "auto_decompress": False}
+    options |= timeout or _without_total(fs.session_kwargs)
     async with session.get(url, **options) as response:
         if response.status >= 300:
             validate_response(response.status, await response.read(), path)
             raise_for_status(response)
-        header, is_part, n = response.headers, response.status == 206, response.content_length
+        header, is_part, n = response.headers, response.status == 206, content_length(response.headers)
         hashes = _google_hashes(header)
         crc = hashes.get("crc32c")
         generation = header.get("X-Goog-Generation")
         yield Body(
-            response.content.iter_any(), n, is_part, crc, generation or crc,
+            _chunks(response), n, is_part, crc, generation or crc,
             **_position(header.get("Content-Range"), n), digest=_google_digest(hashes),
         )  # fmt: skip
 

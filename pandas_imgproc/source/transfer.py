@@ -25,6 +25,7 @@ from pandas_imgproc.source.local import BLOCK_NBYTES, open_regular, signature_of
 from pandas_imgproc.source.paths import RemotePath
 from pandas_imgproc.source.redaction import protocol_family
 from pandas_imgproc.source.retry import local_copies, with_retries
+from pandas_imgproc.source.streams import TOO_EARLY, DamagedTransferError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -34,10 +35,6 @@ if TYPE_CHECKING:
     from pandas_imgproc.source.paths import Location
     from pandas_imgproc.source.remote import RemoteReader
     from pandas_imgproc.source.stall import StallTimeout
-
-
-class DamagedTransferError(ConnectionError):
-    """Error of a file that arrived with another size or digest than its server announced; another attempt may do."""
 
 
 async def copy_file(location: Location, reader: RemoteReader, output: Output) -> tuple[Any, FileSignature]:
@@ -188,14 +185,11 @@ class _RemoteCopy:
         assert self._version is not None
         size, digest = self._version.size, self._version.digest
         if size is not None and self._position < size:
-            raise DamagedTransferError(_TOO_EARLY)
+            raise DamagedTransferError(TOO_EARLY)
         if size is not None and self._position > size:
             await self._restart("there are more bytes than the server announced")
         if digest is not None and await self._output.digest(digest[0]) != digest[1]:
             await self._restart(_wrong_digest(digest[0]))
-
-
-_TOO_EARLY = "the response ended too early"
 
 
 def _wrong_digest(name: str) -> str:
@@ -205,7 +199,7 @@ def _wrong_digest(name: str) -> str:
 def _check_data(body: streams.Body, data: bytes) -> None:
     """Raise a DamagedTransferError if the bytes of a small file are not those that the server announced."""
     if body.size is not None and len(data) < body.size:
-        raise DamagedTransferError(_TOO_EARLY)
+        raise DamagedTransferError(TOO_EARLY)
     if body.digest is not None:
         digest = new_digest(body.digest[0])
         digest.update(data)

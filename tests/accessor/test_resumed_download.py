@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import base64
+import gzip
 import hashlib
 import os
 import random
 import signal
 import subprocess
 import sys
+import zlib
 from pathlib import Path
 
 import dask
@@ -226,6 +228,65 @@ def test_digest_of_stored_compressed_bytes_is_not_compared(server, tmp_path):
     server.headers["X-Goog-Stored-Content-Encoding"] = "gzip"
     download(server.url("a.bin"), tmp_path)
     assert content(tmp_path) == LARGE
+
+
+def raw_deflate(data):
+    packer = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+    return packer.compress(data) + packer.flush()
+
+
+PACKERS = {
+    "gzip": gzip.compress,
+    "x-gzip": lambda data: gzip.compress(data[:1000]) + gzip.compress(data[1000:]),
+    "deflate": zlib.compress,
+    "Deflate": raw_deflate,
+}
+
+
+@pytest.fixture(params=["http", "gs"])
+def compressed(request, server):
+    """Return the URL of a file on a server that compresses it, and its options."""
+    if request.param == "http":
+        return server.url("a.bin"), {}
+    server.files["download/storage/v1/b/bucket/o/a.bin"] = server.files["a.bin"]
+    return "gs://bucket/a.bin", {"token": "anon", "endpoint_url": server.url().rstrip("/")}
+
+
+def compress(server, encoding, data, n_lost=0):
+    packed = PACKERS[encoding](data)
+    server.headers["Content-Encoding"] = encoding
+    server.files.update(dict.fromkeys(server.files, packed[: len(packed) - n_lost]))
+
+
+@pytest.mark.parametrize("data", [b"small" * 300, LARGE, bytes(NBYTES)], ids=["small", "large", "zeros"])
+@pytest.mark.parametrize("encoding", PACKERS)
+def test_compressed_response_is_whole_or_a_failure(server, tmp_path, compressed, encoding, data):
+    url, options = compressed
+    compress(server, encoding, data, n_lost=9)
+    with dask.config.set({"pandas-imgproc.retry-attempts": 2}):
+        paths = download(url, tmp_path, storage_options=options, errors="coerce")
+    assert paths.img.failures["message"].tolist() == ["the response ended too early, each of 2 times"]
+    assert not (tmp_path / "a.bin").exists()
+    compress(server, encoding, data)
+    download(url, tmp_path, storage_options=options)
+    assert content(tmp_path) == data
+
+
+@pytest.mark.parametrize(
+    ("encoding", "message"), [("gzip", "its bytes are not compressed"), ("br", "compresses it with br, which was not")]
+)
+def test_response_that_is_not_as_its_encoding_is_failure(server, tmp_path, compressed, encoding, message):
+    url, options = compressed
+    server.headers["Content-Encoding"] = encoding
+    paths = download(url, tmp_path, storage_options=options, errors="coerce")
+    assert message in paths.img.failures["message"][0]
+
+
+def test_compressed_file_is_not_copied_twice(server, tmp_path):
+    compress(server, "gzip", LARGE)
+    for _ in range(2):
+        download(server.url("a.bin"), tmp_path)
+    assert len(ranges(server)) == 1
 
 
 def test_part_of_another_program_is_left(server, tmp_path):

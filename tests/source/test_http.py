@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 import sys
 import time
@@ -227,6 +228,14 @@ def test_response_without_image_is_not_retried(http_server):
     column = load(pd.Series(["a.jpg", "b.jpg"]), root=http_server.url(), errors="coerce")
     assert kinds(column) == {0: "unidentified", 1: "empty"}
     assert http_server.n_requests_by_path == {"a.jpg": 1, "b.jpg": 1}
+
+
+def test_compressed_response_that_ends_early_is_failure(http_server):
+    http_server.headers["Content-Encoding"] = "gzip"
+    http_server.files.update({"0.jpg": gzip.compress(image_bytes(0)), "1.jpg": gzip.compress(image_bytes(1))[:-9]})
+    column = load(pd.Series(["0.jpg", "1.jpg"]), root=http_server.url(), errors="coerce")
+    assert column.img.failures["message"].tolist() == ["the response ended too early, each of 5 times"]
+    assert rows_of(column.dropna()) == [0]
 
 
 def test_user_agent_and_headers_are_sent(http_server, names):

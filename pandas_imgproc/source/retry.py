@@ -30,11 +30,12 @@ MAX_LOCAL_COPIES = 4
 async def with_retries(
     request: Callable[[StallTimeout], Awaitable[T]], location: RemotePath, config: ReadConfig, purpose: str = "read"
 ) -> T:
-    """Return the result of a request, repeated while its error is transient and attempts remain.
+    """Return the result of a request, repeated while its error is transient and attempts remain; see `one_attempt`."""
+    return await repeated(functools.partial(one_attempt, request, location, config, purpose), config)
 
-    Its argument is the timeout of the attempt, which counts the bytes that arrive. Requests of another purpose have
-    a limit of their own: a copy writes while it reads.
-    """
+
+async def repeated(attempt: Callable[[], Awaitable[T]], config: ReadConfig) -> T:
+    """Return the result of an attempt, repeated while its error is transient and attempts remain."""
     import tenacity  # costs an import that most calls do not need
 
     # The wait is random between zero and the doubling bound: requests that failed together do not return together.
@@ -46,13 +47,18 @@ async def with_retries(
 
     stop, retry = tenacity.stop_after_attempt(config.attempts), tenacity.retry_if_exception(is_transient)
     retrying = tenacity.AsyncRetrying(stop=stop, wait=wait, retry=retry, reraise=True)
-    result: T = await retrying(_with_limit, request, location, config, purpose)
+    result: T = await retrying(attempt)
     return result
 
 
-async def _with_limit(
-    request: Callable[[StallTimeout], Awaitable[T]], location: RemotePath, config: ReadConfig, purpose: str
+async def one_attempt(
+    request: Callable[[StallTimeout], Awaitable[T]], location: RemotePath, config: ReadConfig, purpose: str = "read"
 ) -> T:
+    """Return the result of a request within the limits of an attempt: of requests in flight, and of time.
+
+    Its argument is the timeout, which counts the bytes that arrive. Requests of another purpose have a limit of their
+    own: a copy writes while it reads.
+    """
     # One attempt each: a request that waits for its next attempt is not in flight, and others use the connection.
     family = protocol_family(location.scheme)
     host = location.path.split("/")[2] if family == "http" else family

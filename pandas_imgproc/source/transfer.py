@@ -24,7 +24,7 @@ from pandas_imgproc.source.error_mapping import http_status, is_transient
 from pandas_imgproc.source.local import BLOCK_NBYTES, open_regular, signature_of
 from pandas_imgproc.source.paths import RemotePath
 from pandas_imgproc.source.redaction import protocol_family
-from pandas_imgproc.source.retry import local_copies, with_retries
+from pandas_imgproc.source.retry import local_copies, one_attempt, repeated
 from pandas_imgproc.source.streams import TOO_EARLY, DamagedTransferError
 
 if TYPE_CHECKING:
@@ -88,15 +88,15 @@ class _RemoteCopy:
         if (resumed := await self._output.resume()) is not None:
             self._position, self._version = resumed
         while True:
-            result = await with_retries(self._attempt, self._location, self._reader.config)
+            result = await repeated(self._attempt, self._reader.config)
             if result is not None:
                 return result
 
-    async def _attempt(self, timeout: StallTimeout) -> tuple[Any, FileSignature] | None:
+    async def _attempt(self) -> tuple[Any, FileSignature] | None:
         """Return the result of an attempt; None after progress, when the attempts are counted anew."""
         self._start = self._position
         try:
-            return await self._copy(timeout)
+            return await one_attempt(self._copy, self._location, self._reader.config)
         except Exception as exc:
             error = exc
         # Outside of the block: the context of an exception counts as its reason.

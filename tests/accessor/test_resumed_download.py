@@ -83,6 +83,15 @@ def test_next_attempt_continues_and_progress_counts_attempts_anew(server, tmp_pa
     assert all(ranges(server)[1:])
 
 
+def test_silent_line_that_has_delivered_bytes_is_progress(server, tmp_path):
+    n_holds = 3
+    server.fault = lambda path, k: f"hold {NBYTES // (n_holds + 1)}" if k < n_holds else None
+    with dask.config.set({"pandas-imgproc.retry-attempts": n_holds, "pandas-imgproc.read-timeout": 0.5}):
+        download(server.url("a.bin"), tmp_path)
+    assert content(tmp_path) == LARGE
+    assert len(server.requests) > n_holds
+
+
 def test_next_call_continues(server, tmp_path):
     end_within(server, tmp_path)
     paths = download(server.url("a.bin"), tmp_path)

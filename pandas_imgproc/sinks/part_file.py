@@ -2,8 +2,9 @@
 
 The manifest records the version of the source before the first byte is written: a part with bytes and without a record
 is not ours, and is left alone. While a process writes it, the part is locked; another process that copies the same
-file does so into an anonymous one, and so does a copy whose ``name.part`` is the name of another file of the folder.
-A part that is deleted or replaced meanwhile is complete all the same: it gets the name of the file as a copy.
+file does so into an anonymous one, and so does a copy whose ``name.part`` is the name of another file of the folder, or
+too long. A part that is deleted or replaced meanwhile is complete all the same: it gets the name of the file
+as a copy.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ T = TypeVar("T")
 SUFFIX = ".part"
 
 _READ_NBYTES = 2**20
+# A link or a folder, which is not ours; or the suffix makes the name too long.
+_NO_PART = {errno.ELOOP, errno.EISDIR, errno.ENAMETOOLONG}
 _FLAGS = os.O_RDWR | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
 
 
@@ -132,7 +135,7 @@ class PartFile:
         except FileNotFoundError:
             return False
         except OSError as exc:
-            if exc.errno in (errno.ELOOP, errno.EISDIR):  # a link or a folder, which is not ours
+            if exc.errno in _NO_PART:
                 return False
             raise
         file = open(fd, "rb+", buffering=0)  # noqa: SIM115  it is closed with the output

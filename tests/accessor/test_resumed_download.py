@@ -336,6 +336,16 @@ def test_part_that_is_deleted_or_replaced_meanwhile_is_finished(server, tmp_path
     assert (part.read_bytes() if part.exists() else None) == data
 
 
+@pytest.mark.parametrize("nbytes", [250, 251, 255])
+def test_name_that_has_room_for_no_suffix_is_written(server, tmp_path, nbytes):
+    name = "x" * nbytes
+    server.files[name] = LARGE
+    server.fault = lambda path, k: None if k else f"drop {HALF}"
+    download(server.url(name), tmp_path)
+    assert content(tmp_path, name) == LARGE
+    assert server.n_sent <= NBYTES + LOST
+
+
 def test_part_that_another_process_writes_is_left(server, tmp_path):
     fcntl = pytest.importorskip("fcntl")
     end_within(server, tmp_path)

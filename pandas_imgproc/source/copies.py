@@ -58,8 +58,9 @@ class FileVersion:
         """Return whether a response to a range is of this version."""
         if body.size != self.size or not self.can_continue:
             return False
-        # A response without a version is compared by the digest, at the end.
-        return body.version == self.version if body.version is not None else self.digest is not None
+        if body.version is None or self.version is None:
+            return self.digest is not None  # which is compared at the end
+        return body.version == self.version
 
 
 @dataclass(frozen=True)

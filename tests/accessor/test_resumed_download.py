@@ -140,6 +140,19 @@ def test_file_of_the_same_date_continues(server, tmp_path, tag):
     assert server.requests[-1][2].get("If-Range") == (None if tag else EARLY)
 
 
+@pytest.mark.parametrize("is_changed", [False, True])
+def test_part_without_a_version_is_compared_by_the_digest(server, tmp_path, is_changed):
+    md5 = base64.b64encode(hashlib.md5(LARGE).digest()).decode()
+    server.headers.update({"Last-Modified": EARLY, "Date": EARLY, "ETag": "", "Content-MD5": md5})
+    end_within(server, tmp_path)
+    data = LARGE[::-1] if is_changed else LARGE
+    server.files["a.bin"], server.headers["Date"] = data, LATE
+    server.headers["Content-MD5"] = base64.b64encode(hashlib.md5(data).digest()).decode()
+    download(server.url("a.bin"), tmp_path)
+    assert content(tmp_path) == data
+    assert is_changed or server.n_sent <= NBYTES + LOST
+
+
 def test_file_system_without_versions_begins_anew(tmp_path, monkeypatch):
     fs = fsspec.filesystem("memory")
     monkeypatch.setattr(type(fs), "info", lambda fs, path: {"name": path, "size": NBYTES, "type": "file"})

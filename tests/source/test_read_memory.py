@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import random
 import zipfile
 
 import dask
@@ -55,7 +56,9 @@ def test_large_files_wait_for_memory_and_are_read(http_server):
 
 
 def test_files_of_unknown_size_wait_for_memory_and_are_read(http_server):
-    http_server.files.update({f"gzip/{k}.png": gzip.compress(image_bytes(k) + bytes(40 * MB), 1) for k in range(1, 4)})
+    # Not zeros, which would be sent before they are unpacked here: the server would be idle too early.
+    noise = gzip.compress(random.Random(3).randbytes(40 * MB), 0)
+    http_server.files.update({f"gzip/{k}.png": gzip.compress(image_bytes(k)) + noise for k in range(1, 4)})
     http_server.files["gzip/0.png"] = gzip.compress(image_bytes(0))
     http_server.headers["Content-Encoding"] = "gzip"
     rows = read_again(http_server, "gzip", 4)

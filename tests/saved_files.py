@@ -51,6 +51,18 @@ def mtimes(folder):
     return {str(path): path.stat().st_mtime_ns for path in Path(folder).rglob("[!.]*") if path.is_file()}
 
 
+def before_first(monkeypatch, owner, name, call):
+    """Make a call, as of another program, before the first call of a method."""
+    method = getattr(owner, name)
+
+    def call_before(self, *args):
+        monkeypatch.setattr(owner, name, method)
+        call()
+        return method(self, *args)
+
+    monkeypatch.setattr(owner, name, call_before)
+
+
 def pixels_of(path):
     with Image.open(path) as image:
         return np.asarray(image)

@@ -162,19 +162,25 @@ class ImageFileSink(MemorySink):
     def _check_entry(self, entry: _Entry, *, overwrite: bool) -> tuple[FileRecord, FileSignature | None]:
         """Return the record of a file and its present signature; raise if the file belongs to another task or image."""
         target, manifest, name, source_checksum = entry
-        record = manifest.record(name, self._task_spec, source_checksum)
+        record, mismatch = self._find_record(entry)
         current = manifest.signature(name)
-        mismatch = (
-            "it was not written by pandas_imgproc"
-            if record is None
-            else manifest.mismatch(record, self._task_spec, source_checksum)
-        )
+        if mismatch and current and not overwrite:
+            manifest.refresh()  # another process may have written the file since the manifest was read
+            record, mismatch = self._find_record(entry)
         if mismatch and current and not overwrite:
             advice = "choose another to=, or overwrite=True replaces it"
             raise JournalError(f"{target!r} exists, and {mismatch}; {advice}")
         if record is None or mismatch:
             record = FileRecord(self._task_spec.digest, source_checksum)
         return record, current
+
+    def _find_record(self, entry: _Entry) -> tuple[FileRecord | None, str | None]:
+        """Return the record of a file, and the reason why the file is not one of this call; None if it may be."""
+        _, manifest, name, source_checksum = entry
+        record = manifest.record(name, self._task_spec, source_checksum)
+        if record is None:
+            return None, "it was not written by pandas_imgproc"
+        return record, manifest.mismatch(record, self._task_spec, source_checksum)
 
     def _source_checksum(self, position: int, folder: str) -> int:
         """Return the checksum of a row's source: of its path relative to the folder, so that both may move.

@@ -284,10 +284,13 @@ class JsonJournal:
 
     def __init__(self, storage: LinesReader, *, lenient: bool = False) -> None:
         self._storage = storage
+        self._load(lenient=lenient)
+
+    def _load(self, *, lenient: bool = False) -> None:
+        storage = self._storage
         data = storage.read()
         for attempts in range(_READ_ATTEMPTS, 0, -1):
-            # Not the bytes: of ten million rows they are 300 MB.
-            self._nbytes, self._checksum = len(data), zlib.crc32(data)
+            self._remember(data)
             try:
                 self._replay_all(data)
             except JournalError:
@@ -299,6 +302,20 @@ class JsonJournal:
             else:
                 return
 
+    def _remember(self, data: bytes) -> None:
+        # Not the bytes: of ten million rows they are 300 MB.
+        self._nbytes, self._checksum = len(data), zlib.crc32(data)
+
+    def refresh(self) -> None:
+        """Replay the lines that other processes have added since the journal was read."""
+        data = self._storage.read()
+        if not self._is_prefix(data):  # another process has replaced the lines
+            self._load()
+            return
+        start = self._nbytes
+        self._remember(data)
+        self._replay_from(data, start)
+
     @property
     def is_empty(self) -> bool:
         """Whether there were no lines when the journal was opened."""
@@ -306,15 +323,19 @@ class JsonJournal:
 
     def is_current(self, *, grown: bool = False) -> bool:
         """Return whether the lines are those that were read; with `grown`, there may be more behind them."""
-        data = memoryview(self._storage.read())
-        if len(data) != self._nbytes and not (grown and len(data) > self._nbytes):
-            return False
-        return zlib.crc32(data[: self._nbytes]) == self._checksum
+        data = self._storage.read()
+        return (grown or len(data) == self._nbytes) and self._is_prefix(data)
+
+    def _is_prefix(self, data: bytes) -> bool:
+        """Return whether lines begin with those that were read."""
+        return len(data) >= self._nbytes and zlib.crc32(memoryview(data)[: self._nbytes]) == self._checksum
 
     def _replay_all(self, data: bytes) -> None:
         self._reset()
         # A header that starts anew makes the lines before it void, even damaged ones.
-        start = data.rfind(b"\n" + ANEW) + 1
+        self._replay_from(data, data.rfind(b"\n" + ANEW) + 1)
+
+    def _replay_from(self, data: bytes, start: int) -> None:
         lines = io.BytesIO(data)
         lines.seek(start)
         for number, line in enumerate(lines, data.count(b"\n", 0, start) + 1):

@@ -62,16 +62,20 @@ class ObjectJournal:
 
     def __init__(self, writer: RemoteWriter, url: str) -> None:
         self.name, self._writer = url, writer
+        self.find_objects()
+
+    def find_objects(self) -> None:
+        """Find the objects that there are."""
         self._names = self._list()
         numbers = [int(name[:8]) for name in self._names]
-        self.appender = JournalAppender(writer, url, max(numbers, default=-1) + 1)
+        self.appender = JournalAppender(self._writer, self.name, max(numbers, default=-1) + 1)
 
     def _list(self) -> list[str]:
         return [name for name in self._writer.run(self._writer.names(self.name)) if _NAME.fullmatch(name)]
 
     @property
     def n_objects(self) -> int:
-        """Number of objects when the journal was opened."""
+        """Number of objects when they were listed."""
         return len(self._names)
 
     def read(self) -> bytes:
@@ -118,6 +122,11 @@ class ObjectManifest(FolderManifest):
     def appender(self) -> JournalAppender:
         """Writer of lines, for workers."""
         return self._objects.appender
+
+    def refresh(self) -> None:
+        """Replay the lines that other calls have added since the manifest was read."""
+        self._objects.find_objects()
+        super().refresh()
 
     def fetch_signatures(self, names: Collection[str]) -> None:
         """Fetch the present signatures of objects."""

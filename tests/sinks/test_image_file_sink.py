@@ -15,10 +15,11 @@ import pandas as pd
 import psutil
 import pytest
 from image_factory import row_image, row_of
-from saved_files import ROOT, N, check_files, image_frame, mtimes, photo_folder, pixels_of, whole_files
+from saved_files import ROOT, N, before_first, check_files, image_frame, mtimes, photo_folder, pixels_of, whole_files
 
 from conftest import cluster_pids, wait_until
 from pandas_imgproc import JournalError, NoReadableImageError, ResultTooLargeError, UnreadableImageError
+from pandas_imgproc.sinks.manifest import FolderManifest
 
 
 @pytest.fixture
@@ -335,6 +336,36 @@ def test_two_programs_share_a_folder(photos, tmp_path):
     assert len(whole_files(out)) == 100
     assert mtimes(out) == before
     assert saved.notna().all()
+
+
+SAVE = {
+    "save_resized": lambda paths, out: paths.img.save_resized(out, size=8),
+    "download": lambda paths, out: paths.img.download(out, root=os.path.dirname(paths.iloc[0])),
+}
+
+
+@pytest.mark.parametrize("method", SAVE)
+@pytest.mark.parametrize("before", [0, 2, 80], ids=["no manifest", "manifest", "compacted meanwhile"])
+def test_files_that_another_program_writes_after_the_manifest_was_read_are_known(
+    photos, tmp_path, monkeypatch, method, before
+):
+    paths, out = pd.Series([f"{photos}/{k}.jpg" for k in range(100)]), tmp_path / "out"
+    with dask.config.set(scheduler="synchronous"):
+        if before:
+            SAVE[method](paths[:before], out)
+        before_first(monkeypatch, FolderManifest, "signature", lambda: SAVE[method](paths[1::2], out))
+        saved = SAVE[method](paths, out)
+    assert saved.notna().all()
+    after = mtimes(out)
+    assert SAVE[method](paths, out).equals(saved)
+    assert mtimes(out) == after
+
+
+def test_file_that_another_program_writes_meanwhile_from_another_image_is_not_replaced(photos, tmp_path, monkeypatch):
+    paths, to = pd.Series([f"{photos}/{k}.jpg" for k in range(4)]), f"{tmp_path}/{{position}}.jpg"
+    before_first(monkeypatch, FolderManifest, "signature", lambda: paths[2:3].img.save_resized(to, size=8))
+    with pytest.raises(JournalError, match=r"0\.jpg' exists, and it was written from another image"):
+        paths.img.save_resized(to, size=8)
 
 
 def test_image_larger_than_memory_is_refused_before_writing(photos, tmp_path):

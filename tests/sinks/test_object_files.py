@@ -19,11 +19,13 @@ import pytest
 from fault_proxy import FaultProxy
 from image_factory import image_bytes, row_of
 from PIL import Image
+from saved_files import before_first
 
 import pandas_imgproc
 from conftest import wait_until
 from pandas_imgproc import JournalError
 from pandas_imgproc.errors import OutputError
+from pandas_imgproc.sinks.object_journal import ObjectManifest
 from pandas_imgproc.source.local import BLOCK_NBYTES
 from pandas_imgproc.source.upload import PART_NBYTES
 
@@ -223,6 +225,13 @@ def test_objects_of_another_task_or_program_are_not_replaced(bucket, images):
     assert bucket.objects()["3.png"] == b"another"
     save(bucket, images, 4, overwrite=True)
     assert bucket.objects()["3.png"] != b"another"
+
+
+@only_s3
+def test_objects_that_another_program_writes_after_the_manifest_was_read_are_known(bucket, images, monkeypatch):
+    before_first(monkeypatch, ObjectManifest, "fetch_signatures", lambda: save(bucket, images, 5))
+    save(bucket, images)
+    assert len(bucket.proxy.writes("png")) == N
 
 
 @only_s3

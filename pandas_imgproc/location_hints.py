@@ -13,7 +13,8 @@ from urllib.parse import unquote
 
 from pandas_imgproc.codec import READ_SUFFIXES
 from pandas_imgproc.errors import JournalError
-from pandas_imgproc.sinks.manifest import FILENAME, FolderManifest
+from pandas_imgproc.sinks.manifest import FolderManifest
+from pandas_imgproc.sinks.own_names import MANIFEST
 from pandas_imgproc.source import is_dir
 from pandas_imgproc.source.archive import list_members
 from pandas_imgproc.source.paths import ArchiveMember
@@ -224,7 +225,7 @@ def _is_file(path: Path) -> bool:
 
 def _is_written_here(path: Path) -> bool:
     """Return whether this package wrote other images to the folder, such as thumbnails."""
-    if not os.path.exists(path.parent / FILENAME):
+    if not os.path.exists(path.parent / MANIFEST):
         return False
     try:
         tasks = FolderManifest(str(path.parent)).tasks.values()

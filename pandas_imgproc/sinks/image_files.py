@@ -18,6 +18,7 @@ from pandas_imgproc.sinks.journaled import TRANSIENT_KINDS, versions, warn_versi
 from pandas_imgproc.sinks.lease import Lease, LeaseHandle, discard
 from pandas_imgproc.sinks.manifest import FilePart, FileRecord, FolderManifest, TaskSpec, record_written
 from pandas_imgproc.sinks.memory import ArraySpec, MemorySink
+from pandas_imgproc.sinks.own_names import lease_name
 from pandas_imgproc.sinks.part_file import SUFFIX, PartFile, write_error
 from pandas_imgproc.source import (
     UNKNOWN_SIGNATURE,
@@ -282,7 +283,7 @@ class ImageFileSink(MemorySink):
         """Name of the files of the lease: the same if the call is made again, and another in a concurrent one."""
         targets = [target for target in self._targets if target is not None]
         key = checksum("\n".join([self._task_spec.digest, str(len(targets)), *targets[:1], *targets[-1:]]))
-        return f".pandas-imgproc-{key:08x}.lease"
+        return lease_name(key)
 
     def commit(self, part: PartitionResult) -> None:
         """Write the files that were returned to the caller, and record the rows that have none."""

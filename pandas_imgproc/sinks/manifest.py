@@ -30,14 +30,13 @@ from pandas_imgproc.sinks.journal_storage import (
     check_format,
     to_json_line,
 )
+from pandas_imgproc.sinks.own_names import MANIFEST
 from pandas_imgproc.source import UNKNOWN_SIGNATURE, FileSignature, FileVersion, signature_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from pandas_imgproc.errors import FailureKind
-
-FILENAME = ".pandas-imgproc.jsonl"
 
 _MIN_LINES = 64
 """Lines that are not worth to be replaced by fewer."""
@@ -105,7 +104,7 @@ class FolderManifest(JsonJournal):
 
     def __init__(self, folder: str) -> None:
         self.folder = folder
-        self._file: LinesFile = LocalJournal(os.path.join(folder, FILENAME))
+        self._file: LinesFile = LocalJournal(os.path.join(folder, MANIFEST))
         super().__init__(self._file)
 
     def compact(self) -> None:
@@ -245,7 +244,7 @@ def record_written(path: str, digest: str, source_signature: FileSignature, file
     """Record a file that is about to get its name."""
     folder, name = os.path.split(path)
     line = to_json_line({"work": digest, "made": {name: [*source_signature, *file_signature]}})
-    LocalJournal(os.path.join(folder, FILENAME)).append(line, sync=False)
+    LocalJournal(os.path.join(folder, MANIFEST)).append(line, sync=False)
 
 
 def part_line(name: str, part: FilePart) -> dict[str, Any]:
@@ -256,7 +255,7 @@ def part_line(name: str, part: FilePart) -> dict[str, Any]:
 def record_part(path: str, part: FilePart) -> None:
     """Record a part of a file that is about to be created."""
     folder, name = os.path.split(path)
-    LocalJournal(os.path.join(folder, FILENAME)).append(to_json_line(part_line(name, part)), sync=False)
+    LocalJournal(os.path.join(folder, MANIFEST)).append(to_json_line(part_line(name, part)), sync=False)
 
 
 def derived_files(paths: Sequence[str]) -> set[str]:
@@ -269,7 +268,7 @@ def derived_files(paths: Sequence[str]) -> set[str]:
     """
     absolute = functools.cache(os.path.abspath)
     folder_by_path = {path: absolute(os.path.dirname(path)) for path in paths}
-    folders = {folder for folder in set(folder_by_path.values()) if os.path.exists(os.path.join(folder, FILENAME))}
+    folders = {folder for folder in set(folder_by_path.values()) if os.path.exists(os.path.join(folder, MANIFEST))}
     if not folders:
         return set()
     records = {folder: FolderManifest(folder).files for folder in folders}

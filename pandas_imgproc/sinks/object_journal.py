@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from pandas_imgproc.errors import OutputError
 from pandas_imgproc.sinks.journal_storage import JsonJournal
 from pandas_imgproc.sinks.manifest import FolderManifest
+from pandas_imgproc.sinks.own_names import MANIFEST_FOLDER
 from pandas_imgproc.source.writer import gather
 
 if TYPE_CHECKING:
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
 
     from pandas_imgproc.source import FileSignature
     from pandas_imgproc.source.writer import RemoteWriter
-
-FOLDER = ".pandas-imgproc"
 
 MAX_OBJECTS = 32
 """Objects of lines that are not worth to be replaced by one."""
@@ -113,7 +112,7 @@ class ObjectManifest(FolderManifest):
 
     def __init__(self, writer: RemoteWriter, url: str) -> None:
         self.folder, self._writer = url, writer
-        self._objects = ObjectJournal(writer, f"{url}/{FOLDER}")
+        self._objects = ObjectJournal(writer, f"{url}/{MANIFEST_FOLDER}")
         self._signatures: dict[str, FileSignature] = {}
         self._file = self._objects
         JsonJournal.__init__(self, self._file)

@@ -15,6 +15,7 @@ import pandas as pd
 from pandas_imgproc import codec
 from pandas_imgproc._validation import check_path
 from pandas_imgproc.errors import did_you_mean, format_row
+from pandas_imgproc.sinks.own_names import is_own_name
 from pandas_imgproc.source import is_encoded
 from pandas_imgproc.source.paths import ArchiveMember, through_archive
 
@@ -122,6 +123,8 @@ class PathTemplate:
         self._columns = {name: column_values(name, self.frame, self.to, self.index) for name in fields}
         self._check_dir_field()
         self._is_folder = not names
+        # The folders before the first field are named by the user, not by the data.
+        self._fixed = self.to if self._is_folder else self.to.partition("{")[0].rpartition("/")[0]
         if "://" in self.to:
             fixed_url(self.to)
         is_file = self._is_folder and self.encode_options is not None and codec.format_of(self.to) is not None
@@ -248,6 +251,11 @@ class PathTemplate:
 
     def _apply_suffix(self, path: str, position: int) -> str:
         path = self._apply_format(path, position)
+        if any(map(is_own_name, path.removeprefix(self._fixed).split("/"))):
+            raise self._error(
+                f"{self.row_label(position)} would be written to {path!r:.300}, the name of a hidden file of "
+                "pandas_imgproc; leave the row out, or name its file otherwise"
+            )
         if len(os.fsencode(path)) <= MAX_FILENAME_BYTES:
             return path
         too_long = next((name for name in path.split("/") if len(os.fsencode(name)) > MAX_FILENAME_BYTES), None)

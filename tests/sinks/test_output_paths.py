@@ -88,6 +88,42 @@ def test_field_value_cannot_leave_folder(frame, tmp_path, label, message):
     assert not (tmp_path / "out").exists()
 
 
+OWN_NAMES = [
+    ".pandas-imgproc.jsonl",
+    ".Pandas-ImgProc.jsonl",
+    ".pandas-imgproc-0123abcd.lease",
+    ".pandas-imgproc/00000000-0-3f.jsonl",
+    ".pandas-imgproc.jsonl/a.jpg",
+    ".train-shard.tar.jsonl",
+    "a/.images.zip.unpacked.jsonl",
+]
+
+
+@pytest.mark.parametrize("name", OWN_NAMES)
+@pytest.mark.parametrize("to", ["{}", "memory://own-names"], ids=["folder", "URL"])
+def test_name_of_a_file_of_this_package_is_refused_before_writing(http_server, tmp_path, name, to):
+    http_server.files.update({"d/0.jpg": b"0", f"d/{name}": b"1"})
+    urls = pd.Series([http_server.url("d/0.jpg"), http_server.url(f"d/{name}")])
+    with pytest.raises(ValueError, match=r"row 1 .* the name of a hidden file of pandas_imgproc; leave the row out"):
+        urls.img.download(to.format(tmp_path / "out"), schemes=["memory"], errors="coerce")
+    assert not (tmp_path / "out").exists()
+    assert not http_server.requests
+
+
+def test_value_cannot_be_the_name_of_a_file_of_this_package(frame, tmp_path):
+    frame["label"] = ".pandas-imgproc"
+    with pytest.raises(ValueError, match="the name of a hidden file of pandas_imgproc"):
+        frame.img.save_resized("image_path", f"{tmp_path}/out/{{label}}/{{stem}}.jpg", size=8)
+    with pytest.raises(ValueError, match="the name of a hidden file of pandas_imgproc"):
+        frame.iloc[:1].img.save_resized("image_path", f"{tmp_path}/out/{{label}}.jpg", size=8)
+    assert not (tmp_path / "out").exists()
+
+
+def test_folder_that_the_user_names_may_begin_as_files_of_this_package(frame, tmp_path):
+    for to in ("{}/.pandas-imgproc", "{}/.pandas-imgproc/{{label}}_{{stem}}.png"):
+        check_files(frame.img.save_resized("image_path", to.format(tmp_path), size=8), frame.index)
+
+
 def test_format_specification_cannot_make_parent_directory(frame, tmp_path):
     frame["label"] = "..x"
     with pytest.raises(ValueError, match="no name"):

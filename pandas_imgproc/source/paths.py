@@ -11,7 +11,7 @@ from urllib.parse import quote, unquote, urlsplit
 
 from pandas_imgproc._text import shorten
 from pandas_imgproc.errors import UnreadableImageError
-from pandas_imgproc.source.redaction import redact_path, redact_url
+from pandas_imgproc.source.redaction import redact_path, redact_signed, redact_url, remove_userinfo
 
 SCHEMES = frozenset({"file", "s3", "gs", "http", "https"})
 """Schemes that may be read by default."""
@@ -28,7 +28,6 @@ _LOCAL_ARCHIVE = re.compile(rf"(.+?{_SUFFIXES})(?:/(.*))?", re.IGNORECASE | re.D
 _BUCKETS = frozenset({"s3", "s3a", "gs", "gcs"})
 _WEB = frozenset({"http", "https"})
 _NO_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
-_USERINFO = re.compile(r"(://)[^/]*@")  # of a URL in the path of another one
 _PATH_CHARS = "/!$&'()*+,;=:@~[]"  # literal in a path
 
 
@@ -68,17 +67,16 @@ def display_path(location: Location) -> str:
         return f"{display_path(location.archive)}/{location.name}"
     if isinstance(location, str):
         return location
-    scheme, path = location.scheme, location.path
+    scheme, path = location.scheme, remove_userinfo(location.path)
     if scheme in _WEB:
         parts = urlsplit(path)
-        path = redact_path(_USERINFO.sub(r"\1", parts.path), mask=None)
+        path = redact_path(parts.path, mask=None)
         decoded = unquote(path)
         return f"{scheme}://{parts.netloc.rpartition('@')[2]}{decoded if decoded.isprintable() else path}"
     if "::" in path and scheme not in _BUCKETS:
         links = [RemotePath(scheme_of(link) or "", link) for link in path.split("::")]
         return "::".join(display_path(link) if link.scheme else link.path for link in links)
-    authority, slash, path = path.removeprefix(f"{scheme}://").partition("/")
-    return f"{scheme}://{authority.rpartition('@')[2]}{slash}{path}"
+    return redact_signed(remove_userinfo(f"{scheme}://{path.removeprefix(f'{scheme}://')}"), mask="")
 
 
 def to_path_text(name: object, *, has_suffix: bool) -> str:

@@ -15,8 +15,17 @@ MASK = "…"
 FAMILIES = {"https": "http", "gcs": "gs", "s3a": "s3"}
 """Schemes that share the file system of another scheme."""
 
-_USERINFO = re.compile(r"(://)[^/\s]*@")
-_USERINFO_OF_NAME = re.compile(r"(://)[^/]*@")
+# User and password, up to the last @. A slash belongs to the password where the part before it is no server: its port
+# is no number. There may be slashes too many or too few, except for files, whose third one begins a path.
+_START = r"(?P<start>%s|(?<!file)(?<!local)(?<!memory):///*|://)"
+_USERINFO_OF_NAME = re.compile(
+    _START % r"\Ahttps?:/*" + r"(?:[^/]*@|(?!arn:|\[)[^/@:]*:(?!\d{0,5}(?:/|$))(?:(?!://).)*@)",
+    re.IGNORECASE | re.DOTALL,
+)
+_USERINFO = re.compile(
+    _START % r"(?<![^\s'\"])https?:/*" + r"(?:[^/\s]*@|(?!arn:|\[)[^/@:\s]*:(?!\d{0,5}(?:/|\s|$))(?:(?!://)\S)*@)",
+    re.IGNORECASE,
+)
 _URL = re.compile(r"[a-z][a-z0-9+.-]*://[^\s'\"<>]*", re.IGNORECASE)
 _LINK_OF_CHAIN = re.compile(r"(?<=::)(?=[a-z][a-z0-9+.-]*://)", re.IGNORECASE)
 
@@ -32,6 +41,13 @@ _PAIR = re.compile(r"[^?#&;=]+(=[^?#&;]*)?")
 _NUMBER = re.compile(r"[\w.-]*=\d{0,9}")
 _NAME = re.compile(r"[A-Za-z][\w.-]{0,39}")
 _SECRET_NAME = re.compile(r"sig|token|key|secret|pass|pwd|cred|auth|code|pin", re.IGNORECASE)
+
+# A parameter of a signed URL, also where a ? is a part of the name.
+_SIGNED = re.compile(
+    r"([?&;#](?:X-(?:Amz|Goog)-[\w-]+|(?:\w+[_-])?(?:signature|sig|token|secret|password)|(?:AWS|Google)AccessKey\w*)=)"
+    r"[^?&;#]*",
+    re.IGNORECASE,
+)
 _WITHOUT_QUERY = frozenset({"s3", "s3a", "gs", "gcs", "file", "memory"})
 
 
@@ -127,9 +143,9 @@ def redact_text(text: str) -> str:
     >>> redact_text("s3://bucket/a?b#c.jpg")
     's3://bucket/a?b#c.jpg'
     """
-    if "://" not in text:
+    if ":" not in text:
         return text
-    return _URL.sub(lambda url: redact_url(url[0]), _USERINFO.sub(rf"\1{MASK}@", text))
+    return _URL.sub(lambda url: redact_url(url[0]), _USERINFO.sub(rf"\g<start>{MASK}@", text))
 
 
 def redact_url(name: str) -> str:
@@ -139,10 +155,14 @@ def redact_url(name: str) -> str:
     --------
     >>> redact_url("https://host/a b;token=3f9c.jpg")
     'https://host/a b;token=….jpg'
+    >>> redact_url("https://ann:pa/ss@host/a.jpg")
+    'https://…@host/a.jpg'
     """
-    if "://" not in name:
+    if ":" not in name:
         return name
-    rest, redacted = _USERINFO_OF_NAME.sub(rf"\1{MASK}@", name), ""
+    rest, redacted = _USERINFO_OF_NAME.sub(rf"\g<start>{MASK}@", name), ""
+    if "://" not in rest:
+        return rest
     for original in _LINK_OF_CHAIN.split(rest):
         link = original
         if link.partition("://")[0].lower() not in _WITHOUT_QUERY:
@@ -150,8 +170,32 @@ def redact_url(name: str) -> str:
             if query is not None:
                 return redacted + redact_path(rest[: query.start()]) + _PAIR.sub(_redact_pair, rest[query.start() :])
             link = redact_path(link)
+        else:
+            link = redact_signed(link)
         redacted, rest = redacted + link, rest[len(original) :]
     return redacted
+
+
+def remove_userinfo(url: str) -> str:
+    """Return a URL without user and password.
+
+    Examples
+    --------
+    >>> remove_userinfo("https://ann:pa/ss@host/a@b.jpg"), remove_userinfo("https://ann:pass@host/a@b.jpg")
+    ('https://b.jpg', 'https://host/a@b.jpg')
+    """
+    return _USERINFO_OF_NAME.sub(r"\g<start>", url)
+
+
+def redact_signed(key: str, mask: str = MASK) -> str:
+    """Return the key of an object, in which ``?`` is a character, with the values of a signed URL masked.
+
+    Examples
+    --------
+    >>> redact_signed("a?b=1.jpg"), redact_signed("a.jpg?X-Amz-Signature=3f9c")
+    ('a?b=1.jpg', 'a.jpg?X-Amz-Signature=…')
+    """
+    return _SIGNED.sub(rf"\1{mask}", key)
 
 
 def redact_path(path: str, mask: str | None = MASK) -> str:

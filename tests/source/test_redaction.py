@@ -139,6 +139,21 @@ def test_repr_of_pickled_source_hides_secrets():
         f"https://host/https://ann:{QUOTED}@host/a;sig={QUOTED}?sig={QUOTED}",
         f"zip://a.jpg::https://ann:{QUOTED}@host/all.zip;token={QUOTED}?sig={QUOTED}",
         f"s3://bucket/a::https://host/a.jpg;sig={QUOTED}?sig={QUOTED}",
+        f"http://ann:pa/{QUOTED}@host/a.jpg",
+        f"http://ann:{CANARY}@host/a.jpg",
+        f"http:///ann:{QUOTED}@host/a.jpg",
+        f"http:////ann:pa/{QUOTED}@host/a.jpg",
+        f"http://ann:123456/{QUOTED}@host/a.jpg",
+        f"s3://key:pa/{QUOTED}@bucket/a.jpg",
+        f"s3:///key:{QUOTED}@bucket/a.jpg",
+        f"simplecache::https://ann:pa/{QUOTED}@host/a.jpg",
+        f"zip://a.jpg::https://ann:pa/{QUOTED}@host/all.zip",
+        f"s3://bucket/a.jpg?X-Amz-Signature={CANARY}",
+        f"gs://bucket/a.jpg?x=1&X-Goog-Signature={CANARY}&y=2",
+        f"s3://bucket/a.jpg?AWSAccessKeyId={CANARY}&Signature={QUOTED}",
+        f"gs://bucket/a.jpg#access_token={CANARY}",
+        f"s3://bucket/a.jpg?X-Amz-Security-Token={QUOTED}",
+        f"memory://a.jpg?sig={QUOTED}",
         {"bytes": None, "path": f"https://host/a.jpg?sig={CANARY}"},
         {"bytes": None, "path": f"https://host/a.jpg;sig={QUOTED}"},
         [f"https://ann:{QUOTED}@host/a.jpg?sig={CANARY}"],
@@ -153,6 +168,14 @@ def test_file_path_is_redacted(value):
     assert " b.jpg" in str(value) or is_clean(redact_text(f"of {value}, 3 times"))
     schemes = Source.schemes | {"zip", "simplecache"}
     assert is_clean(str(Source(schemes=schemes).path(value))), "the name of a derived file"
+
+
+@pytest.mark.parametrize("url", [f"http:ann:{QUOTED}@host/a.jpg", f"HTTPS:/ann:pa/{QUOTED}@host/a.jpg"])
+def test_url_with_too_few_slashes_is_redacted(url):
+    """It is read as a local path."""
+    column = pd.Series([url]).img.load_resized(8, errors="coerce")
+    assert is_clean(column.img.failures.to_string(max_colwidth=None))
+    assert is_clean(redact_text(f"of {url}, 3 times"))
 
 
 @pytest.mark.parametrize("name", [f"a;token={QUOTED}.jpg", f"sub;sig={QUOTED}/a.jpg", f"a.jpg;jsessionid={QUOTED}"])
@@ -179,7 +202,11 @@ def test_secret_is_in_no_name_of_a_written_file(http_server, tmp_path):
 
 def test_url_without_secret_is_unchanged():
     names = ["a?b#c.jpg", "s3://bucket/a?b#c.jpg", "https://host/a@b.jpg", "https://host/a.jpg?id=7&w=20",
-             "https://host/a;b.jpg", "https://host/a;v=2/w=80,format=auto/b&c=d.jpg", "x/a;token=b.jpg"]  # fmt: skip
+             "https://host/a;b.jpg", "https://host/a;v=2/w=80,format=auto/b&c=d.jpg", "x/a;token=b.jpg",
+             "http://host:8080/a@2x.jpg", "http://[::1]:80/a@b.jpg", "http://[::1]/a@b.jpg", "file:///a:b/c@d.jpg",
+             "memory:///a@b.jpg", "memory://x/a@b.jpg", "s3://bucket/a?b=1&signal=2.jpg",
+             "s3://arn:aws:s3:eu:1:accesspoint/a/b@c.jpg", "zip://a.jpg::https://host/b@c.zip", "a:b/c@d.jpg",
+             "https://host:/a@b.jpg"]  # fmt: skip
     for name in names:
         assert redact_url(name) == name
 

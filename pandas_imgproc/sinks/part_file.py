@@ -20,6 +20,7 @@ from pandas_imgproc.errors import OutputError
 from pandas_imgproc.sinks.journal_storage import is_named, try_lock
 from pandas_imgproc.sinks.manifest import FilePart, record_part, record_written
 from pandas_imgproc.source import FileSignature, FileVersion, new_digest, signature_of
+from pandas_imgproc.source.threads import in_thread
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -108,7 +109,7 @@ class PartFile:
             self._anonymous.__exit__(InterruptedError, InterruptedError(), None)
 
     async def _in_thread(self, function: Callable[..., T], *args: Any) -> T:
-        running = asyncio.ensure_future(asyncio.to_thread(function, *args))
+        running = asyncio.ensure_future(in_thread(function, *args))
         try:
             return await asyncio.shield(running)
         except asyncio.CancelledError:

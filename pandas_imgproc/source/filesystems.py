@@ -21,6 +21,7 @@ from pandas_imgproc.source.redaction import protocol_family
 from pandas_imgproc.source.redirects import guard_sessions, guarded_options
 from pandas_imgproc.source.streams import ByteRange as ByteRange
 from pandas_imgproc.source.streams import version_hash
+from pandas_imgproc.source.threads import in_thread
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -187,7 +188,7 @@ async def _generic_read(fs: Any, url: str, byte_range: ByteRange | None) -> Read
     start, stop = byte_range or (None, None)
     if fs.async_impl:
         return await fs._cat_file(path, start=start, end=stop), UNKNOWN_SIGNATURE
-    return await asyncio.to_thread(fs.cat_file, path, start=start, end=stop), UNKNOWN_SIGNATURE
+    return await in_thread(fs.cat_file, path, start=start, end=stop), UNKNOWN_SIGNATURE
 
 
 @contextlib.asynccontextmanager
@@ -199,21 +200,21 @@ async def generic_body(
 ) -> AsyncIterator[streams.Body]:
     """Open a file of any file system, as the bodies of `streams`."""
     path, start = generic_path(fs, url), byte_range[0] if byte_range else 0
-    details = await (fs._info(path) if fs.async_impl else asyncio.to_thread(fs.info, path))
+    details = await (fs._info(path) if fs.async_impl else in_thread(fs.info, path))
     size = details.get("size")
     # Another version may have the same name and size.
     key = str(version_hash(details)) if details.keys() - {"name", "size", "type"} else None
-    file = await asyncio.to_thread(fs.open, path, "rb")
+    file = await in_thread(fs.open, path, "rb")
     try:
-        await asyncio.to_thread(file.seek, start)
+        await in_thread(file.seek, start)
         chunks = _read_chunks(file)
         yield streams.Body(chunks, None, byte_range is not None, None, key, start, size)
     finally:
-        await asyncio.to_thread(file.close)
+        await in_thread(file.close)
 
 
 async def _read_chunks(file: Any) -> AsyncIterator[bytes]:
-    while chunk := await asyncio.to_thread(file.read, BLOCK_NBYTES):
+    while chunk := await in_thread(file.read, BLOCK_NBYTES):
         yield chunk
 
 
@@ -228,7 +229,7 @@ async def info(fs: Any, location: RemotePath, timeout: StallTimeout) -> FileInfo
     if family == "http":
         return await _http_info(fs, location.path)
     path = location.path if family in streams.OPENERS else generic_path(fs, location.path)
-    details = await (fs._info(path) if fs.async_impl else asyncio.to_thread(fs.info, path))
+    details = await (fs._info(path) if fs.async_impl else in_thread(fs.info, path))
     version = details.get({"s3": "ETag", "gs": "crc32c"}.get(family, ""))
     return details.get("size"), ((details["size"], version_hash(version)) if version else UNKNOWN_SIGNATURE)
 

@@ -5,7 +5,6 @@ All coroutines run on fsspec's event loop. A request is one attempt; see `writer
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import contextlib
 import io
@@ -17,6 +16,7 @@ from pandas_imgproc.errors import UnreadableImageError
 from pandas_imgproc.source.error_mapping import http_status
 from pandas_imgproc.source.filesystems import generic_path
 from pandas_imgproc.source.streams import version_hash
+from pandas_imgproc.source.threads import in_thread
 
 if TYPE_CHECKING:
     from pandas_imgproc.source.local import FileSignature
@@ -221,24 +221,24 @@ class AnyObjects:
         """Open a file."""
         target = generic_path(fs, path)
         await _call(fs, "makedirs", target.rpartition("/")[0], exist_ok=True)
-        return await asyncio.to_thread(fs.open, target, "wb")
+        return await in_thread(fs.open, target, "wb")
 
     async def send(self, fs: Any, path: str, handle: Any, part: Part) -> Any:  # noqa: ARG002
         """Append to the file."""
-        await asyncio.to_thread(handle.write, part.data)
+        await in_thread(handle.write, part.data)
 
     async def complete(self, fs: Any, path: str, handle: Any, sent: list[Any], part: Part, md5: bytes) -> FileSignature:  # noqa: ARG002
         """Close the file, which writes it."""
-        await asyncio.to_thread(handle.write, part.data)
-        await asyncio.to_thread(handle.close)
+        await in_thread(handle.write, part.data)
+        await in_thread(handle.close)
         return await self._written(fs, path)
 
     async def abort(self, fs: Any, path: str, handle: Any) -> None:
         """Drop the file."""
         with contextlib.suppress(Exception):
-            await asyncio.to_thread(handle.discard)
+            await in_thread(handle.discard)
         with contextlib.suppress(Exception):
-            handle.closed or await asyncio.to_thread(handle.close)
+            handle.closed or await in_thread(handle.close)
             await _call(fs, "rm_file", generic_path(fs, path))
 
     async def signature(self, fs: Any, path: str) -> FileSignature | None:
@@ -268,7 +268,7 @@ async def _call(fs: Any, name: str, *args: Any, **options: Any) -> Any:
     """Call a method of a file system, on this loop if it is asynchronous, and else in a thread."""
     if fs.async_impl:
         return await getattr(fs, f"_{name}")(*args, **options)
-    return await asyncio.to_thread(getattr(fs, name), *args, **options)
+    return await in_thread(getattr(fs, name), *args, **options)
 
 
 async def read_object(fs: Any, path: str) -> bytes:

@@ -386,6 +386,37 @@ def test_killed_process_loses_at_most_a_block(server, tmp_path):
     assert server.n_sent <= NBYTES + LOST
 
 
+LAST_BLOCK_AT_EXIT = """
+import asyncio, atexit, sys, fsspec.asyn
+from pandas_imgproc.sinks.part_file import PartFile
+from pandas_imgproc.source import FileVersion
+
+def run(coroutine):
+    return asyncio.run_coroutine_threadsafe(coroutine, fsspec.asyn.get_loop()).result(60)
+
+async def begin():
+    await output.start(FileVersion(size=100))
+    await output.write(b"first ")
+
+async def end():
+    await output.write(b"last")
+    await output.close()
+
+output = PartFile(sys.argv[1], "0", 0, None, lambda: True)
+run(begin())
+atexit.register(lambda: run(end()))  # which is called when the pools of threads have ended
+"""
+
+
+def test_last_block_is_written_when_no_thread_starts_any_more(tmp_path):
+    """As after Ctrl-C, when the interpreter ends before the cancelled copies do."""
+    words = [sys.executable, "-c", LAST_BLOCK_AT_EXIT, str(tmp_path / "a.bin")]
+    root = Path(pandas_imgproc.__file__).parent.parent
+    done = subprocess.run(words, cwd=root, capture_output=True, text=True, check=False, timeout=100)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert (tmp_path / "a.bin.part").read_bytes() == b"first last"
+
+
 def test_workers_continue(server, tmp_path, managed_cluster):
     end_within(server, tmp_path)
     with dask.config.set(scheduler="distributed"):

@@ -222,7 +222,7 @@ def _all_failed_text(
     text += f"the first was {_format_failure(failures[0], index)}\n"
     if _concern_functions(failures):
         return text + coerce_hint
-    if failures[0]["kind"] == "missing":
+    if failures[0]["kind"] == "missing" and "://" not in failures[0]["path"]:
         text += f"{_search_path(source)}\n"
     return (text + _hint(failures[0], source, coerce_hint)).rstrip()
 

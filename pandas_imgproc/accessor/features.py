@@ -121,8 +121,10 @@ class _FeatureMethods(_ImageAccessorBase):
             those of the file.
         errors, root, suffix, storage_options, schemes, redirect_hosts, npartitions, progress
             As in `load_resized`.
-        out, overwrite, retry
-            As in `load_resized`: a folder of ``.parquet`` parts.
+        out : path, optional
+            As in `load_resized`. Here it is a folder of ``.parquet`` parts.
+        overwrite, retry
+            As in `load_resized`.
 
         Returns
         -------

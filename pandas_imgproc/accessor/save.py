@@ -270,8 +270,10 @@ class _SaveMethods(_ImageAccessorBase):
         to : str
             URL of a folder in a bucket or on another file system of fsspec, ``"gs://bucket/raw"``, or of a template, as
             in `save_resized`. Names are unchanged.
-        errors, root, suffix, storage_options, schemes, redirect_hosts, npartitions, progress, overwrite, retry
-            As in `save_resized`. Options for sources and for the bucket are given by protocol.
+        storage_options : dict, optional
+            As in `save_resized`. Those of the sources and those of the bucket are given by protocol.
+        errors, root, suffix, schemes, redirect_hosts, npartitions, progress, overwrite, retry
+            As in `save_resized`.
 
         Returns
         -------

@@ -6,6 +6,7 @@ import contextlib
 import functools
 import logging
 import os
+import re
 import signal
 import sys
 import threading
@@ -17,7 +18,6 @@ from pandas_imgproc._version import __version__
 from pandas_imgproc.cli import table_io
 from pandas_imgproc.errors import ImgprocError, UnreadableImageWarning
 from pandas_imgproc.execution.progress import is_open, is_terminal
-from pandas_imgproc.failures import _FAILURES_HINT
 
 try:
     from pandas_imgproc.cli import parser
@@ -32,6 +32,9 @@ if TYPE_CHECKING:
     from pandas_imgproc.cli.parser import Request
 
 EXIT_OK, EXIT_FAILED, EXIT_USAGE, EXIT_SIGTERM = 0, 1, 2, 143
+
+_FAILURES_HINT = re.compile(r"The table of \w+ is result\.img\.failures;[^\n]*")
+"""Advice of a warning, in the terms of Python."""
 
 SHEET_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".tif", ".tiff", ".bmp", ".pdf")
 """Formats of a contact sheet."""
@@ -133,6 +136,7 @@ def _run_function(request: Request) -> int:
     table_io.check_distinct([], out=out, failures=failures_path)
     if len(positionals) != 2:
         raise ValueError("name an archive and a folder, and nothing else: train.tar.gz train")
+    table_io.check_archive(positionals[0])
     result = parser.FUNCTIONS[command](*positionals, **options)
     failed = result.img.failures
     for table, path in ((result.reset_index(), out), (failed, failures_path)):
@@ -220,7 +224,7 @@ def _show_warning(
     *location: Any,
 ) -> None:
     if issubclass(category, UnreadableImageWarning):
-        _print_err(to_terms(str(message).replace(_FAILURES_HINT, "--failures failed.csv writes the table of them.")))
+        _print_err(to_terms(_FAILURES_HINT.sub("--failures failed.csv writes the table of them.", str(message))))
     else:
         default(message, category, *location)
 

@@ -242,12 +242,14 @@ def _param_docs(method: str) -> dict[str, tuple[str, str]]:
     """Return the type and the text of each parameter in a docstring; "As in `load_resized`" is replaced by its text."""
     docs = {}
     for param in _docstring(method).params:
-        for name in param.arg_name.split(", "):
+        names = param.arg_name.split(", ")
+        for name in names:
             kind, text = param.type_name or "", _to_plain(param.description)
             match = re.match(r"As in `(\w+)`[.;]?\s*", text)
             if match and hasattr(FrameImageAccessor, match[1]) and name in _param_docs(match[1]):
                 same_kind, same_text = _param_docs(match[1])[name]
-                kind, text = kind or same_kind, f"{same_text} {text[match.end() :]}".strip()
+                rest = text[match.end() :] if len(names) == 1 else ""  # of several it is not about each
+                kind, text = kind or same_kind, f"{same_text} {rest}".strip()
             docs[name] = kind, text
     return docs
 

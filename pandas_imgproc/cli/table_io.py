@@ -129,6 +129,14 @@ def _is_same_file(path: str, other: str) -> bool:
     return path == other or (os.path.exists(path) and os.path.exists(other) and os.path.samefile(path, other))
 
 
+def check_archive(path: str) -> None:
+    """Raise a ValueError if there is no archive; URLs are refused by the function."""
+    if os.path.isdir(path):
+        raise ValueError(f"{path!r} is a folder, not an archive; its files need not be unpacked")
+    if "://" not in path and not os.path.exists(path):
+        raise ValueError(f"there is no archive {path!r}")
+
+
 def read_input(
     positionals: list[str], n_more: int, storage_options: Mapping[str, Any] | None
 ) -> tuple[pd.DataFrame, str, list[str]]:

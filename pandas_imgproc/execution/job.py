@@ -126,6 +126,7 @@ class JobState:
     _seconds: float | None = None  # of the finished job
 
     def __post_init__(self) -> None:
+        self.n_finished = self.sink.n_finished  # before this job finishes others
         self.n_total = int(self.unfinished.sum(dtype=np.int64))
         # Rows that are in no partition yet: all of a block are processed together, also those that are finished.
         self.block_rows = max(self.job.task.block_rows, self.sink.block_rows)
@@ -312,7 +313,7 @@ class JobState:
         self._seconds = self.seconds
         return JobStats(
             name=self.job.task.name, plan=plan, rows=self.n_done, n_skipped=len(self.job.inputs) - self.n_total,
-            failures=self.n_failed, seconds=self.seconds, idle_seconds=self.idle_seconds,
+            n_finished=self.n_finished, failures=self.n_failed, seconds=self.seconds, idle_seconds=self.idle_seconds,
             worker_seconds=self.wall, cpu=self.cpu, stages=dict(self.stage_seconds),
         )  # fmt: skip
 

@@ -79,8 +79,8 @@ def execute(job: Job, sink: MemorySink) -> FunctionErrors:
         unfinished = sink.pending()
         n, n_pending = len(unfinished), int(unfinished.sum())
         with progress(job.task.name, n, show=job.progress, n_before=n - n_pending) as bar:
-            if n_pending < n:
-                bar.write(_resumed_text(job.task.name, n, n_pending), always=True)
+            if sink.n_finished:
+                bar.write(_resumed_text(job.task.name, n, sink.n_finished, n_pending), always=True)
             state = JobState(job, sink, bar, unfinished)
             with end_reported(state):
                 plan = _execute(state)
@@ -95,19 +95,19 @@ def execute(job: Job, sink: MemorySink) -> FunctionErrors:
         sink.close()
 
 
-def _resumed_text(name: str, n: int, n_pending: int) -> str:
+def _resumed_text(name: str, n: int, n_finished: int, n_pending: int) -> str:
     """Return the line of a job that an earlier call has begun.
 
     Examples
     --------
-    >>> _resumed_text("map", 2500, 0)
+    >>> _resumed_text("map", 2500, 2500, 0)
     'map: nothing to do: all 2,500 rows were finished before'
-    >>> _resumed_text("map", 2500, 500)
+    >>> _resumed_text("map", 2500, 2000, 500)
     'map: continues after 2,000 of 2,500 rows, which were finished before'
     """
     if not n_pending:
         return f"{name}: nothing to do: all {n:,} rows were finished before"
-    return f"{name}: continues after {n - n_pending:,} of {n:,} rows, which were finished before"
+    return f"{name}: continues after {n_finished:,} of {n:,} rows, which were finished before"
 
 
 def _execute(state: JobState) -> str:

@@ -112,7 +112,7 @@ class CallReport:
         job = state.job
         content = {
             "call": self.id, "status": status, "method": job.task.name, "column": _printable(job.column),
-            "total": state.n_total, "resumed": len(job.inputs) - state.n_total, "done": state.n_done,
+            "total": state.n_total, "resumed": state.n_finished, "done": state.n_done,
             "elapsed": state.seconds, "failed": dict(tally.counts), "nbytes": state.sink.nbytes,
             "inline": self._inline, "transfer": dict(list(self.transfer_seconds.items())[:MAX_WORKERS]),
         }  # fmt: skip

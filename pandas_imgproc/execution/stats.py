@@ -20,7 +20,8 @@ class JobStats:
     name: str  # of the method
     plan: str  # inline, or the cluster
     rows: int  # that ran
-    n_skipped: int  # rows that an earlier job had finished
+    n_skipped: int  # rows that an earlier job had finished, or without a path
+    n_finished: int  # of them, finished ones
     failures: int  # failed rows among `rows`
     seconds: float  # wall time, from the first row's start to the last row's end
     idle_seconds: float  # wall time in which the caller only waited for workers
@@ -30,7 +31,7 @@ class JobStats:
 
     @property
     def _images(self) -> str:
-        if not self.n_skipped:
+        if not self.n_finished:
             return f"{self.rows:,} images"
         return f"the other {self.rows:,} of {self.rows + self.n_skipped:,} images"
 

@@ -248,6 +248,11 @@ class ImageFileSink(MemorySink):
         """Return the mask of the rows with pending files."""
         return self._is_pending
 
+    @property
+    def n_finished(self) -> int:
+        """Number of rows that earlier calls have finished: neither rows without a path nor repeated ones."""
+        return int((self._status >= 0).sum())
+
     def writer(self, positions: Sequence[int], *, in_caller: bool = False) -> PartitionWriter:
         """Return the writer that is called with the finished partition at these positions."""
         folder, targets = self._job.source.folder, values_at(self._targets, positions, self.spec.n_outputs)

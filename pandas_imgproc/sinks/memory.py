@@ -197,6 +197,11 @@ class MemorySink:
         """Return the mask of the unfinished rows."""
         return np.ones(self.n, dtype=bool)
 
+    @property
+    def n_finished(self) -> int:
+        """Number of rows that earlier calls have finished."""
+        return self.n - int(self.pending().sum())
+
     def writer(self, positions: Sequence[int], *, in_caller: bool = False) -> PartitionWriter:  # noqa: ARG002
         """Return the writer that is called with the finished partition at these positions.
 

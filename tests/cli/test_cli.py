@@ -216,7 +216,8 @@ def test_show_command_writes_a_contact_sheet(folder, capfd):
         ("verify empty.csv p", EXIT_USAGE, "the table 'empty.csv' is empty"),
         ("verify latin.csv p", EXIT_USAGE, "the table 'latin.csv' is not encoded as UTF-8; convert it: iconv"),
         ("unpack train.csv", EXIT_USAGE, "name an archive and a folder"),
-        ("unpack gone.zip to", EXIT_FAILED, "there is no such file"),
+        ("unpack gone.zip to", EXIT_USAGE, "there is no archive 'gone.zip'"),
+        ("unpack photos to", EXIT_USAGE, "'photos' is a folder, not an archive"),
         ("unpack train.csv to", EXIT_FAILED, "'train.csv': the archive cannot be read"),
         ("unpack train.csv to --out x.xyz", EXIT_USAGE, "--out 'x.xyz' is not a table"),
         ("verify marks.csv p", EXIT_USAGE, "is it separated by ';'?"),
@@ -238,6 +239,8 @@ def test_unpack_command_writes_files_and_tables_and_continues(folder, capfd):
     for _ in range(2):
         code, out, err = run(line, capfd)
         assert (code, out) == (EXIT_OK, "")
+        assert "--failures failed.csv writes the table of them." in err
+        assert "result.img" not in err
         assert err.endswith("unpack: 1 of 2 members unpacked, 1 refused\n")
         assert pd.read_csv("files.csv")["path"].tolist()[0] == "to/a/1.jpg"
         assert pd.read_csv("refused.csv")["kind"].tolist() == ["outside_root"]
@@ -255,6 +258,31 @@ def test_text_of_excel_is_read(folder, tmp_path, capfd, encoding):
 def test_traceback_option_raises_the_error(folder):
     with pytest.raises(KeyError, match="image_pth"):
         main(shlex.split("verify train.csv image_pth --traceback"))
+
+
+def test_help_of_upload_says_once_how_options_are_given(capfd):
+    text = " ".join(run("upload --help", capfd)[1].replace("│", " ").split())
+    assert text.count("are given by protocol") == 1
+    assert "They are never shown. Those of the sources and those of the bucket are given by protocol." in text
+
+
+def test_first_download_continues_nothing(folder, capfd):
+    pd.DataFrame({"image_path": ["photos/a/000.jpg", None, "photos/a/000.jpg"]}).to_csv("some.csv", index=False)
+    err = run("download some.csv image_path copies", capfd)[2]
+    assert "continues" not in err
+    assert "the other" not in err
+    for path in Path("copies").rglob("000.jpg"):
+        path.unlink()
+    assert "before" not in run("download some.csv image_path copies", capfd)[2]
+    assert "all 3 rows were finished before" in run("download some.csv image_path copies", capfd)[2]
+
+
+def test_failure_of_a_url_names_no_local_folder(folder, capfd, http_server):
+    pd.DataFrame({"url": [http_server.url("gone.jpg"), http_server.url("lost.jpg")]}).to_csv("urls.csv", index=False)
+    code, _, err = run("download urls.csv url copies", capfd)
+    assert code == EXIT_FAILED
+    assert "404" in err
+    assert "Looked in" not in err
 
 
 def test_help_shows_docstrings_and_exit_codes(capfd):

@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[2]
 def make_timing(workers, run, seconds, images=1000, failures=0, cpu=0.8, stages=None):
     busy, share = workers * seconds, {"read": 0.1, "decode": 0.7} if stages is None else dict.fromkeys(stages, 0.1)
     job = JobStats(
-        name="load_resized", plan="", rows=images, n_skipped=0, failures=failures, seconds=seconds,
+        name="load_resized", plan="", rows=images, n_skipped=0, n_finished=0, failures=failures, seconds=seconds,
         idle_seconds=seconds - 0.01, worker_seconds=0.9 * busy, cpu=cpu * busy,
         stages={name: part * busy for name, part in share.items()},
     )  # fmt: skip

@@ -17,7 +17,8 @@
 """
 
 from pandas_imgproc.sinks.batches import Batch, BatchSink, BatchSpec, Missing
-from pandas_imgproc.sinks.image_files import CopyWriter, ImageFileSink
+from pandas_imgproc.sinks.file_writers import CopyWriter
+from pandas_imgproc.sinks.image_files import ImageFileSink
 from pandas_imgproc.sinks.inferred import memory_sink
 from pandas_imgproc.sinks.job_spec import JobContext
 from pandas_imgproc.sinks.journaled import ResultStore, Retry, check_retry

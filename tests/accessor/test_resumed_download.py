@@ -402,7 +402,7 @@ async def end():
     await output.write(b"last")
     await output.close()
 
-output = PartFile(sys.argv[1], "0", 0, None, lambda: True)
+output = PartFile(sys.argv[1], "0", 0, None, lambda: True, is_free=True)
 run(begin())
 atexit.register(lambda: run(end()))  # which is called when the pools of threads have ended
 """

@@ -106,6 +106,18 @@ def _no_leaked_thread():
     assert wait_until(lambda: not _threads() - before), f"threads leaked: {_threads() - before}"
 
 
+def _config():
+    return dask.config.get("scheduler", None), dict(dask.config.get("pandas-imgproc", {}))
+
+
+@pytest.fixture(autouse=True)
+def _no_leaked_config():
+    """Fail on a changed configuration, as threads leave it that set it at the same time."""
+    before = _config()
+    yield
+    assert _config() == before
+
+
 @pytest.fixture(autouse=True, scope="module")
 def _no_leaked_file_or_process():
     if sys.platform != "linux":

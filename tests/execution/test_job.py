@@ -13,7 +13,7 @@ from pandas_imgproc import execution
 def sink_of(**fields):
     """Return the attributes of a sink that decide about partitions."""
     return SimpleNamespace(
-        **{"schema_known": True, "part_ends": (), "block_rows": 1, "max_partition_rows": None} | fields
+        n_finished=0, **{"schema_known": True, "part_ends": (), "block_rows": 1, "max_partition_rows": None} | fields
     )
 
 

@@ -17,7 +17,7 @@ from pandas_imgproc.errors import UnreadableImageError
 from pandas_imgproc.source.archive_index import MemberIndex, MemberInfo, find_member, read_index
 from pandas_imgproc.source.byte_budget import reserve_memory
 from pandas_imgproc.source.decompressed import plain_archive
-from pandas_imgproc.source.filesystems import shared_future
+from pandas_imgproc.source.filesystems import drop_shared, shared_future
 from pandas_imgproc.source.local import UNKNOWN_SIGNATURE, FileSignature, os_error_reason, signature_of
 from pandas_imgproc.source.paths import ArchiveMember
 from pandas_imgproc.source.read_config import ReadConfig
@@ -200,19 +200,15 @@ async def _read_remote_member(location: ArchiveMember, reader: RemoteReader) -> 
         # A server without versions cannot tell; and a member of a tar is only corrupt if another archive is there.
         if info == indexed.info and (info[1] != UNKNOWN_SIGNATURE or exc.kind != "corrupt"):
             raise
-    return await _read_by_index(await _remote_archive(key, archive, reader, stale=indexed), location, reader)
+    drop_shared(_remote_archives, key, indexed)
+    return await _read_by_index(await _remote_archive(key, archive, reader), location, reader)
 
 
 _STALE_KINDS = ("corrupt", "missing", "truncated", "not_a_file")
 
 
-async def _remote_archive(
-    key: Any, archive: RemotePath, reader: RemoteReader, stale: _RemoteArchive | None = None
-) -> _RemoteArchive:
-    """Return an archive, indexed once by this process; anew if its index is the stale one."""
-    cached = _remote_archives.get((os.getpid(), key))
-    if stale is not None and cached is not None and cached.done() and cached.result() is stale:
-        del _remote_archives[os.getpid(), key]
+async def _remote_archive(key: Any, archive: RemotePath, reader: RemoteReader) -> _RemoteArchive:
+    """Return an archive, indexed once by this process."""
     return await shared_future(
         _remote_archives, key, lambda: asyncio.ensure_future(_build_index(archive, reader)), _MAX_CACHED_INDEXES
     )
@@ -220,13 +216,9 @@ async def _remote_archive(
 
 async def _current_info(key: Any, archive: RemotePath, reader: RemoteReader) -> FileInfo:
     """Return the size and the signature of an archive; members that are missing together send one request."""
-
-    def request() -> asyncio.Future[FileInfo]:
-        future = asyncio.ensure_future(reader.info(archive))
-        future.add_done_callback(lambda _: _infos.pop((os.getpid(), key), None))
-        return future
-
-    return await shared_future(_infos, key, request, _MAX_CACHED_INDEXES)
+    info = await shared_future(_infos, key, lambda: asyncio.ensure_future(reader.info(archive)), _MAX_CACHED_INDEXES)
+    drop_shared(_infos, key, info)
+    return info
 
 
 async def _read_by_index(indexed: _RemoteArchive, location: ArchiveMember, reader: RemoteReader) -> ReadResult:

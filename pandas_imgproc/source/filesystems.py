@@ -85,6 +85,14 @@ async def shared_future(
     return await asyncio.shield(future)
 
 
+def drop_shared(cache: dict[Any, asyncio.Future[T]], key: Any, result: T) -> None:
+    """Let the next request create a shared future anew, if it still has this result."""
+    future = cache.get((os.getpid(), key))
+    is_successful = future is not None and future.done() and not future.cancelled() and future.exception() is None
+    if future is not None and is_successful and future.result() is result:
+        del cache[os.getpid(), key]
+
+
 async def get_filesystem(
     location: RemotePath, options: StorageOptions, config: ReadConfig, redirects: RedirectPolicy
 ) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import sys
 from collections import deque
@@ -15,6 +14,7 @@ from pandas_imgproc.source.byte_budget import Reservation, process_budget, reser
 from pandas_imgproc.source.copies import CopiedFile
 from pandas_imgproc.source.local import BLOCK_NBYTES, read_file
 from pandas_imgproc.source.paths import ArchiveMember
+from pandas_imgproc.source.threads import in_thread
 from pandas_imgproc.source.transfer import copy_file
 
 if TYPE_CHECKING:
@@ -172,7 +172,7 @@ class Prefetcher:
         if output is not None:
             return await copy_file(location, self._reader, output)
         if isinstance(location, str):
-            return await asyncio.to_thread(read_file, location)
+            return await in_thread(read_file, location)
         return await read_remote_file(location, self._reader)
 
     def _update_estimate(self, nbytes: int) -> None:

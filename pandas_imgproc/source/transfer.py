@@ -12,7 +12,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import os
 from typing import TYPE_CHECKING, Any, Self
@@ -26,6 +25,7 @@ from pandas_imgproc.source.paths import RemotePath
 from pandas_imgproc.source.redaction import protocol_family
 from pandas_imgproc.source.retry import local_copies, one_attempt, repeated
 from pandas_imgproc.source.streams import TOO_EARLY, DamagedTransferError
+from pandas_imgproc.source.threads import in_thread
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -59,7 +59,7 @@ async def _copy_local(path: str, output: Output) -> tuple[Any, FileSignature]:
                 n = os.lseek(fd, resumed[0], os.SEEK_SET)
             else:
                 await output.start(version)
-            while block := await asyncio.to_thread(os.read, fd, BLOCK_NBYTES):
+            while block := await in_thread(os.read, fd, BLOCK_NBYTES):
                 await output.write(block)
                 n += len(block)
         await output.finish(signature)
